@@ -1,0 +1,316 @@
+//! A stock exchange's order book, fed with an hour of order flow, that can be killed at any time.
+//!
+//! ```text
+//! cargo run --release --example exchange
+//! cargo run --release --example exchange -- --messages FILE --data DIR
+//! ```
+//!
+//! The whole book is a plain value in memory and every accepted message is durable. Kill the
+//! program, start it again with the same `--data`, and it goes on where it stopped: the book
+//! itself remembers the last message that it took. However often that happens, the last line
+//! comes out the same as of a run that nobody disturbed.
+//!
+//! Where to read: `book.rs` has the state and its rules, `commands.rs` what the journal holds,
+//! `feed.rs` and `generator.rs` where the messages come from, `pipeline.rs` how thousands of them
+//! are under way at once. This file brings them together.
+
+#[path = "exchange/book.rs"]
+mod book;
+#[path = "exchange/commands.rs"]
+mod commands;
+#[path = "exchange/feed.rs"]
+mod feed;
+#[path = "exchange/generator.rs"]
+mod generator;
+#[path = "exchange/options.rs"]
+mod options;
+#[path = "exchange/pace.rs"]
+mod pace;
+#[path = "exchange/pipeline.rs"]
+mod pipeline;
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use prevalence::Database;
+
+use book::Book;
+use feed::Feed;
+use options::{Options, Speed, USAGE};
+use pace::Pace;
+use pipeline::Pipeline;
+
+/// The progress bar is told after so many messages, which is often enough for the eye.
+const BAR_EVERY: u64 = 1_024;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(lexopt::Parser::from_env()) {
+        Ok(Some(options)) => options,
+        Ok(None) => return print(USAGE),
+        Err(error) => {
+            tell(&format!("error: {error}\n\n{USAGE}"));
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(last_line) => print(&last_line),
+        Err(error) => {
+            tell(&format!("error: {}", explain(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to stdout; a reader that went away is an error and not a panic.
+fn print(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("error: cannot write to stdout: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to stderr. Where nobody listens, the work goes on: `eprintln!` would panic.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The error and what caused it, in one sentence.
+fn explain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Does everything that the options ask for, and returns the last line.
+fn run(options: &Options) -> Result<String, Box<dyn Error>> {
+    // The input first: if it cannot be opened, no database should come into being.
+    let mut feed = Feed::open(options.messages.as_deref())?;
+    // A temporary directory removes itself at the end of this function.
+    let temporary;
+    let data = match &options.data {
+        Some(data) => data.as_path(),
+        None => {
+            temporary = tempfile::Builder::new().prefix("exchange-").tempdir()?;
+            temporary.path()
+        }
+    };
+
+    let db = Database::<Book>::open(data)?;
+    tell(&format!(
+        "opened {} at sequence {} in {:.1?}, with {} commands replayed",
+        data.display(),
+        db.sequence(),
+        db.recovery().total,
+        db.recovery().commands_replayed,
+    ));
+
+    let read = take_messages(&db, &mut feed, options);
+    let last_line = read.map(|read| last_line(&db, read));
+    // Also after an error: what was accepted until then stays, and the directory is left tidy.
+    let closed = db.close();
+    let last_line = last_line?;
+    closed?;
+    Ok(last_line)
+}
+
+/// The state of the book after so many messages of the feed.
+fn last_line(db: &Database<Book>, read: u64) -> String {
+    // One view, so that all numbers belong to one version.
+    let book = db.view();
+    format!(
+        "accepted={} rejected={} live_orders={} best_bid={} best_ask={} visible_shares={} \
+         hidden_shares={} sequence={}",
+        book.accepted(),
+        read - book.accepted(),
+        book.live_orders(),
+        book.best_bid().unwrap_or(0),
+        book.best_ask().unwrap_or(0),
+        book.visible_shares(),
+        book.hidden_shares(),
+        book.sequence(),
+    )
+}
+
+/// Takes messages from where the book stands; returns how many were read from the feed's start.
+fn take_messages(
+    db: &Database<Book>,
+    feed: &mut Feed,
+    options: &Options,
+) -> Result<u64, Box<dyn Error>> {
+    let already = db.query(Book::last_message);
+    skip(feed, already)?;
+
+    let bar = progress_bar(feed)?;
+    let mut pipeline = Pipeline::new(db);
+    let start = Instant::now();
+    let pumped = pump(feed, &mut pipeline, options, &bar);
+    // Also after an error in the input: the messages before it are good, and are waited for.
+    let drained = pipeline.drain();
+    bar.finish_and_clear();
+    // The database's trouble first: it is worse than the input's.
+    drained?;
+    let taken = pumped?;
+
+    let seconds = start.elapsed().as_secs_f64();
+    let rate = taken as f64 / seconds.max(f64::MIN_POSITIVE);
+    tell(&format!(
+        "{taken} messages in {seconds:.3} s: {rate:.0} messages/s"
+    ));
+    Ok(already + taken)
+}
+
+/// Reads over the messages that an earlier run has taken.
+fn skip(feed: &mut Feed, already: u64) -> Result<(), Box<dyn Error>> {
+    for number in 1..=already {
+        if feed.next_message()?.is_none() {
+            let name = feed.name();
+            let has = number - 1;
+            return Err(format!(
+                "{name} has only {has} messages, but this book has taken message {already}: \
+                 it was fed with something else"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Feeds messages into the pipeline to the end of the feed or to the limit; returns how many.
+fn pump(
+    feed: &mut Feed,
+    pipeline: &mut Pipeline<'_>,
+    options: &Options,
+    bar: &ProgressBar,
+) -> Result<u64, Box<dyn Error>> {
+    let mut pace = Pace::default();
+    let mut taken: u64 = 0;
+    while options.stop_after.is_none_or(|limit| taken < limit) {
+        let Some(message) = feed.next_message()? else {
+            break;
+        };
+        let pause = match options.speed {
+            Speed::Max => Duration::ZERO,
+            Speed::Realtime => pace.until(message.time),
+        };
+        if !pause.is_zero() {
+            // There is time to wait until everything so far is durable. That takes a part of the
+            // pause, so what is left of it is asked again.
+            pipeline.drain()?;
+            bar.set_position(feed.progress().0);
+            std::thread::sleep(pace.until(message.time));
+        }
+        pipeline.send(message)?;
+        taken += 1;
+        if taken.is_multiple_of(BAR_EVERY) {
+            bar.set_position(feed.progress().0);
+        }
+    }
+    Ok(taken)
+}
+
+/// A bar on stderr; where stderr is not a terminal, it stays silent.
+fn progress_bar(feed: &Feed) -> Result<ProgressBar, Box<dyn Error>> {
+    let (position, length) = feed.progress();
+    let bar = ProgressBar::new(length);
+    bar.set_style(ProgressStyle::with_template(
+        "{wide_bar} {percent}% {elapsed} ({eta} left)",
+    )?);
+    bar.set_position(position);
+    // The rate and the time left are about this run, not about what was skipped.
+    bar.reset_eta();
+    Ok(bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Eleven messages, of which those with the numbers 3, 6, 7, 10 and 11 are refused.
+    const FLOW: &str = "\
+34200.1,1,10,100,5850000,1\n\
+34200.2,1,11,50,5850100,-1\n\
+34200.3,1,10,1,5850000,1\n\
+34200.4,4,10,40,5850000,1\n\
+34200.5,5,0,70,5850050,-1\n\
+34200.6,2,10,61,5850000,1\n\
+34200.7,3,12,1,5850000,1\n\
+34200.8,1,12,30,5850200,-1\n\
+34200.9,3,11,50,5850100,-1\n\
+34201.0,3,11,50,5850100,-1\n\
+34201.1,4,11,50,5850100,-1\n";
+    const LAST_LINE: &str = "accepted=6 rejected=5 live_orders=2 best_bid=5850000 \
+                             best_ask=5850200 visible_shares=90 hidden_shares=70 sequence=6";
+
+    fn options(home: &Path, stop_after: Option<u64>) -> Options {
+        Options {
+            messages: Some(home.join("flow.csv")),
+            data: Some(home.join("data")),
+            speed: Speed::Max,
+            stop_after,
+        }
+    }
+
+    fn home_with(flow: &str) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("flow.csv"), flow).unwrap();
+        home
+    }
+
+    #[test]
+    fn a_run_in_pieces_ends_like_a_run_at_once_and_so_does_one_more() {
+        for piece in 3..=11 {
+            let home = home_with(FLOW);
+            for _ in 0..FLOW.lines().count() {
+                run(&options(home.path(), Some(piece))).unwrap();
+            }
+            for _ in 0..2 {
+                assert_eq!(run(&options(home.path(), None)).unwrap(), LAST_LINE);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_book_has_prices_of_zero() {
+        let home = home_with("");
+        let nothing = "accepted=0 rejected=0 live_orders=0 best_bid=0 best_ask=0 \
+                       visible_shares=0 hidden_shares=0 sequence=0";
+        assert_eq!(run(&options(home.path(), None)).unwrap(), nothing);
+    }
+
+    #[test]
+    fn a_bad_line_ends_the_run_and_what_came_before_it_stays() {
+        let home = home_with(&FLOW.replace("34200.9,3,", "34200.9,six,"));
+        let error = run(&options(home.path(), None)).unwrap_err().to_string();
+        assert!(
+            error.contains("flow.csv, line 9: the type \"six\""),
+            "{error}"
+        );
+        std::fs::write(home.path().join("flow.csv"), FLOW).unwrap();
+        let line = run(&options(home.path(), Some(0))).unwrap();
+        assert!(line.starts_with("accepted=5 rejected=3 "), "{line}");
+        assert_eq!(run(&options(home.path(), None)).unwrap(), LAST_LINE);
+    }
+
+    #[test]
+    fn a_feed_that_is_too_short_for_the_book_is_an_error() {
+        let home = home_with(FLOW);
+        run(&options(home.path(), None)).unwrap();
+        std::fs::write(home.path().join("flow.csv"), "34200.1,1,10,100,5850000,1\n").unwrap();
+        let error = run(&options(home.path(), None)).unwrap_err().to_string();
+        assert!(error.contains("has only 1 messages"), "{error}");
+    }
+}

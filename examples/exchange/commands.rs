@@ -1,0 +1,102 @@
+//! The commands: what the journal holds, one for each kind of message in the feed.
+//!
+//! Each carries the number of its message, so that the book always knows how far it got: the
+//! change and the place in the feed become durable together or not at all. They all have the same
+//! output and rejection, so that one queue can hold their pending results.
+
+use prevalence::{Command, Context};
+use serde::{Deserialize, Serialize};
+
+use crate::book::{Book, Order, Rejection};
+
+#[derive(Serialize, Deserialize)]
+pub struct Submit {
+    pub message: u64,
+    pub id: u64,
+    pub order: Order,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Reduce {
+    pub message: u64,
+    pub id: u64,
+    pub shares: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Delete {
+    pub message: u64,
+    pub id: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct ExecuteVisible {
+    pub message: u64,
+    pub id: u64,
+    pub shares: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct ExecuteHidden {
+    pub message: u64,
+    pub shares: u64,
+}
+
+// The tags are the feed's own numbers for its kinds of message. They stay for ever: the journal
+// holds the tag and never the name.
+prevalence::commands! {
+    Book {
+        1 => Submit,
+        2 => Reduce,
+        3 => Delete,
+        4 => ExecuteVisible,
+        5 => ExecuteHidden,
+    }
+}
+
+impl Command<Book> for Submit {
+    type Output = ();
+    type Rejection = Rejection;
+
+    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        book.submit(self.message, self.id, self.order)
+    }
+}
+
+impl Command<Book> for Reduce {
+    type Output = ();
+    type Rejection = Rejection;
+
+    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        book.reduce(self.message, self.id, self.shares)
+    }
+}
+
+impl Command<Book> for Delete {
+    type Output = ();
+    type Rejection = Rejection;
+
+    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        book.delete(self.message, self.id)
+    }
+}
+
+/// To the book, shares that were bought are gone just like shares that were cancelled. It is a
+/// command of its own because the journal should say which of the two happened.
+impl Command<Book> for ExecuteVisible {
+    type Output = ();
+    type Rejection = Rejection;
+
+    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        book.reduce(self.message, self.id, self.shares)
+    }
+}
+
+impl Command<Book> for ExecuteHidden {
+    type Output = ();
+    type Rejection = Rejection;
+
+    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        book.execute_hidden(self.message, self.shares)
+    }
+}

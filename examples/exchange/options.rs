@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+pub const USAGE: &str = "\
+usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-after N]
+
+  --messages FILE   order flow in LOBSTER's format: time,type,order id,size,price,direction
+                    (without it: a generated stream of 200,000 messages)
+  --data DIR        where the book is kept, so that a later run goes on from there
+                    (without it: a fresh temporary directory)
+  --speed SPEED     max: as fast as possible (the default)
+                    realtime: at the pace of the messages' own times
+  --stop-after N    read at most N messages in this run, counted from the last accepted one
+  --help            print this";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speed {
+    #[default]
+    Max,
+    Realtime,
+}
+
+/// What the user asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub messages: Option<PathBuf>,
+    pub data: Option<PathBuf>,
+    pub speed: Speed,
+    pub stop_after: Option<u64>,
+}
+
+impl Options {
+    /// Reads the command line; `None` when it asks for help.
+    pub fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
+        let mut options = Options::default();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("messages") => options.messages = Some(parser.value()?.into()),
+                Long("data") => options.data = Some(parser.value()?.into()),
+                Long("speed") => options.speed = speed(&parser.value()?.string()?)?,
+                Long("stop-after") => {
+                    options.stop_after = Some(count(&parser.value()?.string()?)?);
+                }
+                Long("help") | Short('h') => return Ok(None),
+                other => return Err(other.unexpected()),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn speed(text: &str) -> Result<Speed, lexopt::Error> {
+    match text {
+        "max" => Ok(Speed::Max),
+        "realtime" => Ok(Speed::Realtime),
+        other => Err(format!("--speed {other:?} is neither max nor realtime").into()),
+    }
+}
+
+fn count(text: &str) -> Result<u64, lexopt::Error> {
+    let number = text.parse();
+    number.map_err(|error| format!("--stop-after {text:?} is not a count: {error}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>, String> {
+        let parser = lexopt::Parser::from_args(line.split_whitespace());
+        Options::parse(parser).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_read() {
+        assert_eq!(parse(""), Ok(Some(Options::default())));
+        assert_eq!(parse("--data d --help"), Ok(None));
+        let all = parse("--messages f --data d --speed realtime --stop-after 9");
+        let expected = Options {
+            messages: Some("f".into()),
+            data: Some("d".into()),
+            speed: Speed::Realtime,
+            stop_after: Some(9),
+        };
+        assert_eq!(all, Ok(Some(expected)));
+    }
+
+    #[test]
+    fn bad_options_are_named() {
+        for (line, name) in [
+            ("--fast", "--fast"),
+            ("--data", "--data"),
+            ("--speed warp", "--speed \"warp\""),
+            ("--stop-after -1", "--stop-after \"-1\""),
+            ("--stop-after", "--stop-after"),
+            ("file.csv", "file.csv"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

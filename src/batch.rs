@@ -1,0 +1,74 @@
+//! Owns what travels together from the writer to the committer: the records of one frame, the
+//! version they lead to, and whoever waits for them.
+
+use std::sync::Arc;
+
+use crate::journal::FrameBuffer;
+use crate::model::Model;
+use crate::pending::{Failure, Ticket};
+use crate::published::Version;
+
+/// A buffer that grew beyond this for one large batch is shrunk again.
+const KEPT_FRAME_BYTES: usize = 4 << 20;
+
+/// One group-commit batch.
+pub(crate) struct Batch<M: Model> {
+    pub(crate) frame: FrameBuffer,
+    /// Accepted commands, each a record in `frame`.
+    pub(crate) count: u32,
+    /// Of accepted and of refused commands, in the order they were taken.
+    pub(crate) tickets: Vec<Ticket>,
+    /// What accepted commands emitted.
+    pub(crate) events: Vec<M::Event>,
+    /// The version after the last accepted command; set when the batch is handed over.
+    pub(crate) version: Option<Arc<Version<M>>>,
+    pub(crate) rejected: u64,
+    pub(crate) panicked: u64,
+    pub(crate) reapplied: u64,
+    /// Queue bytes that the batch's commands took.
+    pub(crate) queue_bytes: usize,
+}
+
+impl<M: Model> Batch<M> {
+    pub(crate) fn new() -> Self {
+        Self {
+            frame: FrameBuffer::new(),
+            count: 0,
+            tickets: Vec::new(),
+            events: Vec::new(),
+            version: None,
+            rejected: 0,
+            panicked: 0,
+            reapplied: 0,
+            queue_bytes: 0,
+        }
+    }
+
+    /// Answers everybody with what their command came to.
+    pub(crate) fn release(&mut self) {
+        self.tickets.drain(..).for_each(Ticket::release);
+    }
+
+    /// Answers everybody with one failure: even a refusal may rest on a batch that was lost.
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        for ticket in self.tickets.drain(..) {
+            ticket.fail(failure.clone());
+        }
+    }
+
+    /// Empties the batch, for its buffers to be used again.
+    pub(crate) fn reset(&mut self) {
+        let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
+        let tickets = std::mem::take(&mut self.tickets);
+        let events = std::mem::take(&mut self.events);
+        *self = Self {
+            frame,
+            tickets,
+            events,
+            ..Self::new()
+        };
+        self.frame.clear(KEPT_FRAME_BYTES);
+        self.tickets.clear();
+        self.events.clear();
+    }
+}

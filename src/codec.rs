@@ -1,0 +1,163 @@
+//! Owns how values become bytes (bincode 2, little-endian, variable-length integers) and the
+//! limits on both ways. Knows nothing of frames or files.
+
+use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bincode::error::{DecodeError, EncodeError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Stands in every file header, so that a successor of bincode stays possible.
+pub(crate) const CODEC_ID: u32 = 1;
+
+/// bincode counts what it decodes by its size in memory, at most 16 bytes (a `u128`) for each
+/// encoded byte; a limit of 16 times the encoded size never refuses an honest encoding.
+const MEMORY_PER_ENCODED_BYTE: usize = 16;
+
+/// Encodings up to this size are decoded under a small limit, so that a length that does not
+/// belong there cannot reserve much.
+const SMALL_ENCODING_BYTES: usize = 64 << 10;
+
+/// No command may be larger, whatever `max_command_bytes` says.
+pub(crate) const LARGEST_COMMAND_BYTES: usize = 64 << 20;
+
+type Bounded<const LIMIT: usize> = Configuration<LittleEndian, Varint, Limit<LIMIT>>;
+
+const SMALL: Bounded<{ SMALL_ENCODING_BYTES * MEMORY_PER_ENCODED_BYTE }> =
+    config::standard().with_limit();
+const LARGE: Bounded<{ LARGEST_COMMAND_BYTES * MEMORY_PER_ENCODED_BYTE }> =
+    config::standard().with_limit();
+
+/// Why a value was not encoded.
+#[derive(Debug)]
+pub(crate) enum EncodeFailure {
+    TooLarge { bytes: usize },
+    Failed(String),
+}
+
+/// Appends the encoding of `value` to `buffer`, which may not grow beyond `limit` bytes.
+pub(crate) fn encode_onto<T: Serialize>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), EncodeFailure> {
+    let mut writer = LimitedWriter {
+        buffer,
+        limit,
+        refused: None,
+    };
+    let result = bincode::serde::encode_into_writer(value, &mut writer, LARGE);
+    match (writer.refused, result) {
+        (Some(bytes), _) => Err(EncodeFailure::TooLarge { bytes }),
+        (None, Err(error)) => Err(EncodeFailure::Failed(error.to_string())),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+/// Decodes a value that must take up exactly `bytes`.
+pub(crate) fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let decoded = if bytes.len() <= SMALL_ENCODING_BYTES {
+        bincode::serde::decode_from_slice(bytes, SMALL)
+    } else {
+        bincode::serde::decode_from_slice(bytes, LARGE)
+    };
+    match decoded {
+        Ok((value, used)) if used == bytes.len() => Ok(value),
+        Ok((_, used)) => Err(format!("it ends after {used} of {} bytes", bytes.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Streams the encoding of a model; the size of a model is bounded only by memory.
+pub(crate) fn encode_stream<T: Serialize>(
+    value: &T,
+    target: &mut impl std::io::Write,
+) -> Result<(), EncodeError> {
+    bincode::serde::encode_into_std_write(value, target, config::standard()).map(drop)
+}
+
+/// Decodes a model from a stream of `raw_bytes` bytes that were verified beforehand. The limit
+/// matters when the model's type is no longer the one that was encoded.
+pub(crate) fn decode_stream<T: DeserializeOwned>(
+    source: &mut impl std::io::Read,
+    raw_bytes: u64,
+) -> Result<T, DecodeError> {
+    // Limits are constants to bincode, so there are classes of them, each compiled once.
+    const MIDDLE: Bounded<{ 1 << 38 }> = config::standard().with_limit();
+    const HUGE: Bounded<{ 1 << 46 }> = config::standard().with_limit();
+    const LARGE_BYTES: u64 = LARGEST_COMMAND_BYTES as u64;
+    const MIDDLE_BYTES: u64 = 1 << 34;
+    match raw_bytes {
+        0..=LARGE_BYTES => bincode::serde::decode_from_std_read(source, LARGE),
+        ..=MIDDLE_BYTES => bincode::serde::decode_from_std_read(source, MIDDLE),
+        _ => bincode::serde::decode_from_std_read(source, HUGE),
+    }
+}
+
+struct LimitedWriter<'a> {
+    buffer: &'a mut Vec<u8>,
+    limit: usize,
+    refused: Option<usize>,
+}
+
+impl Writer for LimitedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let grown = self.buffer.len().saturating_add(bytes.len());
+        if grown > self.limit {
+            self.refused = Some(grown);
+            return Err(EncodeError::UnexpectedEnd);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        encode_onto(value, &mut buffer, LARGEST_COMMAND_BYTES).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn size_limit_counts_what_stands_in_the_buffer_already() {
+        let mut buffer = vec![0; 16];
+        let refused = encode_onto(&[7u8; 9], &mut buffer, 24).unwrap_err();
+        assert!(
+            matches!(refused, EncodeFailure::TooLarge { bytes: 25 }),
+            "{refused:?}"
+        );
+        buffer.truncate(16);
+        encode_onto(&[7u8; 8], &mut buffer, 24).unwrap();
+    }
+
+    #[test]
+    fn a_length_that_does_not_belong_reserves_little() {
+        // u64::MAX as a length: refused by the limit before anything is reserved.
+        let bytes = [253, 255, 255, 255, 255, 255, 255, 255, 255];
+        assert!(decode_exact::<String>(&bytes).is_err());
+        assert!(decode_exact::<Vec<u64>>(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(value: (u8, i64, String, Vec<u128>, Option<Vec<bool>>)) {
+            let bytes = encoded(&value);
+            prop_assert_eq!(decode_exact::<(u8, i64, String, Vec<u128>, Option<Vec<bool>>)>(&bytes), Ok(value));
+        }
+
+        #[test]
+        fn every_trailing_or_missing_byte_is_noticed(value: (String, Vec<u16>)) {
+            let mut bytes = encoded(&value);
+            bytes.push(0);
+            prop_assert!(decode_exact::<(String, Vec<u16>)>(&bytes).is_err());
+            bytes.truncate(bytes.len() - 2);
+            prop_assert!(decode_exact::<(String, Vec<u16>)>(&bytes).is_err());
+        }
+    }
+}

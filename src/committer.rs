@@ -1,0 +1,144 @@
+//! Owns the end of a batch: write, sync, publish, answer, in this order. Knows nothing of how the
+//! batch came about.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::batch::Batch;
+use crate::error::{Error, Poisoned};
+use crate::journal::Journal;
+use crate::model::Model;
+use crate::options::Durability;
+use crate::pending::Failure;
+use crate::shared::Shared;
+
+/// Commits batches. Whoever holds the lock around it is the only one to touch the journal.
+pub(crate) struct Committer<M: Model> {
+    pub(crate) journal: Journal,
+    durability: Durability,
+    shared: Arc<Shared<M>>,
+}
+
+impl<M: Model> Committer<M> {
+    pub(crate) fn new(journal: Journal, durability: Durability, shared: Arc<Shared<M>>) -> Self {
+        shared
+            .counters
+            .durable_sequence
+            .set(journal.durable_sequence());
+        Self {
+            journal,
+            durability,
+            shared,
+        }
+    }
+
+    /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
+    pub(crate) fn commit(&mut self, batch: &mut Batch<M>) {
+        if let Err(poisoned) = self.make_durable(batch) {
+            batch.fail(&Failure::Poisoned(poisoned));
+            return;
+        }
+        let before = match batch.version.take() {
+            Some(version) if batch.count > 0 => Some(self.shared.published.publish(version)),
+            _ => None,
+        };
+        self.count(batch);
+        batch.release();
+        // Freed only now: it may be large, and the callers need not wait for that.
+        drop(before);
+    }
+
+    fn make_durable(&mut self, batch: &mut Batch<M>) -> Result<(), Poisoned> {
+        if let Some(poisoned) = self.shared.status.poisoned() {
+            return Err(poisoned.clone());
+        }
+        if batch.count == 0 {
+            return Ok(()); // only refusals: what they rest on was committed before them
+        }
+        let time_ns = batch.version.as_ref().map_or(0, |version| version.time_ns);
+        let mut result = self.journal.append(&mut batch.frame, batch.count, time_ns);
+        if result.is_ok() && self.durability == Durability::Sync {
+            result = self.journal.sync();
+            self.shared.counters.syncs.add(1);
+        }
+        result.map_err(|error| self.shared.poison(&error))
+    }
+
+    fn count(&self, batch: &Batch<M>) {
+        let counters = &self.shared.counters;
+        counters.rejected.add(batch.rejected);
+        counters.panicked.add(batch.panicked);
+        counters.reapplied.add(batch.reapplied);
+        if batch.count > 0 {
+            counters.batches.add(1);
+            counters.accepted.add(batch.count.into());
+            counters.largest_batch.raise_to(batch.count.into());
+            counters.journal_bytes.set(self.journal.written_bytes());
+            counters
+                .durable_sequence
+                .raise_to(self.journal.durable_sequence());
+        }
+    }
+
+    /// Marks the journal's end while nothing else is to be done.
+    pub(crate) fn mark(&mut self) {
+        if self.shared.status.poisoned().is_none()
+            && let Err(error) = self.journal.mark()
+        {
+            self.shared.poison(&error);
+        }
+    }
+}
+
+/// A committer as several threads share it.
+pub(crate) type SharedCommitter<M> = Arc<Mutex<Committer<M>>>;
+
+pub(crate) fn lock<M: Model>(committer: &SharedCommitter<M>) -> MutexGuard<'_, Committer<M>> {
+    committer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Syncs what is written but not yet durable, without holding up commits meanwhile. Gives the
+/// sequence that is durable now.
+pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Result<u64, Error> {
+    let guard = lock(committer);
+    if let Some(poisoned) = guard.shared.status.poisoned() {
+        return Err(poisoned.clone().into());
+    }
+    let shared = guard.shared.clone();
+    let Some((file, path, sequence)) = guard.journal.sync_target() else {
+        return Ok(guard.journal.durable_sequence());
+    };
+    drop(guard);
+    file.sync_data()
+        .map_err(|source| shared.poison(&Error::io("sync", &path)(source)))?;
+    shared.counters.syncs.add(1);
+    let mut guard = lock(committer);
+    guard.journal.note_synced(sequence);
+    let durable = guard.journal.durable_sequence();
+    shared.counters.durable_sequence.raise_to(durable);
+    Ok(durable)
+}
+
+/// What the committer's thread needs to tell the writer.
+pub(crate) struct CommitterEnds<M: Model> {
+    pub(crate) batches: Receiver<Batch<M>>,
+    /// Emptied batches, whose buffers the writer uses again.
+    pub(crate) spare: Sender<Batch<M>>,
+    /// A token whenever a batch is done.
+    pub(crate) idle: Sender<()>,
+    pub(crate) completed: Arc<AtomicU64>,
+}
+
+/// The committer's thread: takes batches while the writer already applies the next one.
+pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<M>) {
+    for mut batch in ends.batches {
+        lock(committer).commit(&mut batch);
+        ends.completed.fetch_add(1, Ordering::Release);
+        // A full channel holds a token already, and a spare too many is simply freed.
+        ends.idle.try_send(()).ok();
+        batch.reset();
+        ends.spare.try_send(batch).ok();
+    }
+}

@@ -1,0 +1,339 @@
+//! Owns the handle: what a user does with an open database. Knows which part does what, and does
+//! nothing itself but encode commands.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::{self, EncodeFailure};
+use crate::commands::{Registered, panic_message};
+use crate::committer::sync_outside_lock;
+use crate::context::Context;
+use crate::engine::Engine;
+use crate::error::{Error, ExecuteError, TrySubmitError, WaitError};
+use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
+use crate::model::{Command, Model};
+use crate::options::{Builder, Options, ProgressCallback};
+use crate::pending::{Pending, Slot, Ticket, on_engine_thread};
+use crate::published::View;
+use crate::queue::{Applied, Refusal, Submission};
+use crate::recovery::{RecoveryReport, recover};
+use crate::stats::Stats;
+use crate::status::Health;
+use crate::storage::Storage;
+
+/// Commands rarely take more; a larger one makes its buffer grow.
+const USUAL_RECORD_BYTES: usize = 48;
+
+/// A handle to an open database. Cheap to clone, and usable from any number of threads.
+///
+/// The database is closed by [`close`](Self::close), or when its last handle is dropped; `close`
+/// also reports whether that went well. See the [crate's front page](crate) for an example.
+pub struct Database<M: Model> {
+    engine: Arc<Engine<M>>,
+    /// Encoded; empty for none.
+    metadata: Arc<[u8]>,
+}
+
+impl<M: Model> Database<M> {
+    /// Opens the database in the directory `path`, creating it from `M::default()` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// See [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error>
+    where
+        M: Default,
+    {
+        Self::builder().open(path)
+    }
+
+    /// Opens a database with options, or from a given initial model.
+    pub fn builder() -> Builder<M> {
+        Builder::new()
+    }
+
+    pub(crate) fn open_with(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        options: Options,
+        initial: impl FnOnce() -> M,
+        progress: &mut ProgressCallback,
+    ) -> Result<Self, Error> {
+        let recovered = recover(&storage, path, &options, initial, progress)?;
+        let engine = Engine::start(storage, &options, recovered)?;
+        Ok(Self {
+            engine: Arc::new(engine),
+            metadata: Arc::new([]),
+        })
+    }
+
+    /// Executes a command and waits until it is durable (as
+    /// [`Durability`](crate::Durability) defines it).
+    ///
+    /// # Errors
+    /// [`ExecuteError::Rejected`] when the command refused; the other variants say why it could
+    /// not be executed. After any error but `Poisoned` the command has left no trace.
+    pub fn execute<C: Registered<M>>(
+        &self,
+        command: C,
+    ) -> Result<C::Output, ExecuteError<C::Rejection>> {
+        self.submit(command)?.wait()
+    }
+
+    /// Puts a command on its way and returns at once, unless the queue is full: then it waits for
+    /// room. Commands of one thread are applied in the order in which it submitted them.
+    ///
+    /// # Errors
+    /// When the command cannot be encoded, is too large, or nothing is accepted any more. What
+    /// comes later is told by the [`Pending`].
+    pub fn submit<C: Registered<M>>(
+        &self,
+        command: C,
+    ) -> Result<Pending<C::Output, C::Rejection>, ExecuteError<C::Rejection>> {
+        let (submission, pending) = self.prepare(&command)?;
+        match self.engine.queue.send(submission) {
+            Ok(()) => Ok(pending),
+            Err(Refusal::Full | Refusal::Stopped) => Err(self.refused()),
+        }
+    }
+
+    /// As [`submit`](Self::submit), but never waits.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Busy`] gives the command back when the queue is full;
+    /// [`TrySubmitError::Refused`] is any error of `submit`.
+    pub fn try_submit<C: Registered<M>>(
+        &self,
+        command: C,
+    ) -> Result<Pending<C::Output, C::Rejection>, TrySubmitError<C, C::Rejection>> {
+        let (submission, pending) = self.prepare(&command).map_err(TrySubmitError::Refused)?;
+        match self.engine.queue.try_send(submission) {
+            Ok(()) => Ok(pending),
+            Err(Refusal::Full) => Err(TrySubmitError::Busy(command)),
+            Err(Refusal::Stopped) => Err(TrySubmitError::Refused(self.refused())),
+        }
+    }
+
+    /// Reads the newest version. Takes no lock and never waits: neither for commands nor for
+    /// snapshots. Under [`Durability::Sync`](crate::Durability::Sync) that version is durable.
+    ///
+    /// While the reader runs, it keeps its version's memory from being freed; use
+    /// [`view`](Self::view) for anything long.
+    pub fn query<R>(&self, reader: impl FnOnce(&M) -> R) -> R {
+        self.engine
+            .shared
+            .published
+            .read(|version| reader(&version.model))
+    }
+
+    /// Pins the newest version.
+    #[must_use]
+    pub fn view(&self) -> View<M> {
+        self.engine.shared.published.view()
+    }
+
+    /// The sequence of the newest readable version: how many commands were ever accepted.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.engine.shared.published.sequence()
+    }
+
+    /// Waits until the newest readable version has reached `sequence`.
+    ///
+    /// # Errors
+    /// When the time is up, or when it can never be reached because the database was closed or
+    /// poisoned.
+    pub fn wait_for(&self, sequence: u64, timeout: Duration) -> Result<(), WaitError> {
+        let shared = &self.engine.shared;
+        shared.published.wait_for(sequence, timeout, &shared.status)
+    }
+
+    /// Makes everything acknowledged so far durable, and gives the sequence that is. Only of use
+    /// under [`Durability::Interval`](crate::Durability::Interval) and
+    /// [`Durability::Buffered`](crate::Durability::Buffered).
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when the sync fails, now or earlier.
+    pub fn sync(&self) -> Result<u64, Error> {
+        sync_outside_lock(&self.engine.committer)
+    }
+
+    /// A handle to the same database whose commands are journaled with `metadata`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when the metadata takes more than 65,535 bytes encoded.
+    pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
+        let encoded = metadata.encode().map_err(|failure| match failure {
+            EncodeFailure::TooLarge { bytes } => Error::InvalidOption {
+                option: "with_metadata",
+                value: format!("{bytes} bytes or more"),
+                constraint: format!("it must be at most {LARGEST_METADATA_BYTES} bytes"),
+            },
+            EncodeFailure::Failed(reason) => Error::Encode {
+                what: "the metadata".to_owned(),
+                reason,
+            },
+        })?;
+        Ok(Self {
+            engine: self.engine.clone(),
+            metadata: encoded.into(),
+        })
+    }
+
+    /// Figures of this open database.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Engine { shared, queue, .. } = &*self.engine;
+        let counters = &shared.counters;
+        Stats {
+            sequence: self.sequence(),
+            durable_sequence: counters.durable_sequence.get(),
+            accepted: counters.accepted.get(),
+            rejected: counters.rejected.get(),
+            panicked: counters.panicked.get(),
+            reapplied: counters.reapplied.get(),
+            batches: counters.batches.get(),
+            inline_batches: counters.inline_batches.get(),
+            largest_batch: counters.largest_batch.get(),
+            syncs: counters.syncs.get(),
+            journal_bytes: counters.journal_bytes.get(),
+            queued_commands: crate::fields::position(queue.commands()),
+            queued_bytes: crate::fields::position(queue.bytes()),
+        }
+    }
+
+    /// What the open found and did.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.engine.report
+    }
+
+    /// Whether commands are accepted, and if not, why.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.engine.shared.status.health()
+    }
+
+    /// Commits what is queued, ends the database's threads, marks its directory as closed and
+    /// unlocks it. Every other handle then refuses commands with
+    /// [`ExecuteError::Stopped`]; reads go on. Closing again does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when a write or sync failed, now or earlier; [`Error::Io`] when the
+    /// MANIFEST could not be replaced. The database is closed all the same, and the next open
+    /// recovers it.
+    pub fn close(self) -> Result<(), Error> {
+        self.engine.stop()
+    }
+
+    /// Encodes a command into its record.
+    fn prepare<C: Registered<M>>(
+        &self,
+        command: &C,
+    ) -> Result<Prepared<M, C>, ExecuteError<C::Rejection>> {
+        if on_engine_thread() {
+            return Err(ExecuteError::Reentrant);
+        }
+        if let Some(poisoned) = self.engine.shared.status.poisoned() {
+            return Err(ExecuteError::Poisoned(poisoned.clone()));
+        }
+        let metadata_length = self.metadata.len();
+        let before = RECORD_HEADER_BYTES + metadata_length;
+        let mut record = Vec::with_capacity(USUAL_RECORD_BYTES + metadata_length);
+        record.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        record.extend_from_slice(&self.metadata);
+        let limit = self.engine.max_command_bytes;
+        codec::encode_onto(command, &mut record, before + limit).map_err(
+            |failure| match failure {
+                EncodeFailure::TooLarge { bytes } => ExecuteError::TooLarge {
+                    bytes: bytes - before,
+                    limit,
+                },
+                EncodeFailure::Failed(reason) => ExecuteError::Encode { reason },
+            },
+        )?;
+        let header = RecordHeader {
+            length: u32::try_from(record.len() - RECORD_HEADER_BYTES)
+                .expect("metadata and command are limited to far less"),
+            tag: C::TAG,
+            metadata_length: u16::try_from(metadata_length).expect("limited when it was encoded"),
+            time_ns: 0, // the writer's to know
+        };
+        let (head, _) = record.split_at_mut(RECORD_HEADER_BYTES);
+        head.copy_from_slice(&header.encode());
+        let slot = Slot::<C::Output, C::Rejection>::new();
+        let ticket = Ticket::new(slot.clone());
+        let submission = Submission {
+            record,
+            metadata_length,
+            apply: apply_encoded::<M, C>,
+            ticket,
+        };
+        Ok((submission, Pending::new(slot)))
+    }
+
+    /// Why the queue takes nothing any more.
+    fn refused<R>(&self) -> ExecuteError<R> {
+        match self.engine.shared.status.poisoned() {
+            Some(poisoned) => ExecuteError::Poisoned(poisoned.clone()),
+            None => ExecuteError::Stopped,
+        }
+    }
+}
+
+/// A submission, and where its result will be.
+type Prepared<M, C> = (
+    Submission<M>,
+    Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>,
+);
+
+/// Decodes and applies a command, and leaves the answer in its slot. Runs on the writer's thread;
+/// the one place that knows all of a command's types.
+fn apply_encoded<M: Model, C: Command<M>>(
+    slot: &dyn std::any::Any,
+    encoded: &[u8],
+    model: &mut M,
+    cx: &mut Context<'_, M>,
+) -> Applied {
+    let slot = slot
+        .downcast_ref::<Slot<C::Output, C::Rejection>>()
+        .expect("submitted together with this function");
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        codec::decode_exact::<C>(encoded).map(|command| command.apply(model, cx))
+    }));
+    let (answer, applied) = match caught {
+        Ok(Ok(Ok(output))) => (Ok(output), Applied::Accepted),
+        Ok(Ok(Err(rejection))) => (Err(ExecuteError::Rejected(rejection)), Applied::Rejected),
+        Ok(Err(reason)) => (
+            Err(ExecuteError::Undecodable { reason }),
+            Applied::Undecodable,
+        ),
+        Err(panic) => {
+            let message = panic_message(&*panic);
+            (Err(ExecuteError::Panicked { message }), Applied::Panicked)
+        }
+    };
+    slot.put(answer);
+    applied
+}
+
+impl<M: Model> Clone for Database<M> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
+impl<M: Model> fmt::Debug for Database<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("sequence", &self.sequence())
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}

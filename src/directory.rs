@@ -1,0 +1,119 @@
+//! Owns the places of a database's files, and making them. Knows nothing of the files' content.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+
+/// Where everything of one database is.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) root: PathBuf,
+    pub(crate) lock: PathBuf,
+    pub(crate) journal: PathBuf,
+    pub(crate) snapshots: PathBuf,
+}
+
+impl Directory {
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+            lock: root.join("LOCK"),
+            journal: root.join("journal"),
+            snapshots: root.join("snapshots"),
+        }
+    }
+
+    /// Creates the root, with its parents, if nothing stands there.
+    pub(crate) fn create_root(&self, storage: &dyn Storage) -> Result<(), Error> {
+        create(storage, &self.root)
+    }
+
+    /// Creates the directories inside.
+    pub(crate) fn create_inner(&self, storage: &dyn Storage) -> Result<(), Error> {
+        create(storage, &self.journal)?;
+        create(storage, &self.snapshots)
+    }
+
+    /// Whether any file stands here that only this crate makes.
+    pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, Error> {
+        for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage
+                .list(directory)
+                .map_err(Error::io("list", directory))?;
+            if names.iter().any(|name| name.ends_with(suffix)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes temporary files that an earlier process did not live to remove.
+    pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), Error> {
+        for directory in [&self.root, &self.journal, &self.snapshots] {
+            let names = storage
+                .list(directory)
+                .map_err(Error::io("list", directory))?;
+            let stale = names.iter().filter(|name| {
+                name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+            });
+            for name in stale {
+                let path = directory.join(name);
+                storage
+                    .remove(&path)
+                    .map_err(Error::io("remove stale temporary", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files of a database whose creation never came to an end.
+    pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), Error> {
+        for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
+            let names = storage
+                .list(directory)
+                .map_err(Error::io("list", directory))?;
+            for name in names.iter().filter(|name| name.ends_with(suffix)) {
+                let path = directory.join(name);
+                storage
+                    .remove(&path)
+                    .map_err(Error::io("remove half-made", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(storage: &dyn Storage, path: &Path) -> Result<Option<EntryKind>, Error> {
+    storage.kind(path).map_err(Error::io("examine", path))
+}
+
+/// Makes sure that a directory stands at `path`, creating parents too; each new name is synced.
+fn create(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
+    match kind(storage, path)? {
+        Some(EntryKind::Directory) => return Ok(()),
+        Some(_) => {
+            return Err(Error::NotADirectory {
+                path: path.to_path_buf(),
+            });
+        }
+        None => {}
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create(storage, parent)?;
+    match storage.create_directory(path) {
+        Ok(()) => {}
+        // Another opener was faster; the lock decides who goes on.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(Error::io("create directory", path)(error)),
+    }
+    storage
+        .sync_directory(parent)
+        .map_err(Error::io("sync directory", parent))
+}

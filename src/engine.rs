@@ -1,0 +1,246 @@
+//! Owns the threads of an open database: starting them in order, stopping them in order, and the
+//! clean end. Knows nothing of what a command does.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::committer::{self, Committer, CommitterEnds, SharedCommitter, lock};
+use crate::error::Error;
+use crate::manifest::{ManifestFile, State};
+use crate::model::Model;
+use crate::options::{Durability, Options};
+use crate::pending::on_engine_thread;
+use crate::published::Published;
+use crate::queue::{QueueSender, queue};
+use crate::recovery::{Recovered, RecoveryReport};
+use crate::shared::Shared;
+use crate::stats::Counters;
+use crate::status::Status;
+use crate::storage::{Lock, Storage};
+use crate::syncer;
+use crate::working::Working;
+use crate::writer::{BatchLimits, Lane, Writer};
+
+/// Batches between writer and committer: one being committed, one ready to go next.
+const BATCHES_AHEAD: usize = 1;
+/// Emptied batches kept for their buffers.
+const SPARE_BATCHES: usize = 3;
+
+/// A running database.
+pub(crate) struct Engine<M: Model> {
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) queue: QueueSender<M>,
+    pub(crate) committer: SharedCommitter<M>,
+    pub(crate) report: RecoveryReport,
+    pub(crate) max_command_bytes: usize,
+    running: Mutex<Option<Running<M>>>,
+}
+
+/// What must be ended, in the order of its fields.
+struct Running<M: Model> {
+    shared: Arc<Shared<M>>,
+    writer: JoinHandle<()>,
+    committing: JoinHandle<()>,
+    syncing: Option<(Sender<std::convert::Infallible>, JoinHandle<()>)>,
+    committer: SharedCommitter<M>,
+    manifest: Arc<Mutex<ManifestFile>>,
+    lock: Box<dyn Lock>,
+    lock_path: std::path::PathBuf,
+}
+
+impl<M: Model> Engine<M> {
+    pub(crate) fn start(
+        storage: Arc<dyn Storage>,
+        options: &Options,
+        recovered: Recovered<M>,
+    ) -> Result<Self, Error> {
+        let Recovered {
+            version,
+            journal,
+            manifest,
+            lock,
+            lock_path,
+            seed,
+            report,
+        } = recovered;
+        let version = Arc::new(version);
+        let shared = Arc::new(Shared {
+            published: Published::new(version.clone()),
+            status: Status::default(),
+            counters: Counters::default(),
+        });
+        let committer = Committer::new(journal, options.durability, shared.clone());
+        let committer = Arc::new(Mutex::new(committer));
+        let (queue, queue_receiver) = queue(options.queue_capacity, options.queue_bytes);
+        let (batches, batch_inbox) = bounded(BATCHES_AHEAD);
+        let (spare_outbox, spare) = bounded(SPARE_BATCHES);
+        let (idle_outbox, idle) = bounded(1);
+        let completed = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            queue: queue_receiver,
+            limits: BatchLimits {
+                commands: options.max_batch_commands,
+                bytes: options.max_batch_bytes,
+                linger: options.linger,
+            },
+            working: Working::new(version, seed),
+            lane: Lane {
+                committer: committer.clone(),
+                batches,
+                spare,
+                idle,
+                completed: completed.clone(),
+            },
+            shared: shared.clone(),
+            storage,
+            handed: 0,
+            unmarked: true,
+        };
+        let ends = CommitterEnds {
+            batches: batch_inbox,
+            spare: spare_outbox,
+            idle: idle_outbox,
+            completed,
+        };
+        let spawner = Spawner {
+            shared: &shared,
+            path: &lock_path,
+        };
+        // Should a later thread fail to start, the earlier ones end with their channels.
+        let committing = {
+            let committer = committer.clone();
+            spawner.spawn("committer", move || committer::run(&committer, ends))?
+        };
+        let syncing = match options.durability {
+            Durability::Interval(interval) => {
+                let (stop, stopped) = bounded(0);
+                let committer = committer.clone();
+                let run = move || syncer::run(&committer, interval, &stopped);
+                Some((stop, spawner.spawn("syncer", run)?))
+            }
+            Durability::Sync | Durability::Buffered => None,
+        };
+        let writer = spawner.spawn("writer", move || writer.run())?;
+        let running = Running {
+            shared: shared.clone(),
+            writer,
+            committing,
+            syncing,
+            committer: committer.clone(),
+            manifest,
+            lock,
+            lock_path,
+        };
+        let max_command_bytes = options.max_command_bytes;
+        let running = Mutex::new(Some(running));
+        Ok(Self {
+            shared,
+            queue,
+            committer,
+            report,
+            max_command_bytes,
+            running,
+        })
+    }
+
+    /// Commits what is in the queue, ends the threads and marks the directory clean. The first
+    /// call does it; later ones have nothing left to do.
+    pub(crate) fn stop(&self) -> Result<(), Error> {
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(running) = running else {
+            return Ok(());
+        };
+        self.queue.stop();
+        if on_engine_thread() {
+            // The last handle was dropped by a command or waker: this thread cannot wait for
+            // itself. The lock stays with whoever finishes.
+            return std::thread::Builder::new()
+                .name("prevalence-closer".to_owned())
+                .spawn(move || running.finish().ok())
+                .map(drop)
+                .map_err(Error::io(
+                    "start a thread to close",
+                    std::path::Path::new("LOCK"),
+                ));
+        }
+        running.finish()
+    }
+}
+
+impl<M: Model> Drop for Engine<M> {
+    fn drop(&mut self) {
+        // `close` is the way to learn of a failure; the next open will find what happened.
+        self.stop().ok();
+    }
+}
+
+impl<M: Model> Running<M> {
+    fn finish(self) -> Result<(), Error> {
+        // A thread that panicked has poisoned the database, which is reported below.
+        self.writer.join().ok();
+        self.committing.join().ok();
+        if let Some((stop, thread)) = self.syncing {
+            drop(stop);
+            thread.join().ok();
+        }
+        let ended = end_cleanly(&self.shared, &self.committer, &self.manifest);
+        self.shared.status.stop();
+        self.shared.published.wake_waiting();
+        let unlocked = self
+            .lock
+            .unlock()
+            .map_err(Error::io("unlock", &self.lock_path));
+        ended.and(unlocked)
+    }
+}
+
+/// Syncs what is left and says in the MANIFEST that the journal ends exactly here.
+fn end_cleanly<M: Model>(
+    shared: &Shared<M>,
+    committer: &SharedCommitter<M>,
+    manifest: &Mutex<ManifestFile>,
+) -> Result<(), Error> {
+    committer::sync_outside_lock(committer)?;
+    let committer = lock(committer);
+    if let Some(poisoned) = shared.status.poisoned() {
+        return Err(poisoned.clone().into());
+    }
+    let (sequence, chain) = (
+        committer.journal.written_sequence(),
+        committer.journal.chain(),
+    );
+    manifest
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .update(|manifest| {
+            manifest.state = State::Clean;
+            manifest.sequence = sequence;
+            manifest.chain = chain;
+        })
+}
+
+struct Spawner<'a, M> {
+    shared: &'a Arc<Shared<M>>,
+    path: &'a std::path::Path,
+}
+
+impl<M: Model> Spawner<'_, M> {
+    fn spawn(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<JoinHandle<()>, Error> {
+        let shared = self.shared.clone();
+        std::thread::Builder::new()
+            .name(format!("prevalence-{name}"))
+            .spawn(move || shared.run_guarded(name, body))
+            .map_err(Error::io("start a thread for", self.path))
+    }
+}

@@ -1,0 +1,383 @@
+//! Owns the errors a user can meet. Knows nothing of how they come about.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why opening, closing or maintaining a database failed.
+///
+/// Every message says what was found where, and what to do next. A failed open has changed,
+/// deleted and overwritten nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operating-system call failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb: "open", "sync", …
+        action: &'static str,
+        /// The file or directory it was done to.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database path names something that is not a directory.
+    #[error(
+        "{} is not a directory, but a database is one: name another path, or move what stands there",
+        path.display()
+    )]
+    NotADirectory {
+        /// The path that was to be opened.
+        path: PathBuf,
+    },
+    /// Another `Database`, in this process or another, has the directory open.
+    #[error(
+        "{} is open already, in this process or another: close it there first (the lock goes with \
+         its process, so there is no file to delete)",
+        path.display()
+    )]
+    Locked {
+        /// The database directory.
+        path: PathBuf,
+    },
+    /// A file holds something else than what was written into it.
+    #[error(
+        "{} is damaged at byte {position}: expected {expected}, found {found}. Nothing was changed; \
+         restore the file from a backup, or copy the directory before trying anything else",
+        path.display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Byte position in that file.
+        position: u64,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A file that must be there is not.
+    #[error(
+        "{} is missing: {reason}. Nothing was changed; put the file back from a backup",
+        path.display()
+    )]
+    Missing {
+        /// The file that was looked for.
+        path: PathBuf,
+        /// Why it must exist.
+        reason: String,
+    },
+    /// A file belongs to another database.
+    #[error(
+        "{} belongs to database {found}, but this directory is database {expected}: files of two \
+         databases are mixed; put each back where it came from",
+        path.display()
+    )]
+    ForeignFile {
+        /// The file that does not belong here.
+        path: PathBuf,
+        /// The identity the directory's MANIFEST states.
+        expected: DatabaseId,
+        /// The identity found in the file.
+        found: DatabaseId,
+    },
+    /// A file was written by a version of this crate that this one cannot read.
+    #[error(
+        "{} has format version {found}, this build reads {supported}: use a build of prevalence \
+         that reads version {found}",
+        path.display()
+    )]
+    UnsupportedFormat {
+        /// The file in question.
+        path: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The version this build reads and writes.
+        supported: u32,
+    },
+    /// A file was written with a codec this build does not have.
+    #[error("{} uses codec {found}, this build reads codec {supported}", path.display())]
+    UnsupportedCodec {
+        /// The file in question.
+        path: PathBuf,
+        /// Its codec number.
+        found: u32,
+        /// The codec number this build reads and writes.
+        supported: u32,
+    },
+    /// The directory holds another model than the program asked for.
+    #[error(
+        "{} holds model `{found}`, but `{expected}` was to be opened: open it as `{found}`, or, if \
+         the type was only renamed, write `commands! {{ {expected} = \"{found}\" {{ … }} }}`",
+        path.display()
+    )]
+    WrongModel {
+        /// The file that says so.
+        path: PathBuf,
+        /// The name of the model that was to be opened.
+        expected: String,
+        /// The name of the model in the file.
+        found: String,
+    },
+    /// A snapshot was written by another version of the model's type.
+    #[error(
+        "{} holds version {found} of model `{model}`, the program has version {expected}: run the \
+         program version that wrote it",
+        path.display()
+    )]
+    WrongVersion {
+        /// The snapshot in question.
+        path: PathBuf,
+        /// The model's name.
+        model: String,
+        /// `Model::VERSION` of this program.
+        expected: u32,
+        /// `Model::VERSION` of the program that wrote the snapshot.
+        found: u32,
+    },
+    /// A command tag means another command than when the journal was written.
+    #[error(
+        "{} knows tag {tag} as command `{journaled}`, the program's `commands!` says `{declared}`: \
+         a tag keeps its command for ever. Give `{declared}` a new tag and restore `{tag} => \
+         {journaled}`, or, if the type was only renamed, write `{tag} => {declared} = \
+         \"{journaled}\"`",
+        path.display()
+    )]
+    RenumberedTag {
+        /// The segment that says so.
+        path: PathBuf,
+        /// The tag.
+        tag: u16,
+        /// The command's name when the segment was written.
+        journaled: String,
+        /// The command's name in this program.
+        declared: String,
+    },
+    /// The journal holds a command that this program does not list in `commands!`.
+    #[error(
+        "{} holds, at sequence {sequence}, a command `{command}` with tag {tag} that `commands!` \
+         does not list: restore the type and the line `{tag} => {command}`",
+        path.display()
+    )]
+    UnknownTag {
+        /// The segment that holds the command.
+        path: PathBuf,
+        /// The command's sequence.
+        sequence: u64,
+        /// Its tag.
+        tag: u16,
+        /// Its name when it was journaled.
+        command: String,
+    },
+    /// A journaled command did not do on replay what it did when it was accepted.
+    #[error(
+        "replay diverged at sequence {sequence}, command `{command}`: {reason}. It was accepted \
+         when it was journaled, so its code changed or is not deterministic; run the program \
+         version that wrote the journal (see prevalence::docs::determinism)"
+    )]
+    ReplayDiverged {
+        /// The command's sequence.
+        sequence: u64,
+        /// The command's name.
+        command: String,
+        /// What happened instead.
+        reason: String,
+    },
+    /// An option's value cannot work.
+    #[error("option {option} is {value}, but {constraint}")]
+    InvalidOption {
+        /// The builder method.
+        option: &'static str,
+        /// The value given.
+        value: String,
+        /// What must hold.
+        constraint: String,
+    },
+    /// The model or a command could not be encoded.
+    #[error("cannot encode {what}: {reason}; its Serialize implementation must accept every value")]
+    Encode {
+        /// What was being encoded.
+        what: String,
+        /// What the codec said.
+        reason: String,
+    },
+    /// A write or sync failed earlier, so nothing more is acknowledged.
+    #[error("{0}")]
+    Poisoned(#[from] Poisoned),
+}
+
+impl Error {
+    /// An adapter for `map_err` around one file operation.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn corrupt(
+        path: &Path,
+        position: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::Corrupt {
+            path: path.to_path_buf(),
+            position,
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}
+
+/// The failure after which a database acknowledges nothing more.
+///
+/// The last durable version stays readable. Commands that were in flight got this error: each may
+/// or may not be on disk, and the next open tells.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the database stopped accepting commands after a failure: {reason}. Reads go on; mend the \
+     cause, then open the database anew to learn what became durable"
+)]
+pub struct Poisoned {
+    pub(crate) reason: Arc<str>,
+}
+
+impl Poisoned {
+    /// The failure, as a sentence.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// Why a command has no output.
+///
+/// `R` is the command's own [`Rejection`](crate::Command::Rejection). Except for
+/// [`Poisoned`](Self::Poisoned), every variant means that the command left no trace.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecuteError<R> {
+    /// The command refused, by its own rules. Answered only once every earlier command that the
+    /// refusal may rest on is durable.
+    #[error("the command was rejected: {0:?}")]
+    Rejected(R),
+    /// The command's `apply` panicked; its changes were rolled back.
+    #[error("the command panicked and was rolled back: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// The encoded command is larger than the limit, so it was not journaled.
+    #[error(
+        "the command takes {bytes} bytes or more, the limit is {limit}: split it, or raise \
+         max_command_bytes"
+    )]
+    TooLarge {
+        /// Its encoded size in bytes, as far as it was encoded.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The command could not be encoded.
+    #[error("cannot encode the command: {reason}; its Serialize implementation must accept it")]
+    Encode {
+        /// What the codec said.
+        reason: String,
+    },
+    /// The command could not be read back from its own encoding, so it was not journaled.
+    #[error(
+        "the command cannot be decoded from its own encoding ({reason}), so it could never be \
+         replayed: make its Serialize and Deserialize mirror each other (no skip_serializing_if, \
+         no untagged)"
+    )]
+    Undecodable {
+        /// What the codec said.
+        reason: String,
+    },
+    /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
+    /// for itself.
+    #[error(
+        "execute and submit cannot be called while a command is being applied: it would wait for itself"
+    )]
+    Reentrant,
+    /// The database was closed before the command was taken.
+    #[error("the database is closed")]
+    Stopped,
+    /// An earlier write or sync failed. Whether this command is durable is not known before the
+    /// next open, if it was in flight; if it came later, it left no trace.
+    #[error("{0}")]
+    Poisoned(#[source] Poisoned),
+}
+
+/// Why [`Database::try_submit`](crate::Database::try_submit) did not take a command.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySubmitError<C, R> {
+    /// The queue is full; here is the command back.
+    #[error("the command queue is full: try again later, or use submit, which waits")]
+    Busy(C),
+    /// The command cannot be taken at all.
+    #[error("{0}")]
+    Refused(ExecuteError<R>),
+}
+
+impl<C, R: fmt::Debug> fmt::Debug for TrySubmitError<C, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(_) => f.write_str("Busy(..)"),
+            Self::Refused(error) => f.debug_tuple("Refused").field(error).finish(),
+        }
+    }
+}
+
+/// Why [`Database::wait_for`](crate::Database::wait_for) returned before its sequence.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The time was up.
+    #[error("sequence {wanted} was not reached in time; the newest version is {reached}")]
+    TimedOut {
+        /// The sequence waited for.
+        wanted: u64,
+        /// The newest readable version.
+        reached: u64,
+    },
+    /// The database was closed and will never reach it.
+    #[error("the database is closed at sequence {reached}, before {wanted}")]
+    Stopped {
+        /// The sequence waited for.
+        wanted: u64,
+        /// The last version.
+        reached: u64,
+    },
+    /// A write or sync failed, so it will never be reached.
+    #[error("{0}")]
+    Poisoned(#[source] Poisoned),
+}
+
+/// The random 128-bit identity that all files of one database share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DatabaseId(pub(crate) [u8; 16]);
+
+impl DatabaseId {
+    /// The identity as bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl fmt::Display for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseId({self})")
+    }
+}

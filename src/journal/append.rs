@@ -1,0 +1,221 @@
+//! Owns the journal's growing end: writes frames, syncs them, marks an idle end, rotates. The only
+//! writer of the journal; knows nothing of commands beyond their count and time.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::frame::{FrameBuffer, frame_bytes};
+use super::prepare::SegmentPreparer;
+use super::segment::{NewSegment, OpenSegment, SegmentIdentity, SegmentStart};
+use crate::error::Error;
+use crate::fields::position;
+use crate::manifest::ManifestFile;
+use crate::storage::{Storage, StoredFile, write_all_at};
+
+/// The first segment after an open; each rotation doubles it, up to `segment_bytes`. Small at
+/// first, because zeros that are never overwritten cost an open and the disk for nothing.
+const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
+
+/// The size of the segment that an open begins with.
+pub(crate) fn first_segment_bytes(segment_bytes: u64) -> u64 {
+    FIRST_SEGMENT_BYTES.min(segment_bytes)
+}
+
+/// What the appender needs to know for as long as it lives.
+pub(crate) struct JournalOptions {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: PathBuf,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) manifest: Arc<Mutex<ManifestFile>>,
+    pub(crate) segment_bytes: u64,
+}
+
+/// The appender.
+pub(crate) struct Journal {
+    options: JournalOptions,
+    preparer: SegmentPreparer,
+    segment: OpenSegment,
+    mark: FrameBuffer,
+    next_sequence: u64,
+    chain: u32,
+    time_ns: u64,
+    /// Everything up to here is known to be synced.
+    durable_sequence: u64,
+    /// The highest durable sequence that a frame in the journal states.
+    vouched_sequence: u64,
+    /// Bytes of frames written by this run.
+    written_bytes: u64,
+}
+
+impl Journal {
+    /// Goes on in `segment`, which is published, synced, and holds everything before `start`.
+    pub(crate) fn start(
+        options: JournalOptions,
+        segment: OpenSegment,
+        next: SegmentStart,
+        vouched_sequence: u64,
+    ) -> Result<Self, Error> {
+        let preparer = SegmentPreparer::start(options.storage.clone(), options.directory.clone())?;
+        Ok(Self {
+            options,
+            preparer,
+            segment,
+            mark: FrameBuffer::new(),
+            next_sequence: next.first_sequence,
+            chain: next.chain,
+            time_ns: next.time_ns,
+            durable_sequence: next.first_sequence - 1,
+            vouched_sequence,
+            written_bytes: 0,
+        })
+    }
+
+    /// The sequence of the newest record written.
+    pub(crate) fn written_sequence(&self) -> u64 {
+        self.next_sequence - 1
+    }
+
+    pub(crate) fn durable_sequence(&self) -> u64 {
+        self.durable_sequence
+    }
+
+    pub(crate) fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Writes one batch; `time_ns` is that of its last record. Not durable before a sync. After an
+    /// error the journal must not be used any more: what stands on disk is unknown.
+    pub(crate) fn append(
+        &mut self,
+        frame: &mut FrameBuffer,
+        count: u32,
+        time_ns: u64,
+    ) -> Result<(), Error> {
+        let needed = position(frame_bytes(frame.payload_length()));
+        if self.segment.position + needed > self.segment.prepared_bytes {
+            self.rotate()?;
+        }
+        let (bytes, chain) = frame.seal(
+            self.next_sequence,
+            count,
+            self.durable_sequence,
+            self.segment.salt,
+            self.chain,
+        );
+        write_all_at(&*self.segment.file, bytes, self.segment.position)
+            .map_err(Error::io("write", &self.segment.path))?;
+        self.segment.position += needed;
+        self.written_bytes += needed;
+        self.chain = chain;
+        self.time_ns = time_ns;
+        self.next_sequence += u64::from(count);
+        self.vouched_sequence = self.durable_sequence;
+        if self.segment.position > self.segment.prepared_bytes / 2 {
+            self.preparer.request(self.next_segment_bytes());
+        }
+        Ok(())
+    }
+
+    /// Makes everything written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        self.segment
+            .file
+            .sync_data()
+            .map_err(Error::io("sync", &self.segment.path))?;
+        self.durable_sequence = self.written_sequence();
+        Ok(())
+    }
+
+    /// What a sync outside this borrow needs: the file, and the sequence that it would make
+    /// durable. Everything in earlier segments was synced when they were left.
+    pub(crate) fn sync_target(&self) -> Option<(Arc<dyn StoredFile>, PathBuf, u64)> {
+        let written = self.written_sequence();
+        (written > self.durable_sequence).then(|| {
+            (
+                self.segment.file.clone(),
+                self.segment.path.clone(),
+                written,
+            )
+        })
+    }
+
+    /// Notes that a [`sync_target`](Self::sync_target) was synced.
+    pub(crate) fn note_synced(&mut self, sequence: u64) {
+        self.durable_sequence = self.durable_sequence.max(sequence);
+    }
+
+    /// Whether a mark would say anything new.
+    pub(crate) fn needs_mark(&self) -> bool {
+        self.vouched_sequence < self.durable_sequence
+    }
+
+    /// Appends an unsynced empty frame that vouches for everything durable, so that after a mere
+    /// process kill damage to the last batch is told from a torn write. It is checked against the
+    /// chain but does not advance it: where a segment ends for the next run does not depend on it.
+    pub(crate) fn mark(&mut self) -> Result<(), Error> {
+        let needed = position(frame_bytes(0));
+        if !self.needs_mark() || self.segment.position + needed > self.segment.prepared_bytes {
+            return Ok(());
+        }
+        self.mark.clear(0);
+        let (bytes, _) = self.mark.seal(
+            self.next_sequence,
+            0,
+            self.durable_sequence,
+            self.segment.salt,
+            self.chain,
+        );
+        write_all_at(&*self.segment.file, bytes, self.segment.position)
+            .map_err(Error::io("write", &self.segment.path))?;
+        self.segment.position += needed;
+        self.vouched_sequence = self.durable_sequence;
+        Ok(())
+    }
+
+    /// Leaves the current segment for a new one. The old one is durable before the new one has a
+    /// name: a segment's existence vouches for everything before it.
+    fn rotate(&mut self) -> Result<(), Error> {
+        if self.written_sequence() > self.durable_sequence {
+            self.sync()?;
+        }
+        let bytes = self.next_segment_bytes();
+        let prepared = self.preparer.take(bytes)?;
+        let start = SegmentStart {
+            first_sequence: self.next_sequence,
+            chain: self.chain,
+            time_ns: self.time_ns,
+        };
+        let JournalOptions {
+            storage,
+            directory,
+            identity,
+            manifest,
+            ..
+        } = &self.options;
+        let segment = NewSegment::begin(&**storage, directory, prepared, identity, start)?
+            .publish(&**storage)?;
+        let (sequence, chain) = (self.durable_sequence, self.chain);
+        manifest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .update(|manifest| {
+                manifest.newest_segment = start.first_sequence;
+                manifest.sequence = sequence;
+                manifest.chain = chain;
+            })?;
+        self.segment = segment;
+        self.vouched_sequence = self.durable_sequence;
+        Ok(())
+    }
+
+    fn next_segment_bytes(&self) -> u64 {
+        self.segment
+            .prepared_bytes
+            .saturating_mul(2)
+            .min(self.options.segment_bytes)
+    }
+}

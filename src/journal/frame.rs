@@ -1,0 +1,334 @@
+//! Owns the layout of one frame: the bytes of one group-commit batch. Knows nothing of files.
+//!
+//! ```text
+//! 0  magic "PVFR"
+//! 4  payload length u32    bounded by LARGEST_PAYLOAD_BYTES
+//! 8  first sequence u64
+//! 16 durable sequence u64  the highest sequence known synced when the frame was built
+//! 24 count u32             of records; 0 in a mark
+//! 28 header checksum u32   CRC-32C of bytes 0..28, seeded with the segment's salt
+//! 32 payload               `count` records
+//! …  body checksum u32     CRC-32C of bytes 0..28 and the payload, continuing the chain
+//! …  zeros to a multiple of 8
+//! ```
+//!
+//! The body checksum is the chain value after the frame. It leaves the header checksum out: a CRC
+//! taken over data *and* the data's own CRC no longer depends on the data, so with it the chain
+//! would say nothing about the header.
+
+use crate::fields::{FieldReader, align_up};
+
+pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"PVFR");
+pub(crate) const FRAME_HEADER_BYTES: usize = 32;
+/// The part of the header that both checksums cover.
+const COVERED_HEADER_BYTES: usize = 28;
+const BODY_CHECKSUM_BYTES: usize = 4;
+pub(crate) const FRAME_ALIGNMENT: usize = 8;
+/// Room for the largest command with its metadata, and for a batch that it ended.
+pub(crate) const LARGEST_PAYLOAD_BYTES: usize = 128 << 20;
+
+/// A frame's header, once its checksum is known good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) payload_length: usize,
+    pub(crate) first_sequence: u64,
+    pub(crate) durable_sequence: u64,
+    pub(crate) count: u32,
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrameFault {
+    /// Byte position relative to the frame's start.
+    pub(crate) at: usize,
+    pub(crate) expected: String,
+    pub(crate) found: String,
+}
+
+impl FrameHeader {
+    /// Bytes from this frame's start to the next one's.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        frame_bytes(self.payload_length)
+    }
+
+    /// The sequence after the last record. Saturates: such a frame fails the sequence check.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.first_sequence.saturating_add(self.count.into())
+    }
+
+    fn encode(&self, salt: u64) -> [u8; FRAME_HEADER_BYTES] {
+        let payload_length = u32::try_from(self.payload_length).expect("bounded by the caller");
+        let mut covered = [0; COVERED_HEADER_BYTES];
+        let mut put = |at: usize, field: &[u8]| {
+            covered
+                .get_mut(at..at + field.len())
+                .expect("field positions are constants inside the header")
+                .copy_from_slice(field);
+        };
+        put(0, &FRAME_MAGIC.to_le_bytes());
+        put(4, &payload_length.to_le_bytes());
+        put(8, &self.first_sequence.to_le_bytes());
+        put(16, &self.durable_sequence.to_le_bytes());
+        put(24, &self.count.to_le_bytes());
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let (head, checksum) = bytes.split_at_mut(COVERED_HEADER_BYTES);
+        head.copy_from_slice(&covered);
+        checksum.copy_from_slice(&header_checksum(&covered, salt).to_le_bytes());
+        bytes
+    }
+
+    /// Reads and verifies the header at the start of `bytes`.
+    pub(crate) fn decode(bytes: &[u8], salt: u64) -> Result<Self, FrameFault> {
+        let fault = |at, expected: String, found: String| FrameFault {
+            at,
+            expected,
+            found,
+        };
+        let end = || {
+            let found = format!("the file's end after {} bytes", bytes.len());
+            fault(bytes.len(), "a whole frame header".to_owned(), found)
+        };
+        let mut fields = FieldReader::new(bytes);
+        let magic = fields.u32().ok_or_else(end)?;
+        if magic != FRAME_MAGIC {
+            let found = format!("{magic:08x}");
+            return Err(fault(0, format!("frame magic {FRAME_MAGIC:08x}"), found));
+        }
+        let payload_length = fields.length().ok_or_else(end)?;
+        let first_sequence = fields.u64().ok_or_else(end)?;
+        let durable_sequence = fields.u64().ok_or_else(end)?;
+        let count = fields.u32().ok_or_else(end)?;
+        let stored = fields.u32().ok_or_else(end)?;
+        let covered = bytes.get(..COVERED_HEADER_BYTES).ok_or_else(end)?;
+        let computed = header_checksum(covered, salt);
+        if stored != computed {
+            let expected = format!("frame header checksum {computed:08x}");
+            return Err(fault(
+                COVERED_HEADER_BYTES,
+                expected,
+                format!("{stored:08x}"),
+            ));
+        }
+        if payload_length > LARGEST_PAYLOAD_BYTES {
+            let expected = format!("a payload of at most {LARGEST_PAYLOAD_BYTES} bytes");
+            return Err(fault(4, expected, payload_length.to_string()));
+        }
+        Ok(Self {
+            payload_length,
+            first_sequence,
+            durable_sequence,
+            count,
+        })
+    }
+
+    /// Verifies the body of the frame at the start of `bytes`, whose header this is. Gives the
+    /// payload and the chain value after it.
+    pub(crate) fn verify_body<'a>(
+        &self,
+        bytes: &'a [u8],
+        chain: u32,
+    ) -> Result<(&'a [u8], u32), FrameFault> {
+        let end = || FrameFault {
+            at: bytes.len(),
+            expected: format!("a frame of {} bytes", self.frame_bytes()),
+            found: format!("the file's end after {} bytes", bytes.len()),
+        };
+        let checksum_at = FRAME_HEADER_BYTES + self.payload_length;
+        let covered = bytes.get(..COVERED_HEADER_BYTES).ok_or_else(end)?;
+        let payload = bytes.get(FRAME_HEADER_BYTES..checksum_at).ok_or_else(end)?;
+        let rest = bytes.get(checksum_at..self.frame_bytes()).ok_or_else(end)?;
+        let (stored, padding) = rest.split_at(BODY_CHECKSUM_BYTES);
+        let computed = body_checksum(covered, payload, chain);
+        if stored != computed.to_le_bytes() {
+            return Err(FrameFault {
+                at: checksum_at,
+                expected: format!("body checksum {:02x?}", computed.to_le_bytes()),
+                found: format!("{stored:02x?}"),
+            });
+        }
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(FrameFault {
+                at: checksum_at + BODY_CHECKSUM_BYTES,
+                expected: "zeros up to the next frame".to_owned(),
+                found: format!("{padding:02x?}"),
+            });
+        }
+        Ok((payload, computed))
+    }
+}
+
+/// The whole size of a frame with that much payload.
+pub(crate) const fn frame_bytes(payload_length: usize) -> usize {
+    align_up(
+        FRAME_HEADER_BYTES + payload_length + BODY_CHECKSUM_BYTES,
+        FRAME_ALIGNMENT,
+    )
+}
+
+fn header_checksum(covered: &[u8], salt: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), covered)
+}
+
+fn body_checksum(covered: &[u8], payload: &[u8], chain: u32) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(chain, covered), payload)
+}
+
+/// Collects the records of one batch and is then sealed into a frame, in one buffer that is
+/// reused from batch to batch.
+pub(crate) struct FrameBuffer {
+    bytes: Vec<u8>,
+}
+
+impl FrameBuffer {
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: vec![0; FRAME_HEADER_BYTES],
+        }
+    }
+
+    /// Empties the buffer. Memory that one huge batch needed is given back.
+    pub(crate) fn clear(&mut self, keep_bytes: usize) {
+        self.bytes.truncate(FRAME_HEADER_BYTES);
+        self.bytes.shrink_to(keep_bytes);
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.bytes
+            .get(FRAME_HEADER_BYTES..)
+            .expect("the header's room is never removed")
+    }
+
+    pub(crate) fn payload_length(&self) -> usize {
+        self.bytes.len() - FRAME_HEADER_BYTES
+    }
+
+    /// Appends an encoded record, stamping its time.
+    pub(crate) fn push_record(&mut self, record: &[u8], time_ns: u64) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(record);
+        let appended = self.bytes.get_mut(start..).expect("just appended");
+        super::record::stamp_time(appended, time_ns);
+    }
+
+    /// Appends records as they stand in another frame.
+    pub(crate) fn push_payload(&mut self, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
+    }
+
+    /// Makes the buffer a whole frame; gives its bytes and the chain value after it. The buffer
+    /// must be cleared before it is used again.
+    pub(crate) fn seal(
+        &mut self,
+        first_sequence: u64,
+        count: u32,
+        durable_sequence: u64,
+        salt: u64,
+        chain: u32,
+    ) -> (&[u8], u32) {
+        let payload_length = self.payload_length();
+        assert!(
+            payload_length <= LARGEST_PAYLOAD_BYTES,
+            "the reader would refuse this frame"
+        );
+        let header = FrameHeader {
+            payload_length,
+            first_sequence,
+            durable_sequence,
+            count,
+        };
+        let encoded = header.encode(salt);
+        let (covered, _) = encoded.split_at(COVERED_HEADER_BYTES);
+        let chain = body_checksum(covered, self.payload(), chain);
+        self.bytes
+            .get_mut(..FRAME_HEADER_BYTES)
+            .expect("the header's room is never removed")
+            .copy_from_slice(&encoded);
+        self.bytes.extend_from_slice(&chain.to_le_bytes());
+        self.bytes.resize(frame_bytes(payload_length), 0);
+        (&self.bytes, chain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sealed(payload: &[u8], header: FrameHeader, salt: u64, chain: u32) -> (Vec<u8>, u32) {
+        let mut buffer = FrameBuffer::new();
+        buffer.push_payload(payload);
+        let FrameHeader {
+            first_sequence,
+            count,
+            durable_sequence,
+            ..
+        } = header;
+        let (bytes, chain) = buffer.seal(first_sequence, count, durable_sequence, salt, chain);
+        (bytes.to_vec(), chain)
+    }
+
+    fn verify(
+        bytes: &[u8],
+        salt: u64,
+        chain: u32,
+    ) -> Result<(FrameHeader, Vec<u8>, u32), FrameFault> {
+        let header = FrameHeader::decode(bytes, salt)?;
+        let (payload, chain) = header.verify_body(bytes, chain)?;
+        Ok((header, payload.to_vec(), chain))
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(payload: Vec<u8>, numbers: (u64, u64, u32), salt: u64, chain: u32) {
+            let header = FrameHeader {
+                payload_length: payload.len(),
+                first_sequence: numbers.0,
+                durable_sequence: numbers.1,
+                count: numbers.2,
+            };
+            let (bytes, after) = sealed(&payload, header, salt, chain);
+            prop_assert_eq!(bytes.len(), header.frame_bytes());
+            prop_assert_eq!(bytes.len() % FRAME_ALIGNMENT, 0);
+            prop_assert_eq!(verify(&bytes, salt, chain), Ok((header, payload, after)));
+        }
+
+        #[test]
+        fn every_flipped_bit_is_noticed(payload in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let header = FrameHeader {
+                payload_length: payload.len(), first_sequence: 9, durable_sequence: 8, count: 1,
+            };
+            let (bytes, _) = sealed(&payload, header, 5, 6);
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                prop_assert!(verify(&flipped, 5, 6).is_err(), "bit {} was not noticed", bit);
+            }
+        }
+
+        #[test]
+        fn another_salt_or_chain_is_noticed(salt: u64, other: u64, chain: u32, broken: u32) {
+            prop_assume!(salt != other && chain != broken);
+            let header =
+                FrameHeader { payload_length: 3, first_sequence: 1, durable_sequence: 0, count: 1 };
+            let (bytes, _) = sealed(b"abc", header, salt, chain);
+            prop_assert!(verify(&bytes, other, chain).is_err());
+            prop_assert!(verify(&bytes, salt, broken).is_err());
+        }
+    }
+
+    #[test]
+    fn the_chain_depends_on_the_header() {
+        // It would not if the header checksum were part of it: see the module's description.
+        let chain_after = |durable_sequence| {
+            let header = FrameHeader {
+                payload_length: 0,
+                first_sequence: 7,
+                durable_sequence,
+                count: 0,
+            };
+            sealed(b"", header, 1, 2).1
+        };
+        assert_ne!(chain_after(3), chain_after(4));
+    }
+}

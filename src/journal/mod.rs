@@ -1,0 +1,25 @@
+//! Owns the journal: segments of checksummed frames, written by one appender and read back at
+//! open. Moves bytes; never knows the model's type.
+//!
+//! - `record`: one command inside a frame
+//! - `frame`: the bytes of one group-commit batch
+//! - `segment`: one file: its name, header and creation
+//! - `prepare`: zero-filled files made ahead of need, on a thread of their own
+//! - `append`: writes frames, syncs, rotates
+//! - `scan`: reads a segment and classifies where it ends
+
+mod append;
+mod frame;
+mod prepare;
+mod record;
+mod scan;
+mod segment;
+
+pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
+pub(crate) use frame::FrameBuffer;
+pub(crate) use prepare::Prepared;
+pub(crate) use record::{RECORD_HEADER_BYTES, RecordHeader, Records};
+pub(crate) use scan::{Ending, FrameRef, Segment, SegmentScan};
+pub(crate) use segment::{
+    SegmentIdentity, SegmentStart, list_segments, publish_segment, random_bytes, segment_path,
+};

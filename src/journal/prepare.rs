@@ -1,0 +1,212 @@
+//! Owns the thread that zero-fills the next segment ahead of need, off the commit path. Knows
+//! nothing of headers or frames.
+//!
+//! Zeros, because a sync that only overwrites written blocks needs no file-system transaction.
+//! In paced pieces, because the zeros compete with commits for the disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::error::Error;
+use crate::storage::{Storage, TemporaryFile, write_all_at};
+
+/// What is written and synced at once; a commit waits at most for one such piece.
+const PIECE_BYTES: u64 = 512 << 10;
+const ZEROS: &[u8] = &[0; PIECE_BYTES as usize];
+
+/// A zero-filled, synced file without a name of its own yet.
+pub(crate) struct Prepared {
+    pub(crate) temporary: Box<dyn TemporaryFile>,
+    pub(crate) bytes: u64,
+}
+
+impl Prepared {
+    /// Makes one at once, on the calling thread.
+    pub(crate) fn now(storage: &dyn Storage, directory: &Path, bytes: u64) -> Result<Self, Error> {
+        fill(storage, directory, bytes, |_| Pace::GoOn)
+            .map_err(Error::io("prepare a journal segment in", directory))
+            .and_then(|prepared| prepared.ok_or_else(|| unreachable_stop(directory)))
+    }
+}
+
+/// The handle to the thread. Asked for one segment at a time.
+pub(crate) struct SegmentPreparer {
+    storage: Arc<dyn Storage>,
+    directory: PathBuf,
+    worker: Option<Worker>,
+    requested: Option<u64>,
+}
+
+struct Worker {
+    requests: Sender<u64>,
+    ready: Receiver<io::Result<Prepared>>,
+    hurry: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    GoOn,
+    Stop,
+}
+
+impl SegmentPreparer {
+    pub(crate) fn start(storage: Arc<dyn Storage>, directory: PathBuf) -> Result<Self, Error> {
+        let (requests, request_inbox) = bounded::<u64>(1);
+        let (ready_outbox, ready) = bounded(1);
+        let (hurry, hurry_inbox) = bounded(1);
+        let (thread_storage, thread_directory) = (storage.clone(), directory.clone());
+        let thread = std::thread::Builder::new()
+            .name("prevalence-preparer".to_owned())
+            .spawn(move || {
+                for bytes in request_inbox {
+                    let prepared =
+                        fill_paced(&*thread_storage, &thread_directory, bytes, &hurry_inbox);
+                    let answer = match prepared {
+                        Ok(None) => return,
+                        Ok(Some(prepared)) => Ok(prepared),
+                        Err(error) => Err(error),
+                    };
+                    if ready_outbox.send(answer).is_err() {
+                        return;
+                    }
+                }
+            })
+            .map_err(Error::io("start a thread for", &directory))?;
+        let worker = Some(Worker {
+            requests,
+            ready,
+            hurry,
+            thread,
+        });
+        Ok(Self {
+            storage,
+            directory,
+            worker,
+            requested: None,
+        })
+    }
+
+    /// Asks for a segment ahead of need; does nothing when one was asked for already.
+    pub(crate) fn request(&mut self, bytes: u64) {
+        if self.requested.is_some() {
+            return;
+        }
+        let Some(worker) = &self.worker else { return };
+        if worker.requests.try_send(bytes).is_ok() {
+            self.requested = Some(bytes);
+        }
+    }
+
+    /// The segment asked for, waiting for it at full speed if it is not ready. What the thread
+    /// could not make is tried once more here: the disk may have room again.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<Prepared, Error> {
+        let waiting = self.requested.take();
+        if let (Some(_), Some(worker)) = (waiting, &self.worker) {
+            // Full means that the thread was told to hurry already.
+            worker.hurry.try_send(()).ok();
+            if let Ok(Ok(prepared)) = worker.ready.recv() {
+                return Ok(prepared);
+            }
+        }
+        Prepared::now(&*self.storage, &self.directory, bytes)
+    }
+}
+
+impl Drop for SegmentPreparer {
+    fn drop(&mut self) {
+        if let Some(Worker {
+            requests,
+            ready,
+            hurry,
+            thread,
+        }) = self.worker.take()
+        {
+            drop((requests, ready, hurry));
+            // A panic in there has nothing to say any more: no segment is wanted.
+            thread.join().ok();
+        }
+    }
+}
+
+/// Fills at half the disk's speed, until told to hurry; `None` when told to stop.
+fn fill_paced(
+    storage: &dyn Storage,
+    directory: &Path,
+    bytes: u64,
+    hurry: &Receiver<()>,
+) -> io::Result<Option<Prepared>> {
+    while hurry.try_recv().is_ok() {} // from a request that was answered already
+    let mut hurried = false;
+    fill(storage, directory, bytes, |piece_began| {
+        if hurried {
+            return Pace::GoOn;
+        }
+        match hurry.recv_timeout(piece_began.elapsed()) {
+            Ok(()) => hurried = true,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Pace::Stop,
+        }
+        Pace::GoOn
+    })
+}
+
+/// Zero-fills and syncs a temporary file, asking `after_piece` whether to go on.
+fn fill(
+    storage: &dyn Storage,
+    directory: &Path,
+    bytes: u64,
+    mut after_piece: impl FnMut(Instant) -> Pace,
+) -> io::Result<Option<Prepared>> {
+    let temporary = storage.create_temporary(directory)?;
+    let file = temporary.file();
+    let mut position = 0;
+    while position < bytes {
+        let began = Instant::now();
+        let length = PIECE_BYTES.min(bytes - position);
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let piece = ZEROS.get(..length).ok_or(io::ErrorKind::InvalidInput)?;
+        write_all_at(&*file, piece, position)?;
+        file.sync_data()?;
+        position += crate::fields::position(length);
+        if after_piece(began) == Pace::Stop {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Prepared { temporary, bytes }))
+}
+
+fn unreachable_stop(directory: &Path) -> Error {
+    Error::io("prepare a journal segment in", directory)(io::ErrorKind::Interrupted.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Disk;
+
+    #[test]
+    fn prepared_segments_are_zeros_and_unpublished_ones_vanish() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(Disk);
+        let mut preparer = SegmentPreparer::start(storage, directory.path().to_path_buf()).unwrap();
+        let bytes = 3 * PIECE_BYTES + 17;
+        preparer.request(bytes);
+        preparer.request(bytes);
+        let prepared = preparer.take(bytes).unwrap();
+        let target = directory.path().join("segment");
+        prepared.temporary.publish(&target).unwrap();
+        let content = std::fs::read(&target).unwrap();
+        assert_eq!(content.len() as u64, bytes);
+        assert!(crate::fields::all_zero(&content));
+
+        preparer.request(bytes);
+        drop(preparer);
+        assert_eq!(Disk.list(directory.path()).unwrap(), ["segment"]);
+    }
+}

@@ -1,0 +1,261 @@
+//! Owns reading a segment: verifies frame after frame and says how the segment ends. Never changes
+//! anything and never knows what a command means.
+
+use std::path::{Path, PathBuf};
+
+use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader};
+use super::segment::{frames_begin, segment_path};
+use crate::error::Error;
+use crate::fields::{all_zero, position};
+use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::storage::{FileBytes, Storage};
+
+/// A segment opened for reading; its header is verified.
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    pub(crate) header: FileHeader,
+    bytes: FileBytes,
+    frames_begin: usize,
+}
+
+impl Segment {
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        journal_directory: &Path,
+        first_sequence: u64,
+    ) -> Result<Self, Error> {
+        let path = segment_path(journal_directory, first_sequence);
+        let bytes = storage.read(&path).map_err(Error::io("read", &path))?;
+        Self::from_bytes(path, bytes, first_sequence)
+    }
+
+    pub(crate) fn from_bytes(
+        path: PathBuf,
+        bytes: FileBytes,
+        first_sequence: u64,
+    ) -> Result<Self, Error> {
+        let (header, header_bytes) = FileHeader::decode(&path, SEGMENT_MAGIC, &bytes)?;
+        if header.sequence != first_sequence {
+            let expected = format!("first sequence {first_sequence}, as the file's name says");
+            return Err(Error::corrupt(
+                &path,
+                40,
+                expected,
+                header.sequence.to_string(),
+            ));
+        }
+        let length = position(bytes.len());
+        if length < header.file_bytes {
+            let expected = format!("a file of at least {} bytes", header.file_bytes);
+            return Err(Error::corrupt(&path, length, expected, "its end"));
+        }
+        let frames_begin = frames_begin(header_bytes);
+        if !all_zero(bytes.get(header_bytes..frames_begin).unwrap_or(&[])) {
+            let at = position(header_bytes);
+            return Err(Error::corrupt(
+                &path,
+                at,
+                "zeros up to the first frame",
+                "other bytes",
+            ));
+        }
+        Ok(Self {
+            path,
+            header,
+            bytes,
+            frames_begin,
+        })
+    }
+
+    /// The file's length in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        position(self.bytes.len())
+    }
+
+    fn from(&self, position: usize) -> &[u8] {
+        self.bytes.get(position..).unwrap_or(&[])
+    }
+}
+
+/// A verified frame.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameRef<'a> {
+    /// Byte position in the segment.
+    pub(crate) position: u64,
+    pub(crate) header: FrameHeader,
+    pub(crate) payload: &'a [u8],
+    /// The chain value before the frame.
+    pub(crate) chain_before: u32,
+}
+
+/// How a segment ends.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// With the file's end, with zeros, or where the next segment takes over.
+    Complete,
+    /// With a batch that was never acknowledged and is only partly there.
+    Torn {
+        /// Where it begins.
+        position: u64,
+        /// From there to the last byte that is not zero.
+        bytes: u64,
+    },
+}
+
+/// Reads the frames of one segment in order.
+pub(crate) struct SegmentScan<'a> {
+    segment: &'a Segment,
+    /// The first sequence of the next segment, if there is one. This segment owns what is below;
+    /// anything that stands in it beyond that is not part of the journal.
+    takeover: Option<u64>,
+    position: usize,
+    next_sequence: u64,
+    chain: u32,
+    vouched_sequence: u64,
+}
+
+impl<'a> SegmentScan<'a> {
+    /// `vouched_sequence`: what is known durable from elsewhere, the MANIFEST or a later segment.
+    pub(crate) fn new(segment: &'a Segment, takeover: Option<u64>, vouched_sequence: u64) -> Self {
+        Self {
+            segment,
+            takeover,
+            position: segment.frames_begin,
+            next_sequence: segment.header.sequence,
+            chain: segment.header.chain,
+            // The segment was published only after everything before it was synced.
+            vouched_sequence: vouched_sequence.max(segment.header.sequence.saturating_sub(1)),
+        }
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    pub(crate) fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    /// The highest sequence that anything read so far states to be durable.
+    pub(crate) fn vouched_sequence(&self) -> u64 {
+        self.vouched_sequence
+    }
+
+    /// The next frame that holds commands, or how the segment ends.
+    pub(crate) fn next_frame(&mut self) -> Result<Result<FrameRef<'a>, Ending>, Error> {
+        loop {
+            if self.takeover == Some(self.next_sequence) {
+                return Ok(Err(Ending::Complete));
+            }
+            let rest = self.segment.from(self.position);
+            let frame = match self.read_frame(rest) {
+                Ok(frame) => frame,
+                Err(fault) => return self.ending(rest, fault).map(Err),
+            };
+            self.position += frame.header.frame_bytes();
+            self.vouched_sequence = self.vouched_sequence.max(frame.header.durable_sequence);
+            if frame.header.count > 0 {
+                return Ok(Ok(frame));
+            }
+        }
+    }
+
+    /// Verifies the frame at the start of `rest` and steps the chain over it.
+    fn read_frame(&mut self, rest: &'a [u8]) -> Result<FrameRef<'a>, FrameFault> {
+        let header = FrameHeader::decode(rest, self.segment.header.salt)?;
+        let (payload, chain) = header.verify_body(rest, self.chain)?;
+        if header.first_sequence != self.next_sequence {
+            return Err(FrameFault {
+                at: 8,
+                expected: format!("first sequence {}", self.next_sequence),
+                found: header.first_sequence.to_string(),
+            });
+        }
+        if self
+            .takeover
+            .is_some_and(|takeover| header.next_sequence() > takeover)
+        {
+            return Err(FrameFault {
+                at: 24,
+                expected: "a batch that ends before the next segment begins".to_owned(),
+                found: format!("one up to sequence {}", header.next_sequence() - 1),
+            });
+        }
+        let chain_before = self.chain;
+        if header.count > 0 {
+            self.chain = chain;
+            self.next_sequence = header.next_sequence();
+        }
+        Ok(FrameRef {
+            position: position(self.position),
+            header,
+            payload,
+            chain_before,
+        })
+    }
+
+    /// What it means that no frame stands at the current position.
+    fn ending(&self, rest: &[u8], fault: FrameFault) -> Result<Ending, Error> {
+        let zeros = all_zero(rest);
+        if let Some(takeover) = self.takeover {
+            let at = position(self.position + fault.at);
+            let reason = format!(
+                "{}, since the next segment begins at {takeover}",
+                fault.expected
+            );
+            return Err(Error::corrupt(&self.segment.path, at, reason, fault.found));
+        }
+        if self.vouched_sequence >= self.next_sequence {
+            let at = position(self.position + fault.at);
+            let expected = format!(
+                "{}: sequence {} was durable, by {}",
+                fault.expected, self.vouched_sequence, "the MANIFEST or a later frame"
+            );
+            return Err(Error::corrupt(
+                &self.segment.path,
+                at,
+                expected,
+                fault.found,
+            ));
+        }
+        if zeros {
+            return Ok(Ending::Complete);
+        }
+        if let Some((at, header)) = self.vouching_header(rest) {
+            let expected = format!(
+                "{}: the frame at byte {} says that sequence {} was durable",
+                fault.expected,
+                position(self.position + at),
+                header.durable_sequence
+            );
+            let at = position(self.position + fault.at);
+            return Err(Error::corrupt(
+                &self.segment.path,
+                at,
+                expected,
+                fault.found,
+            ));
+        }
+        let used = rest.len() - rest.iter().rev().take_while(|&&byte| byte == 0).count();
+        Ok(Ending::Torn {
+            position: position(self.position),
+            bytes: position(used),
+        })
+    }
+
+    /// An authentic frame header further on that says the batch here was durable: then it is
+    /// damaged, not torn. Chance or user data cannot imitate one, for want of the salt.
+    fn vouching_header(&self, rest: &[u8]) -> Option<(usize, FrameHeader)> {
+        let magic = FRAME_MAGIC.to_le_bytes();
+        (0..rest.len()).step_by(FRAME_ALIGNMENT).find_map(|at| {
+            let candidate = rest.get(at..)?;
+            if !candidate.starts_with(&magic) {
+                return None;
+            }
+            let header = FrameHeader::decode(candidate, self.segment.header.salt).ok()?;
+            let vouches = header.first_sequence >= self.next_sequence
+                && header.durable_sequence >= self.next_sequence;
+            vouches.then_some((at, header))
+        })
+    }
+}

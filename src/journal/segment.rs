@@ -1,0 +1,220 @@
+//! Owns one segment file: its name, its header, and how it comes into being (zero-filled, synced,
+//! published by rename before first use). Knows nothing of what frames mean.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::{FrameBuffer, FrameHeader};
+use super::prepare::Prepared;
+use super::scan::FrameRef;
+use crate::error::{DatabaseId, Error};
+use crate::fields::{align_up, position};
+use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::storage::{Storage, StoredFile, write_all_at};
+
+const SEGMENT_SUFFIX: &str = ".journal";
+const SEQUENCE_DIGITS: usize = 20;
+/// Frames begin on a page of their own, so that appending never rewrites the header's page.
+pub(crate) const FRAMES_BEGIN_AT_LEAST: usize = 4096;
+
+/// What every segment of this run says of the database and the program.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentIdentity {
+    pub(crate) database: DatabaseId,
+    pub(crate) model_name: String,
+    pub(crate) model_version: u32,
+    pub(crate) commands: Vec<(u16, String)>,
+}
+
+/// Where a new segment takes over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentStart {
+    pub(crate) first_sequence: u64,
+    pub(crate) chain: u32,
+    pub(crate) time_ns: u64,
+}
+
+/// The byte position of a segment's first frame.
+pub(crate) fn frames_begin(header_bytes: usize) -> usize {
+    align_up(header_bytes, FRAMES_BEGIN_AT_LEAST)
+}
+
+pub(crate) fn segment_path(journal_directory: &Path, first_sequence: u64) -> PathBuf {
+    journal_directory.join(format!(
+        "{first_sequence:0SEQUENCE_DIGITS$}{SEGMENT_SUFFIX}"
+    ))
+}
+
+/// The first sequences of the segments in a directory, oldest first. Other names are not ours.
+pub(crate) fn list_segments(
+    storage: &dyn Storage,
+    journal_directory: &Path,
+) -> Result<Vec<u64>, Error> {
+    let names = storage
+        .list(journal_directory)
+        .map_err(Error::io("list", journal_directory))?;
+    let mut segments: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    if digits.len() == SEQUENCE_DIGITS && only_digits {
+        digits.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// A segment that is being made: it has a header, may be given frames, and is then published.
+pub(crate) struct NewSegment {
+    prepared: Prepared,
+    file: Arc<dyn StoredFile>,
+    path: PathBuf,
+    salt: u64,
+    position: u64,
+}
+
+/// A published segment as the appender holds it.
+pub(crate) struct OpenSegment {
+    pub(crate) file: Arc<dyn StoredFile>,
+    pub(crate) path: PathBuf,
+    pub(crate) salt: u64,
+    /// Where the next frame goes.
+    pub(crate) position: u64,
+    /// The zero-filled length. Frames may go beyond it; they then also lengthen the file.
+    pub(crate) prepared_bytes: u64,
+}
+
+impl NewSegment {
+    pub(crate) fn begin(
+        storage: &dyn Storage,
+        journal_directory: &Path,
+        prepared: Prepared,
+        identity: &SegmentIdentity,
+        start: SegmentStart,
+    ) -> Result<Self, Error> {
+        let path = segment_path(journal_directory, start.first_sequence);
+        let salt = xxhash_rust::xxh3::xxh3_64(&random_bytes(storage, &path)?);
+        let header = FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: identity.database,
+            packing: 0,
+            model_version: identity.model_version,
+            sequence: start.first_sequence,
+            time_ns: start.time_ns,
+            salt,
+            file_bytes: prepared.bytes,
+            chain: start.chain,
+            model_name: identity.model_name.clone(),
+            commands: identity.commands.clone(),
+        };
+        let header = header.encode().ok_or_else(|| Error::InvalidOption {
+            option: "commands!",
+            value: format!("{} commands", identity.commands.len()),
+            constraint: "the table of tags and names must fit the 1 MiB file header".to_owned(),
+        })?;
+        let file = prepared.temporary.file();
+        write_all_at(&*file, &header, 0).map_err(Error::io("write the header of", &path))?;
+        let position = position(frames_begin(header.len()));
+        Ok(Self {
+            prepared,
+            file,
+            path,
+            salt,
+            position,
+        })
+    }
+
+    /// Appends a frame of another segment before anybody can see the file. The chain goes over
+    /// what both have in common, so it stays as it was.
+    fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<(), Error> {
+        let FrameHeader {
+            first_sequence,
+            count,
+            durable_sequence,
+            ..
+        } = frame.header;
+        let mut buffer = FrameBuffer::new();
+        buffer.push_payload(frame.payload);
+        let chain = frame.chain_before;
+        let (bytes, _) = buffer.seal(first_sequence, count, durable_sequence, self.salt, chain);
+        write_all_at(&*self.file, bytes, self.position).map_err(Error::io("write", &self.path))?;
+        self.position += position(bytes.len());
+        Ok(())
+    }
+
+    /// Syncs the content, gives the file its name and makes the name durable, in this order.
+    pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, Error> {
+        let Self {
+            prepared,
+            file,
+            path,
+            salt,
+            position,
+        } = self;
+        file.sync_all().map_err(Error::io("sync", &path))?;
+        prepared
+            .temporary
+            .publish(&path)
+            .map_err(Error::io("rename a new segment to", &path))?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        storage
+            .sync_directory(directory)
+            .map_err(Error::io("sync directory", directory))?;
+        Ok(OpenSegment {
+            file,
+            path,
+            salt,
+            position,
+            prepared_bytes: prepared.bytes,
+        })
+    }
+}
+
+/// Makes and publishes a segment that begins with `frames`, which stand in another segment now.
+pub(crate) fn publish_segment<'a, 'b: 'a>(
+    storage: &dyn Storage,
+    journal_directory: &Path,
+    prepared: Prepared,
+    identity: &SegmentIdentity,
+    start: SegmentStart,
+    frames: impl Iterator<Item = &'a FrameRef<'b>>,
+) -> Result<OpenSegment, Error> {
+    let mut segment = NewSegment::begin(storage, journal_directory, prepared, identity, start)?;
+    for frame in frames {
+        segment.push_frame(frame)?;
+    }
+    segment.publish(storage)
+}
+
+/// Random bytes from the operating system; `path` is named should it refuse.
+pub(crate) fn random_bytes(storage: &dyn Storage, path: &Path) -> Result<[u8; 16], Error> {
+    storage
+        .random()
+        .map_err(Error::io("get random bytes for", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_names_are_segments() {
+        let path = segment_path(Path::new("journal"), 42);
+        assert_eq!(path, Path::new("journal/00000000000000000042.journal"));
+        assert_eq!(parse_name("00000000000000000042.journal"), Some(42));
+        for name in [
+            "42.journal",
+            "+0000000000000000042.journal",
+            "notes.txt",
+            ".journal",
+            "00000000000000000042.journal~",
+            "99999999999999999999.journal",
+        ] {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+}

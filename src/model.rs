@@ -1,0 +1,76 @@
+//! Owns what a user implements: the model and its commands. Knows nothing of how they are stored.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::commands::Vocabulary;
+use crate::context::Context;
+
+/// The whole state of an application, as a plain value in memory.
+///
+/// `clone()` must be O(1), or at least cheap: the engine clones the model once per batch of
+/// commands, so that readers and rollback have a version of their own. Build it from persistent
+/// (copy-on-write) collections such as [imbl](https://docs.rs/imbl)'s `OrdMap` and `Vector`, or
+/// wrap rarely changing parts in an `Arc`.
+///
+/// The commands that may change a model are listed once, with [`commands!`](crate::commands!).
+/// What a model and its commands must not do is in
+/// [`docs::determinism`](crate::docs::determinism).
+///
+/// ```
+/// use imbl::OrdMap;
+/// use prevalence::Model;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Default, Serialize, Deserialize)]
+/// struct Bank {
+///     balances: OrdMap<u32, u64>,
+/// }
+///
+/// impl Model for Bank {
+///     type Event = ();
+/// }
+///
+/// prevalence::commands! { Bank {} }
+/// ```
+pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What commands may [`emit`](Context::emit); `()` when that is not used.
+    type Event: Clone + Send + Sync + 'static;
+
+    /// The version of the model's encoded shape. Raise it whenever a change of the type changes
+    /// what serde writes: an older snapshot is then an error that names both versions
+    /// ([`Error::WrongVersion`](crate::Error::WrongVersion)) instead of a misread.
+    const VERSION: u32 = 1;
+}
+
+/// A change of the model: a small serialisable value with a deterministic [`apply`](Self::apply).
+///
+/// A command is encoded where it is submitted, and what is applied is what comes out of that
+/// encoding, live just as on replay: a field that serde skips is skipped from the start, not only
+/// after the next start.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a command of `{M}`",
+    note = "implement `prevalence::Command<{M}> for {Self}` and add a line `N => {Self}` with a \
+            tag N of its own to `prevalence::commands! {{ {M} {{ … }} }}`"
+)]
+pub trait Command<M: Model>: Serialize + DeserializeOwned + 'static {
+    /// What the caller gets once the command is durable.
+    type Output: Send + 'static;
+    /// Why the command may refuse. Use [`std::convert::Infallible`] when it never does.
+    type Rejection: Send + 'static;
+
+    /// Changes the model, or refuses.
+    ///
+    /// Whatever it did to the model before it returned `Err` or panicked is rolled back. That
+    /// costs: the engine restores a checkpoint and applies again the accepted commands of the
+    /// batch so far. A command that checks first and changes afterwards reads better anyway.
+    ///
+    /// Must be deterministic: the same command on an equal model with an equal context does the
+    /// same on every machine and in every process, for as long as the journal is kept. Time,
+    /// randomness and ids come from `cx` only.
+    ///
+    /// # Errors
+    /// The command's own refusal.
+    fn apply(self, model: &mut M, cx: &mut Context<'_, M>)
+    -> Result<Self::Output, Self::Rejection>;
+}

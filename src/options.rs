@@ -1,0 +1,328 @@
+//! Owns what a user may choose: the builder, durability and limits. Knows nothing of how the
+//! choices are carried out.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::LARGEST_COMMAND_BYTES;
+use crate::database::Database;
+use crate::error::Error;
+use crate::model::Model;
+use crate::recovery::Progress;
+use crate::storage::Disk;
+
+/// When a command counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Every answer waits for the `fdatasync` that covers its command, and readers see nothing
+    /// that is not on stable storage. A power cut, a kernel crash or a killed process loses
+    /// nothing that was acknowledged. The default.
+    #[default]
+    Sync,
+    /// Answers wait for the write only; a thread of its own syncs at this interval. A killed
+    /// process loses nothing; a power cut or kernel crash may lose the commands acknowledged since
+    /// the last sync: those of about one interval plus the time a sync takes. What is left is a
+    /// prefix all the same.
+    Interval(Duration),
+    /// Answers wait for the write only; nothing is synced before a segment is full,
+    /// [`Database::sync`](crate::Database::sync) is called, or the database is closed. A killed
+    /// process loses nothing; a power cut or kernel crash may lose everything acknowledged since
+    /// then. What is left is a prefix all the same.
+    Buffered,
+}
+
+/// The choices of an open, apart from the model.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) max_batch_commands: u32,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) max_command_bytes: usize,
+    pub(crate) linger: Duration,
+    pub(crate) queue_capacity: usize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) segment_bytes: u64,
+    pub(crate) compression_level: i32,
+}
+
+const LARGEST_BATCH_BYTES: usize = 32 << 20;
+const SMALLEST_SEGMENT_BYTES: u64 = 64 << 10;
+const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
+const LARGEST_QUEUE: usize = 1 << 20;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            max_batch_commands: 1024,
+            max_batch_bytes: 1 << 20,
+            max_command_bytes: 16 << 20,
+            linger: Duration::ZERO,
+            queue_capacity: 8192,
+            queue_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            compression_level: 3,
+        }
+    }
+}
+
+impl Options {
+    fn validate(&self) -> Result<(), Error> {
+        let levels = zstd::compression_level_range();
+        require("max_batch_commands", self.max_batch_commands, 1, 1 << 20)?;
+        require(
+            "max_batch_bytes",
+            self.max_batch_bytes,
+            1,
+            LARGEST_BATCH_BYTES,
+        )?;
+        require(
+            "max_command_bytes",
+            self.max_command_bytes,
+            1,
+            LARGEST_COMMAND_BYTES,
+        )?;
+        require("queue_capacity", self.queue_capacity, 1, LARGEST_QUEUE)?;
+        require("queue_bytes", self.queue_bytes, 1, usize::MAX)?;
+        let (smallest, largest) = (SMALLEST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES);
+        require("segment_bytes", self.segment_bytes, smallest, largest)?;
+        require(
+            "compression_level",
+            self.compression_level,
+            *levels.start(),
+            *levels.end(),
+        )?;
+        match self.durability {
+            Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
+                option: "durability",
+                value: "Interval(0)".to_owned(),
+                constraint: "an interval must be longer than nothing; use Durability::Sync"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn require<T: PartialOrd + fmt::Display>(
+    option: &'static str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), Error> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    let constraint = format!("it must be from {least} to {most}");
+    Err(Error::InvalidOption {
+        option,
+        value: value.to_string(),
+        constraint,
+    })
+}
+
+/// Where a new database's model comes from. Implemented by [`FromDefault`] and [`Given`].
+pub trait InitialModel<M>: sealed::Sealed {
+    /// The model of an empty database.
+    #[doc(hidden)]
+    fn initial(self) -> M;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::FromDefault {}
+    impl<M> Sealed for super::Given<M> {}
+}
+
+/// A new database starts from `M::default()`.
+#[derive(Clone, Copy, Debug)]
+pub struct FromDefault;
+
+/// A new database starts from the model given to [`Builder::initial`].
+#[derive(Clone, Debug)]
+pub struct Given<M>(M);
+
+impl<M: Default> InitialModel<M> for FromDefault {
+    fn initial(self) -> M {
+        M::default()
+    }
+}
+
+impl<M> InitialModel<M> for Given<M> {
+    fn initial(self) -> M {
+        self.0
+    }
+}
+
+pub(crate) type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
+
+/// Opens a database with options; made by [`Database::builder`].
+///
+/// ```
+/// # use prevalence::{Database, Durability, Model};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Clone, Default, Serialize, Deserialize)] struct Bank;
+/// # impl Model for Bank { type Event = (); }
+/// # prevalence::commands! { Bank {} }
+/// # fn main() -> Result<(), prevalence::Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("bank.db");
+/// let bank = Database::<Bank>::builder()
+///     .durability(Durability::Interval(std::time::Duration::from_millis(50)))
+///     .segment_bytes(16 << 20)
+///     .on_progress(|progress| eprintln!("{} of {} bytes", progress.done, progress.total))
+///     .open(path)?;
+/// # bank.close()
+/// # }
+/// ```
+#[must_use = "nothing is opened before `open` is called"]
+pub struct Builder<M, I = FromDefault> {
+    options: Options,
+    initial: I,
+    progress: ProgressCallback,
+    model: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M: Model> Builder<M> {
+    pub(crate) fn new() -> Self {
+        Self {
+            options: Options::default(),
+            initial: FromDefault,
+            progress: Box::new(|_| {}),
+            model: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<M: Model, I> Builder<M, I> {
+    /// The model that a new database starts from, instead of `M::default()`. It is stored as
+    /// snapshot 0; an existing database keeps the one it was made with.
+    pub fn initial(self, model: M) -> Builder<M, Given<M>> {
+        let Self {
+            options,
+            progress,
+            model: marker,
+            ..
+        } = self;
+        Builder {
+            options,
+            initial: Given(model),
+            progress,
+            model: marker,
+        }
+    }
+
+    /// When a command counts as done. Default: [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// The most commands that share one frame and one sync, from 1 to 1,048,576. Default: 1,024.
+    ///
+    /// With pipelined callers, keep it well below the number of commands in flight: only then does
+    /// the writer apply one batch while the one before is synced.
+    pub fn max_batch_commands(mut self, commands: u32) -> Self {
+        self.options.max_batch_commands = commands;
+        self
+    }
+
+    /// The payload size in bytes at which a batch is closed, up to 32 MiB. Default: 1 MiB. A
+    /// larger command makes a larger batch, which it ends.
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.options.max_batch_bytes = bytes;
+        self
+    }
+
+    /// The most bytes that one encoded command may take, up to 64 MiB. Default: 16 MiB. A larger
+    /// one is refused before it is journaled.
+    pub fn max_command_bytes(mut self, bytes: usize) -> Self {
+        self.options.max_command_bytes = bytes;
+        self
+    }
+
+    /// How long a batch that is not full waits for more commands. Default: zero. Batches grow by
+    /// themselves while the disk is busy; lingering trades latency for fewer syncs beyond that.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.options.linger = linger;
+        self
+    }
+
+    /// The most commands that wait in the queue, from 1 to 1,048,576; a caller beyond that waits,
+    /// or is told `Busy`. Default: 8,192.
+    pub fn queue_capacity(mut self, commands: usize) -> Self {
+        self.options.queue_capacity = commands;
+        self
+    }
+
+    /// The most encoded bytes that wait in the queue, including the batch being filled. Default:
+    /// 64 MiB. A command larger than that passes alone.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.options.queue_bytes = bytes;
+        self
+    }
+
+    /// The size of a journal segment file in bytes, from 64 KiB to 4 GiB. Default: 64 MiB. After
+    /// an open, segments start at 256 KiB (or this, if it is less) and double up to this size.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.options.segment_bytes = bytes;
+        self
+    }
+
+    /// The zstd level of snapshots; 0 stores them uncompressed. Default: 3.
+    pub fn compression_level(mut self, level: i32) -> Self {
+        self.options.compression_level = level;
+        self
+    }
+
+    /// Called on the opening thread while a snapshot is loaded and the journal is replayed.
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
+        self.progress = Box::new(callback);
+        self
+    }
+
+    /// Opens the database in the directory `path`, creating it if there is none.
+    ///
+    /// # Errors
+    /// Every variant of [`Error`] but `Poisoned`. A failed open has changed, deleted and
+    /// overwritten nothing; at most it has created a `LOCK` file and empty directories.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database<M>, Error>
+    where
+        I: InitialModel<M>,
+    {
+        self.options.validate()?;
+        let Self {
+            options,
+            initial,
+            mut progress,
+            ..
+        } = self;
+        let initial = || initial.initial();
+        Database::open_with(
+            Arc::new(Disk),
+            path.as_ref(),
+            options,
+            initial,
+            &mut progress,
+        )
+    }
+}
+
+impl<M, I> fmt::Debug for Builder<M, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options {
+            durability,
+            max_batch_commands,
+            segment_bytes,
+            ..
+        } = &self.options;
+        f.debug_struct("Builder")
+            .field("durability", durability)
+            .field("max_batch_commands", max_batch_commands)
+            .field("segment_bytes", segment_bytes)
+            .finish_non_exhaustive()
+    }
+}

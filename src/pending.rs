@@ -1,0 +1,306 @@
+//! Owns a result that is on its way: where the engine puts it and how the caller gets it. Knows
+//! nothing of batches.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::thread::Thread;
+
+use crate::error::{ExecuteError, Poisoned};
+
+thread_local! {
+    static ON_ENGINE_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks the calling thread as one that must not wait for the engine.
+pub(crate) fn enter_engine_thread() {
+    ON_ENGINE_THREAD.set(true);
+}
+
+pub(crate) fn on_engine_thread() -> bool {
+    ON_ENGINE_THREAD.get()
+}
+
+/// The result of a submitted command, on its way.
+///
+/// [`wait`](Self::wait) for it on a thread, or `.await` it: no runtime is needed. Dropping it does
+/// not cancel the command.
+///
+/// # Panics
+/// Like every future, it must not be polled again once it was ready.
+#[must_use = "whether the command was accepted is known only from its result"]
+pub struct Pending<O, R> {
+    slot: Arc<Slot<O, R>>,
+}
+
+impl<O, R> Pending<O, R> {
+    pub(crate) fn new(slot: Arc<Slot<O, R>>) -> Self {
+        Self { slot }
+    }
+
+    /// Waits until the command is durable, or refused.
+    ///
+    /// # Errors
+    /// As of [`Database::execute`](crate::Database::execute).
+    pub fn wait(self) -> Result<O, ExecuteError<R>> {
+        let mut inner = self.slot.lock();
+        loop {
+            if inner.released {
+                return inner.take();
+            }
+            if on_engine_thread() {
+                return Err(ExecuteError::Reentrant);
+            }
+            inner.waiter = Waiter::Thread(std::thread::current());
+            drop(inner);
+            std::thread::park();
+            inner = self.slot.lock();
+        }
+    }
+
+    /// Whether [`wait`](Self::wait) would return at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.slot.lock().released
+    }
+}
+
+impl<O, R> Future for Pending<O, R> {
+    type Output = Result<O, ExecuteError<R>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let mut inner = self.slot.lock();
+        if inner.released {
+            return Poll::Ready(inner.take());
+        }
+        inner.waiter = Waiter::Task(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl<O, R> fmt::Debug for Pending<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("ready", &self.is_ready())
+            .finish()
+    }
+}
+
+/// Where the engine leaves a command's result; shared with its [`Pending`].
+pub(crate) struct Slot<O, R> {
+    inner: Mutex<SlotInner<O, R>>,
+}
+
+struct SlotInner<O, R> {
+    answer: Option<Result<O, ExecuteError<R>>>,
+    /// The answer may be given: what it rests on is durable.
+    released: bool,
+    waiter: Waiter,
+}
+
+enum Waiter {
+    Nobody,
+    Thread(Thread),
+    Task(Waker),
+}
+
+impl Waiter {
+    fn wake(self) {
+        match self {
+            Self::Nobody => {}
+            Self::Thread(thread) => thread.unpark(),
+            Self::Task(waker) => waker.wake(),
+        }
+    }
+}
+
+impl<O, R> SlotInner<O, R> {
+    fn take(&mut self) -> Result<O, ExecuteError<R>> {
+        self.answer
+            .take()
+            .expect("a Pending must not be polled again once it was ready")
+    }
+}
+
+impl<O, R> Slot<O, R> {
+    pub(crate) fn new() -> Arc<Self> {
+        let inner = SlotInner {
+            answer: None,
+            released: false,
+            waiter: Waiter::Nobody,
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Leaves the answer, which nobody sees before it is released.
+    pub(crate) fn put(&self, answer: Result<O, ExecuteError<R>>) {
+        self.lock().answer = Some(answer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SlotInner<O, R>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release_with(&self, replacement: Option<ExecuteError<R>>) {
+        let mut inner = self.lock();
+        if inner.released {
+            return;
+        }
+        if let Some(error) = replacement {
+            inner.answer = Some(Err(error));
+        }
+        inner.released = true;
+        let waiter = std::mem::replace(&mut inner.waiter, Waiter::Nobody);
+        drop(inner);
+        waiter.wake();
+    }
+}
+
+/// A slot whose types the engine does not know.
+pub(crate) trait AnySlot: Send + Sync {
+    /// For the one function that does know the types.
+    fn as_any(&self) -> &dyn Any;
+    /// Gives the answer that was put, and wakes who waits.
+    fn release(&self);
+    /// Gives an error instead of whatever was put.
+    fn release_error(&self, failure: Failure);
+}
+
+/// Why a command gets no answer of its own.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    Stopped,
+    Poisoned(Poisoned),
+}
+
+impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn release(&self) {
+        self.release_with(None);
+    }
+
+    fn release_error(&self, failure: Failure) {
+        self.release_with(Some(match failure {
+            Failure::Stopped => ExecuteError::Stopped,
+            Failure::Poisoned(poisoned) => ExecuteError::Poisoned(poisoned),
+        }));
+    }
+}
+
+/// The engine's end of a slot. However the engine loses it, the caller gets an answer.
+pub(crate) struct Ticket {
+    slot: Option<Arc<dyn AnySlot>>,
+}
+
+impl Ticket {
+    pub(crate) fn new(slot: Arc<dyn AnySlot>) -> Self {
+        Self { slot: Some(slot) }
+    }
+
+    pub(crate) fn slot(&self) -> &dyn Any {
+        self.slot
+            .as_ref()
+            .expect("taken only by release and fail, which consume")
+            .as_any()
+    }
+
+    pub(crate) fn release(mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.release();
+        }
+    }
+
+    pub(crate) fn fail(mut self, failure: Failure) {
+        if let Some(slot) = self.slot.take() {
+            slot.release_error(failure);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.release_error(Failure::Stopped);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type TestSlot = Slot<u32, ()>;
+
+    fn ticket() -> (Ticket, Arc<TestSlot>, Pending<u32, ()>) {
+        let slot = TestSlot::new();
+        (Ticket::new(slot.clone()), slot.clone(), Pending::new(slot))
+    }
+
+    #[test]
+    fn an_answer_is_not_seen_before_it_is_released() {
+        let (ticket, slot, pending) = ticket();
+        slot.put(Ok(7));
+        assert!(!pending.is_ready());
+        ticket.release();
+        assert!(pending.is_ready());
+        assert_eq!(pending.wait().unwrap(), 7);
+    }
+
+    #[test]
+    fn a_lost_ticket_answers_stopped_even_over_a_put_answer() {
+        let (ticket, slot, pending) = ticket();
+        slot.put(Ok(7));
+        drop(ticket);
+        assert!(matches!(pending.wait(), Err(ExecuteError::Stopped)));
+    }
+
+    #[test]
+    fn a_waiting_thread_is_woken() {
+        let (ticket, slot, pending) = ticket();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pending.wait());
+            while matches!(slot.lock().waiter, Waiter::Nobody) {
+                std::thread::yield_now();
+            }
+            slot.put(Ok(9));
+            ticket.release();
+            assert_eq!(waiting.join().unwrap().unwrap(), 9);
+        });
+    }
+
+    #[test]
+    fn the_newest_waker_is_woken() {
+        struct Count(std::sync::atomic::AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let wakers: Vec<_> = (0..2).map(|_| Arc::new(Count(0.into()))).collect();
+        let (ticket, slot, mut pending) = ticket();
+        for waker in &wakers {
+            let waker = waker.clone().into();
+            let mut cx = TaskContext::from_waker(&waker);
+            assert!(Pin::new(&mut pending).poll(&mut cx).is_pending());
+        }
+        slot.put(Ok(1));
+        ticket.release();
+        let woken: Vec<_> = wakers
+            .iter()
+            .map(|w| w.0.load(std::sync::atomic::Ordering::SeqCst))
+            .collect();
+        assert_eq!(woken, [0, 1]);
+        let waker = wakers[0].clone().into();
+        let ready = Pin::new(&mut pending).poll(&mut TaskContext::from_waker(&waker));
+        assert!(matches!(ready, Poll::Ready(Ok(1))));
+    }
+}

@@ -1,0 +1,172 @@
+//! Owns the newest readable version and how readers get it: one atomic pointer, no lock. Knows
+//! nothing of how versions come about.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use crate::context::system_time;
+use crate::error::WaitError;
+use crate::status::Status;
+
+/// The model at one sequence.
+pub(crate) struct Version<M> {
+    pub(crate) model: M,
+    pub(crate) sequence: u64,
+    /// Time of the newest command in it.
+    pub(crate) time_ns: u64,
+}
+
+/// A version of the model that stays as it is while commands go on.
+///
+/// Cheap to take and to clone. It keeps the memory of everything that changed since from being
+/// freed, so do not hold one for longer than needed. Dereferences to the model.
+pub struct View<M> {
+    version: Arc<Version<M>>,
+}
+
+impl<M> View<M> {
+    /// The sequence of the newest command in this version; 0 for the initial model.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.version.sequence
+    }
+
+    /// The time of the newest command in this version.
+    #[must_use]
+    pub fn time(&self) -> SystemTime {
+        system_time(self.version.time_ns)
+    }
+}
+
+impl<M> Deref for View<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.version.model
+    }
+}
+
+impl<M> Clone for View<M> {
+    fn clone(&self) -> Self {
+        Self {
+            version: self.version.clone(),
+        }
+    }
+}
+
+impl<M> fmt::Debug for View<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("sequence", &self.sequence())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The place where versions appear.
+pub(crate) struct Published<M> {
+    current: ArcSwap<Version<M>>,
+    /// How many threads wait for a sequence, so that publishing need not look at the lock.
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl<M> Published<M> {
+    pub(crate) fn new(first: Arc<Version<M>>) -> Self {
+        Self {
+            current: ArcSwap::new(first),
+            waiting: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Makes `version` the newest. Gives back the one before, so that the caller chooses when to
+    /// pay for freeing it.
+    pub(crate) fn publish(&self, version: Arc<Version<M>>) -> Arc<Version<M>> {
+        let before = self.current.swap(version);
+        self.wake_waiting();
+        before
+    }
+
+    /// Lets waiting threads look again: at the version, or at the status.
+    pub(crate) fn wake_waiting(&self) {
+        // Pairs with the fence in `wait_for`: either this sees the waiter, or the waiter sees
+        // what was changed before.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.changed.notify_all();
+        }
+    }
+
+    pub(crate) fn read<R>(&self, reader: impl FnOnce(&Version<M>) -> R) -> R {
+        reader(&self.current.load())
+    }
+
+    pub(crate) fn view(&self) -> View<M> {
+        View {
+            version: self.current.load_full(),
+        }
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.read(|version| version.sequence)
+    }
+
+    pub(crate) fn wait_for(
+        &self,
+        wanted: u64,
+        timeout: Duration,
+        status: &Status,
+    ) -> Result<(), WaitError> {
+        if self.sequence() >= wanted {
+            return Ok(());
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let result = self.wait_until(wanted, deadline, status);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+
+    fn wait_until(
+        &self,
+        wanted: u64,
+        deadline: Option<Instant>,
+        status: &Status,
+    ) -> Result<(), WaitError> {
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // The status is asked first: what was published before it changed must still count.
+            let (poisoned, stopped) = (status.poisoned().cloned(), status.is_stopped());
+            let reached = self.sequence();
+            if reached >= wanted {
+                return Ok(());
+            }
+            if let Some(poisoned) = poisoned {
+                return Err(WaitError::Poisoned(poisoned));
+            }
+            if stopped {
+                return Err(WaitError::Stopped { wanted, reached });
+            }
+            // A deadline beyond the clock's range is none.
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(WaitError::TimedOut { wanted, reached });
+            }
+            let pause = left.unwrap_or(Duration::from_secs(3600));
+            guard = self
+                .changed
+                .wait_timeout(guard, pause)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! Owns opening: lock, MANIFEST, snapshot, journal tail, new segment. Changes nothing on disk
+//! before all that was read has proved to be sound. Knows nothing of running commands.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::commands::{CommandTable, model_name};
+use crate::context::{RandomSeed, time_ns};
+use crate::directory::Directory;
+use crate::error::{DatabaseId, Error};
+use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::journal::{
+    Journal, JournalOptions, Prepared, Segment, SegmentIdentity, SegmentStart, first_segment_bytes,
+    list_segments, publish_segment, random_bytes,
+};
+use crate::manifest::{Manifest, ManifestFile, State};
+use crate::model::Model;
+use crate::options::Options;
+use crate::published::Version;
+use crate::replay::{JournalEnd, KnownChain, Replayed, TornTail, replay};
+use crate::snapshot::{SnapshotFile, SnapshotOptions, snapshot_path, write_snapshot};
+use crate::storage::{Lock, Storage};
+
+/// How far an open has come; see [`Builder::on_progress`](crate::Builder::on_progress).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes done in this phase.
+    pub done: u64,
+    /// Bytes to do in this phase.
+    pub total: u64,
+}
+
+/// The parts of an open that take time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// A snapshot is verified, unpacked and decoded.
+    Snapshot,
+    /// The journal's tail is verified and replayed.
+    Journal,
+}
+
+/// What an open found and did; see [`Database::recovery`](crate::Database::recovery).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// There was no database: it was created.
+    pub created: bool,
+    /// The database had been closed; otherwise its process ended without that.
+    pub clean: bool,
+    /// Sequence of the snapshot that was loaded; 0 is the initial model.
+    pub snapshot_sequence: u64,
+    /// Size of that snapshot's file in bytes.
+    pub snapshot_bytes: u64,
+    /// Journal segments that were read.
+    pub segments: u64,
+    /// Size of those segments' files in bytes.
+    pub journal_bytes: u64,
+    /// Commands that were replayed onto the snapshot.
+    pub commands_replayed: u64,
+    /// Commands at the journal's end that were whole but not known to be on stable storage, and
+    /// so were written anew and synced.
+    pub commands_rewritten: u64,
+    /// A last batch that a crash had cut short, if there was one. It was never acknowledged.
+    pub torn_tail: Option<TornTail>,
+    /// The sequence reached.
+    pub sequence: u64,
+    /// Time taken to load the snapshot.
+    pub snapshot_time: Duration,
+    /// Time taken to replay the journal's tail.
+    pub replay_time: Duration,
+    /// Time taken by the whole open.
+    pub total: Duration,
+}
+
+/// An opened directory, before anything runs on it.
+pub(crate) struct Recovered<M> {
+    pub(crate) version: Version<M>,
+    pub(crate) journal: Journal,
+    pub(crate) manifest: Arc<Mutex<ManifestFile>>,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) lock_path: PathBuf,
+    pub(crate) seed: RandomSeed,
+    pub(crate) report: RecoveryReport,
+}
+
+pub(crate) fn recover<M: Model>(
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    options: &Options,
+    initial: impl FnOnce() -> M,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Recovered<M>, Error> {
+    let began = Instant::now();
+    let directory = Directory::at(path);
+    directory.create_root(&**storage)?;
+    let lock = storage
+        .lock(&directory.lock)
+        .map_err(Error::io("lock", &directory.lock))?
+        .ok_or_else(|| Error::Locked {
+            path: path.to_path_buf(),
+        })?;
+    let manifest = ManifestFile::read(storage, path)?;
+    if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {
+        return Err(Error::Missing {
+            path: path.join(crate::manifest::MANIFEST_NAME),
+            reason: "there are journal segments or snapshots, and it says which must be there"
+                .to_owned(),
+        });
+    }
+    let opening = Opening {
+        storage,
+        directory,
+        options,
+    };
+    let mut recovered = match manifest {
+        Some(manifest) if manifest.current().state != State::Creating => {
+            opening.existing(manifest, lock, progress)?
+        }
+        unfinished => {
+            if unfinished.is_some() {
+                opening.directory.remove_half_made(&**storage)?;
+            }
+            opening.create(&initial(), lock)?
+        }
+    };
+    recovered.report.total = began.elapsed();
+    Ok(recovered)
+}
+
+struct Opening<'a> {
+    storage: &'a Arc<dyn Storage>,
+    directory: Directory,
+    options: &'a Options,
+}
+
+impl Opening<'_> {
+    /// Makes the first files. Until the MANIFEST no longer says `Creating`, a crash leaves only
+    /// what the next open may remove.
+    fn create<M: Model>(&self, model: &M, lock: Box<dyn Lock>) -> Result<Recovered<M>, Error> {
+        let (storage, directory) = (&**self.storage, &self.directory);
+        directory.create_inner(storage)?;
+        directory.remove_stale_temporaries(storage)?;
+        let database = DatabaseId(random_bytes(storage, &directory.root)?);
+        let chain = crc32c::crc32c(&database.0);
+        let first = Manifest {
+            database,
+            state: State::Creating,
+            sequence: 0,
+            chain,
+            newest_segment: 0,
+            snapshots: Vec::new(),
+        };
+        let manifest = ManifestFile::create(self.storage, &directory.root, first)?;
+        let time_ns = time_ns(storage.now());
+        let identity = identity::<M>(database);
+        let packing = SnapshotOptions {
+            compression_level: self.options.compression_level,
+        };
+        let header = FileHeader {
+            magic: SNAPSHOT_MAGIC,
+            database,
+            packing: packing.packing(),
+            model_version: M::VERSION,
+            sequence: 0,
+            time_ns,
+            salt: 0,
+            file_bytes: 0,
+            chain,
+            model_name: identity.model_name.clone(),
+            commands: Vec::new(),
+        };
+        write_snapshot(storage, &directory.snapshots, &header, model, packing)?;
+        // The model that runs is the one that was stored: what serde skips is skipped from the
+        // start.
+        let snapshot = SnapshotFile::open(storage, &directory.snapshots, 0)?;
+        let model: M = snapshot.decode()?;
+        let version = Version {
+            model,
+            sequence: 0,
+            time_ns,
+        };
+        let report = RecoveryReport {
+            created: true,
+            clean: true,
+            ..RecoveryReport::default()
+        };
+        let end = JournalEnd {
+            next_sequence: 1,
+            chain,
+            unvouched: [].into(),
+            torn: None,
+        };
+        self.go_on(manifest, lock, version, &end, report)
+    }
+
+    /// Reads an existing database; only when all of it is sound is anything written.
+    fn existing<M: Model>(
+        &self,
+        manifest: ManifestFile,
+        lock: Box<dyn Lock>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Recovered<M>, Error> {
+        let storage = &**self.storage;
+        let stated = manifest.current().clone();
+        let mut report = RecoveryReport {
+            clean: stated.state == State::Clean,
+            ..RecoveryReport::default()
+        };
+
+        let began = Instant::now();
+        let (mut replayed, snapshot_chain) =
+            self.load_snapshot::<M>(&stated, &mut report, progress)?;
+        report.snapshot_time = began.elapsed();
+
+        let began = Instant::now();
+        let segments = self.open_segments::<M>(&stated, replayed.sequence + 1)?;
+        report.segments = segments.len().try_into().unwrap_or(u64::MAX);
+        report.journal_bytes = segments.iter().map(Segment::file_bytes).sum();
+        let manifest_chain = KnownChain {
+            sequence: stated.sequence,
+            chain: stated.chain,
+            source: manifest.path().to_path_buf(),
+        };
+        let end = replay(
+            &segments,
+            &mut replayed,
+            &[snapshot_chain, manifest_chain],
+            stated.sequence,
+            RandomSeed::new(stated.database),
+            &mut |done, total| {
+                progress(Progress {
+                    phase: Phase::Journal,
+                    done,
+                    total,
+                })
+            },
+        )?;
+        let reached = end.next_sequence - 1;
+        if stated.state == State::Clean && stated.sequence != reached {
+            let expected = format!("sequence {reached}, with which the journal ends");
+            let found = format!("closed at sequence {}", stated.sequence);
+            return Err(Error::corrupt(manifest.path(), 40, expected, found));
+        }
+        report.replay_time = began.elapsed();
+        report.commands_replayed = replayed.commands;
+        report.torn_tail = end.torn.clone();
+        let Replayed {
+            model,
+            sequence,
+            time_ns,
+            ..
+        } = replayed;
+        let version = Version {
+            model,
+            sequence,
+            time_ns,
+        };
+        self.directory.remove_stale_temporaries(storage)?;
+        self.go_on(manifest, lock, version, &end, report)
+    }
+
+    /// Loads the newest snapshot.
+    fn load_snapshot<M: Model>(
+        &self,
+        stated: &Manifest,
+        report: &mut RecoveryReport,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Replayed<M>, KnownChain), Error> {
+        let storage = &**self.storage;
+        let directory = &self.directory.snapshots;
+        let sequence = stated.snapshots.last().copied().unwrap_or(0);
+        let path = snapshot_path(directory, sequence);
+        self.require(&path, "the MANIFEST lists this snapshot")?;
+        let snapshot = SnapshotFile::open(storage, directory, sequence)?;
+        check_identity::<M>(&snapshot.path, &snapshot.header, stated.database)?;
+        let found = snapshot.header.model_version;
+        if found != M::VERSION {
+            let model = snapshot.header.model_name;
+            return Err(Error::WrongVersion {
+                path,
+                model,
+                expected: M::VERSION,
+                found,
+            });
+        }
+        let total = snapshot.file_bytes();
+        progress(Progress {
+            phase: Phase::Snapshot,
+            done: 0,
+            total,
+        });
+        let model = snapshot.decode()?;
+        progress(Progress {
+            phase: Phase::Snapshot,
+            done: total,
+            total,
+        });
+        report.snapshot_sequence = sequence;
+        report.snapshot_bytes = total;
+        let time_ns = snapshot.header.time_ns;
+        let known = KnownChain {
+            sequence,
+            chain: snapshot.footer.chain,
+            source: path,
+        };
+        Ok((
+            Replayed {
+                model,
+                sequence,
+                time_ns,
+                commands: 0,
+            },
+            known,
+        ))
+    }
+
+    /// The segments from the one that holds `first_needed` to the newest.
+    fn open_segments<M: Model>(
+        &self,
+        stated: &Manifest,
+        first_needed: u64,
+    ) -> Result<Vec<Segment>, Error> {
+        let storage = &**self.storage;
+        let directory = &self.directory.journal;
+        self.require(directory, "it holds the journal")?;
+        let listed = list_segments(storage, directory)?;
+        if !listed.contains(&stated.newest_segment) {
+            let path = crate::journal::segment_path(directory, stated.newest_segment);
+            self.require(&path, "the MANIFEST names it as the newest segment")?;
+        }
+        let start = listed
+            .iter()
+            .rposition(|&first| first <= first_needed)
+            .ok_or_else(|| {
+                let path = crate::journal::segment_path(directory, first_needed);
+                let reason = format!("the journal must go on from sequence {first_needed}");
+                Error::Missing { path, reason }
+            })?;
+        let mut segments = Vec::new();
+        for &first in listed.get(start..).unwrap_or(&[]) {
+            let segment = Segment::open(storage, directory, first)?;
+            check_identity::<M>(&segment.path, &segment.header, stated.database)?;
+            check_tags::<M>(&segment)?;
+            segments.push(segment);
+        }
+        Ok(segments)
+    }
+
+    fn require(&self, path: &Path, reason: &str) -> Result<(), Error> {
+        match self
+            .storage
+            .kind(path)
+            .map_err(Error::io("examine", path))?
+        {
+            Some(_) => Ok(()),
+            None => Err(Error::Missing {
+                path: path.to_path_buf(),
+                reason: reason.to_owned(),
+            }),
+        }
+    }
+
+    /// Starts a new segment, holding anew what nothing vouched for, and dirties the MANIFEST.
+    fn go_on<M: Model>(
+        &self,
+        mut manifest: ManifestFile,
+        lock: Box<dyn Lock>,
+        version: Version<M>,
+        end: &JournalEnd<'_>,
+        mut report: RecoveryReport,
+    ) -> Result<Recovered<M>, Error> {
+        let storage = &**self.storage;
+        let database = manifest.current().database;
+        let identity = identity::<M>(database);
+        let first = end.unvouched.front();
+        let start = SegmentStart {
+            first_sequence: first.map_or(end.next_sequence, |frame| frame.header.first_sequence),
+            chain: first.map_or(end.chain, |frame| frame.chain_before),
+            time_ns: version.time_ns,
+        };
+        let journal_directory = self.directory.journal.clone();
+        let bytes = first_segment_bytes(self.options.segment_bytes);
+        let prepared = Prepared::now(storage, &journal_directory, bytes)?;
+        let segment = publish_segment(
+            storage,
+            &journal_directory,
+            prepared,
+            &identity,
+            start,
+            end.unvouched.iter(),
+        )?;
+        manifest.update(|manifest| {
+            manifest.state = State::Dirty;
+            manifest.newest_segment = start.first_sequence;
+            manifest.sequence = version.sequence;
+            manifest.chain = end.chain;
+            if report.created {
+                manifest.snapshots = vec![0];
+            }
+        })?;
+        report.sequence = version.sequence;
+        report.commands_rewritten = end.next_sequence - start.first_sequence;
+        let manifest = Arc::new(Mutex::new(manifest));
+        let journal_options = JournalOptions {
+            storage: self.storage.clone(),
+            directory: journal_directory,
+            identity,
+            manifest: manifest.clone(),
+            segment_bytes: self.options.segment_bytes,
+        };
+        let next = SegmentStart {
+            first_sequence: end.next_sequence,
+            chain: end.chain,
+            time_ns: version.time_ns,
+        };
+        let journal = Journal::start(journal_options, segment, next, start.first_sequence - 1)?;
+        let lock_path = self.directory.lock.clone();
+        let seed = RandomSeed::new(database);
+        Ok(Recovered {
+            version,
+            journal,
+            manifest,
+            lock,
+            lock_path,
+            seed,
+            report,
+        })
+    }
+}
+
+fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
+    SegmentIdentity {
+        database,
+        model_name: model_name::<M>().to_owned(),
+        model_version: M::VERSION,
+        commands: CommandTable::<M>::names(),
+    }
+}
+
+/// That a file belongs to this database and this model.
+fn check_identity<M: Model>(
+    path: &Path,
+    header: &FileHeader,
+    expected: DatabaseId,
+) -> Result<(), Error> {
+    if header.model_name != model_name::<M>() {
+        return Err(Error::WrongModel {
+            path: path.to_path_buf(),
+            expected: model_name::<M>().to_owned(),
+            found: header.model_name.clone(),
+        });
+    }
+    if header.database != expected {
+        let path = path.to_path_buf();
+        return Err(Error::ForeignFile {
+            path,
+            expected,
+            found: header.database,
+        });
+    }
+    Ok(())
+}
+
+/// That every tag still means what it meant. Tags that are gone matter only where they are used.
+fn check_tags<M: Model>(segment: &Segment) -> Result<(), Error> {
+    let table = CommandTable::<M>::new();
+    for (tag, journaled) in &segment.header.commands {
+        if let Some(entry) = table.get(*tag)
+            && !entry.is_called(journaled)
+        {
+            return Err(Error::RenumberedTag {
+                path: segment.path.clone(),
+                tag: *tag,
+                journaled: journaled.clone(),
+                declared: entry.name().to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Owns what every thread of one open database may look at: the newest version, the status, the
+//! counters. Knows nothing of how they change.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::commands::panic_message;
+use crate::error::Poisoned;
+use crate::published::Published;
+use crate::stats::Counters;
+use crate::status::Status;
+
+pub(crate) struct Shared<M> {
+    pub(crate) published: Published<M>,
+    pub(crate) status: Status,
+    pub(crate) counters: Counters,
+}
+
+impl<M> Shared<M> {
+    /// Stops all acknowledging, for good.
+    pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
+        let poisoned = self.status.poison(reason);
+        self.published.wake_waiting();
+        poisoned
+    }
+
+    /// Runs a thread's body; a panic that gets here is a bug of this crate or of a user's `Drop`
+    /// or waker, and poisons the database instead of leaving callers waiting.
+    pub(crate) fn run_guarded(&self, thread: &str, body: impl FnOnce()) {
+        crate::pending::enter_engine_thread();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+            let message = panic_message(&*panic);
+            self.poison(&format!("the {thread} thread panicked: {message}"));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Owns the counters of a running database. Knows nothing of who counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a database has done since it was opened; see
+/// [`Database::stats`](crate::Database::stats). Each figure is exact by itself; they are not read
+/// at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The newest readable version's sequence.
+    pub sequence: u64,
+    /// The highest sequence known to be on stable storage. Equal to `sequence` under
+    /// [`Durability::Sync`](crate::Durability::Sync), except for an instant.
+    pub durable_sequence: u64,
+    /// Commands accepted since the open.
+    pub accepted: u64,
+    /// Commands that refused.
+    pub rejected: u64,
+    /// Commands that panicked.
+    pub panicked: u64,
+    /// Accepted commands that were applied once more, because a later one of their batch failed.
+    pub reapplied: u64,
+    /// Frames written, one for each batch with an accepted command.
+    pub batches: u64,
+    /// Batches written and synced by the writer itself, for want of anything else to do.
+    pub inline_batches: u64,
+    /// The most accepted commands in one frame.
+    pub largest_batch: u64,
+    /// Journal syncs.
+    pub syncs: u64,
+    /// Bytes of frames written to the journal.
+    pub journal_bytes: u64,
+    /// Commands waiting in the queue now.
+    pub queued_commands: u64,
+    /// Encoded bytes of the commands waiting in the queue now.
+    pub queued_bytes: u64,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) durable_sequence: Counter,
+    pub(crate) accepted: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) panicked: Counter,
+    pub(crate) reapplied: Counter,
+    pub(crate) batches: Counter,
+    pub(crate) inline_batches: Counter,
+    pub(crate) largest_batch: Counter,
+    pub(crate) syncs: Counter,
+    pub(crate) journal_bytes: Counter,
+}
+
+/// One figure; only statistics depend on it, so no ordering with anything else is needed.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn raise_to(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

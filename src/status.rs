@@ -1,0 +1,56 @@
+//! Owns whether the engine still accepts commands, and why not. Knows nothing of what failed.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Poisoned;
+
+/// What [`Database::health`](crate::Database::health) says.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Health {
+    /// Commands are accepted.
+    Running,
+    /// A write or sync failed; commands are refused, reads go on.
+    Poisoned(Poisoned),
+    /// The database was closed; reads go on.
+    Stopped,
+}
+
+/// Shared by every thread of one open database. Goes one way only.
+#[derive(Default)]
+pub(crate) struct Status {
+    poisoned: OnceLock<Poisoned>,
+    stopped: AtomicBool,
+}
+
+impl Status {
+    /// Notes a failure; the first one stays. Gives the one that holds.
+    pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
+        self.poisoned
+            .get_or_init(|| Poisoned {
+                reason: reason.to_string().into(),
+            })
+            .clone()
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<&Poisoned> {
+        self.poisoned.get()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        match self.poisoned() {
+            Some(poisoned) => Health::Poisoned(poisoned.clone()),
+            None if self.is_stopped() => Health::Stopped,
+            None => Health::Running,
+        }
+    }
+}

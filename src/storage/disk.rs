@@ -1,0 +1,158 @@
+//! Owns the real disk: [`Storage`] on top of `std::fs`. Knows nothing of what the bytes mean.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{
+    EntryKind, FileBytes, Lock, Storage, StoredFile, TEMPORARY_PREFIX, TEMPORARY_SUFFIX,
+    TemporaryFile,
+};
+
+/// The file system of this machine.
+#[derive(Debug)]
+pub(crate) struct Disk;
+
+impl Storage for Disk {
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(EntryKind::File)),
+            Ok(metadata) if metadata.is_dir() => Ok(Some(EntryKind::Directory)),
+            Ok(_) => Ok(Some(EntryKind::Other)),
+            // A dangling link is something, not nothing: creating through it would surprise.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(fs::symlink_metadata(path).ok().map(|_| EntryKind::Other))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        // The kind is asked first: opening a FIFO would wait for a writer for ever.
+        if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
+        }
+        FileBytes::map(&File::open(path)?)
+    }
+
+    fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
+        let file = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .suffix(TEMPORARY_SUFFIX)
+            // As for any file a program makes, the umask decides; tempfile's own 0600 would keep
+            // backups by another user out.
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(directory)?;
+        let (file, path) = file.into_parts();
+        Ok(Box::new(DiskTemporary {
+            file: Arc::new(DiskFile(file)),
+            path,
+        }))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(bytes)
+    }
+}
+
+struct DiskFile(File);
+
+impl StoredFile for DiskFile {
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, position)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+struct DiskTemporary {
+    file: Arc<DiskFile>,
+    path: tempfile::TempPath,
+}
+
+impl TemporaryFile for DiskTemporary {
+    fn file(&self) -> Arc<dyn StoredFile> {
+        self.file.clone()
+    }
+
+    fn publish(self: Box<Self>, target: &Path) -> io::Result<()> {
+        self.path.persist(target).map_err(|error| error.error)
+    }
+}
+
+/// Unlocked explicitly: a forked child may have inherited the descriptor, and then closing ours
+/// would not release the lock.
+struct DiskLock(File);
+
+impl Lock for DiskLock {
+    fn unlock(self: Box<Self>) -> io::Result<()> {
+        self.0.unlock()
+    }
+}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        // Nothing can be reported from here; `unlock` is the path that reports.
+        self.0.unlock().ok();
+    }
+}

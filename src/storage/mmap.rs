@@ -1,0 +1,45 @@
+//! Owns read-only memory maps, and with them the crate's only `unsafe`. Knows nothing of formats.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+
+use memmap2::Mmap;
+
+/// The bytes of one file as they were when it was opened for reading.
+#[derive(Debug)]
+pub(crate) enum FileBytes {
+    /// Mapped from the page cache.
+    Mapped(Mmap),
+    /// Held in memory: an empty file (which cannot be mapped), or a simulated disk's.
+    Owned(Vec<u8>),
+}
+
+impl FileBytes {
+    /// Maps the whole of `file`.
+    pub(crate) fn map(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Self::Owned(Vec::new()));
+        }
+        // SAFETY: a map is sound while nobody changes the file's length or bytes under it. Files
+        // are mapped only while the directory's LOCK is held, and a published journal segment or
+        // snapshot is never written again except by the appender of this very process, which
+        // appends only to segments that it created after the maps of recovery were dropped.
+        // A process that ignores the lock can still break this; `limitations` says so.
+        let map = unsafe { Mmap::map(file)? };
+        Ok(Self::Mapped(map))
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}

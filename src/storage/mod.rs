@@ -1,0 +1,169 @@
+//! Owns every fallible operation on the outside world (files, the clock, randomness) behind one
+//! private trait, so that a simulated disk can stand in for the real one. Knows nothing of
+//! journals, snapshots or models.
+
+mod disk;
+mod mmap;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub(crate) use disk::Disk;
+pub(crate) use mmap::FileBytes;
+
+/// How often one interrupted call is tried again before the interruption counts as a failure.
+const INTERRUPTED_RETRIES: u32 = 1_000;
+
+/// Temporary files are named `PREFIX…SUFFIX`, so that a later open can tell its own stale ones.
+pub(crate) const TEMPORARY_PREFIX: &str = ".prevalence-";
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    File,
+    Directory,
+    Other,
+}
+
+/// The outside world as the engine sees it.
+pub(crate) trait Storage: Send + Sync + 'static {
+    /// What stands at `path`, following symbolic links; `None` when nothing does.
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
+    /// Creates one directory; its parent must exist and is not synced.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, in no particular order; names that are not UTF-8 are not ours
+    /// and are left out.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// The whole content of a regular file.
+    fn read(&self, path: &Path) -> io::Result<FileBytes>;
+    /// A new, empty, uniquely named file in `directory` that is removed unless it is published.
+    fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>>;
+    /// Removes a file; not durable before the directory is synced.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in `directory` durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock on the file at `path`, creating it if need be. `None`: it is held
+    /// by somebody else.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+    /// The wall clock.
+    fn now(&self) -> SystemTime;
+    /// Random bytes that nobody can guess.
+    fn random(&self) -> io::Result<[u8; 16]>;
+}
+
+/// An open file that is written by position.
+pub(crate) trait StoredFile: Send + Sync {
+    /// Writes a prefix of `bytes` at `position` and says how long that prefix was.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
+    /// Makes the data, and the length needed to read it, durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Makes data and metadata durable; used before a file is published.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// A file nobody else can see yet.
+pub(crate) trait TemporaryFile: Send {
+    fn file(&self) -> Arc<dyn StoredFile>;
+    /// Renames the file to `target`, replacing what stands there. Syncs nothing.
+    fn publish(self: Box<Self>, target: &Path) -> io::Result<()>;
+}
+
+/// Held for as long as the directory is ours.
+pub(crate) trait Lock: Send {
+    /// Gives the lock back; dropping it does the same but cannot report a failure.
+    fn unlock(self: Box<Self>) -> io::Result<()>;
+}
+
+/// Writes all of `bytes`, going on after short and interrupted writes.
+pub(crate) fn write_all_at(
+    file: &dyn StoredFile,
+    mut bytes: &[u8],
+    mut position: u64,
+) -> io::Result<()> {
+    let mut retries = 0;
+    while !bytes.is_empty() {
+        match file.write_at(bytes, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).ok_or(io::ErrorKind::InvalidData)?;
+                position += written as u64;
+                retries = 0;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                retries += 1;
+                if retries > INTERRUPTED_RETRIES {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the file at `target` by one holding `bytes`, so that after a crash at any point one of
+/// the two stands there whole: temporary file, write, sync, rename, sync of the directory.
+pub(crate) fn replace_file(storage: &dyn Storage, target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = storage.create_temporary(directory)?;
+    let file = temporary.file();
+    write_all_at(&*file, bytes, 0)?;
+    file.sync_all()?;
+    temporary.publish(target)?;
+    storage.sync_directory(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Takes at most three bytes a call and is interrupted before each.
+    #[derive(Default)]
+    struct Stingy {
+        content: Mutex<Vec<u8>>,
+        interrupted: Mutex<bool>,
+    }
+
+    impl StoredFile for Stingy {
+        fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+            let mut interrupted = self.interrupted.lock().unwrap();
+            *interrupted = !*interrupted;
+            if *interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let mut content = self.content.lock().unwrap();
+            assert_eq!(position, content.len() as u64);
+            let taken = bytes.len().min(3);
+            content.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync_all(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn short_and_interrupted_writes_are_completed() {
+        let file = Stingy::default();
+        write_all_at(&file, b"group commit", 0).unwrap();
+        assert_eq!(*file.content.lock().unwrap(), b"group commit");
+    }
+
+    #[test]
+    fn replaced_file_is_whole_and_leaves_no_temporary() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("MANIFEST");
+        replace_file(&Disk, &target, b"one").unwrap();
+        replace_file(&Disk, &target, b"two").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"two");
+        assert_eq!(Disk.list(directory.path()).unwrap(), ["MANIFEST"]);
+    }
+}

@@ -1,0 +1,156 @@
+//! Owns the working version: the model ahead of what is durable, visible to nobody, and how a
+//! failed command's changes are taken back. Knows nothing of queues or files.
+//!
+//! A clone for each command would make every command pay for the few that fail. So a checkpoint is
+//! kept for the whole batch; when a command fails, the checkpoint is restored, the accepted
+//! commands since are applied again from their records, and the result is the next checkpoint.
+//! Each accepted command is therefore applied twice at most, even in a batch in which every second
+//! one fails.
+
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::commands::CommandTable;
+use crate::context::{Context, RandomSeed};
+use crate::journal::{RECORD_HEADER_BYTES, Records};
+use crate::model::Model;
+use crate::published::Version;
+use crate::queue::{Applied, Submission};
+
+pub(crate) struct Working<M: Model> {
+    model: M,
+    sequence: u64,
+    time_ns: u64,
+    checkpoint: Arc<Version<M>>,
+    /// How much of the batch's payload the checkpoint has in it.
+    checkpoint_payload: usize,
+    seed: RandomSeed,
+    table: CommandTable<M>,
+}
+
+/// A command that was accepted did otherwise when it was applied again at once.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "command `{command}` is not deterministic: applied a second time to the same model, {reason} \
+     (see prevalence::docs::determinism)"
+)]
+pub(crate) struct NotDeterministic {
+    command: &'static str,
+    reason: String,
+}
+
+impl<M: Model> Working<M> {
+    pub(crate) fn new(version: Arc<Version<M>>, seed: RandomSeed) -> Self {
+        Self {
+            model: version.model.clone(),
+            sequence: version.sequence,
+            time_ns: version.time_ns,
+            checkpoint: version,
+            checkpoint_payload: 0,
+            seed,
+            table: CommandTable::new(),
+        }
+    }
+
+    /// Applies one command. Accepted, it becomes a record of `batch`; otherwise it leaves no trace
+    /// but its answer.
+    pub(crate) fn apply(
+        &mut self,
+        submission: Submission<M>,
+        batch: &mut Batch<M>,
+        now_ns: u64,
+    ) -> Result<(), NotDeterministic> {
+        let Submission {
+            record,
+            metadata_length,
+            apply,
+            ticket,
+        } = submission;
+        // Clocks may be set back, journaled time may not.
+        let time_ns = self.time_ns.max(now_ns);
+        let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
+        let (metadata, command) = body.split_at(metadata_length.min(body.len()));
+        let events_before = batch.events.len();
+        let mut cx = Context::new(
+            self.seed,
+            self.sequence + 1,
+            time_ns,
+            metadata,
+            &mut batch.events,
+        );
+        let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
+        batch.tickets.push(ticket);
+        match applied {
+            Applied::Accepted => {
+                batch.frame.push_record(&record, time_ns);
+                batch.count += 1;
+                self.sequence += 1;
+                self.time_ns = time_ns;
+                return Ok(());
+            }
+            Applied::Undecodable => return Ok(()),
+            Applied::Rejected => batch.rejected += 1,
+            Applied::Panicked => batch.panicked += 1,
+        }
+        batch.events.truncate(events_before);
+        self.roll_back(batch)
+    }
+
+    /// Restores the model as it was after the batch's last accepted command.
+    fn roll_back(&mut self, batch: &mut Batch<M>) -> Result<(), NotDeterministic> {
+        self.model = self.checkpoint.model.clone();
+        let payload = batch.frame.payload();
+        let since = payload.get(self.checkpoint_payload..).unwrap_or(&[]);
+        if since.is_empty() {
+            return Ok(());
+        }
+        let mut sequence = self.checkpoint.sequence;
+        let mut events = Vec::new(); // collected the first time already
+        for record in Records::new(since) {
+            let record = record.expect("the batch holds whole records: this program pushed them");
+            let entry = self
+                .table
+                .get(record.tag)
+                .expect("submitted commands are registered");
+            sequence += 1;
+            let mut cx = Context::new(
+                self.seed,
+                sequence,
+                record.time_ns,
+                record.metadata,
+                &mut events,
+            );
+            CommandTable::replay(entry, record.command, &mut self.model, &mut cx).map_err(
+                |reason| NotDeterministic {
+                    command: entry.name(),
+                    reason,
+                },
+            )?;
+            batch.reapplied += 1;
+            events.clear();
+        }
+        self.checkpoint_payload = payload.len();
+        self.checkpoint = self.freeze();
+        Ok(())
+    }
+
+    /// Ends the batch: its version, which is also where the next batch rolls back to.
+    pub(crate) fn end_batch(&mut self) -> Arc<Version<M>> {
+        if self.checkpoint.sequence != self.sequence {
+            self.checkpoint = self.freeze();
+        }
+        self.checkpoint_payload = 0;
+        self.checkpoint.clone()
+    }
+
+    fn freeze(&self) -> Arc<Version<M>> {
+        let Self {
+            sequence, time_ns, ..
+        } = *self;
+        Arc::new(Version {
+            model: self.model.clone(),
+            sequence,
+            time_ns,
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! Owns the one writer: drain the queue, apply to the working version, hand the batch over. Knows
+//! nothing of files.
+//!
+//! A batch stays open while the committer is busy and closes when it is full or the committer is
+//! free; so batches grow by themselves to what the disk needs. When nothing else is waiting, the
+//! writer commits the batch itself: a lone caller then pays for one hand-over instead of two.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
+
+use crate::batch::Batch;
+use crate::committer::{SharedCommitter, lock};
+use crate::context::time_ns;
+use crate::model::Model;
+use crate::pending::Failure;
+use crate::queue::{Message, QueueReceiver, Submission};
+use crate::shared::Shared;
+use crate::storage::Storage;
+use crate::working::Working;
+
+/// How long the queue must be empty before the journal's end is marked. Long enough that a caller
+/// who executes one command after the other never pays for a mark.
+const IDLE_BEFORE_MARK: Duration = Duration::from_millis(5);
+
+/// When a batch is full, and how long it may wait to become so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchLimits {
+    pub(crate) commands: u32,
+    pub(crate) bytes: usize,
+    pub(crate) linger: Duration,
+}
+
+/// The writer's ends of the channels to the committer's thread.
+pub(crate) struct Lane<M: Model> {
+    pub(crate) committer: SharedCommitter<M>,
+    pub(crate) batches: Sender<Batch<M>>,
+    pub(crate) spare: Receiver<Batch<M>>,
+    pub(crate) idle: Receiver<()>,
+    pub(crate) completed: Arc<AtomicU64>,
+}
+
+pub(crate) struct Writer<M: Model> {
+    pub(crate) queue: QueueReceiver<M>,
+    pub(crate) limits: BatchLimits,
+    pub(crate) working: Working<M>,
+    pub(crate) lane: Lane<M>,
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) storage: Arc<dyn Storage>,
+    /// Batches given to the committer's thread.
+    pub(crate) handed: u64,
+    /// The newest batch may not be marked yet.
+    pub(crate) unmarked: bool,
+}
+
+/// What happened to a batch while it was open.
+#[derive(PartialEq)]
+enum Filled {
+    HandOver,
+    Stop,
+}
+
+impl<M: Model> Writer<M> {
+    /// Runs until told to stop or until every handle is gone.
+    pub(crate) fn run(mut self) {
+        while let Some(first) = self.wait_for_first() {
+            let mut batch = self.lane.spare.try_recv().unwrap_or_else(|_| Batch::new());
+            self.apply(first, &mut batch);
+            let filled = self.fill(&mut batch);
+            self.hand_over(batch);
+            if filled == Filled::Stop {
+                return;
+            }
+        }
+    }
+
+    fn wait_for_first(&mut self) -> Option<Submission<M>> {
+        loop {
+            let message = if self.unmarked {
+                match self.queue.messages.recv_timeout(IDLE_BEFORE_MARK) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if self.committer_is_idle() {
+                            lock(&self.lane.committer).mark();
+                            self.unmarked = false;
+                        }
+                        continue;
+                    }
+                }
+            } else {
+                self.queue.messages.recv().ok()?
+            };
+            return match message {
+                Message::Command(submission) => Some(submission),
+                Message::Stop => None,
+            };
+        }
+    }
+
+    /// Adds commands until the batch is full, or has waited long enough and can be committed.
+    fn fill(&mut self, batch: &mut Batch<M>) -> Filled {
+        let mut linger_until = (!self.limits.linger.is_zero())
+            .then(|| Instant::now().checked_add(self.limits.linger))
+            .flatten();
+        while !self.is_full(batch) {
+            let message = match self.queue.messages.try_recv() {
+                Ok(message) => Some(message),
+                Err(TryRecvError::Disconnected) => return Filled::Stop,
+                Err(TryRecvError::Empty) => match linger_until {
+                    Some(deadline) => match self.queue.messages.recv_deadline(deadline) {
+                        Ok(message) => Some(message),
+                        Err(RecvTimeoutError::Disconnected) => return Filled::Stop,
+                        Err(RecvTimeoutError::Timeout) => {
+                            linger_until = None;
+                            continue;
+                        }
+                    },
+                    None if self.committer_is_idle() => return Filled::HandOver,
+                    None => select! {
+                        recv(self.queue.messages) -> message => match message {
+                            Ok(message) => Some(message),
+                            Err(_) => return Filled::Stop,
+                        },
+                        // A token may be an old one: the loop looks for itself. No committer
+                        // any more: handing over says so to everybody in the batch.
+                        recv(self.lane.idle) -> token => match token {
+                            Ok(()) => None,
+                            Err(_) => return Filled::HandOver,
+                        },
+                    },
+                },
+            };
+            match message {
+                Some(Message::Command(submission)) => self.apply(submission, batch),
+                Some(Message::Stop) => return Filled::Stop,
+                None => {}
+            }
+        }
+        Filled::HandOver
+    }
+
+    fn is_full(&self, batch: &Batch<M>) -> bool {
+        // Refused commands count as well: they, too, are held until the batch is done.
+        batch.tickets.len() >= self.limits.commands as usize
+            || batch.frame.payload_length() >= self.limits.bytes
+    }
+
+    fn apply(&mut self, submission: Submission<M>, batch: &mut Batch<M>) {
+        batch.queue_bytes += submission.record.len();
+        if let Some(poisoned) = self.shared.status.poisoned() {
+            return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
+        }
+        let now_ns = time_ns(self.storage.now());
+        if let Err(error) = self.working.apply(submission, batch, now_ns) {
+            // The working version is lost; the batch must not be committed from it.
+            let poisoned = self.shared.poison(&error);
+            batch.fail(&Failure::Poisoned(poisoned));
+        }
+    }
+
+    fn hand_over(&mut self, mut batch: Batch<M>) {
+        self.queue.taken(std::mem::take(&mut batch.queue_bytes));
+        self.unmarked |= batch.count > 0;
+        if self.shared.status.poisoned().is_none() {
+            batch.version = Some(self.working.end_batch());
+        }
+        if self.queue.messages.is_empty() && self.committer_is_idle() {
+            if batch.count > 0 {
+                self.shared.counters.inline_batches.add(1);
+            }
+            lock(&self.lane.committer).commit(&mut batch);
+        } else {
+            self.handed += 1;
+            // An error means that the committer's thread is gone, which poisoned the database;
+            // the batch that comes back answers its callers as it is dropped.
+            self.lane.batches.send(batch).ok();
+        }
+    }
+
+    /// Whether every batch handed over is done. Acquire: its answers were given before.
+    fn committer_is_idle(&self) -> bool {
+        self.lane.completed.load(Ordering::Acquire) == self.handed
+    }
+}
