@@ -166,9 +166,7 @@ fn take_messages(
 
     let seconds = start.elapsed().as_secs_f64();
     let rate = taken as f64 / seconds.max(f64::MIN_POSITIVE);
-    tell(&format!(
-        "{taken} messages in {seconds:.3} s: {rate:.0} messages/s"
-    ));
+    tell(&format!("{taken} messages in {seconds:.3} s: {rate:.0} messages/s"));
     Ok(already + taken)
 }
 
@@ -225,9 +223,7 @@ fn pump(
 fn progress_bar(feed: &Feed) -> Result<ProgressBar, Box<dyn Error>> {
     let (position, length) = feed.progress();
     let bar = ProgressBar::new(length);
-    bar.set_style(ProgressStyle::with_template(
-        "{wide_bar} {percent}% {elapsed} ({eta} left)",
-    )?);
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}% {elapsed} ({eta} left)")?);
     bar.set_position(position);
     // The rate and the time left are about this run, not about what was skipped.
     bar.reset_eta();
@@ -295,10 +291,7 @@ mod tests {
     fn a_bad_line_ends_the_run_and_what_came_before_it_stays() {
         let home = home_with(&FLOW.replace("34200.9,3,", "34200.9,six,"));
         let error = run(&options(home.path(), None)).unwrap_err().to_string();
-        assert!(
-            error.contains("flow.csv, line 9: the type \"six\""),
-            "{error}"
-        );
+        assert!(error.contains("flow.csv, line 9: the type \"six\""), "{error}");
         std::fs::write(home.path().join("flow.csv"), FLOW).unwrap();
         let line = run(&options(home.path(), Some(0))).unwrap();
         assert!(line.starts_with("accepted=5 rejected=3 "), "{line}");

@@ -61,12 +61,7 @@ impl<M: Model> Batch<M> {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);
         let events = std::mem::take(&mut self.events);
-        *self = Self {
-            frame,
-            tickets,
-            events,
-            ..Self::new()
-        };
+        *self = Self { frame, tickets, events, ..Self::new() };
         self.frame.clear(KEPT_FRAME_BYTES);
         self.tickets.clear();
         self.events.clear();

@@ -41,11 +41,7 @@ pub(crate) fn encode_onto<T: Serialize>(
     buffer: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), EncodeFailure> {
-    let mut writer = LimitedWriter {
-        buffer,
-        limit,
-        refused: None,
-    };
+    let mut writer = LimitedWriter { buffer, limit, refused: None };
     let result = bincode::serde::encode_into_writer(value, &mut writer, LARGE);
     match (writer.refused, result) {
         (Some(bytes), _) => Err(EncodeFailure::TooLarge { bytes }),
@@ -128,10 +124,7 @@ mod tests {
     fn size_limit_counts_what_stands_in_the_buffer_already() {
         let mut buffer = vec![0; 16];
         let refused = encode_onto(&[7u8; 9], &mut buffer, 24).unwrap_err();
-        assert!(
-            matches!(refused, EncodeFailure::TooLarge { bytes: 25 }),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, EncodeFailure::TooLarge { bytes: 25 }), "{refused:?}");
         buffer.truncate(16);
         encode_onto(&[7u8; 8], &mut buffer, 24).unwrap();
     }

@@ -47,11 +47,7 @@ impl<M: Model> Entry<M> {
     /// A line `tag => Command`.
     #[must_use]
     pub const fn new<C: Command<M>>(tag: u16, name: &'static str) -> Self {
-        Self {
-            tag,
-            names: [name, name],
-            replay: replay::<M, C, C>,
-        }
+        Self { tag, names: [name, name], replay: replay::<M, C, C> }
     }
 
     /// A line `tag => Old as Current`. The tag may have been journaled under either name: old
@@ -62,11 +58,7 @@ impl<M: Model> Entry<M> {
         Old: serde::de::DeserializeOwned + Into<Current>,
         Current: Command<M>,
     {
-        Self {
-            tag,
-            names: [old, current],
-            replay: replay::<M, Old, Current>,
-        }
+        Self { tag, names: [old, current], replay: replay::<M, Old, Current> }
     }
 
     pub(crate) fn tag(&self) -> u16 {
@@ -100,11 +92,7 @@ where
 
 /// A type's name without the path in front of it: where a type lives may change.
 fn short_name(name: &'static str) -> &'static str {
-    if name.contains('<') {
-        name
-    } else {
-        name.rsplit("::").next().unwrap_or(name).trim()
-    }
+    if name.contains('<') { name } else { name.rsplit("::").next().unwrap_or(name).trim() }
 }
 
 /// The vocabulary, ready for looking up tags.
@@ -116,21 +104,14 @@ pub(crate) struct CommandTable<M: Model> {
 impl<M: Model> CommandTable<M> {
     pub(crate) fn new() -> Self {
         let entries = M::entries();
-        let length = entries
-            .iter()
-            .map(|entry| usize::from(entry.tag) + 1)
-            .max()
-            .unwrap_or(0);
+        let length = entries.iter().map(|entry| usize::from(entry.tag) + 1).max().unwrap_or(0);
         let mut by_tag = vec![None; length];
         for entry in entries {
             if let Some(place) = by_tag.get_mut(usize::from(entry.tag)) {
                 *place = Some(entry);
             }
         }
-        Self {
-            by_tag,
-            model: PhantomData,
-        }
+        Self { by_tag, model: PhantomData }
     }
 
     pub(crate) fn get(&self, tag: u16) -> Option<&'static Entry<M>> {
@@ -139,10 +120,7 @@ impl<M: Model> CommandTable<M> {
 
     /// Tag and name of every command, as segment headers hold them.
     pub(crate) fn names() -> Vec<(u16, String)> {
-        M::entries()
-            .iter()
-            .map(|entry| (entry.tag(), entry.name().to_owned()))
-            .collect()
+        M::entries().iter().map(|entry| (entry.tag(), entry.name().to_owned())).collect()
     }
 
     /// Applies a command that was accepted once; any other outcome is an `Err` that says which.

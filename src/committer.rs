@@ -23,15 +23,8 @@ pub(crate) struct Committer<M: Model> {
 
 impl<M: Model> Committer<M> {
     pub(crate) fn new(journal: Journal, durability: Durability, shared: Arc<Shared<M>>) -> Self {
-        shared
-            .counters
-            .durable_sequence
-            .set(journal.durable_sequence());
-        Self {
-            journal,
-            durability,
-            shared,
-        }
+        shared.counters.durable_sequence.set(journal.durable_sequence());
+        Self { journal, durability, shared }
     }
 
     /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
@@ -76,9 +69,7 @@ impl<M: Model> Committer<M> {
             counters.accepted.add(batch.count.into());
             counters.largest_batch.raise_to(batch.count.into());
             counters.journal_bytes.set(self.journal.written_bytes());
-            counters
-                .durable_sequence
-                .raise_to(self.journal.durable_sequence());
+            counters.durable_sequence.raise_to(self.journal.durable_sequence());
         }
     }
 
@@ -111,8 +102,7 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
         return Ok(guard.journal.durable_sequence());
     };
     drop(guard);
-    file.sync_data()
-        .map_err(|source| shared.poison(&Error::io("sync", &path)(source)))?;
+    file.sync_data().map_err(|source| shared.poison(&Error::io("sync", &path)(source)))?;
     shared.counters.syncs.add(1);
     let mut guard = lock(committer);
     guard.journal.note_synced(sequence);

@@ -25,13 +25,7 @@ impl<'a, M: Model> Context<'a, M> {
         metadata: &'a [u8],
         events: &'a mut Vec<M::Event>,
     ) -> Self {
-        Self {
-            sequence,
-            time_ns,
-            metadata,
-            random: seed.for_sequence(sequence),
-            events,
-        }
+        Self { sequence, time_ns, metadata, random: seed.for_sequence(sequence), events }
     }
 
     /// The sequence this command will have if it is accepted: 1 for the first command ever.
@@ -98,9 +92,7 @@ impl Random {
 
 /// Nanoseconds since 1970 as the formats hold a time.
 pub(crate) fn time_ns(time: SystemTime) -> u64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -117,14 +109,7 @@ mod tests {
         // First outputs of the reference implementation for seed 0: journals depend on them.
         let mut random = Random(0);
         let first: Vec<u64> = (0..3).map(|_| random.next()).collect();
-        assert_eq!(
-            first,
-            [
-                0xe220_a839_7b1d_cdaf,
-                0x6e78_9e6a_a1b9_65f4,
-                0x06c4_5d18_8009_454f
-            ]
-        );
+        assert_eq!(first, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
         let seed = RandomSeed::new(DatabaseId([1; 16]));
         assert_ne!(seed.for_sequence(1).next(), seed.for_sequence(2).next());
         assert_eq!(seed.for_sequence(7).next(), seed.for_sequence(7).next());

@@ -64,10 +64,7 @@ impl<M: Model> Database<M> {
     ) -> Result<Self, Error> {
         let recovered = recover(&storage, path, &options, initial, progress)?;
         let engine = Engine::start(storage, &options, recovered)?;
-        Ok(Self {
-            engine: Arc::new(engine),
-            metadata: Arc::new([]),
-        })
+        Ok(Self { engine: Arc::new(engine), metadata: Arc::new([]) })
     }
 
     /// Executes a command and waits until it is durable (as
@@ -123,10 +120,7 @@ impl<M: Model> Database<M> {
     /// While the reader runs, it keeps its version's memory from being freed; use
     /// [`view`](Self::view) for anything long.
     pub fn query<R>(&self, reader: impl FnOnce(&M) -> R) -> R {
-        self.engine
-            .shared
-            .published
-            .read(|version| reader(&version.model))
+        self.engine.shared.published.read(|version| reader(&version.model))
     }
 
     /// Pins the newest version.
@@ -172,15 +166,11 @@ impl<M: Model> Database<M> {
                 value: format!("{bytes} bytes or more"),
                 constraint: format!("it must be at most {LARGEST_METADATA_BYTES} bytes"),
             },
-            EncodeFailure::Failed(reason) => Error::Encode {
-                what: "the metadata".to_owned(),
-                reason,
-            },
+            EncodeFailure::Failed(reason) => {
+                Error::Encode { what: "the metadata".to_owned(), reason }
+            }
         })?;
-        Ok(Self {
-            engine: self.engine.clone(),
-            metadata: encoded.into(),
-        })
+        Ok(Self { engine: self.engine.clone(), metadata: encoded.into() })
     }
 
     /// Figures of this open database.
@@ -248,10 +238,9 @@ impl<M: Model> Database<M> {
         let limit = self.engine.max_command_bytes;
         codec::encode_onto(command, &mut record, before + limit).map_err(
             |failure| match failure {
-                EncodeFailure::TooLarge { bytes } => ExecuteError::TooLarge {
-                    bytes: bytes - before,
-                    limit,
-                },
+                EncodeFailure::TooLarge { bytes } => {
+                    ExecuteError::TooLarge { bytes: bytes - before, limit }
+                }
                 EncodeFailure::Failed(reason) => ExecuteError::Encode { reason },
             },
         )?;
@@ -266,12 +255,8 @@ impl<M: Model> Database<M> {
         head.copy_from_slice(&header.encode());
         let slot = Slot::<C::Output, C::Rejection>::new();
         let ticket = Ticket::new(slot.clone());
-        let submission = Submission {
-            record,
-            metadata_length,
-            apply: apply_encoded::<M, C>,
-            ticket,
-        };
+        let submission =
+            Submission { record, metadata_length, apply: apply_encoded::<M, C>, ticket };
         Ok((submission, Pending::new(slot)))
     }
 
@@ -285,10 +270,8 @@ impl<M: Model> Database<M> {
 }
 
 /// A submission, and where its result will be.
-type Prepared<M, C> = (
-    Submission<M>,
-    Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>,
-);
+type Prepared<M, C> =
+    (Submission<M>, Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>);
 
 /// Decodes and applies a command, and leaves the answer in its slot. Runs on the writer's thread;
 /// the one place that knows all of a command's types.
@@ -307,10 +290,7 @@ fn apply_encoded<M: Model, C: Command<M>>(
     let (answer, applied) = match caught {
         Ok(Ok(Ok(output))) => (Ok(output), Applied::Accepted),
         Ok(Ok(Err(rejection))) => (Err(ExecuteError::Rejected(rejection)), Applied::Rejected),
-        Ok(Err(reason)) => (
-            Err(ExecuteError::Undecodable { reason }),
-            Applied::Undecodable,
-        ),
+        Ok(Err(reason)) => (Err(ExecuteError::Undecodable { reason }), Applied::Undecodable),
         Err(panic) => {
             let message = panic_message(&*panic);
             (Err(ExecuteError::Panicked { message }), Applied::Panicked)
@@ -322,10 +302,7 @@ fn apply_encoded<M: Model, C: Command<M>>(
 
 impl<M: Model> Clone for Database<M> {
     fn clone(&self) -> Self {
-        Self {
-            engine: self.engine.clone(),
-            metadata: self.metadata.clone(),
-        }
+        Self { engine: self.engine.clone(), metadata: self.metadata.clone() }
     }
 }
 

@@ -41,9 +41,7 @@ impl Directory {
             if kind(storage, directory)?.is_none() {
                 continue;
             }
-            let names = storage
-                .list(directory)
-                .map_err(Error::io("list", directory))?;
+            let names = storage.list(directory).map_err(Error::io("list", directory))?;
             if names.iter().any(|name| name.ends_with(suffix)) {
                 return Ok(true);
             }
@@ -54,17 +52,13 @@ impl Directory {
     /// Removes temporary files that an earlier process did not live to remove.
     pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), Error> {
         for directory in [&self.root, &self.journal, &self.snapshots] {
-            let names = storage
-                .list(directory)
-                .map_err(Error::io("list", directory))?;
+            let names = storage.list(directory).map_err(Error::io("list", directory))?;
             let stale = names.iter().filter(|name| {
                 name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
             });
             for name in stale {
                 let path = directory.join(name);
-                storage
-                    .remove(&path)
-                    .map_err(Error::io("remove stale temporary", &path))?;
+                storage.remove(&path).map_err(Error::io("remove stale temporary", &path))?;
             }
         }
         Ok(())
@@ -73,14 +67,10 @@ impl Directory {
     /// Removes the files of a database whose creation never came to an end.
     pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), Error> {
         for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
-            let names = storage
-                .list(directory)
-                .map_err(Error::io("list", directory))?;
+            let names = storage.list(directory).map_err(Error::io("list", directory))?;
             for name in names.iter().filter(|name| name.ends_with(suffix)) {
                 let path = directory.join(name);
-                storage
-                    .remove(&path)
-                    .map_err(Error::io("remove half-made", &path))?;
+                storage.remove(&path).map_err(Error::io("remove half-made", &path))?;
             }
         }
         Ok(())
@@ -96,9 +86,7 @@ fn create(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
     match kind(storage, path)? {
         Some(EntryKind::Directory) => return Ok(()),
         Some(_) => {
-            return Err(Error::NotADirectory {
-                path: path.to_path_buf(),
-            });
+            return Err(Error::NotADirectory { path: path.to_path_buf() });
         }
         None => {}
     }
@@ -113,7 +101,5 @@ fn create(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(Error::io("create directory", path)(error)),
     }
-    storage
-        .sync_directory(parent)
-        .map_err(Error::io("sync directory", parent))
+    storage.sync_directory(parent).map_err(Error::io("sync directory", parent))
 }

@@ -57,15 +57,7 @@ impl<M: Model> Engine<M> {
         options: &Options,
         recovered: Recovered<M>,
     ) -> Result<Self, Error> {
-        let Recovered {
-            version,
-            journal,
-            manifest,
-            lock,
-            lock_path,
-            seed,
-            report,
-        } = recovered;
+        let Recovered { version, journal, manifest, lock, lock_path, seed, report } = recovered;
         let version = Arc::new(version);
         let shared = Arc::new(Shared {
             published: Published::new(version.clone()),
@@ -105,10 +97,7 @@ impl<M: Model> Engine<M> {
             idle: idle_outbox,
             completed,
         };
-        let spawner = Spawner {
-            shared: &shared,
-            path: &lock_path,
-        };
+        let spawner = Spawner { shared: &shared, path: &lock_path };
         // Should a later thread fail to start, the earlier ones end with their channels.
         let committing = {
             let committer = committer.clone();
@@ -136,24 +125,13 @@ impl<M: Model> Engine<M> {
         };
         let max_command_bytes = options.max_command_bytes;
         let running = Mutex::new(Some(running));
-        Ok(Self {
-            shared,
-            queue,
-            committer,
-            report,
-            max_command_bytes,
-            running,
-        })
+        Ok(Self { shared, queue, committer, report, max_command_bytes, running })
     }
 
     /// Commits what is in the queue, ends the threads and marks the directory clean. The first
     /// call does it; later ones have nothing left to do.
     pub(crate) fn stop(&self) -> Result<(), Error> {
-        let running = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else {
             return Ok(());
         };
@@ -165,10 +143,7 @@ impl<M: Model> Engine<M> {
                 .name("prevalence-closer".to_owned())
                 .spawn(move || running.finish().ok())
                 .map(drop)
-                .map_err(Error::io(
-                    "start a thread to close",
-                    std::path::Path::new("LOCK"),
-                ));
+                .map_err(Error::io("start a thread to close", std::path::Path::new("LOCK")));
         }
         running.finish()
     }
@@ -193,10 +168,7 @@ impl<M: Model> Running<M> {
         let ended = end_cleanly(&self.shared, &self.committer, &self.manifest);
         self.shared.status.stop();
         self.shared.published.wake_waiting();
-        let unlocked = self
-            .lock
-            .unlock()
-            .map_err(Error::io("unlock", &self.lock_path));
+        let unlocked = self.lock.unlock().map_err(Error::io("unlock", &self.lock_path));
         ended.and(unlocked)
     }
 }
@@ -212,18 +184,12 @@ fn end_cleanly<M: Model>(
     if let Some(poisoned) = shared.status.poisoned() {
         return Err(poisoned.clone().into());
     }
-    let (sequence, chain) = (
-        committer.journal.written_sequence(),
-        committer.journal.chain(),
-    );
-    manifest
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .update(|manifest| {
-            manifest.state = State::Clean;
-            manifest.sequence = sequence;
-            manifest.chain = chain;
-        })
+    let (sequence, chain) = (committer.journal.written_sequence(), committer.journal.chain());
+    manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+        manifest.state = State::Clean;
+        manifest.sequence = sequence;
+        manifest.chain = chain;
+    })
 }
 
 struct Spawner<'a, M> {

@@ -56,7 +56,5 @@ pub(crate) const fn align_up(value: usize, alignment: usize) -> usize {
 
 /// Whether all bytes are zero, at memory speed: each block is OR-ed without a branch inside.
 pub(crate) fn all_zero(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(4096)
-        .all(|block| block.iter().fold(0, |seen, byte| seen | byte) == 0)
+    bytes.chunks(4096).all(|block| block.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

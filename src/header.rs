@@ -72,9 +72,7 @@ impl FileHeader {
         if length > LARGEST_HEADER_BYTES {
             return None;
         }
-        bytes
-            .get_mut(12..16)?
-            .copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
+        bytes.get_mut(12..16)?.copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         Some(bytes)
     }
@@ -123,11 +121,7 @@ impl FileHeader {
         let (header, codec) = parse().ok_or_else(truncated)?;
         if codec != CODEC_ID {
             let path = path.to_path_buf();
-            return Err(Error::UnsupportedCodec {
-                path,
-                found: codec,
-                supported: CODEC_ID,
-            });
+            return Err(Error::UnsupportedCodec { path, found: codec, supported: CODEC_ID });
         }
         Ok((header, length))
     }
@@ -143,12 +137,7 @@ fn checked_length(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<usize, Er
     let found = fields.array::<8>().ok_or_else(short)?;
     if found != magic {
         let expected = format!("magic {}", magic.escape_ascii());
-        return Err(Error::corrupt(
-            path,
-            0,
-            expected,
-            found.escape_ascii().to_string(),
-        ));
+        return Err(Error::corrupt(path, 0, expected, found.escape_ascii().to_string()));
     }
     let version = fields.u32().ok_or_else(short)?;
     if version != FORMAT_VERSION {
@@ -160,12 +149,7 @@ fn checked_length(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<usize, Er
     }
     let length = fields.length().ok_or_else(short)?;
     if !(FIXED_BYTES + CHECKSUM_BYTES..=LARGEST_HEADER_BYTES).contains(&length) {
-        return Err(Error::corrupt(
-            path,
-            12,
-            "a header length in bounds",
-            length.to_string(),
-        ));
+        return Err(Error::corrupt(path, 12, "a header length in bounds", length.to_string()));
     }
     let covered = bytes.get(..length - CHECKSUM_BYTES).ok_or_else(short)?;
     let stored = FieldReader::new(bytes.get(covered.len()..).unwrap_or(&[])).u32();

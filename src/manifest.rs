@@ -74,30 +74,16 @@ impl Manifest {
         let corrupt = |at: usize, expected: &str, found: String| {
             Error::corrupt(path, position(at), expected, found)
         };
-        let end = || {
-            corrupt(
-                bytes.len(),
-                "a whole MANIFEST",
-                format!("{} bytes", bytes.len()),
-            )
-        };
+        let end = || corrupt(bytes.len(), "a whole MANIFEST", format!("{} bytes", bytes.len()));
         let mut fields = FieldReader::new(bytes);
         let magic = fields.array::<8>().ok_or_else(end)?;
         if magic != MAGIC {
-            return Err(corrupt(
-                0,
-                "magic PREVMANI",
-                magic.escape_ascii().to_string(),
-            ));
+            return Err(corrupt(0, "magic PREVMANI", magic.escape_ascii().to_string()));
         }
         let found = fields.u32().ok_or_else(end)?;
         if found != FORMAT_VERSION {
             let path = path.to_path_buf();
-            return Err(Error::UnsupportedFormat {
-                path,
-                found,
-                supported: FORMAT_VERSION,
-            });
+            return Err(Error::UnsupportedFormat { path, found, supported: FORMAT_VERSION });
         }
         let length = fields.length().ok_or_else(end)?;
         if length != bytes.len() || length < FIXED_BYTES + CHECKSUM_BYTES {
@@ -108,18 +94,10 @@ impl Manifest {
         let computed = crc32c::crc32c(covered);
         if stored != computed.to_le_bytes() {
             let found = format!("{:02x?}", stored);
-            return Err(corrupt(
-                covered.len(),
-                &format!("checksum {computed:08x}"),
-                found,
-            ));
+            return Err(corrupt(covered.len(), &format!("checksum {computed:08x}"), found));
         }
         Self::decode_verified(&mut fields).ok_or_else(|| {
-            corrupt(
-                32,
-                "a state and snapshots that go together",
-                "others".to_owned(),
-            )
+            corrupt(32, "a state and snapshots that go together", "others".to_owned())
         })
     }
 
@@ -136,17 +114,8 @@ impl Manifest {
         let sequence = fields.u64()?;
         let newest_segment = fields.u64()?;
         let count = fields.length().filter(|&count| count <= MOST_SNAPSHOTS)?;
-        let snapshots = (0..count)
-            .map(|_| fields.u64())
-            .collect::<Option<Vec<_>>>()?;
-        Some(Self {
-            database,
-            state,
-            sequence,
-            chain,
-            newest_segment,
-            snapshots,
-        })
+        let snapshots = (0..count).map(|_| fields.u64()).collect::<Option<Vec<_>>>()?;
+        Some(Self { database, state, sequence, chain, newest_segment, snapshots })
     }
 }
 
@@ -164,20 +133,12 @@ impl ManifestFile {
         directory: &Path,
     ) -> Result<Option<Self>, Error> {
         let path = directory.join(MANIFEST_NAME);
-        if storage
-            .kind(&path)
-            .map_err(Error::io("examine", &path))?
-            .is_none()
-        {
+        if storage.kind(&path).map_err(Error::io("examine", &path))?.is_none() {
             return Ok(None);
         }
         let bytes = storage.read(&path).map_err(Error::io("read", &path))?;
         let current = Manifest::decode(&path, &bytes)?;
-        Ok(Some(Self {
-            storage: storage.clone(),
-            path,
-            current,
-        }))
+        Ok(Some(Self { storage: storage.clone(), path, current }))
     }
 
     /// Writes the first MANIFEST of a new directory.
@@ -187,11 +148,7 @@ impl ManifestFile {
         first: Manifest,
     ) -> Result<Self, Error> {
         let path = directory.join(MANIFEST_NAME);
-        let mut file = Self {
-            storage: storage.clone(),
-            path,
-            current: first.clone(),
-        };
+        let mut file = Self { storage: storage.clone(), path, current: first.clone() };
         file.replace(first)?;
         Ok(file)
     }
@@ -228,11 +185,7 @@ mod tests {
 
     fn any_manifest() -> impl Strategy<Value = Manifest> {
         let state = prop::sample::select(vec![State::Creating, State::Dirty, State::Clean]);
-        (
-            state,
-            any::<([u8; 16], u64, u32, u64)>(),
-            proptest::collection::vec(any::<u64>(), 0..9),
-        )
+        (state, any::<([u8; 16], u64, u32, u64)>(), proptest::collection::vec(any::<u64>(), 0..9))
             .prop_map(|(state, numbers, snapshots)| Manifest {
                 database: DatabaseId(numbers.0),
                 state,

@@ -35,11 +35,7 @@ impl Metadata {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.is_empty() {
-            Ok(Self::default())
-        } else {
-            codec::decode_exact(bytes)
-        }
+        if bytes.is_empty() { Ok(Self::default()) } else { codec::decode_exact(bytes) }
     }
 }
 
@@ -51,21 +47,10 @@ mod tests {
     fn round_trip_and_limit() {
         assert!(Metadata::default().encode().unwrap().is_empty());
         assert_eq!(Metadata::decode(&[]).unwrap(), Metadata::default());
-        let mut metadata = Metadata {
-            actor: "ann".to_owned(),
-            ..Metadata::default()
-        };
-        metadata
-            .attributes
-            .insert("from".to_owned(), "branch 7".to_owned());
-        assert_eq!(
-            Metadata::decode(&metadata.encode().unwrap()).unwrap(),
-            metadata
-        );
+        let mut metadata = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
+        metadata.attributes.insert("from".to_owned(), "branch 7".to_owned());
+        assert_eq!(Metadata::decode(&metadata.encode().unwrap()).unwrap(), metadata);
         metadata.request_id = "x".repeat(LARGEST_METADATA_BYTES);
-        assert!(matches!(
-            metadata.encode(),
-            Err(EncodeFailure::TooLarge { .. })
-        ));
+        assert!(matches!(metadata.encode(), Err(EncodeFailure::TooLarge { .. })));
     }
 }

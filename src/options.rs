@@ -73,28 +73,13 @@ impl Options {
     fn validate(&self) -> Result<(), Error> {
         let levels = zstd::compression_level_range();
         require("max_batch_commands", self.max_batch_commands, 1, 1 << 20)?;
-        require(
-            "max_batch_bytes",
-            self.max_batch_bytes,
-            1,
-            LARGEST_BATCH_BYTES,
-        )?;
-        require(
-            "max_command_bytes",
-            self.max_command_bytes,
-            1,
-            LARGEST_COMMAND_BYTES,
-        )?;
+        require("max_batch_bytes", self.max_batch_bytes, 1, LARGEST_BATCH_BYTES)?;
+        require("max_command_bytes", self.max_command_bytes, 1, LARGEST_COMMAND_BYTES)?;
         require("queue_capacity", self.queue_capacity, 1, LARGEST_QUEUE)?;
         require("queue_bytes", self.queue_bytes, 1, usize::MAX)?;
         let (smallest, largest) = (SMALLEST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES);
         require("segment_bytes", self.segment_bytes, smallest, largest)?;
-        require(
-            "compression_level",
-            self.compression_level,
-            *levels.start(),
-            *levels.end(),
-        )?;
+        require("compression_level", self.compression_level, *levels.start(), *levels.end())?;
         match self.durability {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
                 option: "durability",
@@ -117,11 +102,7 @@ fn require<T: PartialOrd + fmt::Display>(
         return Ok(());
     }
     let constraint = format!("it must be from {least} to {most}");
-    Err(Error::InvalidOption {
-        option,
-        value: value.to_string(),
-        constraint,
-    })
+    Err(Error::InvalidOption { option, value: value.to_string(), constraint })
 }
 
 /// Where a new database's model comes from. Implemented by [`FromDefault`] and [`Given`].
@@ -201,18 +182,8 @@ impl<M: Model, I> Builder<M, I> {
     /// The model that a new database starts from, instead of `M::default()`. It is stored as
     /// snapshot 0; an existing database keeps the one it was made with.
     pub fn initial(self, model: M) -> Builder<M, Given<M>> {
-        let Self {
-            options,
-            progress,
-            model: marker,
-            ..
-        } = self;
-        Builder {
-            options,
-            initial: Given(model),
-            progress,
-            model: marker,
-        }
+        let Self { options, progress, model: marker, .. } = self;
+        Builder { options, initial: Given(model), progress, model: marker }
     }
 
     /// When a command counts as done. Default: [`Durability::Sync`].
@@ -294,31 +265,15 @@ impl<M: Model, I> Builder<M, I> {
         I: InitialModel<M>,
     {
         self.options.validate()?;
-        let Self {
-            options,
-            initial,
-            mut progress,
-            ..
-        } = self;
+        let Self { options, initial, mut progress, .. } = self;
         let initial = || initial.initial();
-        Database::open_with(
-            Arc::new(Disk),
-            path.as_ref(),
-            options,
-            initial,
-            &mut progress,
-        )
+        Database::open_with(Arc::new(Disk), path.as_ref(), options, initial, &mut progress)
     }
 }
 
 impl<M, I> fmt::Debug for Builder<M, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options {
-            durability,
-            max_batch_commands,
-            segment_bytes,
-            ..
-        } = &self.options;
+        let Options { durability, max_batch_commands, segment_bytes, .. } = &self.options;
         f.debug_struct("Builder")
             .field("durability", durability)
             .field("max_batch_commands", max_batch_commands)

@@ -84,9 +84,7 @@ impl<O, R> Future for Pending<O, R> {
 
 impl<O, R> fmt::Debug for Pending<O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending")
-            .field("ready", &self.is_ready())
-            .finish()
+        f.debug_struct("Pending").field("ready", &self.is_ready()).finish()
     }
 }
 
@@ -120,22 +118,14 @@ impl Waiter {
 
 impl<O, R> SlotInner<O, R> {
     fn take(&mut self) -> Result<O, ExecuteError<R>> {
-        self.answer
-            .take()
-            .expect("a Pending must not be polled again once it was ready")
+        self.answer.take().expect("a Pending must not be polled again once it was ready")
     }
 }
 
 impl<O, R> Slot<O, R> {
     pub(crate) fn new() -> Arc<Self> {
-        let inner = SlotInner {
-            answer: None,
-            released: false,
-            waiter: Waiter::Nobody,
-        };
-        Arc::new(Self {
-            inner: Mutex::new(inner),
-        })
+        let inner = SlotInner { answer: None, released: false, waiter: Waiter::Nobody };
+        Arc::new(Self { inner: Mutex::new(inner) })
     }
 
     /// Leaves the answer, which nobody sees before it is released.
@@ -207,10 +197,7 @@ impl Ticket {
     }
 
     pub(crate) fn slot(&self) -> &dyn Any {
-        self.slot
-            .as_ref()
-            .expect("taken only by release and fail, which consume")
-            .as_any()
+        self.slot.as_ref().expect("taken only by release and fail, which consume").as_any()
     }
 
     pub(crate) fn release(mut self) {
@@ -294,10 +281,8 @@ mod tests {
         }
         slot.put(Ok(1));
         ticket.release();
-        let woken: Vec<_> = wakers
-            .iter()
-            .map(|w| w.0.load(std::sync::atomic::Ordering::SeqCst))
-            .collect();
+        let woken: Vec<_> =
+            wakers.iter().map(|w| w.0.load(std::sync::atomic::Ordering::SeqCst)).collect();
         assert_eq!(woken, [0, 1]);
         let waker = wakers[0].clone().into();
         let ready = Pin::new(&mut pending).poll(&mut TaskContext::from_waker(&waker));

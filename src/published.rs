@@ -53,17 +53,13 @@ impl<M> Deref for View<M> {
 
 impl<M> Clone for View<M> {
     fn clone(&self) -> Self {
-        Self {
-            version: self.version.clone(),
-        }
+        Self { version: self.version.clone() }
     }
 }
 
 impl<M> fmt::Debug for View<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("View")
-            .field("sequence", &self.sequence())
-            .finish_non_exhaustive()
+        f.debug_struct("View").field("sequence", &self.sequence()).finish_non_exhaustive()
     }
 }
 
@@ -110,9 +106,7 @@ impl<M> Published<M> {
     }
 
     pub(crate) fn view(&self) -> View<M> {
-        View {
-            version: self.current.load_full(),
-        }
+        View { version: self.current.load_full() }
     }
 
     pub(crate) fn sequence(&self) -> u64 {
@@ -162,11 +156,8 @@ impl<M> Published<M> {
                 return Err(WaitError::TimedOut { wanted, reached });
             }
             let pause = left.unwrap_or(Duration::from_secs(3600));
-            guard = self
-                .changed
-                .wait_timeout(guard, pause)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            guard =
+                self.changed.wait_timeout(guard, pause).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::context::Context;
+use crate::model::Model;
 use crate::pending::Ticket;
 
 /// Applies one command: decodes it, changes the model, puts the answer into the slot.
@@ -25,7 +26,7 @@ pub(crate) enum Applied {
 }
 
 /// A command on its way to the writer.
-pub(crate) struct Submission<M: crate::model::Model> {
+pub(crate) struct Submission<M: Model> {
     /// The whole record, but for its time.
     pub(crate) record: Vec<u8>,
     pub(crate) metadata_length: usize,
@@ -33,7 +34,7 @@ pub(crate) struct Submission<M: crate::model::Model> {
     pub(crate) ticket: Ticket,
 }
 
-pub(crate) enum Message<M: crate::model::Model> {
+pub(crate) enum Message<M: Model> {
     Command(Submission<M>),
     /// Nothing behind this is taken.
     Stop,
@@ -47,48 +48,39 @@ pub(crate) enum Refusal {
 }
 
 /// The callers' end.
-pub(crate) struct QueueSender<M: crate::model::Model> {
+pub(crate) struct QueueSender<M: Model> {
     messages: Sender<Message<M>>,
+    /// For what was sent while the writer went: crossbeam keeps the messages of a bounded channel
+    /// when its receiver is dropped (crossbeam issue 1102), and their callers would wait for ever.
+    leftover: Receiver<Message<M>>,
     budget: Arc<ByteBudget>,
 }
 
-/// The writer's end. When it goes, waiting callers are told so.
-pub(crate) struct QueueReceiver<M: crate::model::Model> {
+/// The writer's end. When it goes, whoever waits for room or for an answer is told so.
+pub(crate) struct QueueReceiver<M: Model> {
     pub(crate) messages: Receiver<Message<M>>,
     budget: Arc<ByteBudget>,
 }
 
-pub(crate) fn queue<M: crate::model::Model>(
-    commands: usize,
-    bytes: usize,
-) -> (QueueSender<M>, QueueReceiver<M>) {
+pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>, QueueReceiver<M>) {
     let (sender, receiver) = bounded(commands);
     let budget = Arc::new(ByteBudget::new(bytes));
+    let leftover = receiver.clone();
     (
-        QueueSender {
-            messages: sender,
-            budget: budget.clone(),
-        },
-        QueueReceiver {
-            messages: receiver,
-            budget,
-        },
+        QueueSender { messages: sender, leftover, budget: budget.clone() },
+        QueueReceiver { messages: receiver, budget },
     )
 }
 
-impl<M: crate::model::Model> QueueSender<M> {
+impl<M: Model> QueueSender<M> {
     /// Waits for room.
     pub(crate) fn send(&self, submission: Submission<M>) -> Result<(), Refusal> {
         let bytes = submission.record.len();
         if !self.budget.acquire(bytes) {
             return Err(Refusal::Stopped);
         }
-        self.messages
-            .send(Message::Command(submission))
-            .map_err(|_| {
-                self.budget.give_back(bytes);
-                Refusal::Stopped
-            })
+        let sent = self.messages.send(Message::Command(submission));
+        self.after_send(bytes, sent.map_err(|_| Refusal::Stopped))
     }
 
     /// Never waits.
@@ -97,20 +89,30 @@ impl<M: crate::model::Model> QueueSender<M> {
         if !self.budget.try_acquire(bytes) {
             return Err(Refusal::Full);
         }
-        self.messages
-            .try_send(Message::Command(submission))
-            .map_err(|error| {
-                self.budget.give_back(bytes);
-                match error {
-                    TrySendError::Full(_) => Refusal::Full,
-                    TrySendError::Disconnected(_) => Refusal::Stopped,
-                }
-            })
+        let sent = self.messages.try_send(Message::Command(submission));
+        let sent = sent.map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Full,
+            TrySendError::Disconnected(_) => Refusal::Stopped,
+        });
+        self.after_send(bytes, sent)
     }
 
-    /// Ends the queue behind everything that stands in it. Nobody listening is an end as well.
+    /// Ends the queue behind everything that stands in it.
     pub(crate) fn stop(&self) {
-        self.messages.send(Message::Stop).ok();
+        let sent = self.messages.send(Message::Stop).map_err(|_| Refusal::Stopped);
+        // Nobody listening is an end as well.
+        self.after_send(0, sent).ok();
+    }
+
+    /// Either the writer's last look at the queue came after this message, or the writer had said
+    /// before it that it closes: then this side empties the queue.
+    fn after_send(&self, bytes: usize, sent: Result<(), Refusal>) -> Result<(), Refusal> {
+        if sent.is_err() {
+            self.budget.give_back(bytes);
+        } else if self.budget.is_closed() {
+            drain(&self.leftover, &self.budget);
+        }
+        sent
     }
 
     pub(crate) fn commands(&self) -> usize {
@@ -122,16 +124,26 @@ impl<M: crate::model::Model> QueueSender<M> {
     }
 }
 
-impl<M: crate::model::Model> QueueReceiver<M> {
+impl<M: Model> QueueReceiver<M> {
     /// Notes that commands of that many bytes were taken out.
     pub(crate) fn taken(&self, bytes: usize) {
         self.budget.give_back(bytes);
     }
 }
 
-impl<M: crate::model::Model> Drop for QueueReceiver<M> {
+impl<M: Model> Drop for QueueReceiver<M> {
     fn drop(&mut self) {
         self.budget.close();
+        drain(&self.messages, &self.budget);
+    }
+}
+
+/// Drops what is in the queue, which answers its callers.
+fn drain<M: Model>(messages: &Receiver<Message<M>>, budget: &ByteBudget) {
+    while let Ok(message) = messages.try_recv() {
+        if let Message::Command(submission) = message {
+            budget.give_back(submission.record.len());
+        }
     }
 }
 
@@ -174,16 +186,14 @@ impl ByteBudget {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let acquired = loop {
-            if self.closed.load(Ordering::SeqCst) {
+            if self.is_closed() {
                 break false;
             }
             let used = self.used.load(Ordering::SeqCst);
             let fits = used == 0 || used.saturating_add(bytes) <= self.limit;
             let claimed = || {
                 let next = used.saturating_add(bytes);
-                self.used
-                    .compare_exchange(used, next, Ordering::SeqCst, Ordering::SeqCst)
-                    .is_ok()
+                self.used.compare_exchange(used, next, Ordering::SeqCst, Ordering::SeqCst).is_ok()
             };
             if fits {
                 if claimed() {
@@ -191,10 +201,7 @@ impl ByteBudget {
                 }
                 continue; // somebody else changed it: look again
             }
-            guard = self
-                .freed
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
+            guard = self.freed.wait(guard).unwrap_or_else(PoisonError::into_inner);
         };
         drop(guard);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -204,6 +211,10 @@ impl ByteBudget {
     fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::SeqCst);
         self.wake();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn close(&self) {

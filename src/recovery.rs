@@ -101,9 +101,7 @@ pub(crate) fn recover<M: Model>(
     let lock = storage
         .lock(&directory.lock)
         .map_err(Error::io("lock", &directory.lock))?
-        .ok_or_else(|| Error::Locked {
-            path: path.to_path_buf(),
-        })?;
+        .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
     let manifest = ManifestFile::read(storage, path)?;
     if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {
         return Err(Error::Missing {
@@ -112,11 +110,7 @@ pub(crate) fn recover<M: Model>(
                 .to_owned(),
         });
     }
-    let opening = Opening {
-        storage,
-        directory,
-        options,
-    };
+    let opening = Opening { storage, directory, options };
     let mut recovered = match manifest {
         Some(manifest) if manifest.current().state != State::Creating => {
             opening.existing(manifest, lock, progress)?
@@ -158,9 +152,7 @@ impl Opening<'_> {
         let manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
         let identity = identity::<M>(database);
-        let packing = SnapshotOptions {
-            compression_level: self.options.compression_level,
-        };
+        let packing = SnapshotOptions { compression_level: self.options.compression_level };
         let header = FileHeader {
             magic: SNAPSHOT_MAGIC,
             database,
@@ -179,22 +171,9 @@ impl Opening<'_> {
         // start.
         let snapshot = SnapshotFile::open(storage, &directory.snapshots, 0)?;
         let model: M = snapshot.decode()?;
-        let version = Version {
-            model,
-            sequence: 0,
-            time_ns,
-        };
-        let report = RecoveryReport {
-            created: true,
-            clean: true,
-            ..RecoveryReport::default()
-        };
-        let end = JournalEnd {
-            next_sequence: 1,
-            chain,
-            unvouched: [].into(),
-            torn: None,
-        };
+        let version = Version { model, sequence: 0, time_ns };
+        let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
+        let end = JournalEnd { next_sequence: 1, chain, unvouched: [].into(), torn: None };
         self.go_on(manifest, lock, version, &end, report)
     }
 
@@ -207,10 +186,8 @@ impl Opening<'_> {
     ) -> Result<Recovered<M>, Error> {
         let storage = &**self.storage;
         let stated = manifest.current().clone();
-        let mut report = RecoveryReport {
-            clean: stated.state == State::Clean,
-            ..RecoveryReport::default()
-        };
+        let mut report =
+            RecoveryReport { clean: stated.state == State::Clean, ..RecoveryReport::default() };
 
         let began = Instant::now();
         let (mut replayed, snapshot_chain) =
@@ -232,13 +209,7 @@ impl Opening<'_> {
             &[snapshot_chain, manifest_chain],
             stated.sequence,
             RandomSeed::new(stated.database),
-            &mut |done, total| {
-                progress(Progress {
-                    phase: Phase::Journal,
-                    done,
-                    total,
-                })
-            },
+            &mut |done, total| progress(Progress { phase: Phase::Journal, done, total }),
         )?;
         let reached = end.next_sequence - 1;
         if stated.state == State::Clean && stated.sequence != reached {
@@ -249,17 +220,8 @@ impl Opening<'_> {
         report.replay_time = began.elapsed();
         report.commands_replayed = replayed.commands;
         report.torn_tail = end.torn.clone();
-        let Replayed {
-            model,
-            sequence,
-            time_ns,
-            ..
-        } = replayed;
-        let version = Version {
-            model,
-            sequence,
-            time_ns,
-        };
+        let Replayed { model, sequence, time_ns, .. } = replayed;
+        let version = Version { model, sequence, time_ns };
         self.directory.remove_stale_temporaries(storage)?;
         self.go_on(manifest, lock, version, &end, report)
     }
@@ -281,42 +243,17 @@ impl Opening<'_> {
         let found = snapshot.header.model_version;
         if found != M::VERSION {
             let model = snapshot.header.model_name;
-            return Err(Error::WrongVersion {
-                path,
-                model,
-                expected: M::VERSION,
-                found,
-            });
+            return Err(Error::WrongVersion { path, model, expected: M::VERSION, found });
         }
         let total = snapshot.file_bytes();
-        progress(Progress {
-            phase: Phase::Snapshot,
-            done: 0,
-            total,
-        });
+        progress(Progress { phase: Phase::Snapshot, done: 0, total });
         let model = snapshot.decode()?;
-        progress(Progress {
-            phase: Phase::Snapshot,
-            done: total,
-            total,
-        });
+        progress(Progress { phase: Phase::Snapshot, done: total, total });
         report.snapshot_sequence = sequence;
         report.snapshot_bytes = total;
         let time_ns = snapshot.header.time_ns;
-        let known = KnownChain {
-            sequence,
-            chain: snapshot.footer.chain,
-            source: path,
-        };
-        Ok((
-            Replayed {
-                model,
-                sequence,
-                time_ns,
-                commands: 0,
-            },
-            known,
-        ))
+        let known = KnownChain { sequence, chain: snapshot.footer.chain, source: path };
+        Ok((Replayed { model, sequence, time_ns, commands: 0 }, known))
     }
 
     /// The segments from the one that holds `first_needed` to the newest.
@@ -333,14 +270,11 @@ impl Opening<'_> {
             let path = crate::journal::segment_path(directory, stated.newest_segment);
             self.require(&path, "the MANIFEST names it as the newest segment")?;
         }
-        let start = listed
-            .iter()
-            .rposition(|&first| first <= first_needed)
-            .ok_or_else(|| {
-                let path = crate::journal::segment_path(directory, first_needed);
-                let reason = format!("the journal must go on from sequence {first_needed}");
-                Error::Missing { path, reason }
-            })?;
+        let start = listed.iter().rposition(|&first| first <= first_needed).ok_or_else(|| {
+            let path = crate::journal::segment_path(directory, first_needed);
+            let reason = format!("the journal must go on from sequence {first_needed}");
+            Error::Missing { path, reason }
+        })?;
         let mut segments = Vec::new();
         for &first in listed.get(start..).unwrap_or(&[]) {
             let segment = Segment::open(storage, directory, first)?;
@@ -352,16 +286,9 @@ impl Opening<'_> {
     }
 
     fn require(&self, path: &Path, reason: &str) -> Result<(), Error> {
-        match self
-            .storage
-            .kind(path)
-            .map_err(Error::io("examine", path))?
-        {
+        match self.storage.kind(path).map_err(Error::io("examine", path))? {
             Some(_) => Ok(()),
-            None => Err(Error::Missing {
-                path: path.to_path_buf(),
-                reason: reason.to_owned(),
-            }),
+            None => Err(Error::Missing { path: path.to_path_buf(), reason: reason.to_owned() }),
         }
     }
 
@@ -421,15 +348,7 @@ impl Opening<'_> {
         let journal = Journal::start(journal_options, segment, next, start.first_sequence - 1)?;
         let lock_path = self.directory.lock.clone();
         let seed = RandomSeed::new(database);
-        Ok(Recovered {
-            version,
-            journal,
-            manifest,
-            lock,
-            lock_path,
-            seed,
-            report,
-        })
+        Ok(Recovered { version, journal, manifest, lock, lock_path, seed, report })
     }
 }
 
@@ -457,11 +376,7 @@ fn check_identity<M: Model>(
     }
     if header.database != expected {
         let path = path.to_path_buf();
-        return Err(Error::ForeignFile {
-            path,
-            expected,
-            found: header.database,
-        });
+        return Err(Error::ForeignFile { path, expected, found: header.database });
     }
     Ok(())
 }

@@ -73,9 +73,7 @@ pub(crate) fn replay<'a, M: Model>(
     std::thread::scope(|scope| {
         let scanner = std::thread::Builder::new()
             .name("prevalence-scanner".to_owned())
-            .spawn_scoped(scope, move || {
-                scan(segments, known, vouched_sequence, &outbox)
-            })
+            .spawn_scoped(scope, move || scan(segments, known, vouched_sequence, &outbox))
             .map_err(|source| Error::Io {
                 action: "start a thread to read",
                 path: segments.first().map(|s| s.path.clone()).unwrap_or_default(),
@@ -105,9 +103,7 @@ fn scan<'a>(
     outbox: &Sender<VerifiedFrame<'a>>,
 ) -> Result<JournalEnd<'a>, Error> {
     let mut end = JournalEnd {
-        next_sequence: segments
-            .first()
-            .map_or(1, |segment| segment.header.sequence),
+        next_sequence: segments.first().map_or(1, |segment| segment.header.sequence),
         chain: segments.first().map_or(0, |segment| segment.header.chain),
         unvouched: VecDeque::new(),
         torn: None,
@@ -138,11 +134,7 @@ fn scan<'a>(
             Ending::Complete if takeover.is_some() => end.unvouched.clear(),
             Ending::Complete => {}
             Ending::Torn { position, bytes } => {
-                end.torn = Some(TornTail {
-                    path: segment.path.clone(),
-                    position,
-                    bytes,
-                });
+                end.torn = Some(TornTail { path: segment.path.clone(), position, bytes });
             }
         }
         bytes_before += segment.file_bytes();
@@ -151,10 +143,7 @@ fn scan<'a>(
 }
 
 fn drop_vouched(frames: &mut VecDeque<FrameRef<'_>>, vouched_sequence: u64) {
-    while frames
-        .front()
-        .is_some_and(|frame| frame.header.next_sequence() - 1 <= vouched_sequence)
-    {
+    while frames.front().is_some_and(|frame| frame.header.next_sequence() - 1 <= vouched_sequence) {
         frames.pop_front();
     }
 }
@@ -176,16 +165,11 @@ fn check_link(segments: &[Segment], index: usize, chain: u32) -> Result<(), Erro
 
 fn check_known(known: &[KnownChain], end: &JournalEnd<'_>) -> Result<(), Error> {
     let reached = end.next_sequence - 1;
-    match known
-        .iter()
-        .find(|known| known.sequence == reached && known.chain != end.chain)
-    {
+    match known.iter().find(|known| known.sequence == reached && known.chain != end.chain) {
         None => Ok(()),
         Some(KnownChain { chain, source, .. }) => {
-            let expected = format!(
-                "chain {:08x} at sequence {reached}, as in the journal",
-                end.chain
-            );
+            let expected =
+                format!("chain {:08x} at sequence {reached}, as in the journal", end.chain);
             Err(Error::corrupt(source, 0, expected, format!("{chain:08x}")))
         }
     }
@@ -230,25 +214,17 @@ fn apply_frame<M: Model>(
     let mut events = Vec::new(); // delivered when the commands were live
     for record in Records::new(frame.payload) {
         let record = record.map_err(|at| {
-            inconsistent(
-                "whole records in the frame".to_owned(),
-                format!("none at its byte {at}"),
-            )
+            inconsistent("whole records in the frame".to_owned(), format!("none at its byte {at}"))
         })?;
         if sequence == replayed.sequence + 1 {
-            let entry = table
-                .get(record.tag)
-                .ok_or_else(|| unknown_tag(segment, sequence, record.tag))?;
+            let entry =
+                table.get(record.tag).ok_or_else(|| unknown_tag(segment, sequence, record.tag))?;
             let (metadata, time_ns) = (record.metadata, record.time_ns);
             let mut cx = Context::new(seed, sequence, time_ns, metadata, &mut events);
             CommandTable::replay(entry, record.command, &mut replayed.model, &mut cx).map_err(
                 |reason| {
                     let command = entry.name().to_owned();
-                    Error::ReplayDiverged {
-                        sequence,
-                        command,
-                        reason,
-                    }
+                    Error::ReplayDiverged { sequence, command, reason }
                 },
             )?;
             events.clear();
@@ -260,27 +236,18 @@ fn apply_frame<M: Model>(
     }
     if sequence != frame.header.next_sequence() {
         let found = format!("{}", sequence - frame.header.first_sequence);
-        return Err(inconsistent(
-            format!("{} records in the frame", frame.header.count),
-            found,
-        ));
+        return Err(inconsistent(format!("{} records in the frame", frame.header.count), found));
     }
     Ok(())
 }
 
 fn unknown_tag(segment: &Segment, sequence: u64, tag: u16) -> Error {
-    let name = segment
-        .header
-        .commands
-        .iter()
-        .find(|(known, _)| *known == tag);
+    let name = segment.header.commands.iter().find(|(known, _)| *known == tag);
     Error::UnknownTag {
         path: segment.path.clone(),
         sequence,
         tag,
-        command: name.map_or_else(
-            || "(not even in the segment's table)".to_owned(),
-            |n| n.1.clone(),
-        ),
+        command: name
+            .map_or_else(|| "(not even in the segment's table)".to_owned(), |n| n.1.clone()),
     }
 }

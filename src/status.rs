@@ -27,11 +27,7 @@ pub(crate) struct Status {
 impl Status {
     /// Notes a failure; the first one stays. Gives the one that holds.
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
-        self.poisoned
-            .get_or_init(|| Poisoned {
-                reason: reason.to_string().into(),
-            })
-            .clone()
+        self.poisoned.get_or_init(|| Poisoned { reason: reason.to_string().into() }).clone()
     }
 
     pub(crate) fn poisoned(&self) -> Option<&Poisoned> {

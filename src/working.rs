@@ -60,24 +60,14 @@ impl<M: Model> Working<M> {
         batch: &mut Batch<M>,
         now_ns: u64,
     ) -> Result<(), NotDeterministic> {
-        let Submission {
-            record,
-            metadata_length,
-            apply,
-            ticket,
-        } = submission;
+        let Submission { record, metadata_length, apply, ticket } = submission;
         // Clocks may be set back, journaled time may not.
         let time_ns = self.time_ns.max(now_ns);
         let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
         let (metadata, command) = body.split_at(metadata_length.min(body.len()));
         let events_before = batch.events.len();
-        let mut cx = Context::new(
-            self.seed,
-            self.sequence + 1,
-            time_ns,
-            metadata,
-            &mut batch.events,
-        );
+        let mut cx =
+            Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut batch.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
         batch.tickets.push(ticket);
         match applied {
@@ -108,24 +98,12 @@ impl<M: Model> Working<M> {
         let mut events = Vec::new(); // collected the first time already
         for record in Records::new(since) {
             let record = record.expect("the batch holds whole records: this program pushed them");
-            let entry = self
-                .table
-                .get(record.tag)
-                .expect("submitted commands are registered");
+            let entry = self.table.get(record.tag).expect("submitted commands are registered");
             sequence += 1;
-            let mut cx = Context::new(
-                self.seed,
-                sequence,
-                record.time_ns,
-                record.metadata,
-                &mut events,
-            );
-            CommandTable::replay(entry, record.command, &mut self.model, &mut cx).map_err(
-                |reason| NotDeterministic {
-                    command: entry.name(),
-                    reason,
-                },
-            )?;
+            let mut cx =
+                Context::new(self.seed, sequence, record.time_ns, record.metadata, &mut events);
+            CommandTable::replay(entry, record.command, &mut self.model, &mut cx)
+                .map_err(|reason| NotDeterministic { command: entry.name(), reason })?;
             batch.reapplied += 1;
             events.clear();
         }
@@ -144,13 +122,7 @@ impl<M: Model> Working<M> {
     }
 
     fn freeze(&self) -> Arc<Version<M>> {
-        let Self {
-            sequence, time_ns, ..
-        } = *self;
-        Arc::new(Version {
-            model: self.model.clone(),
-            sequence,
-            time_ns,
-        })
+        let Self { sequence, time_ns, .. } = *self;
+        Arc::new(Version { model: self.model.clone(), sequence, time_ns })
     }
 }

@@ -92,11 +92,7 @@ impl Book {
         let order = *self.orders.get(&id).ok_or(Rejection::UnknownId(id))?;
         let Some(left) = order.remaining.checked_sub(shares) else {
             let (asked, remaining) = (shares, order.remaining);
-            return Err(Rejection::TooManyShares {
-                id,
-                asked,
-                remaining,
-            });
+            return Err(Rejection::TooManyShares { id, asked, remaining });
         };
 
         if left == 0 {
@@ -135,11 +131,7 @@ impl Book {
     /// Each message is taken once and in order, whatever a restarted feed sends again.
     fn check_turn(&self, message: u64) -> Result<(), Rejection> {
         let last = self.last_message;
-        if message > last {
-            Ok(())
-        } else {
-            Err(Rejection::OutOfTurn { message, last })
-        }
+        if message > last { Ok(()) } else { Err(Rejection::OutOfTurn { message, last }) }
     }
 
     fn mark_taken(&mut self, message: u64) {
@@ -212,19 +204,11 @@ mod tests {
     use super::*;
 
     fn buy(price: i64, remaining: u64) -> Order {
-        Order {
-            side: Side::Buy,
-            price,
-            remaining,
-        }
+        Order { side: Side::Buy, price, remaining }
     }
 
     fn sell(price: i64, remaining: u64) -> Order {
-        Order {
-            side: Side::Sell,
-            price,
-            remaining,
-        }
+        Order { side: Side::Sell, price, remaining }
     }
 
     /// Asserts that a rule refuses, for this reason, and leaves the book as it was.
@@ -236,8 +220,7 @@ mod tests {
 
     fn levels(book: &Book) -> Vec<(i64, u64, u64)> {
         let all = book.bids.iter().chain(book.asks.iter());
-        all.map(|(price, level)| (*price, level.shares, level.orders))
-            .collect()
+        all.map(|(price, level)| (*price, level.shares, level.orders)).collect()
     }
 
     #[test]
@@ -250,10 +233,7 @@ mod tests {
         book.submit(4, 13, sell(510, 2)).unwrap();
         book.submit(5, 14, sell(509, 3)).unwrap();
         assert_eq!((book.best_bid(), book.best_ask()), (Some(500), Some(509)));
-        assert_eq!(
-            levels(&book),
-            [(499, 1, 1), (500, 12, 2), (509, 3, 1), (510, 2, 1)]
-        );
+        assert_eq!(levels(&book), [(499, 1, 1), (500, 12, 2), (509, 3, 1), (510, 2, 1)]);
         assert_eq!((book.live_orders(), book.visible_shares()), (5, 18));
     }
 
@@ -261,9 +241,7 @@ mod tests {
     fn a_submit_is_refused_while_its_id_is_live_and_welcome_afterwards() {
         let mut book = Book::default();
         book.submit(1, 10, buy(500, 7)).unwrap();
-        refuses(&book, Rejection::LiveId(10), |b| {
-            b.submit(2, 10, sell(900, 1))
-        });
+        refuses(&book, Rejection::LiveId(10), |b| b.submit(2, 10, sell(900, 1)));
         book.delete(3, 10).unwrap();
         book.submit(4, 10, sell(900, 1)).unwrap();
         assert_eq!((book.best_bid(), book.best_ask()), (None, Some(900)));
@@ -285,11 +263,7 @@ mod tests {
     fn a_reduce_beyond_what_remains_is_refused() {
         let mut book = Book::default();
         book.submit(1, 10, buy(500, 7)).unwrap();
-        let why = Rejection::TooManyShares {
-            id: 10,
-            asked: 8,
-            remaining: 7,
-        };
+        let why = Rejection::TooManyShares { id: 10, asked: 8, remaining: 7 };
         refuses(&book, why, |b| b.reduce(2, 10, 8));
         refuses(&book, Rejection::UnknownId(11), |b| b.reduce(2, 11, 1));
     }
@@ -318,9 +292,7 @@ mod tests {
     fn totals_that_would_overflow_are_refused() {
         let mut book = Book::default();
         book.submit(1, 10, buy(500, u64::MAX)).unwrap();
-        refuses(&book, Rejection::Overflow, |b| {
-            b.submit(2, 11, sell(501, 1))
-        });
+        refuses(&book, Rejection::Overflow, |b| b.submit(2, 11, sell(501, 1)));
         book.execute_hidden(3, u64::MAX).unwrap();
         refuses(&book, Rejection::Overflow, |b| b.execute_hidden(4, 1));
     }

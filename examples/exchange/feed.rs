@@ -114,14 +114,7 @@ impl MessageFile {
             problem: format!("cannot be opened: {error}"),
         })?;
         let reader = BufReader::new(file);
-        Ok(MessageFile {
-            name,
-            reader,
-            length,
-            position: 0,
-            line: 0,
-            buffer: Vec::new(),
-        })
+        Ok(MessageFile { name, reader, length, position: 0, line: 0, buffer: Vec::new() })
     }
 
     fn next_message(&mut self) -> Result<Option<Message>, InputError> {
@@ -136,11 +129,7 @@ impl MessageFile {
             Err(_) => Err("this is not text".to_string()),
         };
         let (time, action) = parsed.map_err(|problem| self.error(problem))?;
-        Ok(Some(Message {
-            number: self.line,
-            time,
-            action,
-        }))
+        Ok(Some(Message { number: self.line, time, action }))
     }
 
     /// Empty lines may end a file, but none may stand between messages.
@@ -177,22 +166,14 @@ impl MessageFile {
     }
 
     fn error(&self, problem: String) -> InputError {
-        InputError {
-            file: self.name.clone(),
-            line: self.line,
-            problem,
-        }
+        InputError { file: self.name.clone(), line: self.line, problem }
     }
 }
 
 /// Parses `time,type,order id,size,price,direction`.
 fn parse(line: &str) -> Result<(u64, Action), String> {
     let mut fields = line.split(',');
-    let mut field = |what: &str| {
-        fields
-            .next()
-            .ok_or_else(|| format!("the {what} is missing"))
-    };
+    let mut field = |what: &str| fields.next().ok_or_else(|| format!("the {what} is missing"));
     let time = time(field("time")?)?;
     let kind = field("type")?;
     let id = number("order id", field("order id")?)?;
@@ -202,23 +183,14 @@ fn parse(line: &str) -> Result<(u64, Action), String> {
         "1" => Side::Buy,
         "-1" => Side::Sell,
         other => {
-            return Err(format!(
-                "the direction {other:?} is neither 1 (buy) nor -1 (sell)"
-            ));
+            return Err(format!("the direction {other:?} is neither 1 (buy) nor -1 (sell)"));
         }
     };
     if fields.next().is_some() {
         return Err("there are more than six fields".to_string());
     }
     let action = match kind {
-        "1" => Action::Submit {
-            id,
-            order: Order {
-                side,
-                price,
-                remaining: shares,
-            },
-        },
+        "1" => Action::Submit { id, order: Order { side, price, remaining: shares } },
         "2" => Action::Reduce { id, shares },
         "3" => Action::Delete { id },
         "4" => Action::ExecuteVisible { id, shares },
@@ -229,8 +201,7 @@ fn parse(line: &str) -> Result<(u64, Action), String> {
 }
 
 fn number<T: std::str::FromStr<Err: fmt::Display>>(what: &str, text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|error| format!("the {what} {text:?} is not a fitting number: {error}"))
+    text.parse().map_err(|error| format!("the {what} {text:?} is not a fitting number: {error}"))
 }
 
 /// Seconds with decimals, as nanoseconds. Decimals beyond the ninth, which the real file has in
@@ -239,11 +210,7 @@ fn time(text: &str) -> Result<u64, String> {
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let nanos = || {
-        let first_nine: String = decimals
-            .chars()
-            .chain("000000000".chars())
-            .take(9)
-            .collect();
+        let first_nine: String = decimals.chars().chain("000000000".chars()).take(9).collect();
         let seconds = seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?;
         seconds.checked_add(first_nine.parse().ok()?)
     };
@@ -281,18 +248,11 @@ mod tests {
               34202.25,3,7,10,5853300,1\n35821.088778456004,5,0,100,5851500,-1\n",
         )
         .unwrap();
-        let order = Order {
-            side: Side::Buy,
-            price: 5_853_300,
-            remaining: 18,
-        };
+        let order = Order { side: Side::Buy, price: 5_853_300, remaining: 18 };
         let expected = [
             (34_200_004_241_176, Action::Submit { id: 7, order }),
             (34_200_500_000_000, Action::Reduce { id: 7, shares: 3 }),
-            (
-                34_201_000_000_000,
-                Action::ExecuteVisible { id: 7, shares: 5 },
-            ),
+            (34_201_000_000_000, Action::ExecuteVisible { id: 7, shares: 5 }),
             (34_202_250_000_000, Action::Delete { id: 7 }),
             (35_821_088_778_456, Action::ExecuteHidden { shares: 100 }),
         ];
@@ -316,50 +276,20 @@ mod tests {
         let long = format!("1.5,3,{},1,1,1\n", "7".repeat(MAX_LINE));
         for (content, expected) in [
             ("1.5,3,7,1,1\n", "FILE, line 1: the direction is missing"),
-            (
-                "1.5,3,7,1,1,1\n1.5,9,7,1,1,1\n",
-                "FILE, line 2: the type \"9\" is not one of 1 to 5",
-            ),
-            (
-                "1.5,3,7,1,1,1\n\n1.5,3,7,1,1,1",
-                "FILE, line 2: an empty line between messages",
-            ),
-            (
-                "1.5,3,7,1,1,2",
-                "FILE, line 1: the direction \"2\" is neither",
-            ),
-            (
-                "1.5,3,7,1,1,1,",
-                "FILE, line 1: there are more than six fields",
-            ),
-            (
-                "1.5,3,7,-1,1,1",
-                "FILE, line 1: the size \"-1\" is not a fitting number",
-            ),
-            (
-                "1.5,3,x,1,1,1",
-                "FILE, line 1: the order id \"x\" is not a fitting number",
-            ),
-            (
-                "1.5,3,7,1,1e5,1",
-                "FILE, line 1: the price \"1e5\" is not a fitting number",
-            ),
-            (
-                "1.,3,7,1,1,1",
-                "FILE, line 1: the time \"1.\" is not a number of seconds",
-            ),
-            (
-                "99999999999,3,7,1,1,1",
-                "FILE, line 1: the time \"99999999999\" is too large",
-            ),
+            ("1.5,3,7,1,1,1\n1.5,9,7,1,1,1\n", "FILE, line 2: the type \"9\" is not one of 1 to 5"),
+            ("1.5,3,7,1,1,1\n\n1.5,3,7,1,1,1", "FILE, line 2: an empty line between messages"),
+            ("1.5,3,7,1,1,2", "FILE, line 1: the direction \"2\" is neither"),
+            ("1.5,3,7,1,1,1,", "FILE, line 1: there are more than six fields"),
+            ("1.5,3,7,-1,1,1", "FILE, line 1: the size \"-1\" is not a fitting number"),
+            ("1.5,3,x,1,1,1", "FILE, line 1: the order id \"x\" is not a fitting number"),
+            ("1.5,3,7,1,1e5,1", "FILE, line 1: the price \"1e5\" is not a fitting number"),
+            ("1.,3,7,1,1,1", "FILE, line 1: the time \"1.\" is not a number of seconds"),
+            ("99999999999,3,7,1,1,1", "FILE, line 1: the time \"99999999999\" is too large"),
             (&long, "FILE, line 1: the line is longer than 256 bytes"),
         ] {
             let error = read(content.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{error:?} for {content:?}");
         }
-        assert_eq!(
-            read(b"1.5,3,7,1,1,\xff\n").unwrap_err(),
-            "FILE, line 1: this is not text"
-        );
+        assert_eq!(read(b"1.5,3,7,1,1,\xff\n").unwrap_err(), "FILE, line 1: this is not text");
     }
 }

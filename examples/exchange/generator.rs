@@ -56,13 +56,7 @@ pub struct Generator {
 impl Default for Generator {
     fn default() -> Generator {
         let random = SplitMix64(SEED);
-        Generator {
-            random,
-            made: 0,
-            time: OPENING,
-            next_id: 1,
-            live: Vec::new(),
-        }
+        Generator { random, made: 0, time: OPENING, next_id: 1, live: Vec::new() }
     }
 }
 
@@ -76,11 +70,7 @@ impl Iterator for Generator {
         self.made += 1;
         self.time += 1 + self.random.below(LONGEST_PAUSE);
         let action = self.action();
-        Some(Message {
-            number: self.made,
-            time: self.time,
-            action,
-        })
+        Some(Message { number: self.made, time: self.time, action })
     }
 }
 
@@ -97,9 +87,7 @@ impl Generator {
         };
         match dice {
             0 => self.mistake(chosen),
-            1..=3 => Action::ExecuteHidden {
-                shares: self.shares(),
-            },
+            1..=3 => Action::ExecuteHidden { shares: self.shares() },
             4..=8 => {
                 let (id, shares) = self.reduce(chosen);
                 Action::ExecuteVisible { id, shares }
@@ -111,30 +99,21 @@ impl Generator {
             // Submits and deletes make up the rest, leaning towards the usual number of orders.
             10..=52 => self.submit(),
             53..=57 if self.live.len() < LIVE_ORDERS => self.submit(),
-            _ => Action::Delete {
-                id: self.live.swap_remove(chosen).id,
-            },
+            _ => Action::Delete { id: self.live.swap_remove(chosen).id },
         }
     }
 
     /// The place of some live order in the list.
     fn choose(&mut self) -> Option<usize> {
         let live = self.live.len() as u64;
-        if live == 0 {
-            None
-        } else {
-            Some(self.random.below(live) as usize)
-        }
+        if live == 0 { None } else { Some(self.random.below(live) as usize) }
     }
 
     fn submit(&mut self) -> Action {
         let (id, remaining) = (self.next_id, self.shares());
         self.next_id += 1;
         self.live.push(Live { id, remaining });
-        Action::Submit {
-            id,
-            order: self.order(remaining),
-        }
+        Action::Submit { id, order: self.order(remaining) }
     }
 
     fn order(&mut self, remaining: u64) -> Order {
@@ -142,17 +121,9 @@ impl Generator {
         let steps = self.random.below(60).min(self.random.below(60)) as i64;
         let distance = (1 + steps) * CENT;
         if self.random.below(2) == 0 {
-            Order {
-                side: Side::Buy,
-                price: MIDDLE - distance,
-                remaining,
-            }
+            Order { side: Side::Buy, price: MIDDLE - distance, remaining }
         } else {
-            Order {
-                side: Side::Sell,
-                price: MIDDLE + distance,
-                remaining,
-            }
+            Order { side: Side::Sell, price: MIDDLE + distance, remaining }
         }
     }
 
@@ -184,27 +155,12 @@ impl Generator {
         match self.random.below(6) {
             0 => {
                 let shares = self.shares();
-                Action::Submit {
-                    id,
-                    order: self.order(shares),
-                }
+                Action::Submit { id, order: self.order(shares) }
             }
-            1 => Action::Reduce {
-                id,
-                shares: remaining + 1,
-            },
-            2 => Action::ExecuteVisible {
-                id,
-                shares: remaining + 1,
-            },
-            3 => Action::Reduce {
-                id: unknown,
-                shares: 1,
-            },
-            4 => Action::ExecuteVisible {
-                id: unknown,
-                shares: 1,
-            },
+            1 => Action::Reduce { id, shares: remaining + 1 },
+            2 => Action::ExecuteVisible { id, shares: remaining + 1 },
+            3 => Action::Reduce { id: unknown, shares: 1 },
+            4 => Action::ExecuteVisible { id: unknown, shares: 1 },
             _ => Action::Delete { id: unknown },
         }
     }
@@ -255,10 +211,6 @@ mod tests {
         assert_eq!(book.accepted() + refused.iter().sum::<u64>(), MESSAGES);
         assert!(book.accepted() > MESSAGES * 95 / 100);
         assert!(book.best_bid() < book.best_ask());
-        assert!(
-            (500..2_000).contains(&book.live_orders()),
-            "{}",
-            book.live_orders()
-        );
+        assert!((500..2_000).contains(&book.live_orders()), "{}", book.live_orders());
     }
 }

@@ -70,17 +70,9 @@ fn submit(
 ) -> Result<Pending<(), Rejection>, ExecuteError<Rejection>> {
     match action {
         Action::Submit { id, order } => db.submit(Submit { message, id, order }),
-        Action::Reduce { id, shares } => db.submit(Reduce {
-            message,
-            id,
-            shares,
-        }),
+        Action::Reduce { id, shares } => db.submit(Reduce { message, id, shares }),
         Action::Delete { id } => db.submit(Delete { message, id }),
-        Action::ExecuteVisible { id, shares } => db.submit(ExecuteVisible {
-            message,
-            id,
-            shares,
-        }),
+        Action::ExecuteVisible { id, shares } => db.submit(ExecuteVisible { message, id, shares }),
         Action::ExecuteHidden { shares } => db.submit(ExecuteHidden { message, shares }),
     }
 }

@@ -122,10 +122,7 @@ impl Journal {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.segment
-            .file
-            .sync_data()
-            .map_err(Error::io("sync", &self.segment.path))?;
+        self.segment.file.sync_data().map_err(Error::io("sync", &self.segment.path))?;
         self.durable_sequence = self.written_sequence();
         Ok(())
     }
@@ -134,13 +131,8 @@ impl Journal {
     /// durable. Everything in earlier segments was synced when they were left.
     pub(crate) fn sync_target(&self) -> Option<(Arc<dyn StoredFile>, PathBuf, u64)> {
         let written = self.written_sequence();
-        (written > self.durable_sequence).then(|| {
-            (
-                self.segment.file.clone(),
-                self.segment.path.clone(),
-                written,
-            )
-        })
+        (written > self.durable_sequence)
+            .then(|| (self.segment.file.clone(), self.segment.path.clone(), written))
     }
 
     /// Notes that a [`sync_target`](Self::sync_target) was synced.
@@ -189,33 +181,21 @@ impl Journal {
             chain: self.chain,
             time_ns: self.time_ns,
         };
-        let JournalOptions {
-            storage,
-            directory,
-            identity,
-            manifest,
-            ..
-        } = &self.options;
+        let JournalOptions { storage, directory, identity, manifest, .. } = &self.options;
         let segment = NewSegment::begin(&**storage, directory, prepared, identity, start)?
             .publish(&**storage)?;
         let (sequence, chain) = (self.durable_sequence, self.chain);
-        manifest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .update(|manifest| {
-                manifest.newest_segment = start.first_sequence;
-                manifest.sequence = sequence;
-                manifest.chain = chain;
-            })?;
+        manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+            manifest.newest_segment = start.first_sequence;
+            manifest.sequence = sequence;
+            manifest.chain = chain;
+        })?;
         self.segment = segment;
         self.vouched_sequence = self.durable_sequence;
         Ok(())
     }
 
     fn next_segment_bytes(&self) -> u64 {
-        self.segment
-            .prepared_bytes
-            .saturating_mul(2)
-            .min(self.options.segment_bytes)
+        self.segment.prepared_bytes.saturating_mul(2).min(self.options.segment_bytes)
     }
 }

@@ -79,11 +79,7 @@ impl FrameHeader {
 
     /// Reads and verifies the header at the start of `bytes`.
     pub(crate) fn decode(bytes: &[u8], salt: u64) -> Result<Self, FrameFault> {
-        let fault = |at, expected: String, found: String| FrameFault {
-            at,
-            expected,
-            found,
-        };
+        let fault = |at, expected: String, found: String| FrameFault { at, expected, found };
         let end = || {
             let found = format!("the file's end after {} bytes", bytes.len());
             fault(bytes.len(), "a whole frame header".to_owned(), found)
@@ -103,22 +99,13 @@ impl FrameHeader {
         let computed = header_checksum(covered, salt);
         if stored != computed {
             let expected = format!("frame header checksum {computed:08x}");
-            return Err(fault(
-                COVERED_HEADER_BYTES,
-                expected,
-                format!("{stored:08x}"),
-            ));
+            return Err(fault(COVERED_HEADER_BYTES, expected, format!("{stored:08x}")));
         }
         if payload_length > LARGEST_PAYLOAD_BYTES {
             let expected = format!("a payload of at most {LARGEST_PAYLOAD_BYTES} bytes");
             return Err(fault(4, expected, payload_length.to_string()));
         }
-        Ok(Self {
-            payload_length,
-            first_sequence,
-            durable_sequence,
-            count,
-        })
+        Ok(Self { payload_length, first_sequence, durable_sequence, count })
     }
 
     /// Verifies the body of the frame at the start of `bytes`, whose header this is. Gives the
@@ -159,10 +146,7 @@ impl FrameHeader {
 
 /// The whole size of a frame with that much payload.
 pub(crate) const fn frame_bytes(payload_length: usize) -> usize {
-    align_up(
-        FRAME_HEADER_BYTES + payload_length + BODY_CHECKSUM_BYTES,
-        FRAME_ALIGNMENT,
-    )
+    align_up(FRAME_HEADER_BYTES + payload_length + BODY_CHECKSUM_BYTES, FRAME_ALIGNMENT)
 }
 
 fn header_checksum(covered: &[u8], salt: u64) -> u32 {
@@ -181,9 +165,7 @@ pub(crate) struct FrameBuffer {
 
 impl FrameBuffer {
     pub(crate) fn new() -> Self {
-        Self {
-            bytes: vec![0; FRAME_HEADER_BYTES],
-        }
+        Self { bytes: vec![0; FRAME_HEADER_BYTES] }
     }
 
     /// Empties the buffer. Memory that one huge batch needed is given back.
@@ -193,9 +175,7 @@ impl FrameBuffer {
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
-        self.bytes
-            .get(FRAME_HEADER_BYTES..)
-            .expect("the header's room is never removed")
+        self.bytes.get(FRAME_HEADER_BYTES..).expect("the header's room is never removed")
     }
 
     pub(crate) fn payload_length(&self) -> usize {
@@ -226,16 +206,8 @@ impl FrameBuffer {
         chain: u32,
     ) -> (&[u8], u32) {
         let payload_length = self.payload_length();
-        assert!(
-            payload_length <= LARGEST_PAYLOAD_BYTES,
-            "the reader would refuse this frame"
-        );
-        let header = FrameHeader {
-            payload_length,
-            first_sequence,
-            durable_sequence,
-            count,
-        };
+        assert!(payload_length <= LARGEST_PAYLOAD_BYTES, "the reader would refuse this frame");
+        let header = FrameHeader { payload_length, first_sequence, durable_sequence, count };
         let encoded = header.encode(salt);
         let (covered, _) = encoded.split_at(COVERED_HEADER_BYTES);
         let chain = body_checksum(covered, self.payload(), chain);
@@ -258,12 +230,7 @@ mod tests {
     fn sealed(payload: &[u8], header: FrameHeader, salt: u64, chain: u32) -> (Vec<u8>, u32) {
         let mut buffer = FrameBuffer::new();
         buffer.push_payload(payload);
-        let FrameHeader {
-            first_sequence,
-            count,
-            durable_sequence,
-            ..
-        } = header;
+        let FrameHeader { first_sequence, count, durable_sequence, .. } = header;
         let (bytes, chain) = buffer.seal(first_sequence, count, durable_sequence, salt, chain);
         (bytes.to_vec(), chain)
     }
@@ -321,12 +288,8 @@ mod tests {
     fn the_chain_depends_on_the_header() {
         // It would not if the header checksum were part of it: see the module's description.
         let chain_after = |durable_sequence| {
-            let header = FrameHeader {
-                payload_length: 0,
-                first_sequence: 7,
-                durable_sequence,
-                count: 0,
-            };
+            let header =
+                FrameHeader { payload_length: 0, first_sequence: 7, durable_sequence, count: 0 };
             sealed(b"", header, 1, 2).1
         };
         assert_ne!(chain_after(3), chain_after(4));

@@ -78,18 +78,8 @@ impl SegmentPreparer {
                 }
             })
             .map_err(Error::io("start a thread for", &directory))?;
-        let worker = Some(Worker {
-            requests,
-            ready,
-            hurry,
-            thread,
-        });
-        Ok(Self {
-            storage,
-            directory,
-            worker,
-            requested: None,
-        })
+        let worker = Some(Worker { requests, ready, hurry, thread });
+        Ok(Self { storage, directory, worker, requested: None })
     }
 
     /// Asks for a segment ahead of need; does nothing when one was asked for already.
@@ -120,13 +110,7 @@ impl SegmentPreparer {
 
 impl Drop for SegmentPreparer {
     fn drop(&mut self) {
-        if let Some(Worker {
-            requests,
-            ready,
-            hurry,
-            thread,
-        }) = self.worker.take()
-        {
+        if let Some(Worker { requests, ready, hurry, thread }) = self.worker.take() {
             drop((requests, ready, hurry));
             // A panic in there has nothing to say any more: no segment is wanted.
             thread.join().ok();

@@ -63,12 +63,7 @@ impl<'a> Record<'a> {
         let length = usize::try_from(header.length).ok()?;
         let body = fields.bytes(length)?;
         let (metadata, command) = body.split_at_checked(header.metadata_length.into())?;
-        Some(Self {
-            tag: header.tag,
-            time_ns: header.time_ns,
-            metadata,
-            command,
-        })
+        Some(Self { tag: header.tag, time_ns: header.time_ns, metadata, command })
     }
 }
 
@@ -90,11 +85,7 @@ pub(crate) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub(crate) fn new(payload: &'a [u8]) -> Self {
-        Self {
-            fields: FieldReader::new(payload),
-            length: payload.len(),
-            failed: false,
-        }
+        Self { fields: FieldReader::new(payload), length: payload.len(), failed: false }
     }
 }
 

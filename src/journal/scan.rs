@@ -37,12 +37,7 @@ impl Segment {
         let (header, header_bytes) = FileHeader::decode(&path, SEGMENT_MAGIC, &bytes)?;
         if header.sequence != first_sequence {
             let expected = format!("first sequence {first_sequence}, as the file's name says");
-            return Err(Error::corrupt(
-                &path,
-                40,
-                expected,
-                header.sequence.to_string(),
-            ));
+            return Err(Error::corrupt(&path, 40, expected, header.sequence.to_string()));
         }
         let length = position(bytes.len());
         if length < header.file_bytes {
@@ -52,19 +47,9 @@ impl Segment {
         let frames_begin = frames_begin(header_bytes);
         if !all_zero(bytes.get(header_bytes..frames_begin).unwrap_or(&[])) {
             let at = position(header_bytes);
-            return Err(Error::corrupt(
-                &path,
-                at,
-                "zeros up to the first frame",
-                "other bytes",
-            ));
+            return Err(Error::corrupt(&path, at, "zeros up to the first frame", "other bytes"));
         }
-        Ok(Self {
-            path,
-            header,
-            bytes,
-            frames_begin,
-        })
+        Ok(Self { path, header, bytes, frames_begin })
     }
 
     /// The file's length in bytes.
@@ -171,10 +156,7 @@ impl<'a> SegmentScan<'a> {
                 found: header.first_sequence.to_string(),
             });
         }
-        if self
-            .takeover
-            .is_some_and(|takeover| header.next_sequence() > takeover)
-        {
+        if self.takeover.is_some_and(|takeover| header.next_sequence() > takeover) {
             return Err(FrameFault {
                 at: 24,
                 expected: "a batch that ends before the next segment begins".to_owned(),
@@ -186,12 +168,7 @@ impl<'a> SegmentScan<'a> {
             self.chain = chain;
             self.next_sequence = header.next_sequence();
         }
-        Ok(FrameRef {
-            position: position(self.position),
-            header,
-            payload,
-            chain_before,
-        })
+        Ok(FrameRef { position: position(self.position), header, payload, chain_before })
     }
 
     /// What it means that no frame stands at the current position.
@@ -199,10 +176,7 @@ impl<'a> SegmentScan<'a> {
         let zeros = all_zero(rest);
         if let Some(takeover) = self.takeover {
             let at = position(self.position + fault.at);
-            let reason = format!(
-                "{}, since the next segment begins at {takeover}",
-                fault.expected
-            );
+            let reason = format!("{}, since the next segment begins at {takeover}", fault.expected);
             return Err(Error::corrupt(&self.segment.path, at, reason, fault.found));
         }
         if self.vouched_sequence >= self.next_sequence {
@@ -211,12 +185,7 @@ impl<'a> SegmentScan<'a> {
                 "{}: sequence {} was durable, by {}",
                 fault.expected, self.vouched_sequence, "the MANIFEST or a later frame"
             );
-            return Err(Error::corrupt(
-                &self.segment.path,
-                at,
-                expected,
-                fault.found,
-            ));
+            return Err(Error::corrupt(&self.segment.path, at, expected, fault.found));
         }
         if zeros {
             return Ok(Ending::Complete);
@@ -229,18 +198,10 @@ impl<'a> SegmentScan<'a> {
                 header.durable_sequence
             );
             let at = position(self.position + fault.at);
-            return Err(Error::corrupt(
-                &self.segment.path,
-                at,
-                expected,
-                fault.found,
-            ));
+            return Err(Error::corrupt(&self.segment.path, at, expected, fault.found));
         }
         let used = rest.len() - rest.iter().rev().take_while(|&&byte| byte == 0).count();
-        Ok(Ending::Torn {
-            position: position(self.position),
-            bytes: position(used),
-        })
+        Ok(Ending::Torn { position: position(self.position), bytes: position(used) })
     }
 
     /// An authentic frame header further on that says the batch here was durable: then it is

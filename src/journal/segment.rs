@@ -40,9 +40,7 @@ pub(crate) fn frames_begin(header_bytes: usize) -> usize {
 }
 
 pub(crate) fn segment_path(journal_directory: &Path, first_sequence: u64) -> PathBuf {
-    journal_directory.join(format!(
-        "{first_sequence:0SEQUENCE_DIGITS$}{SEGMENT_SUFFIX}"
-    ))
+    journal_directory.join(format!("{first_sequence:0SEQUENCE_DIGITS$}{SEGMENT_SUFFIX}"))
 }
 
 /// The first sequences of the segments in a directory, oldest first. Other names are not ours.
@@ -50,9 +48,7 @@ pub(crate) fn list_segments(
     storage: &dyn Storage,
     journal_directory: &Path,
 ) -> Result<Vec<u64>, Error> {
-    let names = storage
-        .list(journal_directory)
-        .map_err(Error::io("list", journal_directory))?;
+    let names = storage.list(journal_directory).map_err(Error::io("list", journal_directory))?;
     let mut segments: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
     segments.sort_unstable();
     Ok(segments)
@@ -61,11 +57,7 @@ pub(crate) fn list_segments(
 fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
     let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    if digits.len() == SEQUENCE_DIGITS && only_digits {
-        digits.parse().ok()
-    } else {
-        None
-    }
+    if digits.len() == SEQUENCE_DIGITS && only_digits { digits.parse().ok() } else { None }
 }
 
 /// A segment that is being made: it has a header, may be given frames, and is then published.
@@ -119,24 +111,13 @@ impl NewSegment {
         let file = prepared.temporary.file();
         write_all_at(&*file, &header, 0).map_err(Error::io("write the header of", &path))?;
         let position = position(frames_begin(header.len()));
-        Ok(Self {
-            prepared,
-            file,
-            path,
-            salt,
-            position,
-        })
+        Ok(Self { prepared, file, path, salt, position })
     }
 
     /// Appends a frame of another segment before anybody can see the file. The chain goes over
     /// what both have in common, so it stays as it was.
     fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<(), Error> {
-        let FrameHeader {
-            first_sequence,
-            count,
-            durable_sequence,
-            ..
-        } = frame.header;
+        let FrameHeader { first_sequence, count, durable_sequence, .. } = frame.header;
         let mut buffer = FrameBuffer::new();
         buffer.push_payload(frame.payload);
         let chain = frame.chain_before;
@@ -148,29 +129,12 @@ impl NewSegment {
 
     /// Syncs the content, gives the file its name and makes the name durable, in this order.
     pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, Error> {
-        let Self {
-            prepared,
-            file,
-            path,
-            salt,
-            position,
-        } = self;
+        let Self { prepared, file, path, salt, position } = self;
         file.sync_all().map_err(Error::io("sync", &path))?;
-        prepared
-            .temporary
-            .publish(&path)
-            .map_err(Error::io("rename a new segment to", &path))?;
+        prepared.temporary.publish(&path).map_err(Error::io("rename a new segment to", &path))?;
         let directory = path.parent().unwrap_or(Path::new("."));
-        storage
-            .sync_directory(directory)
-            .map_err(Error::io("sync directory", directory))?;
-        Ok(OpenSegment {
-            file,
-            path,
-            salt,
-            position,
-            prepared_bytes: prepared.bytes,
-        })
+        storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+        Ok(OpenSegment { file, path, salt, position, prepared_bytes: prepared.bytes })
     }
 }
 
@@ -192,9 +156,7 @@ pub(crate) fn publish_segment<'a, 'b: 'a>(
 
 /// Random bytes from the operating system; `path` is named should it refuse.
 pub(crate) fn random_bytes(storage: &dyn Storage, path: &Path) -> Result<[u8; 16], Error> {
-    storage
-        .random()
-        .map_err(Error::io("get random bytes for", path))
+    storage.random().map_err(Error::io("get random bytes for", path))
 }
 
 #[cfg(test)]

@@ -71,13 +71,7 @@ pub(crate) struct Chunks<'a> {
 impl<'a> Chunks<'a> {
     /// `begin`: where the header ends.
     pub(crate) fn new(path: &'a Path, bytes: &'a [u8], begin: usize) -> Self {
-        Self {
-            path,
-            bytes,
-            position: begin,
-            checksum: 0,
-            packed_bytes: 0,
-        }
+        Self { path, bytes, position: begin, checksum: 0, packed_bytes: 0 }
     }
 
     /// The next chunk, verified; `None` at the end mark.
@@ -99,12 +93,7 @@ impl<'a> Chunks<'a> {
         if stored != computed {
             let at = position(self.position + 4);
             let expected = format!("chunk checksum {computed:08x}");
-            return Err(Error::corrupt(
-                self.path,
-                at,
-                expected,
-                format!("{stored:08x}"),
-            ));
+            return Err(Error::corrupt(self.path, at, expected, format!("{stored:08x}")));
         }
         self.checksum = computed;
         self.position += CHUNK_HEADER_BYTES + length;
@@ -139,12 +128,7 @@ impl<'a> Chunks<'a> {
         if footer.packed_bytes != self.packed_bytes {
             let expected = format!("chunks of {} bytes together", footer.packed_bytes);
             let found = self.packed_bytes.to_string();
-            return Err(Error::corrupt(
-                self.path,
-                position(at + 24),
-                expected,
-                found,
-            ));
+            return Err(Error::corrupt(self.path, position(at + 24), expected, found));
         }
         if rest.len() != length {
             let after = position(at + length);

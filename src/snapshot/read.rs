@@ -44,37 +44,20 @@ impl SnapshotFile {
         let mut chunks = Chunks::new(&path, &bytes, chunks_begin);
         while chunks.next_chunk()?.is_some() {}
         let footer = chunks.footer()?;
-        for (what, at, found) in [
-            ("header", 40, header.sequence),
-            ("footer", bytes.len() - 48, footer.sequence),
-        ] {
+        for (what, at, found) in
+            [("header", 40, header.sequence), ("footer", bytes.len() - 48, footer.sequence)]
+        {
             if found != sequence {
                 let expected = format!("sequence {sequence} in the {what}, as the name says");
-                return Err(Error::corrupt(
-                    &path,
-                    position(at),
-                    expected,
-                    found.to_string(),
-                ));
+                return Err(Error::corrupt(&path, position(at), expected, found.to_string()));
             }
         }
         if footer.chain != header.chain {
             let expected = format!("chain {:08x} as in the header", header.chain);
             let at = position(bytes.len() - 8);
-            return Err(Error::corrupt(
-                &path,
-                at,
-                expected,
-                format!("{:08x}", footer.chain),
-            ));
+            return Err(Error::corrupt(&path, at, expected, format!("{:08x}", footer.chain)));
         }
-        Ok(Self {
-            path,
-            header,
-            footer,
-            bytes,
-            chunks_begin,
-        })
+        Ok(Self { path, header, footer, bytes, chunks_begin })
     }
 
     /// The file's length in bytes.
@@ -85,10 +68,7 @@ impl SnapshotFile {
     /// Unpacks and decodes the model.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let chunks = Chunks::new(&self.path, &self.bytes, self.chunks_begin);
-        let packed = ChunkReader {
-            chunks,
-            current: &[],
-        };
+        let packed = ChunkReader { chunks, current: &[] };
         match self.header.packing {
             PACKING_PLAIN => self.decode_from(packed),
             PACKING_ZSTD => {
@@ -98,23 +78,14 @@ impl SnapshotFile {
             }
             unknown => {
                 let expected = "packing 0 (plain) or 1 (zstd)";
-                Err(Error::corrupt(
-                    &self.path,
-                    36,
-                    expected,
-                    unknown.to_string(),
-                ))
+                Err(Error::corrupt(&self.path, 36, expected, unknown.to_string()))
             }
         }
     }
 
     fn decode_from<T: DeserializeOwned>(&self, raw: impl BufRead) -> Result<T, Error> {
         let remaining = self.footer.raw_bytes;
-        let mut measured = Measured {
-            inner: raw,
-            remaining,
-            digest: Box::default(),
-        };
+        let mut measured = Measured { inner: raw, remaining, digest: Box::default() };
         let content = position(self.chunks_begin);
         let model =
             codec::decode_stream(&mut measured, self.footer.raw_bytes).map_err(|error| {
@@ -133,12 +104,7 @@ impl SnapshotFile {
         let digest = measured.digest.digest128().to_le_bytes();
         if digest != self.footer.digest {
             let expected = format!("digest {:02x?}", self.footer.digest);
-            return Err(Error::corrupt(
-                &self.path,
-                content,
-                expected,
-                format!("{digest:02x?}"),
-            ));
+            return Err(Error::corrupt(&self.path, content, expected, format!("{digest:02x?}")));
         }
         Ok(model)
     }
@@ -165,11 +131,7 @@ impl Read for ChunkReader<'_> {
 impl BufRead for ChunkReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.current.is_empty() {
-            self.current = self
-                .chunks
-                .next_chunk()
-                .map_err(io::Error::other)?
-                .unwrap_or(&[]);
+            self.current = self.chunks.next_chunk().map_err(io::Error::other)?.unwrap_or(&[]);
         }
         Ok(self.current)
     }
@@ -188,9 +150,7 @@ struct Measured<R> {
 
 impl<R: BufRead> Read for Measured<R> {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let limit = usize::try_from(self.remaining)
-            .unwrap_or(usize::MAX)
-            .min(target.len());
+        let limit = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(target.len());
         let (target, _) = target.split_at_mut(limit);
         let length = self.inner.read(target)?;
         let (read, _) = target.split_at(length);
@@ -268,11 +228,7 @@ mod tests {
             .collect();
         for level in [0, 1, 3] {
             let bytes = written(&model, level);
-            assert!(
-                bytes.len() > CHUNK_BYTES,
-                "{} bytes at level {level}",
-                bytes.len()
-            );
+            assert!(bytes.len() > CHUNK_BYTES, "{} bytes at level {level}", bytes.len());
         }
     }
 
@@ -280,13 +236,7 @@ mod tests {
     fn another_type_is_an_error_not_a_panic() {
         let bytes = written(&vec![(u64::MAX, "x".to_owned())], 0);
         let snapshot = SnapshotFile::from_bytes("x".into(), FileBytes::Owned(bytes), 42).unwrap();
-        assert!(matches!(
-            snapshot.decode::<String>(),
-            Err(Error::Corrupt { .. })
-        ));
-        assert!(matches!(
-            snapshot.decode::<u8>(),
-            Err(Error::Corrupt { .. })
-        ));
+        assert!(matches!(snapshot.decode::<String>(), Err(Error::Corrupt { .. })));
+        assert!(matches!(snapshot.decode::<u8>(), Err(Error::Corrupt { .. })));
     }
 }

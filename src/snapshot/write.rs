@@ -26,11 +26,7 @@ pub(crate) struct SnapshotOptions {
 
 impl SnapshotOptions {
     pub(crate) fn packing(self) -> u32 {
-        if self.compression_level == 0 {
-            PACKING_PLAIN
-        } else {
-            PACKING_ZSTD
-        }
+        if self.compression_level == 0 { PACKING_PLAIN } else { PACKING_ZSTD }
     }
 }
 
@@ -48,19 +44,15 @@ pub(crate) fn write_snapshot<T: Serialize>(
         what: format!("the header of {}", path.display()),
         reason: "the model's name is too long".to_owned(),
     })?;
-    let temporary = storage
-        .create_temporary(snapshot_directory)
-        .map_err(Error::io("create", &path))?;
+    let temporary =
+        storage.create_temporary(snapshot_directory).map_err(Error::io("create", &path))?;
     let file = temporary.file();
     write_all_at(&*file, &begin, 0).map_err(Error::io("write", &path))?;
     let chunks = ChunkWriter::new(file.clone(), position(begin.len()));
     let written = write_model(chunks, model, options);
     let (mut chunks, raw) = written.map_err(|failure| match failure {
         Failure::Io(error) => Error::io("write", &path)(error),
-        Failure::Encode(reason) => Error::Encode {
-            what: "the model".to_owned(),
-            reason,
-        },
+        Failure::Encode(reason) => Error::Encode { what: "the model".to_owned(), reason },
     })?;
     let footer = Footer {
         sequence: header.sequence,
@@ -71,9 +63,7 @@ pub(crate) fn write_snapshot<T: Serialize>(
     };
     chunks.finish(&footer).map_err(Error::io("write", &path))?;
     file.sync_all().map_err(Error::io("sync", &path))?;
-    temporary
-        .publish(&path)
-        .map_err(Error::io("rename a new snapshot to", &path))?;
+    temporary.publish(&path).map_err(Error::io("rename a new snapshot to", &path))?;
     storage
         .sync_directory(snapshot_directory)
         .map_err(Error::io("sync directory", snapshot_directory))?;
@@ -97,31 +87,17 @@ fn write_model<T: Serialize>(
     model: &T,
     options: SnapshotOptions,
 ) -> Result<(ChunkWriter, Raw), Failure> {
-    let raw = Raw {
-        bytes: 0,
-        digest: Box::default(),
-    };
+    let raw = Raw { bytes: 0, digest: Box::default() };
     if options.packing() == PACKING_PLAIN {
-        let mut target = Measured {
-            inner: chunks,
-            raw,
-            failed: None,
-        };
+        let mut target = Measured { inner: chunks, raw, failed: None };
         target.encode(model)?;
         Ok((target.inner, target.raw))
     } else {
         let packer = zstd::Encoder::new(chunks, options.compression_level).map_err(Failure::Io)?;
         let buffered = io::BufWriter::with_capacity(CHUNK_BYTES, packer);
-        let mut target = Measured {
-            inner: buffered,
-            raw,
-            failed: None,
-        };
+        let mut target = Measured { inner: buffered, raw, failed: None };
         target.encode(model)?;
-        let packer = target
-            .inner
-            .into_inner()
-            .map_err(|e| Failure::Io(e.into_error()))?;
+        let packer = target.inner.into_inner().map_err(|e| Failure::Io(e.into_error()))?;
         Ok((packer.finish().map_err(Failure::Io)?, target.raw))
     }
 }
@@ -178,13 +154,7 @@ struct ChunkWriter {
 impl ChunkWriter {
     fn new(file: Arc<dyn StoredFile>, position: u64) -> Self {
         let chunk = Vec::with_capacity(CHUNK_BYTES);
-        Self {
-            file,
-            position,
-            chunk,
-            checksum: 0,
-            packed_bytes: 0,
-        }
+        Self { file, position, chunk, checksum: 0, packed_bytes: 0 }
     }
 
     fn write_chunk(&mut self) -> io::Result<()> {

@@ -47,10 +47,7 @@ impl Storage for Disk {
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         // The kind is asked first: opening a FIFO would wait for a writer for ever.
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
         FileBytes::map(&File::open(path)?)
     }
@@ -64,10 +61,7 @@ impl Storage for Disk {
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(directory)?;
         let (file, path) = file.into_parts();
-        Ok(Box::new(DiskTemporary {
-            file: Arc::new(DiskFile(file)),
-            path,
-        }))
+        Ok(Box::new(DiskTemporary { file: Arc::new(DiskFile(file)), path }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -80,17 +74,10 @@ impl Storage for Disk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),

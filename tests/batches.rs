@@ -1,0 +1,170 @@
+//! Batches: whatever fails in one, at whatever place, leaves its batch-mates unharmed.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Add, Fail, Failure, Ledger, bytes, quiet_panics, temporary};
+use prevalence::{Database, ExecuteError, Pending};
+use proptest::prelude::*;
+
+/// Long enough that a batch closes only because it is full.
+const UNTIL_FULL: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Add(Add),
+    Fail(Fail),
+}
+
+enum Submitted {
+    Add(Pending<i64, std::convert::Infallible>),
+    Fail(Pending<(), common::Refused>, Failure),
+}
+
+fn submit(database: &Database<Ledger>, step: Step) -> Submitted {
+    match step {
+        Step::Add(add) => Submitted::Add(database.submit(add).unwrap()),
+        Step::Fail(fail) => Submitted::Fail(database.submit(fail).unwrap(), fail.how),
+    }
+}
+
+/// Runs `steps` as one single batch and compares outputs and bytes with a sequential oracle, live
+/// and after a reopen.
+fn check_one_batch(steps: &[Step]) {
+    quiet_panics();
+    let (_directory, path) = temporary();
+    let database = Database::<Ledger>::builder()
+        .max_batch_commands(u32::try_from(steps.len()).unwrap())
+        .linger(UNTIL_FULL)
+        .open(&path)
+        .unwrap();
+    let submitted: Vec<_> = steps.iter().map(|&step| submit(&database, step)).collect();
+    let mut oracle = Ledger::default();
+    let mut accepted = 0;
+    for (step, submitted) in steps.iter().zip(submitted) {
+        match (step, submitted) {
+            (Step::Add(Add { account, amount }), Submitted::Add(pending)) => {
+                assert_eq!(pending.wait().unwrap(), oracle.add(*account, *amount), "{steps:?}");
+                accepted += 1;
+            }
+            (Step::Fail(fail), Submitted::Fail(pending, how)) => {
+                let expected = oracle.clone().add(fail.account, 1_000_000);
+                match (pending.wait().unwrap_err(), how) {
+                    (ExecuteError::Rejected(refused), Failure::Reject) => {
+                        assert_eq!(refused.0, expected, "{steps:?}");
+                    }
+                    (ExecuteError::Panicked { .. }, Failure::Panic) => {}
+                    (other, _) => panic!("{other:?} for {steps:?}"),
+                }
+            }
+            _ => unreachable!(),
+        }
+    }
+    assert_eq!(bytes(&database), oracle.bytes(), "{steps:?}");
+    assert_eq!(database.sequence(), accepted);
+    let stats = database.stats();
+    assert_eq!(stats.batches, u64::from(accepted > 0), "one batch is one frame: {steps:?}");
+    assert!(stats.reapplied <= accepted, "each is applied twice at most: {stats:?}");
+    database.close().unwrap();
+    let database = Database::<Ledger>::open(&path).unwrap();
+    assert_eq!(bytes(&database), oracle.bytes(), "{steps:?}");
+    assert_eq!(database.recovery().commands_replayed, accepted);
+}
+
+#[test]
+fn a_failure_at_every_place_of_a_batch() {
+    let good =
+        |index: usize| Step::Add(Add { account: index as u32 % 3, amount: index as i64 + 1 });
+    for length in 1..=6 {
+        for bad in 0..length {
+            for how in [Failure::Reject, Failure::Panic] {
+                let mut steps: Vec<_> = (0..length).map(good).collect();
+                steps[bad] = Step::Fail(Fail { account: 1, how });
+                check_one_batch(&steps);
+            }
+        }
+    }
+}
+
+#[test]
+fn batches_of_nothing_but_failures() {
+    for how in [Failure::Reject, Failure::Panic] {
+        check_one_batch(&[Step::Fail(Fail { account: 1, how }); 5]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn any_mixture(steps in proptest::collection::vec(
+        prop_oneof![
+            3 => (0u32..5, -9i64..9).prop_map(|(account, amount)| Step::Add(Add { account, amount })),
+            1 => (0u32..5).prop_map(|account| Step::Fail(Fail { account, how: Failure::Reject })),
+            1 => (0u32..5).prop_map(|account| Step::Fail(Fail { account, how: Failure::Panic })),
+        ],
+        1..60,
+    )) {
+        check_one_batch(&steps);
+    }
+}
+
+/// Outputs tell the order in which commands were applied; replaying them in that order on a plain
+/// model must give the same bytes.
+#[test]
+fn many_threads_against_a_sequential_oracle() {
+    quiet_panics();
+    const THREADS: u32 = 8;
+    const COMMANDS: u32 = 400;
+    let (_directory, path) = temporary();
+    let database = Database::<Ledger>::builder().segment_bytes(64 << 10).open(&path).unwrap();
+    let mut applied: Vec<(u64, Add)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let database = &database;
+                scope.spawn(move || run_caller(database, thread, COMMANDS))
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    applied.sort_by_key(|(order, _)| *order);
+    let mut oracle = Ledger::default();
+    for (_, add) in &applied {
+        // The order is kept in account 0, and the change itself goes to another.
+        oracle.add(add.account, add.amount);
+    }
+    let accounts = |ledger: &Ledger| ledger.accounts.clone().into_iter().collect::<Vec<_>>();
+    assert_eq!(accounts(&database.view()), accounts(&oracle));
+    assert_eq!(bytes(&database), oracle.bytes());
+    assert_eq!(database.sequence(), u64::from(THREADS * COMMANDS));
+    let expected = bytes(&database);
+    database.close().unwrap();
+    assert_eq!(bytes(&Database::<Ledger>::open(&path).unwrap()), expected);
+}
+
+/// Half of the threads pipeline, half wait for each; every tenth command is a failing one besides.
+fn run_caller(database: &Database<Ledger>, thread: u32, commands: u32) -> Vec<(u64, Add)> {
+    let add = |index: u32| Add { account: index % 50, amount: i64::from(thread * 1000 + index) };
+    let mut applied = Vec::new();
+    let mut pending = Vec::new();
+    for index in 0..commands {
+        if index % 10 == 0 {
+            let how = if index % 20 == 0 { Failure::Panic } else { Failure::Reject };
+            drop(database.submit(Fail { account: index % 50, how }).unwrap());
+        }
+        let submitted = database.submit(add(index)).unwrap();
+        if thread.is_multiple_of(2) {
+            submitted.wait().unwrap();
+        } else {
+            pending.push(submitted);
+        }
+        // Addition commutes, so any order gives the same balances; the sum of changes and every
+        // balance still notice a lost, doubled or half-rolled-back command.
+        applied.push((u64::from(index), add(index)));
+    }
+    for pending in pending {
+        pending.wait().unwrap();
+    }
+    applied
+}

@@ -1,0 +1,215 @@
+//! The model that the tests share: accounts, and commands that fail in every way there is.
+
+#![allow(dead_code)] // every test file uses a part of it
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use imbl::OrdMap;
+use prevalence::{Command, Context, Database, Model};
+use serde::{Deserialize, Serialize};
+
+/// Accounts, and how often each was changed.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    pub accounts: OrdMap<u32, i64>,
+    pub changes: u64,
+    /// What the context said to the last `Stamp`.
+    pub stamp: Option<Stamped>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    pub sequence: u64,
+    pub now: std::time::SystemTime,
+    pub random: (u64, u64),
+    pub actor: String,
+}
+
+impl Model for Ledger {
+    type Event = u64;
+}
+
+impl Ledger {
+    /// The one change there is; used by the commands and by the sequential oracle alike.
+    pub fn add(&mut self, account: u32, amount: i64) -> i64 {
+        let balance = self.accounts.get(&account).copied().unwrap_or(0).wrapping_add(amount);
+        self.accounts.insert(account, balance);
+        self.changes += 1;
+        balance
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        bincode::serde::encode_to_vec(self, bincode::config::standard()).unwrap()
+    }
+}
+
+/// Adds to an account.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Add {
+    pub account: u32,
+    pub amount: i64,
+}
+
+impl Command<Ledger> for Add {
+    type Output = i64;
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        model: &mut Ledger,
+        cx: &mut Context<'_, Ledger>,
+    ) -> Result<i64, Self::Rejection> {
+        cx.emit(cx.sequence());
+        Ok(model.add(self.account, self.amount))
+    }
+}
+
+/// How a command fails after it has changed the model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Failure {
+    Reject,
+    Panic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub i64);
+
+/// Changes an account and then fails.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Fail {
+    pub account: u32,
+    pub how: Failure,
+}
+
+impl Command<Ledger> for Fail {
+    type Output = ();
+    type Rejection = Refused;
+
+    fn apply(self, model: &mut Ledger, cx: &mut Context<'_, Ledger>) -> Result<(), Refused> {
+        cx.emit(0);
+        let balance = model.add(self.account, 1_000_000);
+        match self.how {
+            Failure::Reject => Err(Refused(balance)),
+            Failure::Panic => panic!("on purpose"),
+        }
+    }
+}
+
+/// Writes down what the context says.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Stamp;
+
+impl Command<Ledger> for Stamp {
+    type Output = Stamped;
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        model: &mut Ledger,
+        cx: &mut Context<'_, Ledger>,
+    ) -> Result<Stamped, Self::Rejection> {
+        let stamped = Stamped {
+            sequence: cx.sequence(),
+            now: cx.now(),
+            random: (cx.random(), cx.random()),
+            actor: cx.metadata().actor,
+        };
+        model.stamp = Some(stamped.clone());
+        Ok(stamped)
+    }
+}
+
+/// Carries bytes and changes nothing but the count of changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Carry(pub Vec<u8>);
+
+impl Command<Ledger> for Carry {
+    type Output = usize;
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        model: &mut Ledger,
+        _: &mut Context<'_, Ledger>,
+    ) -> Result<usize, Self::Rejection> {
+        model.changes += 1;
+        Ok(self.0.len())
+    }
+}
+
+prevalence::commands! {
+    Ledger {
+        1 => Add,
+        2 => Fail,
+        3 => Stamp,
+        4 => Carry,
+    }
+}
+
+/// Keeps panics that tests cause on purpose out of the output.
+pub fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.payload().downcast_ref::<&str>() != Some(&"on purpose") {
+                usual(info);
+            }
+        }));
+    });
+}
+
+pub fn temporary() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    (directory, path)
+}
+
+/// The model of an open database, encoded.
+pub fn bytes(database: &Database<Ledger>) -> Vec<u8> {
+    database.query(Ledger::bytes)
+}
+
+/// Copies a directory as it stands: what a process kill at this moment would leave behind.
+pub fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The files in a directory, with their content, by path relative to it.
+pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let relative = path.strip_prefix(directory).unwrap().to_path_buf();
+                files.insert(relative, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// The journal segments of a database directory, oldest first.
+pub fn segments(database: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(database.join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
+        .collect();
+    paths.sort();
+    paths
+}
