@@ -1,7 +1,7 @@
 //! Owns the real disk: [`Storage`] on top of `std::fs`. Knows nothing of what the bytes mean.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,10 @@ impl Storage for Disk {
             Ok(metadata) if metadata.is_dir() => Ok(Some(EntryKind::Directory)),
             Ok(_) => Ok(Some(EntryKind::Other)),
             // A dangling link is something, not nothing: creating through it would surprise.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Nothing can stand below a file either.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 Ok(fs::symlink_metadata(path).ok().map(|_| EntryKind::Other))
             }
             Err(error) => Err(error),
@@ -47,7 +50,7 @@ impl Storage for Disk {
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         // The kind is asked first: opening a FIFO would wait for a writer for ever.
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
         }
         FileBytes::map(&File::open(path)?)
     }
@@ -74,7 +77,7 @@ impl Storage for Disk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
         }
         let file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;

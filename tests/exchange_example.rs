@@ -1,0 +1,54 @@
+//! The exchange example, as somebody runs it: killed and continued, the last line is the same.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Builds the example (it is there already under a plain `cargo test`) and gives its path.
+fn example() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "exchange"]);
+    let deps = std::env::current_exe().unwrap();
+    let profile = deps.parent().unwrap().parent().unwrap();
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    cargo.env("CARGO_TARGET_DIR", profile.parent().unwrap());
+    assert!(cargo.status().unwrap().success());
+    profile.join("examples").join("exchange")
+}
+
+fn last_line(example: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(example).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = String::from_utf8(output.stdout).unwrap();
+    assert!(output.ends_with('\n'));
+    output.lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn killed_anywhere_and_continued_it_ends_with_the_same_line() {
+    let example = example();
+    let directory = tempfile::tempdir().unwrap();
+    let whole = directory.path().join("whole").display().to_string();
+    let expected = last_line(&example, &["--data", &whole]);
+    assert!(expected.starts_with("accepted="), "{expected}");
+    assert_eq!(last_line(&example, &["--data", &whole]), expected, "from its journal alone");
+
+    let killed = directory.path().join("killed").display().to_string();
+    let arguments = ["--data", &killed];
+    let mut early = 0;
+    for round in 0..10u64 {
+        let mut child = Command::new(&example)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Any moment is a good one; which it is does not decide whether the test passes.
+        std::thread::sleep(std::time::Duration::from_millis(15 + round * 7919 % 60));
+        child.kill().unwrap();
+        early += u32::from(!child.wait().unwrap().success());
+    }
+    println!("{early} of 10 runs were killed before their end");
+    assert_eq!(last_line(&example, &arguments), expected);
+}
