@@ -50,6 +50,9 @@ mod syncer;
 mod working;
 mod writer;
 
+#[cfg(test)]
+mod failure_tests;
+
 pub mod docs;
 
 pub use context::Context;

@@ -3,6 +3,8 @@
 //! journals, snapshots or models.
 
 mod disk;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod mmap;
 
 use std::io;

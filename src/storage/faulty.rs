@@ -1,0 +1,116 @@
+//! A disk for tests that fails on demand and says in which order things happened to it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use super::{Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TemporaryFile};
+
+/// What an operation did, or would have done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Write(u64, usize),
+    SyncData,
+    SyncAll,
+    Publish(PathBuf),
+    SyncDirectory(PathBuf),
+    Remove(PathBuf),
+}
+
+type Decide = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
+
+/// The real disk, but every operation is first shown to a closure that may make it fail.
+pub(crate) struct Faulty {
+    decide: Arc<Mutex<Decide>>,
+}
+
+impl Faulty {
+    pub(crate) fn new(
+        decide: impl FnMut(&Operation) -> Option<io::Error> + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { decide: Arc::new(Mutex::new(Box::new(decide))) })
+    }
+
+    fn check(&self, operation: &Operation) -> io::Result<()> {
+        check(&self.decide, operation)
+    }
+}
+
+fn check(decide: &Mutex<Decide>, operation: &Operation) -> io::Result<()> {
+    match decide.lock().unwrap()(operation) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+impl Storage for Faulty {
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        Disk.kind(path)
+    }
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        Disk.create_directory(path)
+    }
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        Disk.list(directory)
+    }
+    fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        Disk.read(path)
+    }
+    fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
+        let inner = Disk.create_temporary(directory)?;
+        Ok(Box::new(FaultyTemporary { inner, decide: self.decide.clone() }))
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(&Operation::Remove(path.to_path_buf()))?;
+        Disk.remove(path)
+    }
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.check(&Operation::SyncDirectory(directory.to_path_buf()))?;
+        Disk.sync_directory(directory)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        Disk.lock(path)
+    }
+    fn now(&self) -> SystemTime {
+        Disk.now()
+    }
+    fn random(&self) -> io::Result<[u8; 16]> {
+        Disk.random()
+    }
+}
+
+struct FaultyTemporary {
+    inner: Box<dyn TemporaryFile>,
+    decide: Arc<Mutex<Decide>>,
+}
+
+impl TemporaryFile for FaultyTemporary {
+    fn file(&self) -> Arc<dyn StoredFile> {
+        Arc::new(FaultyFile { inner: self.inner.file(), decide: self.decide.clone() })
+    }
+    fn publish(self: Box<Self>, target: &Path) -> io::Result<()> {
+        check(&self.decide, &Operation::Publish(target.to_path_buf()))?;
+        self.inner.publish(target)
+    }
+}
+
+struct FaultyFile {
+    inner: Arc<dyn StoredFile>,
+    decide: Arc<Mutex<Decide>>,
+}
+
+impl StoredFile for FaultyFile {
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        check(&self.decide, &Operation::Write(position, bytes.len()))?;
+        self.inner.write_at(bytes, position)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        check(&self.decide, &Operation::SyncData)?;
+        self.inner.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        check(&self.decide, &Operation::SyncAll)?;
+        self.inner.sync_all()
+    }
+}
