@@ -1,4 +1,75 @@
-//! TODO front page
+//! **System prevalence**: the whole state of an application as plain Rust values in memory, and
+//! still no acknowledged change is ever lost.
+//!
+//! The state is a [`Model`] whose `clone()` is cheap. It changes only by [`Command`]s: small
+//! serialisable values with a deterministic `apply`. Accepted commands go to a journal by group
+//! commit, and a start replays it. Readers take no lock and never wait.
+//!
+//! ```
+//! use imbl::OrdMap;
+//! use prevalence::{Command, Context, Database, Model};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Bank {
+//!     balances: OrdMap<u32, u64>,
+//! }
+//!
+//! impl Model for Bank {
+//!     type Event = ();
+//! }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Deposit {
+//!     account: u32,
+//!     cents: u64,
+//! }
+//!
+//! #[derive(Debug, PartialEq)]
+//! struct Overflow;
+//!
+//! impl Command<Bank> for Deposit {
+//!     type Output = u64; // delivered once durable
+//!     type Rejection = Overflow; // leaves no trace
+//!
+//!     fn apply(self, bank: &mut Bank, _cx: &mut Context<'_, Bank>) -> Result<u64, Overflow> {
+//!         let before = bank.balances.get(&self.account).copied().unwrap_or(0);
+//!         let after = before.checked_add(self.cents).ok_or(Overflow)?;
+//!         bank.balances.insert(self.account, after);
+//!         Ok(after)
+//!     }
+//! }
+//!
+//! // The journal's vocabulary, in one place: a stable tag for each command, for ever.
+//! prevalence::commands! { Bank { 1 => Deposit } }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("bank.db");
+//! let bank = Database::<Bank>::open(&path)?;
+//! let balance = bank.execute(Deposit { account: 7, cents: 250 })?; // durable on return
+//! assert_eq!(balance, 250);
+//! let view = bank.view(); // pins a version
+//! bank.execute(Deposit { account: 7, cents: 50 })?;
+//! let total: u64 = bank.query(|bank| bank.balances.values().sum());
+//! assert_eq!((total, view.balances[&7]), (300, 250));
+//! bank.close()?;
+//!
+//! let bank = Database::<Bank>::open(&path)?; // replays the journal
+//! assert_eq!(bank.query(|bank| bank.balances[&7]), 300);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to go from here
+//!
+//! - [`Command`] and [`Model`]: what an application implements; [`docs::determinism`] says what
+//!   they must not do.
+//! - [`Database`]: execute, submit and await, query, view, close. [`Builder`]: the options.
+//! - [`Durability`]: what an answer promises, and what weaker choices may lose.
+//! - [`docs::architecture`]: how a command travels. [`docs::format`]: every byte on disk.
+//! - [`docs::limitations`]: what this crate is not.
+
 #![warn(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -52,6 +123,9 @@ mod writer;
 
 #[cfg(test)]
 mod failure_tests;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub mod docs;
 
@@ -72,4 +146,5 @@ pub use status::Health;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::commands::{Entry, Registered, Vocabulary, assert_tags_differ};
+    pub use serde;
 }

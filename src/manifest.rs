@@ -43,7 +43,7 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let count = u32::try_from(self.snapshots.len()).expect("few snapshots are kept");
         let length = FIXED_BYTES + self.snapshots.len() * 8 + CHECKSUM_BYTES;
         let length = u32::try_from(length).expect("few snapshots are kept");
@@ -70,7 +70,7 @@ impl Manifest {
         bytes
     }
 
-    fn decode(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let corrupt = |at: usize, expected: &str, found: String| {
             Error::corrupt(path, position(at), expected, found)
         };

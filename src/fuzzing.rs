@@ -1,0 +1,211 @@
+//! Owns the bodies of the fuzz targets, so that `cargo test` runs them over the committed corpus
+//! on stable Rust too. Compiled only for tests and by cargo-fuzz.
+
+#![allow(missing_docs)] // for fuzz/ alone
+
+use std::path::Path;
+
+use crate::error::{DatabaseId, Error};
+use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::journal::{Ending, Records, Segment, SegmentScan};
+use crate::manifest::Manifest;
+use crate::snapshot::SnapshotFile;
+use crate::storage::FileBytes;
+
+const SALT: u64 = 0x5eed;
+const CHAIN: u32 = 7;
+
+/// A segment whose header is sound and whose frames are `data`. Reading must end, without a panic,
+/// in an orderly way.
+pub fn journal_frames(data: &[u8]) {
+    let header = FileHeader {
+        magic: SEGMENT_MAGIC,
+        database: DatabaseId([1; 16]),
+        packing: 0,
+        model_version: 1,
+        sequence: 1,
+        time_ns: 0,
+        salt: SALT,
+        file_bytes: 0,
+        chain: CHAIN,
+        model_name: "Fuzzed".to_owned(),
+        commands: vec![(1, "Command".to_owned())],
+    };
+    let mut bytes = header.encode().expect("a small header");
+    bytes.resize(4096, 0);
+    bytes.extend_from_slice(data);
+    segment(bytes);
+}
+
+/// A whole segment file, header and all.
+pub fn segment_file(data: &[u8]) {
+    segment(data.to_vec());
+}
+
+fn segment(bytes: Vec<u8>) {
+    let length = bytes.len() as u64;
+    let Ok(segment) = Segment::from_bytes("fuzzed".into(), FileBytes::Owned(bytes), 1) else {
+        return;
+    };
+    for takeover in [None, Some(2), Some(3)] {
+        let mut scan = SegmentScan::new(&segment, takeover, 0);
+        let mut expected = 1;
+        loop {
+            match scan.next_frame() {
+                Ok(Ok(frame)) => {
+                    assert_eq!(frame.header.first_sequence, expected, "sequences have no gap");
+                    expected = frame.header.next_sequence();
+                    assert!(Records::new(frame.payload).count() <= frame.payload.len());
+                }
+                Ok(Err(Ending::Complete)) => break,
+                Ok(Err(Ending::Torn { position, bytes })) => {
+                    assert!(position + bytes <= length && takeover.is_none());
+                    break;
+                }
+                Err(Error::Corrupt { position, .. }) => {
+                    assert!(position <= length);
+                    break;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+/// A MANIFEST: what is accepted must come out as the same bytes again.
+pub fn manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::decode(Path::new("fuzzed"), data) {
+        assert_eq!(manifest.encode(), data);
+    }
+}
+
+/// A snapshot of a model with strings and nesting.
+pub fn snapshot_file(data: &[u8]) {
+    if let Ok(snapshot) =
+        SnapshotFile::from_bytes("fuzzed".into(), FileBytes::Owned(data.to_vec()), 0)
+    {
+        drop(snapshot.decode::<Vec<(u64, String, Option<Vec<i128>>)>>());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::FrameBuffer;
+
+    type Target = fn(&[u8]);
+
+    const TARGETS: [(&str, Target); 4] = [
+        ("journal_frames", journal_frames),
+        ("segment_file", segment_file),
+        ("manifest", manifest),
+        ("snapshot_file", snapshot_file),
+    ];
+
+    #[test]
+    fn the_committed_corpus_passes() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        for (name, target) in TARGETS {
+            let mut inputs = 0;
+            for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
+                let input = std::fs::read(entry.unwrap().path()).unwrap();
+                target(&input);
+                // Every cut and many flips of each, so that the corpus reaches the error paths
+                // without a fuzzer.
+                for at in (0..input.len()).step_by(1 + input.len() / 512) {
+                    target(&input[..at]);
+                    let mut flipped = input.clone();
+                    flipped[at] ^= 1 << (at % 8);
+                    target(&flipped);
+                }
+                inputs += 1;
+            }
+            assert!(inputs > 0, "no corpus for {name}");
+        }
+    }
+
+    /// Writes the seeds: `PREVALENCE_WRITE_CORPUS=1 cargo test --lib fuzzing`.
+    #[test]
+    fn corpus_seeds_are_what_the_program_writes() {
+        let mut frames = Vec::new();
+        let mut chain = CHAIN;
+        for (first, count, durable, payload) in
+            [(1, 1, 0, &[1u8; 30][..]), (2, 1, 1, &[2; 700]), (3, 0, 2, &[])]
+        {
+            let mut buffer = FrameBuffer::new();
+            buffer.push_payload(payload);
+            let (bytes, after) = buffer.seal(first, count, durable, SALT, chain);
+            frames.extend_from_slice(bytes);
+            if count > 0 {
+                chain = after;
+            }
+        }
+        frames.extend_from_slice(&[0; 64]);
+        if std::env::var_os("PREVALENCE_WRITE_CORPUS").is_some() {
+            write_seeds(&frames);
+        }
+        let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/journal_frames/seed");
+        assert_eq!(std::fs::read(seed).unwrap(), frames);
+    }
+
+    fn write_seeds(frames: &[u8]) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let database = crate::Database::<seed::Seed>::builder()
+            .initial(seed::Seed(vec![(7, "seven".to_owned(), Some(vec![-7]))]))
+            .open(path)
+            .unwrap();
+        for number in 0..3 {
+            database.execute(seed::Push(number)).unwrap();
+        }
+        database.close().unwrap();
+        let mut segment = std::fs::read(path.join("journal/00000000000000000001.journal")).unwrap();
+        // A short one, which is what its header must say then.
+        segment.truncate(4096 + 512);
+        let file_bytes = segment.len() as u64;
+        segment[64..72].copy_from_slice(&file_bytes.to_le_bytes());
+        let length = u32::from_le_bytes(segment[12..16].try_into().unwrap()) as usize - 4;
+        let checksum = crc32c::crc32c(&segment[..length]);
+        segment[length..length + 4].copy_from_slice(&checksum.to_le_bytes());
+        let snapshot = std::fs::read(path.join("snapshots/00000000000000000000.snapshot")).unwrap();
+        let manifest = std::fs::read(path.join("MANIFEST")).unwrap();
+        for (name, bytes) in [
+            ("journal_frames", frames),
+            ("segment_file", &segment),
+            ("manifest", &manifest),
+            ("snapshot_file", &snapshot),
+        ] {
+            std::fs::create_dir_all(corpus.join(name)).unwrap();
+            std::fs::write(corpus.join(name).join("seed"), bytes).unwrap();
+        }
+    }
+
+    mod seed {
+        use serde::{Deserialize, Serialize};
+
+        use crate::{Command, Context, Model};
+
+        #[derive(Clone, Serialize, Deserialize)]
+        pub(super) struct Seed(pub(super) Vec<(u64, String, Option<Vec<i128>>)>);
+
+        impl Model for Seed {
+            type Event = ();
+        }
+
+        #[derive(Serialize, Deserialize)]
+        pub(super) struct Push(pub(super) u64);
+
+        impl Command<Seed> for Push {
+            type Output = ();
+            type Rejection = ();
+
+            fn apply(self, seed: &mut Seed, _: &mut Context<'_, Seed>) -> Result<(), ()> {
+                seed.0.push((self.0, String::new(), None));
+                Ok(())
+            }
+        }
+
+        crate::commands! { Seed { 1 => Push } }
+    }
+}
