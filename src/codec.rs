@@ -83,10 +83,12 @@ pub(crate) fn decode_stream<T: DeserializeOwned>(
     const HUGE: Bounded<{ 1 << 46 }> = config::standard().with_limit();
     const LARGE_BYTES: u64 = LARGEST_COMMAND_BYTES as u64;
     const MIDDLE_BYTES: u64 = 1 << 34;
-    match raw_bytes {
-        0..=LARGE_BYTES => bincode::serde::decode_from_std_read(source, LARGE),
-        ..=MIDDLE_BYTES => bincode::serde::decode_from_std_read(source, MIDDLE),
-        _ => bincode::serde::decode_from_std_read(source, HUGE),
+    if raw_bytes <= LARGE_BYTES {
+        bincode::serde::decode_from_std_read(source, LARGE)
+    } else if raw_bytes <= MIDDLE_BYTES {
+        bincode::serde::decode_from_std_read(source, MIDDLE)
+    } else {
+        bincode::serde::decode_from_std_read(source, HUGE)
     }
 }
 

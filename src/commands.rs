@@ -40,8 +40,11 @@ pub struct Entry<M: Model> {
     tag: u16,
     /// What the journal calls the command; the first is what new segments say.
     names: [&'static str; 2],
-    replay: fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>,
+    replay: ReplayFn<M>,
 }
+
+/// Decodes and applies a command that was accepted once.
+type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
 
 impl<M: Model> Entry<M> {
     /// A line `tag => Command`.
@@ -146,6 +149,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// Stops compilation when two lines of [`commands!`](crate::commands!) share a tag.
 #[doc(hidden)]
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
 pub const fn assert_tags_differ(tags: &[u16]) {
     let mut later = 1;
     while later < tags.len() {

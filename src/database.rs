@@ -37,6 +37,7 @@ pub struct Database<M: Model> {
     metadata: Arc<[u8]>,
 }
 
+#[expect(clippy::type_complexity, reason = "aliases would hide what a caller gets")]
 impl<M: Model> Database<M> {
     /// Opens the database in the directory `path`, creating it from `M::default()` if there is
     /// none.

@@ -44,6 +44,19 @@ fn child() {
             std::io::stdin().lines().next();
             std::thread::park(); // until killed
         }
+        "answer" => {
+            let database = Database::<Ledger>::open(path).unwrap();
+            for number in 1..=100 {
+                database.execute(add(number)).unwrap();
+                println!("said {number}");
+            }
+            let pending: Vec<_> =
+                (101..=1500).map(|number| database.submit(add(number)).unwrap()).collect();
+            for (pending, number) in pending.into_iter().zip(101..) {
+                pending.wait().unwrap();
+                println!("said {number}");
+            }
+        }
         "pipeline" => {
             let database =
                 Database::<Ledger>::builder().segment_bytes(64 << 10).open(path).unwrap();
@@ -122,4 +135,77 @@ fn killed_processes_lose_nothing_that_was_acknowledged() {
         assert!(!database.recovery().clean);
         before = recovered;
     }
+}
+
+/// What one traced process did, in order.
+#[derive(Default)]
+struct Trace {
+    /// The newest sequence whose frame was written.
+    written: u64,
+    /// The newest sequence that a finished sync covers.
+    durable: u64,
+    /// Syncs under way, by thread, with what was written when they began.
+    syncing: std::collections::HashMap<String, u64>,
+    syncs: u64,
+    answers: u64,
+}
+
+impl Trace {
+    /// Takes in one line of `strace -f -xx -o`.
+    fn take(&mut self, line: &str) {
+        let (thread, call) = line.trim_start().split_once(' ').unwrap_or((line, ""));
+        let call = call.trim_start();
+        if let Some(bytes) = call.strip_prefix("pwrite64(").map(bytes_of) {
+            if bytes.starts_with(b"PVFR") {
+                let first = u64::from_le_bytes(bytes[8..16].try_into().unwrap());
+                let count = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
+                self.written = self.written.max(first + u64::from(count) - 1);
+            }
+        } else if call.starts_with("fdatasync(") {
+            self.syncing.insert(thread.to_owned(), self.written);
+        } else if let Some(bytes) = call.strip_prefix("write(1,").map(bytes_of) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Ok(sequence) = text.trim_end().rsplit("said ").next().unwrap().parse::<u64>() {
+                assert!(sequence <= self.durable, "{sequence} was answered at {}", self.durable);
+                self.answers += 1;
+            }
+        }
+        if call.contains("fdatasync") && call.trim_end().ends_with("= 0") {
+            self.durable = self.durable.max(self.syncing.remove(thread).unwrap());
+            self.syncs += 1;
+        }
+    }
+}
+
+/// The bytes in the first string of a call, which strace writes as `"\x50\x56…"`.
+fn bytes_of(arguments: &str) -> Vec<u8> {
+    let string = arguments.split('"').nth(1).unwrap_or("");
+    let hex = string.split("\\x").skip(1);
+    hex.filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
+}
+
+/// Promise 1, seen from outside: `strace` shows no answer before the sync that covers it.
+#[test]
+fn strace_shows_no_answer_before_its_sync() {
+    let (directory, path) = temporary();
+    let log = directory.path().join("strace.log");
+    let traced = Command::new("strace")
+        .args(["-f", "-xx", "-s", "64", "-e", "trace=pwrite64,fdatasync,write", "-o"])
+        .arg(&log)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
+        .env(ROLE, "answer")
+        .env(DIRECTORY, &path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !traced.is_ok_and(|status| status.success()) {
+        println!("skipped: strace is not installed here, or may not trace");
+        return;
+    }
+    let mut trace = Trace::default();
+    std::fs::read_to_string(&log).unwrap().lines().for_each(|line| trace.take(line));
+    println!("{} answers after {} syncs", trace.answers, trace.syncs);
+    assert_eq!((trace.answers, trace.durable), (1500, 1500));
+    assert!((100..1500).contains(&trace.syncs), "one a lone command, few for the pipelined");
 }

@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::error::Error;
 use crate::storage::{Storage, TemporaryFile, write_all_at};
 
-/// What is written and synced at once; a commit waits at most for one such piece.
-const PIECE_BYTES: u64 = 512 << 10;
-const ZEROS: &[u8] = &[0; PIECE_BYTES as usize];
+/// What is written and synced at once: a commit competes with one such piece at most.
+const ZEROS: &[u8] = &[0; 512 << 10];
+const PIECE_BYTES: u64 = ZEROS.len() as u64;
 
 /// A zero-filled, synced file without a name of its own yet.
 pub(crate) struct Prepared {
