@@ -247,3 +247,78 @@ fn a_failed_creation_leaves_a_directory_that_can_be_created() {
         database.execute(Add(vec![1])).unwrap();
     }
 }
+
+#[test]
+fn time_never_goes_back_whatever_the_clock_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Faulty::new(|_| None);
+    let database = open(storage.clone(), directory.path(), small()).unwrap();
+    database.execute(Add(vec![1])).unwrap();
+    let before = database.view().time();
+    storage.clock_behind_s.store(1_000_000, Ordering::SeqCst);
+    database.execute(Add(vec![1])).unwrap();
+    assert_eq!(database.view().time(), before);
+    database.close().unwrap();
+    let database = open(storage, directory.path(), small()).unwrap();
+    assert_eq!(database.view().time(), before);
+    database.execute(Add(vec![1])).unwrap();
+    assert_eq!(database.view().time(), before);
+}
+
+/// A name is durable only once its directory is synced; nothing may build on it before.
+#[test]
+fn every_new_name_is_followed_by_a_sync_of_its_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let seen = log.clone();
+    let storage = Faulty::new(move |operation| {
+        seen.lock().unwrap().push(operation.clone());
+        None
+    });
+    let database = open(storage, directory.path(), small()).unwrap();
+    for _ in 0..12 {
+        database.execute(Add(vec![7; 20_000])).unwrap();
+    }
+    database.close().unwrap();
+    // The preparer's writes go to a file without a name, at any time.
+    let log: Vec<_> = log
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|operation| !matches!(operation, Operation::Write(..) | Operation::SyncData))
+        .cloned()
+        .collect();
+    let mut segments = 0;
+    for (index, operation) in log.iter().enumerate() {
+        let Operation::Publish(path) = operation else { continue };
+        assert_eq!(log[index - 1], Operation::SyncAll, "{path:?} had unsynced content");
+        let parent = path.parent().unwrap().to_path_buf();
+        assert_eq!(log[index + 1], Operation::SyncDirectory(parent), "{path:?}");
+        segments += u32::from(path.extension().is_some_and(|extension| extension == "journal"));
+    }
+    assert!(segments > 2, "{log:?}");
+}
+
+#[test]
+fn commands_sent_after_the_writer_went_are_answered() {
+    let (sender, receiver) = crate::queue::queue::<Count>(4, 1000);
+    let submit = || {
+        let slot = crate::pending::Slot::<u64, ()>::new();
+        let ticket = crate::pending::Ticket::new(slot.clone());
+        let apply = |_: &dyn std::any::Any, _: &[u8], _: &mut Count, _: &mut Context<'_, Count>| {
+            crate::queue::Applied::Accepted
+        };
+        let record = vec![0; 100];
+        let sent =
+            sender.send(crate::queue::Submission { record, metadata_length: 0, apply, ticket });
+        (sent, crate::Pending::new(slot))
+    };
+    let (sent, before) = submit();
+    sent.unwrap();
+    drop(receiver);
+    assert!(matches!(before.wait(), Err(ExecuteError::Stopped)));
+    let (sent, after) = submit();
+    sent.unwrap();
+    assert!(matches!(after.wait(), Err(ExecuteError::Stopped)));
+    assert_eq!((sender.commands(), sender.bytes()), (0, 0));
+}

@@ -15,9 +15,11 @@ const UNTIL_FULL: Duration = Duration::from_secs(600);
 enum Step {
     Add(Add),
     Fail(Fail),
+    Stamp,
 }
 
 enum Submitted {
+    Stamp(Pending<common::Stamped, std::convert::Infallible>),
     Add(Pending<i64, std::convert::Infallible>),
     Fail(Pending<(), common::Refused>, Failure),
 }
@@ -26,6 +28,7 @@ fn submit(database: &Database<Ledger>, step: Step) -> Submitted {
     match step {
         Step::Add(add) => Submitted::Add(database.submit(add).unwrap()),
         Step::Fail(fail) => Submitted::Fail(database.submit(fail).unwrap(), fail.how),
+        Step::Stamp => Submitted::Stamp(database.submit(common::Stamp).unwrap()),
     }
 }
 
@@ -57,6 +60,13 @@ fn check_one_batch(steps: &[Step]) {
                     (ExecuteError::Panicked { .. }, Failure::Panic) => {}
                     (other, _) => panic!("{other:?} for {steps:?}"),
                 }
+            }
+            (Step::Stamp, Submitted::Stamp(pending)) => {
+                accepted += 1;
+                let stamped = pending.wait().unwrap();
+                assert_eq!(stamped.sequence, accepted);
+                // What the context said once, it must have said on every rollback too.
+                oracle.stamp = Some(stamped);
             }
             _ => unreachable!(),
         }
@@ -101,6 +111,7 @@ proptest! {
     fn any_mixture(steps in proptest::collection::vec(
         prop_oneof![
             3 => (0u32..5, -9i64..9).prop_map(|(account, amount)| Step::Add(Add { account, amount })),
+            1 => Just(Step::Stamp),
             1 => (0u32..5).prop_map(|account| Step::Fail(Fail { account, how: Failure::Reject })),
             1 => (0u32..5).prop_map(|account| Step::Fail(Fail { account, how: Failure::Panic })),
         ],

@@ -274,23 +274,96 @@ fn with_image(path: &Path, body: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn a_missing_segment_in_the_middle_is_named() {
-    let (_directory, path) = temporary();
-    let database = open(&path).unwrap();
-    for _ in 0..40 {
-        database.execute(Carry(vec![1; 10_000])).unwrap();
+fn a_missing_segment_is_named_whether_closed_or_killed() {
+    for killed in [false, true] {
+        let (_directory, path) = temporary();
+        let live = path.with_extension("live");
+        let database = open(&live).unwrap();
+        for _ in 0..40 {
+            database.execute(Carry(vec![1; 10_000])).unwrap();
+        }
+        if killed {
+            copy_directory(&live, &path);
+        }
+        drop(database);
+        if !killed {
+            copy_directory(&live, &path);
+        }
+        check_missing_segments(&path);
     }
-    drop(database);
-    let all = segments(&path);
+}
+
+fn check_missing_segments(path: &Path) {
+    let all = segments(path);
     assert!(all.len() > 4, "{all:?}");
     for missing in &all {
         let kept = std::fs::read(missing).unwrap();
         std::fs::remove_file(missing).unwrap();
-        let error = assert_refused_and_unchanged(&path, "missing segment");
+        let error = assert_refused_and_unchanged(path, "missing segment");
         assert!(matches!(error, Error::Missing { .. } | Error::Corrupt { .. }), "{error}");
         std::fs::write(missing, kept).unwrap();
     }
-    open(&path).unwrap();
+    open(path).unwrap();
+}
+
+/// What is known durable must be there, however cleanly it was taken away.
+#[test]
+fn a_shortened_journal_is_an_error() {
+    // Closed: the last frame's place holds zeros, as if it had never been.
+    let (_directory, path) = temporary();
+    let database = open(&path).unwrap();
+    for _ in 0..3 {
+        database.execute(Add { account: 1, amount: 1 }).unwrap();
+    }
+    database.close().unwrap();
+    let last = segments(&path).pop().unwrap();
+    let mut bytes_ = std::fs::read(&last).unwrap();
+    let at = frames(&bytes_)[2].0;
+    bytes_[at..].fill(0);
+    std::fs::write(&last, bytes_).unwrap();
+    let error = assert_refused_and_unchanged(&path, "zeroed last frame");
+    assert!(
+        matches!(&error, Error::Corrupt { path, position, .. }
+            if path == &last && *position == at as u64),
+        "{error}"
+    );
+    // Killed: the file ends where the last frame began, which nothing vouches for; but the file
+    // had another length when it was published.
+    let path = path.with_extension("killed");
+    killed(&path, 3, false);
+    let last = segments(&path).pop().unwrap();
+    let bytes_ = std::fs::read(&last).unwrap();
+    std::fs::write(&last, &bytes_[..frames(&bytes_)[2].0]).unwrap();
+    let error = assert_refused_and_unchanged(&path, "shortened file");
+    assert!(matches!(&error, Error::Corrupt { path, .. } if path == &last), "{error}");
+}
+
+/// Files of the right database from the wrong time.
+#[test]
+fn files_of_another_past_are_refused() {
+    let (_directory, path) = temporary();
+    let other = path.with_extension("other");
+    let run = |path: &Path, account| {
+        open(path).unwrap().execute(Add { account, amount: 1 }).unwrap();
+    };
+    run(&path, 1);
+    let old_manifest = std::fs::read(path.join("MANIFEST")).unwrap();
+    copy_directory(&path, &other);
+    for _ in 0..2 {
+        run(&path, 1);
+        run(&other, 2);
+    }
+    with_image(&path, |image| {
+        std::fs::write(image.join("MANIFEST"), &old_manifest).unwrap();
+        let error = assert_refused_and_unchanged(image, "a MANIFEST from before");
+        assert!(error.to_string().contains("closed at sequence 1"), "{error}");
+    });
+    let second = Path::new("journal").join(segments(&path)[1].file_name().unwrap());
+    with_image(&path, |image| {
+        std::fs::copy(other.join(&second), image.join(&second)).unwrap();
+        let error = assert_refused_and_unchanged(image, "a segment of another past");
+        assert!(error.to_string().contains("chain"), "{error}");
+    });
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TemporaryFile};
 
@@ -23,13 +24,16 @@ type Decide = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
 /// The real disk, but every operation is first shown to a closure that may make it fail.
 pub(crate) struct Faulty {
     decide: Arc<Mutex<Decide>>,
+    /// Seconds by which the clock is set back, for tests of time.
+    pub(crate) clock_behind_s: Arc<AtomicU64>,
 }
 
 impl Faulty {
     pub(crate) fn new(
         decide: impl FnMut(&Operation) -> Option<io::Error> + Send + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { decide: Arc::new(Mutex::new(Box::new(decide))) })
+        let decide = Arc::new(Mutex::new(Box::new(decide) as Decide));
+        Arc::new(Self { decide, clock_behind_s: Arc::default() })
     }
 
     fn check(&self, operation: &Operation) -> io::Result<()> {
@@ -73,7 +77,7 @@ impl Storage for Faulty {
         Disk.lock(path)
     }
     fn now(&self) -> SystemTime {
-        Disk.now()
+        Disk.now() - Duration::from_secs(self.clock_behind_s.load(Ordering::SeqCst))
     }
     fn random(&self) -> io::Result<[u8; 16]> {
         Disk.random()
