@@ -18,8 +18,6 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) count: u32,
     /// Of accepted and of refused commands, in the order they were taken.
     pub(crate) tickets: Vec<Ticket>,
-    /// What accepted commands emitted.
-    pub(crate) events: Vec<M::Event>,
     /// The version after the last accepted command; set when the batch is handed over.
     pub(crate) version: Option<Arc<Version<M>>>,
     pub(crate) rejected: u64,
@@ -35,7 +33,6 @@ impl<M: Model> Batch<M> {
             frame: FrameBuffer::new(),
             count: 0,
             tickets: Vec::new(),
-            events: Vec::new(),
             version: None,
             rejected: 0,
             panicked: 0,
@@ -60,10 +57,8 @@ impl<M: Model> Batch<M> {
     pub(crate) fn reset(&mut self) {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);
-        let events = std::mem::take(&mut self.events);
-        *self = Self { frame, tickets, events, ..Self::new() };
+        *self = Self { frame, tickets, ..Self::new() };
         self.frame.clear(KEPT_FRAME_BYTES);
         self.tickets.clear();
-        self.events.clear();
     }
 }

@@ -39,7 +39,7 @@ pub trait Registered<M: Model>: Command<M> {
 pub struct Entry<M: Model> {
     tag: u16,
     /// What the journal calls the command; the first is what new segments say.
-    names: [&'static str; 2],
+    names: [&'static str; 3],
     replay: ReplayFn<M>,
 }
 
@@ -49,19 +49,29 @@ type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
 impl<M: Model> Entry<M> {
     /// A line `tag => Command`.
     #[must_use]
-    pub const fn new<C: Command<M>>(tag: u16, name: &'static str) -> Self {
-        Self { tag, names: [name, name], replay: replay::<M, C, C> }
+    pub const fn new<C: Command<M>>(
+        tag: u16,
+        journaled: &'static str,
+        current: &'static str,
+    ) -> Self {
+        Self { tag, names: [journaled, current, current], replay: replay::<M, C, C> }
     }
 
     /// A line `tag => Old as Current`. The tag may have been journaled under either name: old
-    /// types are often renamed when their successor takes the name over.
+    /// types are often renamed when their successor takes the name over. New segments say the
+    /// current name.
     #[must_use]
-    pub const fn upcast<Old, Current>(tag: u16, old: &'static str, current: &'static str) -> Self
+    pub const fn upcast<Old, Current>(
+        tag: u16,
+        journaled: &'static str,
+        old: &'static str,
+        current: &'static str,
+    ) -> Self
     where
         Old: serde::de::DeserializeOwned + Into<Current>,
         Current: Command<M>,
     {
-        Self { tag, names: [old, current], replay: replay::<M, Old, Current> }
+        Self { tag, names: [journaled, old, current], replay: replay::<M, Old, Current> }
     }
 
     pub(crate) fn tag(&self) -> u16 {
@@ -74,7 +84,9 @@ impl<M: Model> Entry<M> {
     }
 
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        self.names.iter().any(|known| short_name(known) == name)
+        // How a compiler spaces the name of a generic type is its own affair.
+        let letters = |name: &str| name.split_whitespace().collect::<String>();
+        self.names.iter().any(|known| letters(short_name(known)) == letters(name))
     }
 }
 
@@ -228,18 +240,24 @@ macro_rules! commands {
     };
     (@registered $model:ty, $tag:literal, $command:ty, $current:ty) => {};
     (@entry $tag:literal, $command:ty) => {
-        $crate::__private::Entry::new::<$command>($tag, stringify!($command))
+        $crate::commands!(@named $tag, $command, stringify!($command))
     };
     (@entry $tag:literal, $command:ty = $name:literal) => {
-        $crate::__private::Entry::new::<$command>($tag, $name)
+        $crate::commands!(@named $tag, $command, $name)
     };
     (@entry $tag:literal, $command:ty as $current:ty) => {
-        $crate::__private::Entry::upcast::<$command, $current>(
-            $tag, stringify!($command), stringify!($current),
-        )
+        $crate::commands!(@upcast $tag, $command, $current, stringify!($current))
     };
     (@entry $tag:literal, $command:ty as $current:ty = $name:literal) => {
-        $crate::__private::Entry::upcast::<$command, $current>($tag, $name, $name)
+        $crate::commands!(@upcast $tag, $command, $current, $name)
+    };
+    (@named $tag:literal, $command:ty, $name:expr) => {
+        $crate::__private::Entry::new::<$command>($tag, $name, stringify!($command))
+    };
+    (@upcast $tag:literal, $old:ty, $current:ty, $name:expr) => {
+        $crate::__private::Entry::upcast::<$old, $current>(
+            $tag, $name, stringify!($old), stringify!($current),
+        )
     };
     (@name $model:ty) => { stringify!($model) };
     (@name $model:ty, $name:literal) => { $name };

@@ -1,12 +1,14 @@
 //! Owns the end of a batch: write, sync, publish, answer, in this order. Knows nothing of how the
 //! batch came about.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::batch::Batch;
+use crate::commands::panic_message;
 use crate::error::{Error, Poisoned};
 use crate::journal::Journal;
 use crate::model::Model;
@@ -98,11 +100,11 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
         return Err(poisoned.clone().into());
     }
     let shared = guard.shared.clone();
-    let Some((file, path, sequence)) = guard.journal.sync_target() else {
+    let Some(target) = guard.journal.sync_target() else {
         return Ok(guard.journal.durable_sequence());
     };
     drop(guard);
-    file.sync_data().map_err(|source| shared.poison(&Error::io("sync", &path)(source)))?;
+    let sequence = target.sync().map_err(|error| shared.poison(&error))?;
     shared.counters.syncs.add(1);
     let mut guard = lock(committer);
     guard.journal.note_synced(sequence);
@@ -123,8 +125,16 @@ pub(crate) struct CommitterEnds<M: Model> {
 
 /// The committer's thread: takes batches while the writer already applies the next one.
 pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<M>) {
+    let shared = lock(committer).shared.clone();
     for mut batch in ends.batches {
-        lock(committer).commit(&mut batch);
+        // The thread must outlive a panic (of a user's `Drop`): whoever is in a batch behind this
+        // one waits for an answer, and crossbeam keeps what stands in a channel.
+        let committed = catch_unwind(AssertUnwindSafe(|| lock(committer).commit(&mut batch)));
+        if let Err(panic) = committed {
+            let poisoned = shared
+                .poison(&format!("the committer thread panicked: {}", panic_message(&*panic)));
+            batch.fail(&Failure::Poisoned(poisoned));
+        }
         ends.completed.fetch_add(1, Ordering::Release);
         // A full channel holds a token already, and a spare too many is simply freed.
         ends.idle.try_send(()).ok();

@@ -58,7 +58,8 @@ impl<'a, M: Model> Context<'a, M> {
     }
 
     /// States that something happened, for whoever follows the database. The events of a rejected
-    /// or panicking command are dropped with its changes.
+    /// or panicking command are dropped with its changes. There is no way to follow a database in
+    /// this version, so all events are dropped.
     pub fn emit(&mut self, event: M::Event) {
         self.events.push(event);
     }

@@ -142,6 +142,9 @@ impl<M: Model> Database<M> {
     /// When the time is up, or when it can never be reached because the database was closed or
     /// poisoned.
     pub fn wait_for(&self, sequence: u64, timeout: Duration) -> Result<(), WaitError> {
+        if on_engine_thread() {
+            return Err(WaitError::Reentrant);
+        }
         let shared = &self.engine.shared;
         shared.published.wait_for(sequence, timeout, &shared.status)
     }
@@ -153,6 +156,9 @@ impl<M: Model> Database<M> {
     /// # Errors
     /// [`Error::Poisoned`] when the sync fails, now or earlier.
     pub fn sync(&self) -> Result<u64, Error> {
+        if on_engine_thread() {
+            return Err(Error::Reentrant);
+        }
         sync_outside_lock(&self.engine.committer)
     }
 
@@ -210,7 +216,8 @@ impl<M: Model> Database<M> {
 
     /// Commits what is queued, ends the database's threads, marks its directory as closed and
     /// unlocks it. Every other handle then refuses commands with
-    /// [`ExecuteError::Stopped`]; reads go on. Closing again does nothing.
+    /// [`ExecuteError::Stopped`]; reads go on. Closing again does nothing. Called from a command or
+    /// a waker, it returns at once and a thread of its own does the rest.
     ///
     /// # Errors
     /// [`Error::Poisoned`] when a write or sync failed, now or earlier; [`Error::Io`] when the

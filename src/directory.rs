@@ -58,7 +58,13 @@ impl Directory {
             });
             for name in stale {
                 let path = directory.join(name);
-                storage.remove(&path).map_err(Error::io("remove stale temporary", &path))?;
+                match storage.remove(&path) {
+                    // Somebody else may have removed it: it is gone, which is all we want.
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::io("remove stale temporary", &path)(error));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())

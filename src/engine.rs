@@ -32,7 +32,7 @@ const SPARE_BATCHES: usize = 3;
 /// A running database.
 pub(crate) struct Engine<M: Model> {
     pub(crate) shared: Arc<Shared<M>>,
-    pub(crate) queue: QueueSender<M>,
+    pub(crate) queue: Arc<QueueSender<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
     pub(crate) max_command_bytes: usize,
@@ -42,6 +42,7 @@ pub(crate) struct Engine<M: Model> {
 /// What must be ended, in the order of its fields.
 struct Running<M: Model> {
     shared: Arc<Shared<M>>,
+    queue: Arc<QueueSender<M>>,
     writer: JoinHandle<()>,
     committing: JoinHandle<()>,
     syncing: Option<(Sender<std::convert::Infallible>, JoinHandle<()>)>,
@@ -89,6 +90,7 @@ impl<M: Model> Engine<M> {
             shared: shared.clone(),
             storage,
             handed: 0,
+            spare: None,
             unmarked: true,
         };
         let ends = CommitterEnds {
@@ -113,8 +115,10 @@ impl<M: Model> Engine<M> {
             Durability::Sync | Durability::Buffered => None,
         };
         let writer = spawner.spawn("writer", move || writer.run())?;
+        let queue = Arc::new(queue);
         let running = Running {
             shared: shared.clone(),
+            queue: queue.clone(),
             writer,
             committing,
             syncing,
@@ -135,10 +139,9 @@ impl<M: Model> Engine<M> {
         let Some(running) = running else {
             return Ok(());
         };
-        self.queue.stop();
         if on_engine_thread() {
-            // The last handle was dropped by a command or waker: this thread cannot wait for
-            // itself. The lock stays with whoever finishes.
+            // Dropped or closed by a command or waker: this thread cannot wait for itself, nor
+            // for room in its own queue. The lock stays with whoever finishes.
             return std::thread::Builder::new()
                 .name("prevalence-closer".to_owned())
                 .spawn(move || running.finish().ok())
@@ -158,6 +161,7 @@ impl<M: Model> Drop for Engine<M> {
 
 impl<M: Model> Running<M> {
     fn finish(self) -> Result<(), Error> {
+        self.queue.stop();
         // A thread that panicked has poisoned the database, which is reported below.
         self.writer.join().ok();
         self.committing.join().ok();
@@ -179,11 +183,14 @@ fn end_cleanly<M: Model>(
     committer: &SharedCommitter<M>,
     manifest: &Mutex<ManifestFile>,
 ) -> Result<(), Error> {
-    committer::sync_outside_lock(committer)?;
-    let committer = lock(committer);
+    let synced = committer::sync_outside_lock(committer);
+    let mut committer = lock(committer);
+    // Its thread and its unnamed file must be gone before somebody else gets the lock.
+    committer.journal.stop_preparing();
     if let Some(poisoned) = shared.status.poisoned() {
         return Err(poisoned.clone().into());
     }
+    synced?;
     let (sequence, chain) = (committer.journal.written_sequence(), committer.journal.chain());
     manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
         manifest.state = State::Clean;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// Why opening, closing or maintaining a database failed.
 ///
-/// Every message says what was found where, and what to do next. A failed open has changed,
-/// deleted and overwritten nothing.
+/// Every message says what was found where, and what to do next. An open that fails because of
+/// what it found has changed, deleted and overwritten nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -202,6 +202,10 @@ pub enum Error {
         /// What the codec said.
         reason: String,
     },
+    /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
+    /// for itself.
+    #[error("this cannot be called while a command is being applied: it would wait for itself")]
+    Reentrant,
     /// A write or sync failed earlier, so nothing more is acknowledged.
     #[error("{0}")]
     Poisoned(#[from] Poisoned),
@@ -294,7 +298,7 @@ pub enum ExecuteError<R> {
         reason: String,
     },
     /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
-    /// for itself.
+    /// for itself. When it was [`Pending::wait`](crate::Pending::wait), the command goes on.
     #[error(
         "execute and submit cannot be called while a command is being applied: it would wait for itself"
     )]
@@ -349,6 +353,10 @@ pub enum WaitError {
         /// The last version.
         reached: u64,
     },
+    /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
+    /// for itself.
+    #[error("wait_for cannot be called while a command is being applied: it would wait for itself")]
+    Reentrant,
     /// A write or sync failed, so it will never be reached.
     #[error("{0}")]
     Poisoned(#[source] Poisoned),

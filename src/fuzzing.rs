@@ -66,6 +66,7 @@ fn segment(bytes: Vec<u8>) {
                     assert!(position <= length);
                     break;
                 }
+                Err(Error::Missing { .. }) if takeover.is_some() => break,
                 Err(other) => panic!("{other}"),
             }
         }

@@ -29,7 +29,7 @@ pub(crate) struct FileHeader {
     pub(crate) model_version: u32,
     /// A segment's first sequence; a snapshot's sequence.
     pub(crate) sequence: u64,
-    /// Nanoseconds since 1970: the newest time that commands before this file may have seen.
+    /// Nanoseconds since 1970: no command after this file began was given an earlier time.
     pub(crate) time_ns: u64,
     /// Makes frame headers of this segment unguessable and unlike those of any other; 0 in
     /// snapshots.

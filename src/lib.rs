@@ -91,6 +91,9 @@
     )
 )]
 
+#[cfg(not(all(unix, target_pointer_width = "64")))]
+compile_error!("prevalence needs positional I/O and directory syncs as on Unix, and 64-bit sizes");
+
 mod batch;
 mod codec;
 mod commands;

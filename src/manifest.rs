@@ -96,13 +96,13 @@ impl Manifest {
             let found = format!("{:02x?}", stored);
             return Err(corrupt(covered.len(), &format!("checksum {computed:08x}"), found));
         }
-        Self::decode_verified(&mut fields).ok_or_else(|| {
+        Self::decode_verified(&mut fields, length).ok_or_else(|| {
             corrupt(32, "a state and snapshots that go together", "others".to_owned())
         })
     }
 
     /// The fields behind the length, once the checksum is known good.
-    fn decode_verified(fields: &mut FieldReader<'_>) -> Option<Self> {
+    fn decode_verified(fields: &mut FieldReader<'_>, length: usize) -> Option<Self> {
         let database = DatabaseId(fields.array()?);
         let state = match fields.u32()? {
             0 => State::Creating,
@@ -114,6 +114,9 @@ impl Manifest {
         let sequence = fields.u64()?;
         let newest_segment = fields.u64()?;
         let count = fields.length().filter(|&count| count <= MOST_SNAPSHOTS)?;
+        if length != FIXED_BYTES + count * 8 + CHECKSUM_BYTES {
+            return None;
+        }
         let snapshots = (0..count).map(|_| fields.u64()).collect::<Option<Vec<_>>>()?;
         Some(Self { database, state, sequence, chain, newest_segment, snapshots })
     }

@@ -39,7 +39,8 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
 
     /// The version of the model's encoded shape. Raise it whenever a change of the type changes
     /// what serde writes: an older snapshot is then an error that names both versions
-    /// ([`Error::WrongVersion`](crate::Error::WrongVersion)) instead of a misread.
+    /// ([`Error::WrongVersion`](crate::Error::WrongVersion)) instead of a misread. There is no
+    /// migration in this version: a program of the new version opens new databases only.
     const VERSION: u32 = 1;
 }
 

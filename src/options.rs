@@ -258,8 +258,9 @@ impl<M: Model, I> Builder<M, I> {
     /// Opens the database in the directory `path`, creating it if there is none.
     ///
     /// # Errors
-    /// Every variant of [`Error`] but `Poisoned`. A failed open has changed, deleted and
-    /// overwritten nothing; at most it has created a `LOCK` file and empty directories.
+    /// Every variant of [`Error`] but `Poisoned`. An open that fails because of what it found has
+    /// changed, deleted and overwritten nothing; at most it has created a `LOCK` file and empty
+    /// directories. One that fails while it writes leaves what the next open accepts.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database<M>, Error>
     where
         I: InitialModel<M>,

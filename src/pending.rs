@@ -5,6 +5,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -201,23 +202,25 @@ impl Ticket {
     }
 
     pub(crate) fn release(mut self) {
-        if let Some(slot) = self.slot.take() {
-            slot.release();
-        }
+        self.answer(|slot| slot.release());
     }
 
     pub(crate) fn fail(mut self, failure: Failure) {
+        self.answer(|slot| slot.release_error(failure));
+    }
+
+    /// Answers, unless that was done. A waker or the `Drop` of an output may panic: that is
+    /// between its owner and the panic hook, and must not cost the next caller its answer.
+    fn answer(&mut self, give: impl FnOnce(&dyn AnySlot)) {
         if let Some(slot) = self.slot.take() {
-            slot.release_error(failure);
+            catch_unwind(AssertUnwindSafe(move || give(&*slot))).ok();
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            slot.release_error(Failure::Stopped);
-        }
+        self.answer(|slot| slot.release_error(Failure::Stopped));
     }
 }
 

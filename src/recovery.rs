@@ -65,7 +65,7 @@ pub struct RecoveryReport {
     /// Commands at the journal's end that were whole but not known to be on stable storage, and
     /// so were written anew and synced.
     pub commands_rewritten: u64,
-    /// A last batch that a crash had cut short, if there was one. It was never acknowledged.
+    /// What a crash had cut short at the journal's end, if there was anything.
     pub torn_tail: Option<TornTail>,
     /// The sequence reached.
     pub sequence: u64,

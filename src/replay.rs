@@ -37,7 +37,8 @@ pub(crate) struct JournalEnd<'a> {
     pub(crate) torn: Option<TornTail>,
 }
 
-/// A last batch that a crash cut short. It was never acknowledged.
+/// Bytes at the journal's end that are no whole frame: a last batch (or a mark) that a crash cut
+/// short. Under `Durability::Sync` it was never acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {

@@ -24,6 +24,7 @@ pub(crate) struct Working<M: Model> {
     checkpoint: Arc<Version<M>>,
     /// How much of the batch's payload the checkpoint has in it.
     checkpoint_payload: usize,
+    events: Vec<M::Event>,
     seed: RandomSeed,
     table: CommandTable<M>,
 }
@@ -47,6 +48,7 @@ impl<M: Model> Working<M> {
             time_ns: version.time_ns,
             checkpoint: version,
             checkpoint_payload: 0,
+            events: Vec::new(),
             seed,
             table: CommandTable::new(),
         }
@@ -65,10 +67,11 @@ impl<M: Model> Working<M> {
         let time_ns = self.time_ns.max(now_ns);
         let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
         let (metadata, command) = body.split_at(metadata_length.min(body.len()));
-        let events_before = batch.events.len();
         let mut cx =
-            Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut batch.events);
+            Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
+        // Nobody can follow events yet, so none are kept.
+        self.events.clear();
         batch.tickets.push(ticket);
         match applied {
             Applied::Accepted => {
@@ -82,7 +85,6 @@ impl<M: Model> Working<M> {
             Applied::Rejected => batch.rejected += 1,
             Applied::Panicked => batch.panicked += 1,
         }
-        batch.events.truncate(events_before);
         self.roll_back(batch)
     }
 
@@ -95,17 +97,21 @@ impl<M: Model> Working<M> {
             return Ok(());
         }
         let mut sequence = self.checkpoint.sequence;
-        let mut events = Vec::new(); // collected the first time already
         for record in Records::new(since) {
             let record = record.expect("the batch holds whole records: this program pushed them");
             let entry = self.table.get(record.tag).expect("submitted commands are registered");
             sequence += 1;
-            let mut cx =
-                Context::new(self.seed, sequence, record.time_ns, record.metadata, &mut events);
+            let mut cx = Context::new(
+                self.seed,
+                sequence,
+                record.time_ns,
+                record.metadata,
+                &mut self.events,
+            );
             CommandTable::replay(entry, record.command, &mut self.model, &mut cx)
                 .map_err(|reason| NotDeterministic { command: entry.name(), reason })?;
             batch.reapplied += 1;
-            events.clear();
+            self.events.clear();
         }
         self.checkpoint_payload = payload.len();
         self.checkpoint = self.freeze();

@@ -51,6 +51,8 @@ pub(crate) struct Writer<M: Model> {
     pub(crate) storage: Arc<dyn Storage>,
     /// Batches given to the committer's thread.
     pub(crate) handed: u64,
+    /// The batch that the writer committed itself, for its buffers to be used again.
+    pub(crate) spare: Option<Batch<M>>,
     /// The newest batch may not be marked yet.
     pub(crate) unmarked: bool,
 }
@@ -66,7 +68,8 @@ impl<M: Model> Writer<M> {
     /// Runs until told to stop or until every handle is gone.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.wait_for_first() {
-            let mut batch = self.lane.spare.try_recv().unwrap_or_else(|_| Batch::new());
+            let spare = self.spare.take().or_else(|| self.lane.spare.try_recv().ok());
+            let mut batch = spare.unwrap_or_else(Batch::new);
             self.apply(first, &mut batch);
             let filled = self.fill(&mut batch);
             self.hand_over(batch);
@@ -172,10 +175,11 @@ impl<M: Model> Writer<M> {
                 self.shared.counters.inline_batches.add(1);
             }
             lock(&self.lane.committer).commit(&mut batch);
+            batch.reset();
+            self.spare = Some(batch);
         } else {
             self.handed += 1;
-            // An error means that the committer's thread is gone, which poisoned the database;
-            // the batch that comes back answers its callers as it is dropped.
+            // Its thread lives as long as this end of the channel.
             self.lane.batches.send(batch).ok();
         }
     }

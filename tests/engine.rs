@@ -343,6 +343,61 @@ mod reentrant {
     prevalence::commands! { Nested { 1 => Nest } }
 }
 
+/// The queue is full of commands when the last handle goes, on the writer's own thread.
+#[test]
+fn the_last_handle_may_be_dropped_by_a_command_while_the_queue_is_full() {
+    use dropping::{Dropper, HANDLE, Last};
+    let (_directory, path) = temporary();
+    let database =
+        Database::<Dropper>::builder().queue_capacity(2).max_batch_commands(1).open(&path).unwrap();
+    let handle = HANDLE.lock().unwrap();
+    let mut pending = vec![database.submit(Last).unwrap()];
+    // The first waits for the handle on the writer's thread; two more fill the queue.
+    while pending.len() < 4 {
+        match database.try_submit(Last) {
+            Ok(more) => pending.push(more),
+            Err(TrySubmitError::Busy(Last)) if database.stats().queued_commands == 2 => break,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    let mut handle = handle;
+    *handle = Some(database);
+    drop(handle);
+    for pending in pending {
+        pending.wait().unwrap();
+    }
+}
+
+mod dropping {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    pub static HANDLE: Mutex<Option<Database<Dropper>>> = Mutex::new(None);
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    pub struct Dropper;
+
+    impl Model for Dropper {
+        type Event = ();
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Last;
+
+    impl Command<Dropper> for Last {
+        type Output = ();
+        type Rejection = ();
+
+        fn apply(self, _: &mut Dropper, _: &mut Context<'_, Dropper>) -> Result<(), ()> {
+            drop(HANDLE.lock().unwrap().take());
+            Ok(())
+        }
+    }
+
+    prevalence::commands! { Dropper { 1 => Last } }
+}
+
 #[test]
 fn a_command_that_executes_is_told_so_instead_of_waiting_for_itself() {
     let (_directory, path) = temporary();
@@ -352,6 +407,39 @@ fn a_command_that_executes_is_told_so_instead_of_waiting_for_itself() {
     // The last handle may be the one that the command drops: that must not deadlock either.
     drop(database);
     assert!(pending.wait().unwrap());
+}
+
+/// A waker that panics, and one that calls what would wait for the engine.
+#[test]
+fn what_wakers_do_costs_nobody_else_an_answer() {
+    struct Bad(Database<Ledger>, mpsc::Sender<bool>);
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            let refused = matches!(self.0.sync(), Err(Error::Reentrant))
+                && matches!(self.0.wait_for(1 << 40, NEVER), Err(WaitError::Reentrant))
+                && matches!(self.0.execute(Stamp), Err(ExecuteError::Reentrant));
+            self.1.send(refused).unwrap();
+            panic!("on purpose");
+        }
+    }
+    quiet_panics();
+    let (_directory, path) = temporary();
+    let database =
+        Database::<Ledger>::builder().max_batch_commands(5).linger(NEVER).open(&path).unwrap();
+    let (woken, wakes) = mpsc::channel();
+    let waker = Arc::new(Bad(database.clone(), woken)).into();
+    let mut pending: Vec<_> =
+        (0..4).map(|_| database.submit(Add { account: 1, amount: 1 }).unwrap()).collect();
+    for pending in pending.iter_mut().take(2) {
+        let mut cx = TaskContext::from_waker(&waker);
+        assert!(std::pin::Pin::new(pending).poll(&mut cx).is_pending());
+    }
+    assert_eq!(database.execute(Add { account: 1, amount: 1 }).unwrap(), 5);
+    for (pending, expected) in pending.into_iter().zip(1..) {
+        assert_eq!(pending.wait().unwrap(), expected);
+    }
+    assert!(wakes.recv().unwrap() && wakes.recv().unwrap());
+    assert!(matches!(database.health(), Health::Running));
 }
 
 #[test]

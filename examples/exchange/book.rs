@@ -1,7 +1,7 @@
 //! The order book: the whole state of the exchange as a plain value, and the rules that change it.
 //!
-//! Nothing here knows about the database. Every rule checks first and changes afterwards, so a
-//! refused message has touched nothing and costs the database no rollback.
+//! Nothing here knows about the database. Every rule checks first and changes afterwards: a
+//! refused message has touched nothing, although the database would take that back.
 
 use imbl::OrdMap;
 use prevalence::Model;

@@ -1,7 +1,7 @@
 //! Owns the journal's growing end: writes frames, syncs them, marks an idle end, rotates. The only
 //! writer of the journal; knows nothing of commands beyond their count and time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::frame::{FrameBuffer, frame_bytes};
@@ -30,11 +30,49 @@ pub(crate) struct JournalOptions {
     pub(crate) segment_bytes: u64,
 }
 
+/// Lets one sync of the journal run at a time and remembers a failure. The operating system tells
+/// of a failed write-back once: were two threads to sync one file, the second would succeed, and
+/// vouch for what was lost.
+#[derive(Default)]
+struct SyncGate {
+    failed: Mutex<bool>,
+}
+
+impl SyncGate {
+    fn sync(&self, file: &dyn StoredFile, path: &Path) -> Result<(), Error> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = if *failed {
+            Err(std::io::Error::other("an earlier sync failed, and a second proves nothing"))
+        } else {
+            file.sync_data()
+        };
+        *failed = result.is_err();
+        result.map_err(Error::io("sync", path))
+    }
+}
+
+/// A sync that may run while frames are appended.
+pub(crate) struct SyncTarget {
+    file: Arc<dyn StoredFile>,
+    path: PathBuf,
+    gate: Arc<SyncGate>,
+    sequence: u64,
+}
+
+impl SyncTarget {
+    /// Gives the sequence that is durable now.
+    pub(crate) fn sync(self) -> Result<u64, Error> {
+        self.gate.sync(&*self.file, &self.path)?;
+        Ok(self.sequence)
+    }
+}
+
 /// The appender.
 pub(crate) struct Journal {
     options: JournalOptions,
     preparer: SegmentPreparer,
     segment: OpenSegment,
+    gate: Arc<SyncGate>,
     mark: FrameBuffer,
     next_sequence: u64,
     chain: u32,
@@ -60,6 +98,7 @@ impl Journal {
             options,
             preparer,
             segment,
+            gate: Arc::default(),
             mark: FrameBuffer::new(),
             next_sequence: next.first_sequence,
             chain: next.chain,
@@ -122,17 +161,26 @@ impl Journal {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.segment.file.sync_data().map_err(Error::io("sync", &self.segment.path))?;
+        self.gate.sync(&*self.segment.file, &self.segment.path)?;
         self.durable_sequence = self.written_sequence();
         Ok(())
     }
 
-    /// What a sync outside this borrow needs: the file, and the sequence that it would make
-    /// durable. Everything in earlier segments was synced when they were left.
-    pub(crate) fn sync_target(&self) -> Option<(Arc<dyn StoredFile>, PathBuf, u64)> {
-        let written = self.written_sequence();
-        (written > self.durable_sequence)
-            .then(|| (self.segment.file.clone(), self.segment.path.clone(), written))
+    /// What a sync outside this borrow needs. Everything in earlier segments was synced when they
+    /// were left.
+    pub(crate) fn sync_target(&self) -> Option<SyncTarget> {
+        let sequence = self.written_sequence();
+        (sequence > self.durable_sequence).then(|| SyncTarget {
+            file: self.segment.file.clone(),
+            path: self.segment.path.clone(),
+            gate: self.gate.clone(),
+            sequence,
+        })
+    }
+
+    /// Ends the preparer's thread; a segment is then made when it is needed.
+    pub(crate) fn stop_preparing(&mut self) {
+        self.preparer.stop();
     }
 
     /// Notes that a [`sync_target`](Self::sync_target) was synced.

@@ -39,14 +39,20 @@ pub(crate) struct SegmentPreparer {
     storage: Arc<dyn Storage>,
     directory: PathBuf,
     worker: Option<Worker>,
-    requested: Option<u64>,
+    /// Of the request under way: how to tell the thread to hurry.
+    requested: Option<Sender<()>>,
 }
 
 struct Worker {
-    requests: Sender<u64>,
+    requests: Sender<Request>,
     ready: Receiver<io::Result<Prepared>>,
-    hurry: Sender<()>,
     thread: JoinHandle<()>,
+}
+
+struct Request {
+    bytes: u64,
+    /// Disconnected when nobody wants the segment any more.
+    hurry: Receiver<()>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -57,17 +63,14 @@ enum Pace {
 
 impl SegmentPreparer {
     pub(crate) fn start(storage: Arc<dyn Storage>, directory: PathBuf) -> Result<Self, Error> {
-        let (requests, request_inbox) = bounded::<u64>(1);
+        let (requests, request_inbox) = bounded::<Request>(1);
         let (ready_outbox, ready) = bounded(1);
-        let (hurry, hurry_inbox) = bounded(1);
         let (thread_storage, thread_directory) = (storage.clone(), directory.clone());
         let thread = std::thread::Builder::new()
             .name("prevalence-preparer".to_owned())
             .spawn(move || {
-                for bytes in request_inbox {
-                    let prepared =
-                        fill_paced(&*thread_storage, &thread_directory, bytes, &hurry_inbox);
-                    let answer = match prepared {
+                for request in request_inbox {
+                    let answer = match fill_paced(&*thread_storage, &thread_directory, &request) {
                         Ok(None) => return,
                         Ok(Some(prepared)) => Ok(prepared),
                         Err(error) => Err(error),
@@ -78,7 +81,7 @@ impl SegmentPreparer {
                 }
             })
             .map_err(Error::io("start a thread for", &directory))?;
-        let worker = Some(Worker { requests, ready, hurry, thread });
+        let worker = Some(Worker { requests, ready, thread });
         Ok(Self { storage, directory, worker, requested: None })
     }
 
@@ -88,18 +91,19 @@ impl SegmentPreparer {
             return;
         }
         let Some(worker) = &self.worker else { return };
-        if worker.requests.try_send(bytes).is_ok() {
-            self.requested = Some(bytes);
+        let (hurry, hurry_inbox) = bounded(1);
+        if worker.requests.try_send(Request { bytes, hurry: hurry_inbox }).is_ok() {
+            self.requested = Some(hurry);
         }
     }
 
     /// The segment asked for, waiting for it at full speed if it is not ready. What the thread
     /// could not make is tried once more here: the disk may have room again.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<Prepared, Error> {
-        let waiting = self.requested.take();
-        if let (Some(_), Some(worker)) = (waiting, &self.worker) {
-            // Full means that the thread was told to hurry already.
-            worker.hurry.try_send(()).ok();
+        let requested = self.requested.take();
+        if let (Some(hurry), Some(worker)) = (requested, &self.worker) {
+            // It has room for this one token; a thread that is done does not need it.
+            hurry.try_send(()).ok();
             if let Ok(Ok(prepared)) = worker.ready.recv() {
                 return Ok(prepared);
             }
@@ -108,13 +112,21 @@ impl SegmentPreparer {
     }
 }
 
-impl Drop for SegmentPreparer {
-    fn drop(&mut self) {
-        if let Some(Worker { requests, ready, hurry, thread }) = self.worker.take() {
-            drop((requests, ready, hurry));
+impl SegmentPreparer {
+    /// Ends the thread, and removes what it made for nobody.
+    pub(crate) fn stop(&mut self) {
+        self.requested = None;
+        if let Some(Worker { requests, ready, thread }) = self.worker.take() {
+            drop((requests, ready));
             // A panic in there has nothing to say any more: no segment is wanted.
             thread.join().ok();
         }
+    }
+}
+
+impl Drop for SegmentPreparer {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -122,16 +134,14 @@ impl Drop for SegmentPreparer {
 fn fill_paced(
     storage: &dyn Storage,
     directory: &Path,
-    bytes: u64,
-    hurry: &Receiver<()>,
+    request: &Request,
 ) -> io::Result<Option<Prepared>> {
-    while hurry.try_recv().is_ok() {} // from a request that was answered already
     let mut hurried = false;
-    fill(storage, directory, bytes, |piece_began| {
+    fill(storage, directory, request.bytes, |piece_began| {
         if hurried {
             return Pace::GoOn;
         }
-        match hurry.recv_timeout(piece_began.elapsed()) {
+        match request.hurry.recv_timeout(piece_began.elapsed()) {
             Ok(()) => hurried = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Pace::Stop,

@@ -174,6 +174,23 @@ impl<'a> SegmentScan<'a> {
     /// What it means that no frame stands at the current position.
     fn ending(&self, rest: &[u8], fault: FrameFault) -> Result<Ending, Error> {
         let zeros = all_zero(rest);
+        if let Some(takeover) = self.takeover
+            && zeros
+            && self.next_sequence > self.segment.header.sequence
+        {
+            let directory = self.segment.path.parent().unwrap_or(Path::new("."));
+            let reason = format!(
+                "{} ends with sequence {} and the next segment begins at {takeover} (unless it \
+                 was that file that lost its frames from byte {} on)",
+                self.segment.path.display(),
+                self.next_sequence - 1,
+                self.position
+            );
+            return Err(Error::Missing {
+                path: segment_path(directory, self.next_sequence),
+                reason,
+            });
+        }
         if let Some(takeover) = self.takeover {
             let at = position(self.position + fault.at);
             let reason = format!("{}, since the next segment begins at {takeover}", fault.expected);
