@@ -38,8 +38,10 @@ pub trait Registered<M: Model>: Command<M> {
 /// One line of [`commands!`](crate::commands!).
 pub struct Entry<M: Model> {
     tag: u16,
-    /// What the journal calls the command; the first is what new segments say.
-    names: [&'static str; 3],
+    /// What new segments call the command.
+    name: &'static str,
+    /// What older segments may call it.
+    known_as: &'static [&'static str],
     replay: ReplayFn<M>,
 }
 
@@ -51,42 +53,37 @@ impl<M: Model> Entry<M> {
     #[must_use]
     pub const fn new<C: Command<M>>(
         tag: u16,
-        journaled: &'static str,
-        current: &'static str,
+        name: &'static str,
+        known_as: &'static [&'static str],
     ) -> Self {
-        Self { tag, names: [journaled, current, current], replay: replay::<M, C, C> }
+        Self { tag, name, known_as, replay: replay::<M, C, C> }
     }
 
     /// A line `tag => Old as Current`. The tag may have been journaled under either name: old
-    /// types are often renamed when their successor takes the name over. New segments say the
-    /// current name.
+    /// types are often renamed when their successor takes the name over.
     #[must_use]
     pub const fn upcast<Old, Current>(
         tag: u16,
-        journaled: &'static str,
-        old: &'static str,
-        current: &'static str,
+        name: &'static str,
+        known_as: &'static [&'static str],
     ) -> Self
     where
         Old: serde::de::DeserializeOwned + Into<Current>,
         Current: Command<M>,
     {
-        Self { tag, names: [journaled, old, current], replay: replay::<M, Old, Current> }
+        Self { tag, name, known_as, replay: replay::<M, Old, Current> }
     }
 
     pub(crate) fn tag(&self) -> u16 {
         self.tag
     }
 
-    /// What new segments call the command.
     pub(crate) fn name(&self) -> &'static str {
-        short_name(self.names[0])
+        short_name(self.name)
     }
 
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        // How a compiler spaces the name of a generic type is its own affair.
-        let letters = |name: &str| name.split_whitespace().collect::<String>();
-        self.names.iter().any(|known| letters(short_name(known)) == letters(name))
+        self.known_as.iter().any(|known| same_name(known, name))
     }
 }
 
@@ -107,7 +104,48 @@ where
 
 /// A type's name without the path in front of it: where a type lives may change.
 fn short_name(name: &'static str) -> &'static str {
-    if name.contains('<') { name } else { name.rsplit("::").next().unwrap_or(name).trim() }
+    name.get(short_name_begins(name)..).unwrap_or(name).trim()
+}
+
+/// Where the path in front of a type's name ends. A generic type keeps its path, since those of
+/// its arguments matter. Runs in the compiler, too.
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
+const fn short_name_begins(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let (mut at, mut begins) = (0, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'<' => return 0,
+            b':' => begins = at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    begins
+}
+
+/// Whether two type names are the same but for their paths and for white space, which is the
+/// compiler's own affair. Runs in the compiler, too.
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
+pub(crate) const fn same_name(left: &str, right: &str) -> bool {
+    let (mut at, mut other) = (short_name_begins(left), short_name_begins(right));
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    loop {
+        while at < left.len() && left[at].is_ascii_whitespace() {
+            at += 1;
+        }
+        while other < right.len() && right[other].is_ascii_whitespace() {
+            other += 1;
+        }
+        if at == left.len() || other == right.len() {
+            return at == left.len() && other == right.len();
+        }
+        if left[at] != right[other] {
+            return false;
+        }
+        at += 1;
+        other += 1;
+    }
 }
 
 /// The vocabulary, ready for looking up tags.
@@ -159,17 +197,22 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
-/// Stops compilation when two lines of [`commands!`](crate::commands!) share a tag.
+/// Stops compilation when two lines of [`commands!`](crate::commands!) share a tag or a name.
 #[doc(hidden)]
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
-pub const fn assert_tags_differ(tags: &[u16]) {
+pub const fn assert_lines_differ(lines: &[(u16, &str)]) {
     let mut later = 1;
-    while later < tags.len() {
+    while later < lines.len() {
         let mut earlier = 0;
         while earlier < later {
             assert!(
-                tags[earlier] != tags[later],
+                lines[earlier].0 != lines[later].0,
                 "commands!: two commands share one tag; give each a tag of its own, for ever"
+            );
+            assert!(
+                !same_name(lines[earlier].1, lines[later].1),
+                "commands!: two commands share one name in the journal, so a mix-up of their tags \
+                 would go unnoticed; give one another name: `tag => Type = \"Name\"`"
             );
             earlier += 1;
         }
@@ -210,23 +253,34 @@ pub const fn assert_tags_differ(tags: &[u16]) {
 /// another type, and never reuse that of a removed one. Tags and names stand in every journal
 /// segment, so a renumbered tag is an error at open
 /// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and never a misread. Two lines with one
-/// tag, or one type on two lines, do not compile, nor does executing a command that is not listed.
+/// tag or one name, or one type on two lines, do not compile, nor does executing a command that is
+/// not listed.
+///
+/// A line `2 => WithdrawV1 as Withdraw` accepts either name for tag 2, and new segments say
+/// `WithdrawV1`. A stated name replaces those of the types; where segments of several names exist,
+/// state them all, the one for new segments first: `2 => Small as TakeOut = "WithdrawV1" |
+/// "Withdraw"`.
 ///
 /// A model that was renamed keeps its name in the files: `Bank = "OldName" { … }`.
 #[macro_export]
 macro_rules! commands {
     ($model:ty $(= $model_name:literal)? {
-        $($tag:literal => $command:ty $(as $current:ty)? $(= $name:literal)?),* $(,)?
+        $($tag:literal => $command:ty $(as $current:ty)? $(= $name:literal $(| $known:literal)*)?),*
+        $(,)?
     }) => {
         const _: () = {
-            $crate::__private::assert_tags_differ(&[$($tag),*]);
+            $crate::__private::assert_lines_differ(&[$(
+                ($tag, $crate::commands!(@journaled $command $(= $name)?))
+            ),*]);
             $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
             impl $crate::__private::Vocabulary for $model {
                 const MODEL_NAME: &'static str =
                     $crate::commands!(@name $model $(, $model_name)?);
                 fn entries() -> &'static [$crate::__private::Entry<Self>] {
                     const ENTRIES: &[$crate::__private::Entry<$model>] = &[$(
-                        $crate::commands!(@entry $tag, $command $(as $current)? $(= $name)?)
+                        $crate::commands!(
+                            @entry $tag, $command $(as $current)? $(= $name $(| $known)*)?
+                        )
                     ),*];
                     ENTRIES
                 }
@@ -239,25 +293,23 @@ macro_rules! commands {
         }
     };
     (@registered $model:ty, $tag:literal, $command:ty, $current:ty) => {};
+    (@journaled $command:ty) => { stringify!($command) };
+    (@journaled $command:ty = $name:literal) => { $name };
     (@entry $tag:literal, $command:ty) => {
-        $crate::commands!(@named $tag, $command, stringify!($command))
+        $crate::__private::Entry::new::<$command>(
+            $tag, stringify!($command), &[stringify!($command)],
+        )
     };
-    (@entry $tag:literal, $command:ty = $name:literal) => {
-        $crate::commands!(@named $tag, $command, $name)
+    (@entry $tag:literal, $command:ty = $name:literal $(| $known:literal)*) => {
+        $crate::__private::Entry::new::<$command>($tag, $name, &[$name $(, $known)*])
     };
     (@entry $tag:literal, $command:ty as $current:ty) => {
-        $crate::commands!(@upcast $tag, $command, $current, stringify!($current))
-    };
-    (@entry $tag:literal, $command:ty as $current:ty = $name:literal) => {
-        $crate::commands!(@upcast $tag, $command, $current, $name)
-    };
-    (@named $tag:literal, $command:ty, $name:expr) => {
-        $crate::__private::Entry::new::<$command>($tag, $name, stringify!($command))
-    };
-    (@upcast $tag:literal, $old:ty, $current:ty, $name:expr) => {
-        $crate::__private::Entry::upcast::<$old, $current>(
-            $tag, $name, stringify!($old), stringify!($current),
+        $crate::__private::Entry::upcast::<$command, $current>(
+            $tag, stringify!($command), &[stringify!($command), stringify!($current)],
         )
+    };
+    (@entry $tag:literal, $command:ty as $current:ty = $name:literal $(| $known:literal)*) => {
+        $crate::__private::Entry::upcast::<$command, $current>($tag, $name, &[$name $(, $known)*])
     };
     (@name $model:ty) => { stringify!($model) };
     (@name $model:ty, $name:literal) => { $name };
@@ -282,6 +334,20 @@ mod tests {
     #[test]
     #[should_panic(expected = "share one tag")]
     fn shared_tags_are_noticed() {
-        assert_tags_differ(&[1, 2, 3, 2]);
+        assert_lines_differ(&[(1, "A"), (2, "B"), (3, "C"), (2, "D")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "share one name")]
+    fn shared_names_are_noticed_wherever_the_types_live() {
+        assert_lines_differ(&[(1, "credit::Put"), (2, "debit :: Put")]);
+    }
+
+    #[test]
+    fn white_space_and_paths_do_not_count() {
+        assert!(same_name("Put<a::Key>", "Put < a :: Key >"));
+        assert!(same_name("crate::bank::Put", "Put"));
+        assert!(!same_name("Put", "Puts") && !same_name("Puts", "Put"));
+        assert!(!same_name("Put<a::Key>", "Put<b::Key>"));
     }
 }

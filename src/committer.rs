@@ -108,6 +108,8 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
     shared.counters.syncs.add(1);
     let mut guard = lock(committer);
     guard.journal.note_synced(sequence);
+    // Nothing may follow for long that would vouch for what is durable now.
+    guard.mark();
     let durable = guard.journal.durable_sequence();
     shared.counters.durable_sequence.raise_to(durable);
     Ok(durable)

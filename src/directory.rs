@@ -29,6 +29,20 @@ impl Directory {
         create(storage, &self.root)
     }
 
+    /// Makes the root's name, and those above it, durable: an opener that was killed after it had
+    /// created them may not have come to that.
+    pub(crate) fn sync_root_names(&self, storage: &dyn Storage) -> Result<(), Error> {
+        for above in self.root.ancestors().skip(1) {
+            let above = if above == Path::new("") { Path::new(".") } else { above };
+            match storage.sync_directory(above) {
+                // What may not even be read was not created by this user.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+                result => result.map_err(Error::io("sync directory", above))?,
+            }
+        }
+        Ok(())
+    }
+
     /// Creates the directories inside.
     pub(crate) fn create_inner(&self, storage: &dyn Storage) -> Result<(), Error> {
         create(storage, &self.journal)?;

@@ -133,22 +133,34 @@ impl<M: Model> Engine<M> {
     }
 
     /// Commits what is in the queue, ends the threads and marks the directory clean. The first
-    /// call does it; later ones have nothing left to do.
+    /// call does it, and others that come meanwhile wait for it.
     pub(crate) fn stop(&self) -> Result<(), Error> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running else {
-            return Ok(());
-        };
         if on_engine_thread() {
-            // Dropped or closed by a command or waker: this thread cannot wait for itself, nor
-            // for room in its own queue. The lock stays with whoever finishes.
-            return std::thread::Builder::new()
-                .name("prevalence-closer".to_owned())
-                .spawn(move || running.finish().ok())
-                .map(drop)
-                .map_err(Error::io("start a thread to close", std::path::Path::new("LOCK")));
+            return self.stop_from_engine_thread();
         }
-        running.finish()
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match (running.take(), self.shared.status.poisoned()) {
+            (Some(running), _) => running.finish(),
+            (None, Some(poisoned)) => Err(poisoned.clone().into()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// A command or waker closes the database, or drops its last handle. This thread cannot wait
+    /// for itself, nor for room in its own queue, so another one does. The lock goes with it.
+    fn stop_from_engine_thread(&self) -> Result<(), Error> {
+        // Held by somebody: they are closing already, and waiting for this thread.
+        let running = match self.running.try_lock() {
+            Ok(mut running) => running.take(),
+            Err(_) => None,
+        };
+        let Some(running) = running else { return Ok(()) };
+        let lock_path = running.lock_path.clone();
+        std::thread::Builder::new()
+            .name("prevalence-closer".to_owned())
+            .spawn(move || running.finish().ok())
+            .map(drop)
+            .map_err(Error::io("start a thread to close", &lock_path))
     }
 }
 

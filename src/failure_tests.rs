@@ -16,14 +16,14 @@ use crate::{
 };
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Count(u64);
+pub(crate) struct Count(pub(crate) u64);
 
 impl Model for Count {
     type Event = ();
 }
 
 #[derive(Serialize, Deserialize)]
-struct Add(Vec<u8>);
+pub(crate) struct Add(pub(crate) Vec<u8>);
 
 impl Command<Count> for Add {
     type Output = u64;
@@ -52,7 +52,7 @@ impl Command<Count> for Moody {
 
 crate::commands! { Count { 1 => Add, 2 => Moody } }
 
-fn open(
+pub(crate) fn open(
     storage: Arc<dyn Storage>,
     path: &Path,
     options: Options,
@@ -60,7 +60,7 @@ fn open(
     Database::open_with(storage, path, options, Count::default, &mut (Box::new(|_| {}) as _))
 }
 
-fn small() -> Options {
+pub(crate) fn small() -> Options {
     Options { segment_bytes: 64 << 10, ..Options::default() }
 }
 
@@ -263,40 +263,6 @@ fn time_never_goes_back_whatever_the_clock_does() {
     assert_eq!(database.view().time(), before);
     database.execute(Add(vec![1])).unwrap();
     assert_eq!(database.view().time(), before);
-}
-
-/// A name is durable only once its directory is synced; nothing may build on it before.
-#[test]
-fn every_new_name_is_followed_by_a_sync_of_its_directory() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let seen = log.clone();
-    let storage = Faulty::new(move |operation| {
-        seen.lock().unwrap().push(operation.clone());
-        None
-    });
-    let database = open(storage, directory.path(), small()).unwrap();
-    for _ in 0..12 {
-        database.execute(Add(vec![7; 20_000])).unwrap();
-    }
-    database.close().unwrap();
-    // The preparer's writes go to a file without a name, at any time.
-    let log: Vec<_> = log
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|operation| !matches!(operation, Operation::Write(..) | Operation::SyncData))
-        .cloned()
-        .collect();
-    let mut segments = 0;
-    for (index, operation) in log.iter().enumerate() {
-        let Operation::Publish(path) = operation else { continue };
-        assert_eq!(log[index - 1], Operation::SyncAll, "{path:?} had unsynced content");
-        let parent = path.parent().unwrap().to_path_buf();
-        assert_eq!(log[index + 1], Operation::SyncDirectory(parent), "{path:?}");
-        segments += u32::from(path.extension().is_some_and(|extension| extension == "journal"));
-    }
-    assert!(segments > 2, "{log:?}");
 }
 
 #[test]

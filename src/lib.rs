@@ -125,6 +125,8 @@ mod working;
 mod writer;
 
 #[cfg(test)]
+mod durability_tests;
+#[cfg(test)]
 mod failure_tests;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -148,6 +150,6 @@ pub use status::Health;
 /// What [`commands!`] expands to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::commands::{Entry, Registered, Vocabulary, assert_tags_differ};
+    pub use crate::commands::{Entry, Registered, Vocabulary, assert_lines_differ};
     pub use serde;
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::commands::{CommandTable, model_name};
+use crate::commands::{CommandTable, model_name, same_name};
 use crate::context::{RandomSeed, time_ns};
 use crate::directory::Directory;
 use crate::error::{DatabaseId, Error};
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::{
     Journal, JournalOptions, Prepared, Segment, SegmentIdentity, SegmentStart, first_segment_bytes,
-    list_segments, publish_segment, random_bytes,
+    list_segments, publish_segment, random_bytes, segment_path,
 };
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
@@ -137,6 +137,7 @@ impl Opening<'_> {
     /// what the next open may remove.
     fn create<M: Model>(&self, model: &M, lock: Box<dyn Lock>) -> Result<Recovered<M>, Error> {
         let (storage, directory) = (&**self.storage, &self.directory);
+        directory.sync_root_names(storage)?;
         directory.create_inner(storage)?;
         directory.remove_stale_temporaries(storage)?;
         let database = DatabaseId(random_bytes(storage, &directory.root)?);
@@ -267,11 +268,11 @@ impl Opening<'_> {
         self.require(directory, "it holds the journal")?;
         let listed = list_segments(storage, directory)?;
         if !listed.contains(&stated.newest_segment) {
-            let path = crate::journal::segment_path(directory, stated.newest_segment);
+            let path = segment_path(directory, stated.newest_segment);
             self.require(&path, "the MANIFEST names it as the newest segment")?;
         }
         let start = listed.iter().rposition(|&first| first <= first_needed).ok_or_else(|| {
-            let path = crate::journal::segment_path(directory, first_needed);
+            let path = segment_path(directory, first_needed);
             let reason = format!("the journal must go on from sequence {first_needed}");
             Error::Missing { path, reason }
         })?;
@@ -313,23 +314,33 @@ impl Opening<'_> {
         let journal_directory = self.directory.journal.clone();
         let bytes = first_segment_bytes(self.options.segment_bytes);
         let prepared = Prepared::now(storage, &journal_directory, bytes)?;
-        let segment = publish_segment(
-            storage,
-            &journal_directory,
-            prepared,
-            &identity,
-            start,
-            end.unvouched.iter(),
-        )?;
-        manifest.update(|manifest| {
-            manifest.state = State::Dirty;
-            manifest.newest_segment = start.first_sequence;
-            manifest.sequence = version.sequence;
-            manifest.chain = end.chain;
-            if report.created {
-                manifest.snapshots = vec![0];
-            }
-        })?;
+        let created = report.created;
+        let mut dirty = || {
+            manifest.update(|manifest| {
+                manifest.state = State::Dirty;
+                manifest.newest_segment = start.first_sequence;
+                // What comes after is vouched for by the new segment once that is synced.
+                manifest.sequence = start.first_sequence - 1;
+                manifest.chain = start.chain;
+                if created {
+                    manifest.snapshots = vec![0];
+                }
+            })
+        };
+        // A segment without a durable frame has the name that the new one gets. It is replaced
+        // last, so that an open that fails before has overwritten nothing; otherwise the new one
+        // must be there before the MANIFEST names it.
+        let path = segment_path(&journal_directory, start.first_sequence);
+        let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
+        if replaces {
+            dirty()?;
+        }
+        let frames = end.unvouched.iter();
+        let segment =
+            publish_segment(storage, &journal_directory, prepared, &identity, start, frames)?;
+        if !replaces {
+            dirty()?;
+        }
         report.sequence = version.sequence;
         report.commands_rewritten = end.next_sequence - start.first_sequence;
         let manifest = Arc::new(Mutex::new(manifest));
@@ -367,7 +378,7 @@ fn check_identity<M: Model>(
     header: &FileHeader,
     expected: DatabaseId,
 ) -> Result<(), Error> {
-    if header.model_name != model_name::<M>() {
+    if !same_name(&header.model_name, model_name::<M>()) {
         return Err(Error::WrongModel {
             path: path.to_path_buf(),
             expected: model_name::<M>().to_owned(),

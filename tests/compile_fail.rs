@@ -105,6 +105,15 @@ fn two_commands_under_one_tag_do_not_compile() {
 }
 
 #[test]
+fn two_commands_under_one_name_do_not_compile() {
+    assert_refused(
+        "names",
+        "prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw = \"Deposit\" } }",
+        &["two commands share one name"],
+    );
+}
+
+#[test]
 fn one_command_under_two_tags_does_not_compile() {
     assert_refused(
         "twice",

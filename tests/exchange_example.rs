@@ -37,18 +37,31 @@ fn killed_anywhere_and_continued_it_ends_with_the_same_line() {
     let killed = directory.path().join("killed").display().to_string();
     let arguments = ["--data", &killed];
     let mut early = 0;
-    for round in 0..10u64 {
+    for _ in 0..10 {
+        let before = segments(&killed);
         let mut child = Command::new(&example)
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Any moment is a good one; which it is does not decide whether the test passes.
-        std::thread::sleep(std::time::Duration::from_millis(15 + round * 7919 % 60));
+        // A run begins with a segment of its own; with the next one it is well under way.
+        while segments(&killed) < before + 2 && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
         child.kill().unwrap();
         early += u32::from(!child.wait().unwrap().success());
     }
     println!("{early} of 10 runs were killed before their end");
+    assert!(early > 0);
     assert_eq!(last_line(&example, &arguments), expected);
+}
+
+fn segments(database: &str) -> usize {
+    std::fs::read_dir(Path::new(database).join("journal")).map_or(0, |journal| {
+        journal
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path().extension().is_some_and(|name| name == "journal"))
+            .count()
+    })
 }

@@ -88,7 +88,7 @@ mod third {
     command!(Deposit, self => format!("deposit {}", self.0));
     command!(TakeOut, self => format!("withdraw {} for {}", self.0, self.1));
     prevalence::commands! {
-        Bank { 1 => Deposit, 2 => Small as TakeOut = "Withdraw", 3 => TakeOut = "Withdraw" }
+        Bank { 1 => Deposit, 2 => Small as TakeOut = "WithdrawV1" | "Withdraw", 3 => TakeOut = "Withdraw" }
     }
 }
 

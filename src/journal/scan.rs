@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader};
+use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader, frame_bytes};
 use super::segment::{frames_begin, segment_path};
 use crate::error::Error;
 use crate::fields::{all_zero, position};
@@ -135,6 +135,10 @@ impl<'a> SegmentScan<'a> {
             let rest = self.segment.from(self.position);
             let frame = match self.read_frame(rest) {
                 Ok(frame) => frame,
+                Err(_) if self.only_a_mark_is_lost(rest) => {
+                    self.position += frame_bytes(0);
+                    continue;
+                }
                 Err(fault) => return self.ending(rest, fault).map(Err),
             };
             self.position += frame.header.frame_bytes();
@@ -169,6 +173,17 @@ impl<'a> SegmentScan<'a> {
             self.next_sequence = header.next_sequence();
         }
         Ok(FrameRef { position: position(self.position), header, payload, chain_before })
+    }
+
+    /// Whether the next batch stands whole behind the place of one mark. A mark is not synced by
+    /// itself, so it may be lost where the batch behind it is not, and it held nothing.
+    fn only_a_mark_is_lost(&self, rest: &[u8]) -> bool {
+        let behind = rest.get(frame_bytes(0)..).unwrap_or(&[]);
+        FrameHeader::decode(behind, self.segment.header.salt).is_ok_and(|header| {
+            header.count > 0
+                && header.first_sequence == self.next_sequence
+                && header.verify_body(behind, self.chain).is_ok()
+        })
     }
 
     /// What it means that no frame stands at the current position.

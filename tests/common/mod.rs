@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Ledger {
     pub accounts: OrdMap<u32, i64>,
     pub changes: u64,
+    /// Depends on the order of all `Mix` commands.
+    pub mixed: u64,
     /// What the context said to the last `Stamp`.
     pub stamp: Option<Stamped>,
 }
@@ -39,6 +41,12 @@ impl Ledger {
         balance
     }
 
+    /// A change that does not commute with itself.
+    pub fn mix(&mut self, value: u64) {
+        self.mixed = self.mixed.wrapping_mul(0x0100_0000_01b3) ^ value;
+        self.changes += 1;
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         bincode::serde::encode_to_vec(self, bincode::config::standard()).unwrap()
     }
@@ -62,6 +70,24 @@ impl Command<Ledger> for Add {
     ) -> Result<i64, Self::Rejection> {
         cx.emit(cx.sequence());
         Ok(model.add(self.account, self.amount))
+    }
+}
+
+/// Changes the model in a way that depends on the order; says which place it got.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Mix(pub u64);
+
+impl Command<Ledger> for Mix {
+    type Output = u64;
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        model: &mut Ledger,
+        cx: &mut Context<'_, Ledger>,
+    ) -> Result<u64, Self::Rejection> {
+        model.mix(self.0);
+        Ok(cx.sequence())
     }
 }
 
@@ -144,6 +170,7 @@ prevalence::commands! {
         2 => Fail,
         3 => Stamp,
         4 => Carry,
+        5 => Mix,
     }
 }
 
