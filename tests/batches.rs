@@ -163,7 +163,7 @@ fn run_caller(database: &Database<Ledger>, thread: u64, commands: u64) -> Vec<(u
         }
         let value = thread << 32 | index;
         let submitted = database.submit(common::Mix(value)).unwrap();
-        if thread % 2 == 0 {
+        if thread.is_multiple_of(2) {
             applied.push((submitted.wait().unwrap(), value));
         } else {
             pending.push((submitted, value));
