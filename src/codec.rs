@@ -2,6 +2,7 @@
 //! limits on both ways. Knows nothing of frames or files.
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::de::read::Reader;
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
@@ -75,7 +76,7 @@ pub(crate) fn encode_stream<T: Serialize>(
 /// Decodes a model from a stream of `raw_bytes` bytes that were verified beforehand. The limit
 /// matters when the model's type is no longer the one that was encoded.
 pub(crate) fn decode_stream<T: DeserializeOwned>(
-    source: &mut impl std::io::Read,
+    source: impl Reader,
     raw_bytes: u64,
 ) -> Result<T, DecodeError> {
     // Limits are constants to bincode, so there are classes of them, each compiled once.
@@ -84,11 +85,11 @@ pub(crate) fn decode_stream<T: DeserializeOwned>(
     const LARGE_BYTES: u64 = LARGEST_COMMAND_BYTES as u64;
     const MIDDLE_BYTES: u64 = 1 << 34;
     if raw_bytes <= LARGE_BYTES {
-        bincode::serde::decode_from_std_read(source, LARGE)
+        bincode::serde::decode_from_reader(source, LARGE)
     } else if raw_bytes <= MIDDLE_BYTES {
-        bincode::serde::decode_from_std_read(source, MIDDLE)
+        bincode::serde::decode_from_reader(source, MIDDLE)
     } else {
-        bincode::serde::decode_from_std_read(source, HUGE)
+        bincode::serde::decode_from_reader(source, HUGE)
     }
 }
 

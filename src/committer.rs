@@ -36,7 +36,10 @@ impl<M: Model> Committer<M> {
             return;
         }
         let before = match batch.version.take() {
-            Some(version) if batch.count > 0 => Some(self.shared.published.publish(version)),
+            Some(version) if batch.count > 0 => {
+                version.set_chain(self.journal.chain());
+                Some(self.shared.published.publish(version))
+            }
             _ => None,
         };
         self.count(batch);
@@ -72,6 +75,8 @@ impl<M: Model> Committer<M> {
             counters.largest_batch.raise_to(batch.count.into());
             counters.journal_bytes.set(self.journal.written_bytes());
             counters.durable_sequence.raise_to(self.journal.durable_sequence());
+            let written = self.journal.written_sequence();
+            self.shared.snapshots.note(written, self.journal.written_bytes());
         }
     }
 

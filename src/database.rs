@@ -20,6 +20,7 @@ use crate::pending::{Pending, Slot, Ticket, on_engine_thread};
 use crate::published::View;
 use crate::queue::{Applied, Refusal, Submission};
 use crate::recovery::{RecoveryReport, recover};
+use crate::snapshotter::{SnapshotInfo, current_rates};
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::Storage;
@@ -185,7 +186,21 @@ impl<M: Model> Database<M> {
     pub fn stats(&self) -> Stats {
         let Engine { shared, queue, .. } = &*self.engine;
         let counters = &shared.counters;
+        let snapshots = shared.snapshots.state();
+        let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
+        let raw_bytes = snapshots.newest.raw_bytes;
+        let written = counters.journal_bytes.get();
         Stats {
+            journal_bytes_since_snapshot: snapshots.tail_bytes
+                + written.saturating_sub(snapshots.written_then),
+            commands_since_snapshot: commands,
+            snapshots_taken: snapshots.taken,
+            snapshots_failed: snapshots.failed,
+            snapshot_sequence: snapshots.newest.sequence,
+            snapshot_duration: snapshots.newest.duration,
+            snapshot_raw_bytes: raw_bytes,
+            snapshot_file_bytes: snapshots.newest.file_bytes,
+            predicted_startup: current_rates(shared, &snapshots).predicted(raw_bytes, commands),
             sequence: self.sequence(),
             durable_sequence: counters.durable_sequence.get(),
             accepted: counters.accepted.get(),
@@ -196,7 +211,7 @@ impl<M: Model> Database<M> {
             inline_batches: counters.inline_batches.get(),
             largest_batch: counters.largest_batch.get(),
             syncs: counters.syncs.get(),
-            journal_bytes: counters.journal_bytes.get(),
+            journal_bytes: written,
             queued_commands: crate::fields::position(queue.commands()),
             queued_bytes: crate::fields::position(queue.bytes()),
         }
@@ -211,7 +226,25 @@ impl<M: Model> Database<M> {
     /// Whether commands are accepted, and if not, why.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.engine.shared.status.health()
+        let shared = &self.engine.shared;
+        match (shared.status.health(), shared.snapshots.state().last_error) {
+            (Health::Running, Some(reason)) => Health::SnapshotsFailing(reason),
+            (health, _) => health,
+        }
+    }
+
+    /// Takes a snapshot of the newest durable version, and waits until it is durable and verified
+    /// and the journal behind it is cleared. If there is one of that version, it is given instead.
+    /// Commands and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Encode`] when it could not be written: nothing else is harmed.
+    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs.
+    pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
+        if on_engine_thread() {
+            return Err(Error::Reentrant);
+        }
+        self.engine.take_snapshot()
     }
 
     /// Commits what is queued, ends the database's threads, marks its directory as closed and

@@ -12,6 +12,8 @@ pub(crate) struct Directory {
     pub(crate) lock: PathBuf,
     pub(crate) journal: PathBuf,
     pub(crate) snapshots: PathBuf,
+    /// Only there once something was archived.
+    pub(crate) archive: PathBuf,
 }
 
 impl Directory {
@@ -21,6 +23,7 @@ impl Directory {
             lock: root.join("LOCK"),
             journal: root.join("journal"),
             snapshots: root.join("snapshots"),
+            archive: root.join("archive"),
         }
     }
 
@@ -49,6 +52,10 @@ impl Directory {
         create(storage, &self.snapshots)
     }
 
+    pub(crate) fn create_archive(&self, storage: &dyn Storage) -> Result<(), Error> {
+        create(storage, &self.archive)
+    }
+
     /// Whether any file stands here that only this crate makes.
     pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, Error> {
         for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
@@ -65,7 +72,10 @@ impl Directory {
 
     /// Removes temporary files that an earlier process did not live to remove.
     pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), Error> {
-        for directory in [&self.root, &self.journal, &self.snapshots] {
+        for directory in [&self.root, &self.journal, &self.snapshots, &self.archive] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
             let names = storage.list(directory).map_err(Error::io("list", directory))?;
             let stale = names.iter().filter(|name| {
                 name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)

@@ -206,6 +206,9 @@ pub enum Error {
     /// for itself.
     #[error("this cannot be called while a command is being applied: it would wait for itself")]
     Reentrant,
+    /// The database was closed.
+    #[error("the database is closed")]
+    Stopped,
     /// A write or sync failed earlier, so nothing more is acknowledged.
     #[error("{0}")]
     Poisoned(#[from] Poisoned),

@@ -5,11 +5,13 @@
 
 use std::path::Path;
 
+use crate::codec;
 use crate::error::{DatabaseId, Error};
-use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::header::{FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 use crate::journal::{Ending, Records, Segment, SegmentScan};
 use crate::manifest::Manifest;
-use crate::snapshot::SnapshotFile;
+use crate::packed::{Blocks, PackedFile};
+use crate::snapshot;
 use crate::storage::FileBytes;
 
 const SALT: u64 = 0x5eed;
@@ -82,10 +84,15 @@ pub fn manifest(data: &[u8]) {
 
 /// A snapshot of a model with strings and nesting.
 pub fn snapshot_file(data: &[u8]) {
-    if let Ok(snapshot) =
-        SnapshotFile::from_bytes("fuzzed".into(), FileBytes::Owned(data.to_vec()), 0)
+    let bytes = FileBytes::Owned(data.to_vec());
+    if let Ok(file) = PackedFile::from_bytes("fuzzed".into(), bytes, SNAPSHOT_MAGIC)
+        && let Ok(file) = snapshot::check(file, 0)
     {
-        drop(snapshot.decode::<Vec<(u64, String, Option<Vec<i128>>)>>());
+        let content = |blocks: &mut Blocks| {
+            let decoded = codec::decode_stream(blocks, file.footer.raw_bytes);
+            decoded.map_err(|error| file.content_error("a model", error.to_string()))
+        };
+        drop(file.unpack::<Vec<(u64, String, Option<Vec<i128>>)>>(content));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns the one header layout that journal segments and snapshots share (`docs::format`). Knows
+//! Owns the one header layout that segments, snapshots and archives share (`docs::format`). Knows
 //! nothing of what follows it.
 
 use std::path::Path;
@@ -12,6 +12,7 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PREVJRNL";
 pub(crate) const SNAPSHOT_MAGIC: [u8; 8] = *b"PREVSNAP";
+pub(crate) const ARCHIVE_MAGIC: [u8; 8] = *b"PREVARCH";
 
 /// Where the variable part begins.
 const FIXED_BYTES: usize = 88;
@@ -27,7 +28,7 @@ pub(crate) struct FileHeader {
     /// How the content is packed; 0 plain, 1 zstd (snapshots only).
     pub(crate) packing: u32,
     pub(crate) model_version: u32,
-    /// A segment's first sequence; a snapshot's sequence.
+    /// A segment's or archive's first sequence; a snapshot's sequence.
     pub(crate) sequence: u64,
     /// Nanoseconds since 1970: no command after this file began was given an earlier time.
     pub(crate) time_ns: u64,

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::commands::Vocabulary;
 use crate::context::Context;
+use crate::snapshot::{MigrationError, SnapshotReader};
 
 /// The whole state of an application, as a plain value in memory.
 ///
@@ -39,9 +40,62 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
 
     /// The version of the model's encoded shape. Raise it whenever a change of the type changes
     /// what serde writes: an older snapshot is then an error that names both versions
-    /// ([`Error::WrongVersion`](crate::Error::WrongVersion)) instead of a misread. There is no
-    /// migration in this version: a program of the new version opens new databases only.
+    /// ([`Error::WrongVersion`](crate::Error::WrongVersion)) instead of a misread, unless
+    /// [`migrate`](Self::migrate) knows that version.
     const VERSION: u32 = 1;
+
+    /// Makes a model of a snapshot that version `from_version` of this type wrote: decode the old
+    /// type and convert it. Called at open, when a snapshot's version is not [`VERSION`]; the
+    /// journal behind that snapshot is then replayed onto the result. Must be deterministic, and
+    /// must be kept for as long as a snapshot of that version is.
+    ///
+    /// ```
+    /// # use prevalence::{MigrationError, Model, SnapshotReader};
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Clone, Default, Serialize, Deserialize)]
+    /// struct Till {
+    ///     cents: u64,
+    ///     currency: String,
+    /// }
+    ///
+    /// /// What version 1 looked like.
+    /// #[derive(Deserialize)]
+    /// struct TillV1 {
+    ///     cents: u32,
+    /// }
+    ///
+    /// impl Model for Till {
+    ///     type Event = ();
+    ///     const VERSION: u32 = 2;
+    ///
+    ///     fn migrate(
+    ///         from_version: u32,
+    ///         snapshot: &mut SnapshotReader<'_>,
+    ///     ) -> Result<Self, MigrationError> {
+    ///         match from_version {
+    ///             1 => {
+    ///                 let TillV1 { cents } = snapshot.decode()?;
+    ///                 Ok(Self { cents: cents.into(), currency: "EUR".to_owned() })
+    ///             }
+    ///             _ => Err(MigrationError::Unsupported),
+    ///         }
+    ///     }
+    /// }
+    /// # prevalence::commands! { Till {} }
+    /// ```
+    ///
+    /// # Errors
+    /// [`MigrationError::Unsupported`] for a version this program does not know (the default for
+    /// all), [`MigrationError::Failed`] when the conversion fails; either fails the open.
+    ///
+    /// [`VERSION`]: Self::VERSION
+    fn migrate(
+        from_version: u32,
+        snapshot: &mut SnapshotReader<'_>,
+    ) -> Result<Self, MigrationError> {
+        let _ = (from_version, snapshot);
+        Err(MigrationError::Unsupported)
+    }
 }
 
 /// A change of the model: a small serialisable value with a deterministic [`apply`](Self::apply).

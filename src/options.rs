@@ -11,6 +11,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::model::Model;
 use crate::recovery::Progress;
+use crate::snapshot_policy::{Retention, SnapshotPolicy};
 use crate::storage::Disk;
 
 /// When a command counts as done.
@@ -46,11 +47,16 @@ pub(crate) struct Options {
     pub(crate) queue_bytes: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) compression_level: i32,
+    pub(crate) snapshots: SnapshotPolicy,
+    pub(crate) retention: Retention,
+    pub(crate) keep_snapshots: usize,
 }
 
 const LARGEST_BATCH_BYTES: usize = 32 << 20;
 const SMALLEST_SEGMENT_BYTES: u64 = 64 << 10;
 const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
+/// The MANIFEST lists them.
+const MOST_KEPT_SNAPSHOTS: usize = 1024;
 const LARGEST_QUEUE: usize = 1 << 20;
 
 impl Default for Options {
@@ -64,7 +70,10 @@ impl Default for Options {
             queue_capacity: 8192,
             queue_bytes: 64 << 20,
             segment_bytes: 64 << 20,
-            compression_level: 3,
+            compression_level: 1,
+            snapshots: SnapshotPolicy::default(),
+            retention: Retention::default(),
+            keep_snapshots: 2,
         }
     }
 }
@@ -80,6 +89,7 @@ impl Options {
         let (smallest, largest) = (SMALLEST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES);
         require("segment_bytes", self.segment_bytes, smallest, largest)?;
         require("compression_level", self.compression_level, *levels.start(), *levels.end())?;
+        require("keep_snapshots", self.keep_snapshots, 1, MOST_KEPT_SNAPSHOTS)?;
         match self.durability {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
                 option: "durability",
@@ -243,9 +253,29 @@ impl<M: Model, I> Builder<M, I> {
         self
     }
 
-    /// The zstd level of snapshots; 0 stores them uncompressed. Default: 3.
+    /// The zstd level of snapshots and archives; 0 stores snapshots uncompressed. Default: 1.
     pub fn compression_level(mut self, level: i32) -> Self {
         self.options.compression_level = level;
+        self
+    }
+
+    /// When snapshots are taken in the background. Default: see [`SnapshotPolicy`].
+    pub fn snapshots(mut self, policy: SnapshotPolicy) -> Self {
+        self.options.snapshots = policy;
+        self
+    }
+
+    /// What becomes of the journal behind the oldest snapshot that is kept. Default:
+    /// [`Retention::Truncate`].
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.options.retention = retention;
+        self
+    }
+
+    /// How many snapshots are kept, from 1 to 1,024, with the journal back to the oldest of them.
+    /// Default: 2, so that damage to the newest costs nothing but time.
+    pub fn keep_snapshots(mut self, snapshots: usize) -> Self {
+        self.options.keep_snapshots = snapshots;
         self
     }
 

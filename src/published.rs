@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,28 @@ pub(crate) struct Version<M> {
     pub(crate) sequence: u64,
     /// Time of the newest command in it.
     pub(crate) time_ns: u64,
+    /// The journal's chain value at `sequence`; known once the batch is written.
+    chain: OnceLock<u32>,
+}
+
+impl<M> Version<M> {
+    /// A version whose batch is not written yet.
+    pub(crate) fn unwritten(model: M, sequence: u64, time_ns: u64) -> Self {
+        Self { model, sequence, time_ns, chain: OnceLock::new() }
+    }
+
+    pub(crate) fn written(model: M, sequence: u64, time_ns: u64, chain: u32) -> Self {
+        Self { model, sequence, time_ns, chain: OnceLock::from(chain) }
+    }
+
+    /// Notes the chain value; the first one stays, and there is only one.
+    pub(crate) fn set_chain(&self, chain: u32) {
+        self.chain.set(chain).ok();
+    }
+
+    pub(crate) fn chain(&self) -> u32 {
+        *self.chain.get().expect("versions are published only once their batch is written")
+    }
 }
 
 /// A version of the model that stays as it is while commands go on.
@@ -106,7 +128,11 @@ impl<M> Published<M> {
     }
 
     pub(crate) fn view(&self) -> View<M> {
-        View { version: self.current.load_full() }
+        View { version: self.pin() }
+    }
+
+    pub(crate) fn pin(&self) -> Arc<Version<M>> {
+        self.current.load_full()
     }
 
     pub(crate) fn sequence(&self) -> u64 {

@@ -2,6 +2,7 @@
 //! before all that was read has proved to be sound. Knows nothing of running commands.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,11 @@ use crate::journal::{
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
 use crate::options::Options;
+use crate::packed::Packing;
 use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, TornTail, replay};
-use crate::snapshot::{SnapshotFile, SnapshotOptions, snapshot_path, write_snapshot};
+use crate::snapshot::{decode_snapshot, open_snapshot, snapshot_path, write_snapshot};
+use crate::snapshotter::SnapshotInfo;
 use crate::storage::{Lock, Storage};
 
 /// How far an open has come; see [`Builder::on_progress`](crate::Builder::on_progress).
@@ -44,6 +47,16 @@ pub enum Phase {
     Journal,
 }
 
+/// A snapshot that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedSnapshot {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// What an open found and did; see [`Database::recovery`](crate::Database::recovery).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,6 +69,11 @@ pub struct RecoveryReport {
     pub snapshot_sequence: u64,
     /// Size of that snapshot's file in bytes.
     pub snapshot_bytes: u64,
+    /// Newer snapshots that are damaged or missing. The journal reached back to the one that was
+    /// loaded, so nothing is lost; the files are left for you to look at.
+    pub damaged_snapshots: Vec<DamagedSnapshot>,
+    /// Bytes of the journal's payload behind that snapshot.
+    pub tail_bytes: u64,
     /// Journal segments that were read.
     pub segments: u64,
     /// Size of those segments' files in bytes.
@@ -86,6 +104,17 @@ pub(crate) struct Recovered<M> {
     pub(crate) lock_path: PathBuf,
     pub(crate) seed: RandomSeed,
     pub(crate) report: RecoveryReport,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) directory: Directory,
+    pub(crate) loaded: Loaded,
+}
+
+/// Which snapshot was loaded, and what was found on the way to it.
+pub(crate) struct Loaded {
+    pub(crate) info: SnapshotInfo,
+    /// It is of an older version of the model and was migrated.
+    pub(crate) outdated: bool,
+    damaged: Vec<DamagedSnapshot>,
 }
 
 pub(crate) fn recover<M: Model>(
@@ -153,11 +182,11 @@ impl Opening<'_> {
         let manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
         let identity = identity::<M>(database);
-        let packing = SnapshotOptions { compression_level: self.options.compression_level };
+        let packing = Packing { compression_level: self.options.compression_level };
         let header = FileHeader {
             magic: SNAPSHOT_MAGIC,
             database,
-            packing: packing.packing(),
+            packing: packing.code(),
             model_version: M::VERSION,
             sequence: 0,
             time_ns,
@@ -167,15 +196,21 @@ impl Opening<'_> {
             model_name: identity.model_name.clone(),
             commands: Vec::new(),
         };
-        write_snapshot(storage, &directory.snapshots, &header, model, packing)?;
+        let never = AtomicBool::new(false);
+        let snapshot =
+            write_snapshot(storage, &directory.snapshots, &header, model, packing, &never)?;
         // The model that runs is the one that was stored: what serde skips is skipped from the
         // start.
-        let snapshot = SnapshotFile::open(storage, &directory.snapshots, 0)?;
-        let model: M = snapshot.decode()?;
-        let version = Version { model, sequence: 0, time_ns };
+        let model: M = decode_snapshot(&snapshot)?;
+        let loaded = Loaded {
+            info: SnapshotInfo::of(&snapshot, Duration::ZERO),
+            outdated: false,
+            damaged: Vec::new(),
+        };
+        let version = Version::written(model, 0, time_ns, chain);
         let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
         let end = JournalEnd { next_sequence: 1, chain, unvouched: [].into(), torn: None };
-        self.go_on(manifest, lock, version, &end, report)
+        self.go_on(manifest, lock, version, &end, report, loaded)
     }
 
     /// Reads an existing database; only when all of it is sound is anything written.
@@ -191,12 +226,25 @@ impl Opening<'_> {
             RecoveryReport { clean: stated.state == State::Clean, ..RecoveryReport::default() };
 
         let began = Instant::now();
-        let (mut replayed, snapshot_chain) =
+        let (mut replayed, snapshot_chain, loaded) =
             self.load_snapshot::<M>(&stated, &mut report, progress)?;
         report.snapshot_time = began.elapsed();
 
         let began = Instant::now();
-        let segments = self.open_segments::<M>(&stated, replayed.sequence + 1)?;
+        let opened = self.open_segments::<M>(&stated, replayed.sequence + 1);
+        // When the journal does not reach back to an older snapshot, the damage of the newer one
+        // is what there is to tell.
+        let segments = match (opened, loaded.damaged.first()) {
+            (Err(Error::Missing { .. }), Some(damaged)) => {
+                return Err(Error::corrupt(
+                    &damaged.path,
+                    0,
+                    "a sound snapshot, since the journal does not reach back to an older one",
+                    damaged.reason.clone(),
+                ));
+            }
+            (opened, _) => opened?,
+        };
         report.segments = segments.len().try_into().unwrap_or(u64::MAX);
         report.journal_bytes = segments.iter().map(Segment::file_bytes).sum();
         let manifest_chain = KnownChain {
@@ -221,40 +269,67 @@ impl Opening<'_> {
         report.replay_time = began.elapsed();
         report.commands_replayed = replayed.commands;
         report.torn_tail = end.torn.clone();
+        report.tail_bytes = replayed.payload_bytes;
+        report.damaged_snapshots.clone_from(&loaded.damaged);
         let Replayed { model, sequence, time_ns, .. } = replayed;
-        let version = Version { model, sequence, time_ns };
+        let version = Version::written(model, sequence, time_ns, end.chain);
         self.directory.remove_stale_temporaries(storage)?;
-        self.go_on(manifest, lock, version, &end, report)
+        self.go_on(manifest, lock, version, &end, report, loaded)
     }
 
-    /// Loads the newest snapshot.
+    /// Loads the newest snapshot that is sound.
     fn load_snapshot<M: Model>(
         &self,
         stated: &Manifest,
         report: &mut RecoveryReport,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Replayed<M>, KnownChain), Error> {
-        let storage = &**self.storage;
+    ) -> Result<(Replayed<M>, KnownChain, Loaded), Error> {
+        let mut damaged = Vec::new();
+        let mut first_error = None;
+        for &sequence in stated.snapshots.iter().rev() {
+            match self.load_one::<M>(stated, sequence, report, progress) {
+                Ok((replayed, known, info, outdated)) => {
+                    return Ok((replayed, known, Loaded { info, outdated, damaged }));
+                }
+                // What is whole but not for this program is no reason to go further back.
+                Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => {
+                    let path = snapshot_path(&self.directory.snapshots, sequence);
+                    damaged.push(DamagedSnapshot { path, reason: error.to_string() });
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::Missing {
+            path: self.directory.snapshots.clone(),
+            reason: "the MANIFEST lists no snapshot, not even that of the initial model".to_owned(),
+        }))
+    }
+
+    #[expect(clippy::type_complexity, reason = "the parts go separate ways at once")]
+    fn load_one<M: Model>(
+        &self,
+        stated: &Manifest,
+        sequence: u64,
+        report: &mut RecoveryReport,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Replayed<M>, KnownChain, SnapshotInfo, bool), Error> {
         let directory = &self.directory.snapshots;
-        let sequence = stated.snapshots.last().copied().unwrap_or(0);
         let path = snapshot_path(directory, sequence);
         self.require(&path, "the MANIFEST lists this snapshot")?;
-        let snapshot = SnapshotFile::open(storage, directory, sequence)?;
-        check_identity::<M>(&snapshot.path, &snapshot.header, stated.database)?;
-        let found = snapshot.header.model_version;
-        if found != M::VERSION {
-            let model = snapshot.header.model_name;
-            return Err(Error::WrongVersion { path, model, expected: M::VERSION, found });
-        }
+        let snapshot = open_snapshot(&**self.storage, directory, sequence)?;
+        check_identity::<M>(&path, &snapshot.header, stated.database)?;
         let total = snapshot.file_bytes();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
-        let model = snapshot.decode()?;
+        let model = decode_snapshot(&snapshot)?;
         progress(Progress { phase: Phase::Snapshot, done: total, total });
         report.snapshot_sequence = sequence;
         report.snapshot_bytes = total;
         let time_ns = snapshot.header.time_ns;
         let known = KnownChain { sequence, chain: snapshot.footer.chain, source: path };
-        Ok((Replayed { model, sequence, time_ns, commands: 0 }, known))
+        let replayed = Replayed { model, sequence, time_ns, commands: 0, payload_bytes: 0 };
+        let outdated = snapshot.header.model_version != M::VERSION;
+        Ok((replayed, known, SnapshotInfo::of(&snapshot, Duration::ZERO), outdated))
     }
 
     /// The segments from the one that holds `first_needed` to the newest.
@@ -301,6 +376,7 @@ impl Opening<'_> {
         version: Version<M>,
         end: &JournalEnd<'_>,
         mut report: RecoveryReport,
+        loaded: Loaded,
     ) -> Result<Recovered<M>, Error> {
         let storage = &**self.storage;
         let database = manifest.current().database;
@@ -325,6 +401,8 @@ impl Opening<'_> {
                 if created {
                     manifest.snapshots = vec![0];
                 }
+                let newest = loaded.info.sequence;
+                manifest.snapshots.retain(|&sequence| sequence <= newest);
             })
         };
         // A segment without a durable frame has the name that the new one gets. It is replaced
@@ -359,7 +437,20 @@ impl Opening<'_> {
         let journal = Journal::start(journal_options, segment, next, start.first_sequence - 1)?;
         let lock_path = self.directory.lock.clone();
         let seed = RandomSeed::new(database);
-        Ok(Recovered { version, journal, manifest, lock, lock_path, seed, report })
+        let identity = crate::recovery::identity::<M>(database);
+        let directory = self.directory.clone();
+        Ok(Recovered {
+            version,
+            journal,
+            manifest,
+            lock,
+            lock_path,
+            seed,
+            report,
+            identity,
+            directory,
+            loaded,
+        })
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Replayed<M> {
     pub(crate) sequence: u64,
     pub(crate) time_ns: u64,
     pub(crate) commands: u64,
+    /// Bytes of the frames that held them.
+    pub(crate) payload_bytes: u64,
 }
 
 /// Replays all `segments` (contiguous, oldest first, the last one being the journal's end) onto
@@ -190,6 +192,7 @@ fn apply<M: Model>(
     for (segment, frame, bytes_before) in inbox {
         if frame.header.next_sequence() - 1 > replayed.sequence {
             apply_frame(segment, &frame, replayed, seed, &table)?;
+            replayed.payload_bytes += position(frame.header.frame_bytes());
         }
         let done = bytes_before + frame.position + position(frame.payload.len());
         if done - told >= PROGRESS_BYTES {

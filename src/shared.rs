@@ -1,11 +1,12 @@
 //! Owns what every thread of one open database may look at: the newest version, the status, the
-//! counters. Knows nothing of how they change.
+//! counters, the snapshots. Knows nothing of how they change.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::commands::panic_message;
 use crate::error::Poisoned;
 use crate::published::Published;
+use crate::snapshotter::SnapshotBoard;
 use crate::stats::Counters;
 use crate::status::Status;
 
@@ -13,6 +14,7 @@ pub(crate) struct Shared<M> {
     pub(crate) published: Published<M>,
     pub(crate) status: Status,
     pub(crate) counters: Counters,
+    pub(crate) snapshots: SnapshotBoard,
 }
 
 impl<M> Shared<M> {

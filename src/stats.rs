@@ -1,5 +1,7 @@
 //! Owns the counters of a running database. Knows nothing of who counts.
 
+use std::time::Duration;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a database has done since it was opened; see
@@ -31,6 +33,24 @@ pub struct Stats {
     pub syncs: u64,
     /// Bytes of frames written to the journal.
     pub journal_bytes: u64,
+    /// Bytes of frames behind the newest snapshot.
+    pub journal_bytes_since_snapshot: u64,
+    /// Commands behind the newest snapshot.
+    pub commands_since_snapshot: u64,
+    /// Snapshots taken since the open.
+    pub snapshots_taken: u64,
+    /// Tries at a snapshot that failed; [`Health`](crate::Health) says why.
+    pub snapshots_failed: u64,
+    /// The newest snapshot's sequence.
+    pub snapshot_sequence: u64,
+    /// How long the newest snapshot took; zero if it was there at the open.
+    pub snapshot_duration: Duration,
+    /// Size of the model's encoding in the newest snapshot, in bytes.
+    pub snapshot_raw_bytes: u64,
+    /// Size of the newest snapshot's file in bytes.
+    pub snapshot_file_bytes: u64,
+    /// How long the next open would take, by what this machine has shown so far.
+    pub predicted_startup: Duration,
     /// Commands waiting in the queue now.
     pub queued_commands: u64,
     /// Encoded bytes of the commands waiting in the queue now.
@@ -50,6 +70,9 @@ pub(crate) struct Counters {
     pub(crate) largest_batch: Counter,
     pub(crate) syncs: Counter,
     pub(crate) journal_bytes: Counter,
+    /// Time that sampled commands took to apply, and how many were sampled.
+    pub(crate) apply_ns: Counter,
+    pub(crate) apply_samples: Counter,
 }
 
 /// One figure; only statistics depend on it, so no ordering with anything else is needed.

@@ -1,7 +1,7 @@
 //! Owns whether the engine still accepts commands, and why not. Knows nothing of what failed.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::error::Poisoned;
 
@@ -11,6 +11,9 @@ use crate::error::Poisoned;
 pub enum Health {
     /// Commands are accepted.
     Running,
+    /// Commands are accepted, but the last try at a snapshot failed, for this reason. It will be
+    /// tried again; meanwhile the journal grows and the next open takes longer.
+    SnapshotsFailing(Arc<str>),
     /// A write or sync failed; commands are refused, reads go on.
     Poisoned(Poisoned),
     /// The database was closed; reads go on.

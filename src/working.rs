@@ -128,7 +128,6 @@ impl<M: Model> Working<M> {
     }
 
     fn freeze(&self) -> Arc<Version<M>> {
-        let Self { sequence, time_ns, .. } = *self;
-        Arc::new(Version { model: self.model.clone(), sequence, time_ns })
+        Arc::new(Version::unwritten(self.model.clone(), self.sequence, self.time_ns))
     }
 }

@@ -25,6 +25,9 @@ use crate::working::Working;
 /// who executes one command after the other never pays for a mark.
 const IDLE_BEFORE_MARK: Duration = Duration::from_millis(5);
 
+/// One command in so many is timed, for predicting how long a replay takes.
+const SAMPLE_EVERY: usize = 64;
+
 /// When a batch is full, and how long it may wait to become so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
@@ -157,7 +160,14 @@ impl<M: Model> Writer<M> {
             return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
         }
         let now_ns = time_ns(self.storage.now());
-        if let Err(error) = self.working.apply(submission, batch, now_ns) {
+        let sampled = batch.tickets.len().is_multiple_of(SAMPLE_EVERY).then(Instant::now);
+        let applied = self.working.apply(submission, batch, now_ns);
+        if let Some(began) = sampled {
+            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.counters.apply_ns.add(took);
+            self.shared.counters.apply_samples.add(1);
+        }
+        if let Err(error) = applied {
             // The working version is lost; the batch must not be committed from it.
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));

@@ -7,8 +7,10 @@
 //! - `prepare`: zero-filled files made ahead of need, on a thread of their own
 //! - `append`: writes frames, syncs, rotates
 //! - `scan`: reads a segment and classifies where it ends
+//! - `archive`: packs a segment that is no longer needed for recovery
 
 mod append;
+mod archive;
 mod frame;
 mod prepare;
 mod record;
@@ -16,6 +18,7 @@ mod scan;
 mod segment;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
+pub(crate) use archive::{archive_segment, is_archived};
 pub(crate) use frame::FrameBuffer;
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, RecordHeader, Records};

@@ -121,6 +121,11 @@ impl<'a> SegmentScan<'a> {
         self.chain
     }
 
+    /// The bytes of everything read so far, from the first frame on.
+    pub(crate) fn read_so_far(&self) -> &'a [u8] {
+        self.segment.bytes.get(self.segment.frames_begin..self.position).unwrap_or(&[])
+    }
+
     /// The highest sequence that anything read so far states to be durable.
     pub(crate) fn vouched_sequence(&self) -> u64 {
         self.vouched_sequence

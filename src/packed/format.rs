@@ -1,4 +1,4 @@
-//! Owns the layout of a snapshot behind its header: chunks, then a footer. Knows nothing of what
+//! Owns the layout of a packed file behind its header: chunks, then a footer. Knows nothing of what
 //! the chunks unpack to.
 //!
 //! ```text
@@ -8,9 +8,9 @@
 //! end     0 length u32         0
 //! footer  0 magic "PREVSEND"
 //!         8 sequence u64
-//!        16 raw bytes u64      size of the model's encoding before packing
+//!        16 raw bytes u64      size of the content before packing
 //!        24 packed bytes u64   size of all chunks' bytes
-//!        32 digest [16]        XXH3-128 of the model's encoding
+//!        32 digest [16]        XXH3-128 of the content before packing
 //!        48 chain u32          the journal's chain value at `sequence`
 //!        52 checksum u32       CRC-32C of footer bytes 0..52, continuing that of the last chunk
 //! ```
@@ -30,7 +30,7 @@ const FOOTER_COVERED_BYTES: usize = 52;
 pub(crate) const PACKING_PLAIN: u32 = 0;
 pub(crate) const PACKING_ZSTD: u32 = 1;
 
-/// The end of a snapshot: what the chunks before it must come to.
+/// The end of a packed file: what the chunks before it must come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) sequence: u64,
@@ -59,7 +59,7 @@ impl Footer {
     }
 }
 
-/// The chunks of a snapshot whose bytes are at hand.
+/// The chunks of a file whose bytes are at hand.
 pub(crate) struct Chunks<'a> {
     path: &'a Path,
     bytes: &'a [u8],
@@ -140,6 +140,6 @@ impl<'a> Chunks<'a> {
 
     fn cut(&self) -> Error {
         let end = position(self.bytes.len());
-        Error::corrupt(self.path, end, "the rest of the snapshot", "the file's end")
+        Error::corrupt(self.path, end, "the rest of the file", "the file's end")
     }
 }

@@ -1,0 +1,207 @@
+//! Owns reading a packed file: every checksum is verified before anything is unpacked, and the
+//! digest of what was unpacked afterwards. Unpacks on a thread of its own.
+
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use bincode::de::read::Reader;
+use bincode::error::DecodeError;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::format::{CHUNK_BYTES, Chunks, Footer, PACKING_PLAIN, PACKING_ZSTD};
+use crate::error::Error;
+use crate::fields::position;
+use crate::header::FileHeader;
+use crate::storage::{FileBytes, Storage};
+
+/// Unpacked blocks between the two threads; with those in use this bounds the memory of a load.
+const BLOCKS_AHEAD: usize = 4;
+
+/// A packed file whose checksums all hold.
+pub(crate) struct PackedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) header: FileHeader,
+    pub(crate) footer: Footer,
+    bytes: FileBytes,
+    chunks_begin: usize,
+}
+
+impl PackedFile {
+    pub(crate) fn open(storage: &dyn Storage, path: &Path, magic: [u8; 8]) -> Result<Self, Error> {
+        let bytes = storage.read(path).map_err(Error::io("read", path))?;
+        Self::from_bytes(path.to_path_buf(), bytes, magic)
+    }
+
+    pub(crate) fn from_bytes(
+        path: PathBuf,
+        bytes: FileBytes,
+        magic: [u8; 8],
+    ) -> Result<Self, Error> {
+        let (header, chunks_begin) = FileHeader::decode(&path, magic, &bytes)?;
+        let mut chunks = Chunks::new(&path, &bytes, chunks_begin);
+        while chunks.next_chunk()?.is_some() {}
+        let footer = chunks.footer()?;
+        if ![PACKING_PLAIN, PACKING_ZSTD].contains(&header.packing) {
+            let expected = "packing 0 (plain) or 1 (zstd)";
+            return Err(Error::corrupt(&path, 36, expected, header.packing.to_string()));
+        }
+        Ok(Self { path, header, footer, bytes, chunks_begin })
+    }
+
+    /// The file's length in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        position(self.bytes.len())
+    }
+
+    /// That something is wrong with what is packed, not with the packing.
+    pub(crate) fn content_error(&self, expected: &str, found: String) -> Error {
+        Error::corrupt(&self.path, position(self.chunks_begin), expected, found)
+    }
+
+    /// Unpacks on another thread while `take` uses what has been unpacked. `take` must use all of
+    /// it, and it must have the digest that the footer states.
+    pub(crate) fn unpack<R>(
+        &self,
+        take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let (outbox, inbox) = bounded(BLOCKS_AHEAD);
+        let (digest, taken) = std::thread::scope(|scope| {
+            let unpacker = std::thread::Builder::new()
+                .name("prevalence-unpacker".to_owned())
+                .spawn_scoped(scope, move || self.unpack_into(&outbox))
+                .map_err(Error::io("start a thread to unpack", &self.path))?;
+            let mut blocks = Blocks { inbox, block: Vec::new(), at: 0 };
+            let taken = take(&mut blocks).and_then(|taken| {
+                if blocks.at_end() {
+                    return Ok(taken);
+                }
+                let expected = "content that ends where the program's type does (was the type \
+                                changed without raising Model::VERSION?)";
+                Err(self.content_error(expected, "more bytes".to_owned()))
+            });
+            drop(blocks); // an unpacker that is still at it notices and ends
+            let digest = match unpacker.join() {
+                Ok(digest) => digest.map_err(Error::io("unpack", &self.path))?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            Ok::<_, Error>((digest, taken))
+        })?;
+        let taken = taken?;
+        if digest != self.footer.digest {
+            let expected = format!("digest {:02x?}", self.footer.digest);
+            return Err(self.content_error(&expected, format!("{digest:02x?}")));
+        }
+        Ok(taken)
+    }
+
+    /// Sends the content in blocks; gives its digest. Ends early when nobody takes them.
+    fn unpack_into(&self, outbox: &Sender<Vec<u8>>) -> io::Result<[u8; 16]> {
+        let chunks = Chunks::new(&self.path, &self.bytes, self.chunks_begin);
+        let packed = ChunkReader { chunks, current: &[] };
+        let mut content: Box<dyn Read> = if self.header.packing == PACKING_PLAIN {
+            Box::new(packed)
+        } else {
+            Box::new(zstd::Decoder::with_buffer(packed)?)
+        };
+        let mut digest: Box<Xxh3Default> = Box::default();
+        let mut remaining = self.footer.raw_bytes;
+        while remaining > 0 {
+            let length = usize::try_from(remaining).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let mut block = vec![0; length];
+            content.read_exact(&mut block)?;
+            digest.update(&block);
+            remaining -= position(length);
+            if outbox.send(block).is_err() {
+                break;
+            }
+        }
+        Ok(digest.digest128().to_le_bytes())
+    }
+}
+
+/// The chunks' bytes as one stream.
+struct ChunkReader<'a> {
+    chunks: Chunks<'a>,
+    current: &'a [u8],
+}
+
+impl Read for ChunkReader<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let length = available.len().min(target.len());
+        let (source, _) = available.split_at(length);
+        let (target, _) = target.split_at_mut(length);
+        target.copy_from_slice(source);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for ChunkReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.is_empty() {
+            self.current = self.chunks.next_chunk().map_err(io::Error::other)?.unwrap_or(&[]);
+        }
+        Ok(self.current)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.current = self.current.get(amount..).unwrap_or(&[]);
+    }
+}
+
+/// Unpacked content, block by block.
+pub(crate) struct Blocks {
+    inbox: Receiver<Vec<u8>>,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Blocks {
+    /// What is left of the current block, or the next one; empty at the end.
+    pub(crate) fn current(&mut self) -> &[u8] {
+        while self.at == self.block.len() {
+            let Ok(block) = self.inbox.recv() else { return &[] };
+            self.block = block;
+            self.at = 0;
+        }
+        self.block.get(self.at..).unwrap_or(&[])
+    }
+
+    /// Steps over a part of [`current`](Self::current).
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.at = self.block.len().min(self.at + bytes);
+    }
+
+    fn at_end(&mut self) -> bool {
+        self.current().is_empty()
+    }
+}
+
+impl Reader for &mut Blocks {
+    fn read(&mut self, target: &mut [u8]) -> Result<(), DecodeError> {
+        let mut target = target;
+        while !target.is_empty() {
+            let available = self.current();
+            if available.is_empty() {
+                return Err(DecodeError::UnexpectedEnd { additional: target.len() });
+            }
+            let length = available.len().min(target.len());
+            let (now, later) = std::mem::take(&mut target).split_at_mut(length);
+            now.copy_from_slice(available.get(..length).unwrap_or(&[]));
+            self.advance(length);
+            target = later;
+        }
+        Ok(())
+    }
+
+    fn peek_read(&mut self, length: usize) -> Option<&[u8]> {
+        // Only within a block: where one ends, bincode reads field by field.
+        self.block.get(self.at..self.at.checked_add(length)?)
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.advance(length);
+    }
+}

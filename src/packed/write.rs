@@ -1,0 +1,201 @@
+//! Owns making a packed file: stream, sync, rename, sync the directory, read back and verify. Never
+//! holds more of the content than a few chunks.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::format::{CHUNK_BYTES, Footer, PACKING_PLAIN, PACKING_ZSTD};
+use super::read::PackedFile;
+use crate::error::Error;
+use crate::fields::position;
+use crate::header::FileHeader;
+use crate::storage::{Storage, StoredFile, write_all_at};
+
+/// So much is written before it is synced: what accumulates in the page cache would go to disk all
+/// at once, and commits would wait behind it.
+const SYNC_EVERY_BYTES: u64 = 4 << 20;
+
+/// How content is packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packing {
+    /// zstd level; 0 stores the content as it is.
+    pub(crate) compression_level: i32,
+}
+
+impl Packing {
+    /// As the file header says it.
+    pub(crate) fn code(self) -> u32 {
+        if self.compression_level == 0 { PACKING_PLAIN } else { PACKING_ZSTD }
+    }
+}
+
+/// Why content was not packed.
+pub(crate) enum WriteFailure {
+    Io(io::Error),
+    /// The producer gave up, for this reason.
+    Content(String),
+}
+
+impl From<io::Error> for WriteFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are those at
+/// the content's end. When this returns `Ok`, the file is durable under its name and was read back
+/// and verified. `cancelled` ends it early, with an error.
+pub(crate) fn write_packed(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &FileHeader,
+    (sequence, chain): (u64, u32),
+    packing: Packing,
+    cancelled: &AtomicBool,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<PackedFile, Error> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let encode_error = |reason: String| Error::Encode { what: path.display().to_string(), reason };
+    let begin = header.encode().ok_or_else(|| encode_error("its header is too long".to_owned()))?;
+    let temporary = storage.create_temporary(directory).map_err(Error::io("create", path))?;
+    let file = temporary.file();
+    write_all_at(&*file, &begin, 0).map_err(Error::io("write", path))?;
+    let chunks = ChunkWriter::new(file.clone(), position(begin.len()), cancelled);
+    let (mut chunks, content) =
+        pack(chunks, packing, produce).map_err(|failure| match failure {
+            WriteFailure::Io(error) => Error::io("write", path)(error),
+            WriteFailure::Content(reason) => encode_error(reason),
+        })?;
+    let footer = Footer {
+        sequence,
+        raw_bytes: content.bytes,
+        packed_bytes: 0, // known once the last chunk is out
+        digest: content.digest.digest128().to_le_bytes(),
+        chain,
+    };
+    chunks.finish(footer).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("sync", path))?;
+    temporary.publish(path).map_err(Error::io("rename a new file to", path))?;
+    storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+    PackedFile::open(storage, path, header.magic)
+}
+
+/// What went through before packing.
+struct Content {
+    bytes: u64,
+    digest: Box<Xxh3Default>,
+}
+
+fn pack<'a>(
+    chunks: ChunkWriter<'a>,
+    packing: Packing,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<(ChunkWriter<'a>, Content), WriteFailure> {
+    if packing.code() == PACKING_PLAIN {
+        measured(chunks, produce)
+    } else {
+        let packer = zstd::Encoder::new(chunks, packing.compression_level)?;
+        let (packer, content) = measured(packer, produce)?;
+        Ok((packer.finish()?, content))
+    }
+}
+
+/// Lets `produce` write into `target`, through a buffer, and digests what it writes.
+fn measured<W: Write>(
+    target: W,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<(W, Content), WriteFailure> {
+    let content = Content { bytes: 0, digest: Box::default() };
+    let measured = Measured { inner: target, content };
+    let mut buffered = BufWriter::with_capacity(CHUNK_BYTES, measured);
+    produce(&mut buffered)?;
+    let Measured { inner, content } = buffered.into_inner().map_err(|error| error.into_error())?;
+    Ok((inner, content))
+}
+
+/// Counts and digests what passes through.
+struct Measured<W> {
+    inner: W,
+    content: Content,
+}
+
+impl<W: Write> Write for Measured<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write_all(bytes)?;
+        self.content.digest.update(bytes);
+        self.content.bytes += position(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Cuts the packed stream into chunks and writes each as it fills.
+struct ChunkWriter<'a> {
+    file: Arc<dyn StoredFile>,
+    cancelled: &'a AtomicBool,
+    position: u64,
+    synced: u64,
+    chunk: Vec<u8>,
+    checksum: u32,
+    packed_bytes: u64,
+}
+
+impl<'a> ChunkWriter<'a> {
+    fn new(file: Arc<dyn StoredFile>, position: u64, cancelled: &'a AtomicBool) -> Self {
+        let chunk = Vec::with_capacity(CHUNK_BYTES);
+        Self { file, cancelled, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
+    }
+
+    fn write_chunk(&mut self) -> io::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the database is being closed"));
+        }
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        self.checksum = crc32c::crc32c_append(self.checksum, &self.chunk);
+        let length = u32::try_from(self.chunk.len()).map_err(io::Error::other)?;
+        let mut header = length.to_le_bytes().to_vec();
+        header.extend_from_slice(&self.checksum.to_le_bytes());
+        write_all_at(&*self.file, &header, self.position)?;
+        self.position += position(header.len());
+        write_all_at(&*self.file, &self.chunk, self.position)?;
+        self.position += u64::from(length);
+        self.packed_bytes += u64::from(length);
+        self.chunk.clear();
+        if self.position - self.synced >= SYNC_EVERY_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.position;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, footer: Footer) -> io::Result<()> {
+        self.write_chunk()?;
+        let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
+        write_all_at(&*self.file, &footer.encode(self.checksum), self.position)
+    }
+}
+
+impl Write for ChunkWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.chunk.len() == CHUNK_BYTES {
+            self.write_chunk()?;
+        }
+        let room = CHUNK_BYTES - self.chunk.len();
+        let (taken, _) = bytes.split_at(bytes.len().min(room));
+        self.chunk.extend_from_slice(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // chunks are cut by size alone; `finish` writes the last one
+    }
+}

@@ -1,0 +1,275 @@
+//! Owns snapshots: one version of the model as a packed file, and how such a file becomes a model
+//! again. Knows the model only as something that serde writes and reads.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::error::Error;
+use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::model::Model;
+use crate::packed::{Blocks, PackedFile, Packing, WriteFailure, write_packed};
+use crate::storage::Storage;
+
+const SNAPSHOT_SUFFIX: &str = ".snapshot";
+const SEQUENCE_DIGITS: usize = 20;
+
+pub(crate) fn snapshot_path(snapshot_directory: &Path, sequence: u64) -> PathBuf {
+    snapshot_directory.join(format!("{sequence:0SEQUENCE_DIGITS$}{SNAPSHOT_SUFFIX}"))
+}
+
+/// The sequences of the snapshots in a directory, oldest first. Other names are not ours.
+pub(crate) fn list_snapshots(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+) -> Result<Vec<u64>, Error> {
+    let names = storage.list(snapshot_directory).map_err(Error::io("list", snapshot_directory))?;
+    let sequence = |name: &String| {
+        let digits = name.strip_suffix(SNAPSHOT_SUFFIX)?;
+        let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        if digits.len() == SEQUENCE_DIGITS && only_digits { digits.parse().ok() } else { None }
+    };
+    let mut sequences: Vec<u64> = names.iter().filter_map(sequence).collect();
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+/// Writes `model` as the snapshot that `header` describes; durable and verified on return.
+pub(crate) fn write_snapshot<T: Serialize>(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    header: &FileHeader,
+    model: &T,
+    packing: Packing,
+    cancelled: &AtomicBool,
+) -> Result<PackedFile, Error> {
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    let end = (header.sequence, header.chain);
+    write_packed(storage, &path, header, end, packing, cancelled, |target| {
+        let mut target = Tattling { inner: target, failed: None };
+        codec::encode_stream(model, &mut target).map_err(|error| match target.failed.take() {
+            Some(error) => WriteFailure::Io(error),
+            None => WriteFailure::Content(error.to_string()),
+        })
+    })
+}
+
+/// Keeps the I/O error that the codec would turn into one of its own.
+struct Tattling<'a> {
+    inner: &'a mut dyn Write,
+    failed: Option<io::Error>,
+}
+
+impl Write for Tattling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.inner.write_all(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Opens a snapshot and verifies its checksums, and that it is the one its name says.
+pub(crate) fn open_snapshot(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    sequence: u64,
+) -> Result<PackedFile, Error> {
+    let path = snapshot_path(snapshot_directory, sequence);
+    check(PackedFile::open(storage, &path, SNAPSHOT_MAGIC)?, sequence)
+}
+
+/// That header, footer and name agree.
+pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error> {
+    for (what, found) in [("header", file.header.sequence), ("footer", file.footer.sequence)] {
+        if found != sequence {
+            let expected = format!("sequence {sequence} in the {what}, as the name says");
+            return Err(Error::corrupt(&file.path, 40, expected, found.to_string()));
+        }
+    }
+    if file.footer.chain != file.header.chain {
+        let expected = format!("chain {:08x} in the header, as in the footer", file.footer.chain);
+        let found = format!("{:08x}", file.header.chain);
+        return Err(Error::corrupt(&file.path, 76, expected, found));
+    }
+    Ok(file)
+}
+
+/// Decodes the model of a snapshot, by [`Model::migrate`] if another version wrote it.
+pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
+    let found = file.header.model_version;
+    file.unpack(|blocks| {
+        let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
+        let decoded =
+            if found == M::VERSION { reader.decode() } else { M::migrate(found, &mut reader) };
+        decoded.map_err(|error| match error {
+            MigrationError::Unsupported => Error::WrongVersion {
+                path: file.path.clone(),
+                model: file.header.model_name.clone(),
+                expected: M::VERSION,
+                found,
+            },
+            MigrationError::Failed(reason) => {
+                let expected = format!(
+                    "the encoding of version {found} of the model (was its type changed without \
+                     raising Model::VERSION?)"
+                );
+                file.content_error(&expected, reason)
+            }
+        })
+    })
+}
+
+/// The content of a snapshot that another version of the model wrote; see
+/// [`Model::migrate`].
+pub struct SnapshotReader<'a> {
+    blocks: &'a mut Blocks,
+    raw_bytes: u64,
+}
+
+impl SnapshotReader<'_> {
+    /// Decodes the snapshot as a model of type `T`, the shape it was written with.
+    ///
+    /// # Errors
+    /// [`MigrationError::Failed`] when the bytes are not those of a `T`.
+    pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
+        codec::decode_stream(&mut *self.blocks, self.raw_bytes)
+            .map_err(|error| MigrationError::Failed(error.to_string()))
+    }
+}
+
+impl std::fmt::Debug for SnapshotReader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotReader").field("raw_bytes", &self.raw_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Why a snapshot of an older version did not become a model.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// This program knows no way from that version.
+    #[error("this program cannot convert that version of the model")]
+    Unsupported,
+    /// The conversion failed, for this reason.
+    #[error("{0}")]
+    Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::DatabaseId;
+    use crate::storage::{Disk, FileBytes};
+
+    fn header(packing: Packing) -> FileHeader {
+        FileHeader {
+            magic: SNAPSHOT_MAGIC,
+            database: DatabaseId([7; 16]),
+            packing: packing.code(),
+            model_version: 1,
+            sequence: 42,
+            time_ns: 5,
+            salt: 0,
+            file_bytes: 0,
+            chain: 0xabcd,
+            model_name: "Bank".to_owned(),
+            commands: Vec::new(),
+        }
+    }
+
+    type TestModel = Vec<(u64, String)>;
+
+    fn decode<T: DeserializeOwned>(file: &PackedFile) -> Result<T, Error> {
+        file.unpack(|blocks| {
+            let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
+            reader.decode().map_err(|error| file.content_error("a T", error.to_string()))
+        })
+    }
+
+    fn written(model: &TestModel, compression_level: i32) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let packing = Packing { compression_level };
+        let cancelled = AtomicBool::new(false);
+        let header = header(packing);
+        let file =
+            write_snapshot(&Disk, directory.path(), &header, model, packing, &cancelled).unwrap();
+        let read = open_snapshot(&Disk, directory.path(), 42).unwrap();
+        assert_eq!(&decode::<TestModel>(&read).unwrap(), model);
+        assert_eq!(list_snapshots(&Disk, directory.path()).unwrap(), [42]);
+        std::fs::read(file.path).unwrap()
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<TestModel, Error> {
+        let file = PackedFile::from_bytes("x".into(), FileBytes::Owned(bytes), SNAPSHOT_MAGIC)?;
+        decode(&check(file, 42)?)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn round_trip_and_every_flipped_bit(
+            model in proptest::collection::vec(any::<(u64, String)>(), 0..4),
+            level in 0..4,
+            seed in proptest::collection::vec(any::<prop::sample::Index>(), 64),
+        ) {
+            let bytes = written(&model, level);
+            prop_assert_eq!(read(bytes.clone()).unwrap(), model);
+            for index in seed {
+                let bit = index.index(bytes.len() * 8);
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                prop_assert!(read(flipped).is_err(), "bit {} was not noticed", bit);
+            }
+            for length in 0..bytes.len() {
+                prop_assert!(read(bytes[..length].to_vec()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn models_of_many_chunks_and_blocks_survive() {
+        let model: TestModel = (0..90_000)
+            .map(|i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), format!("{i:x}")))
+            .collect();
+        for level in [0, 1, 3] {
+            let bytes = written(&model, level);
+            assert!(bytes.len() > 600_000, "{} bytes at level {level}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn another_type_is_an_error_not_a_panic() {
+        let bytes = written(&vec![(u64::MAX, "x".to_owned())], 0);
+        let bytes = FileBytes::Owned(bytes);
+        let file = PackedFile::from_bytes("x".into(), bytes, SNAPSHOT_MAGIC).unwrap();
+        assert!(matches!(decode::<String>(&file), Err(Error::Corrupt { .. })));
+        assert!(matches!(decode::<u8>(&file), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_cancelled_snapshot_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let packing = Packing { compression_level: 0 };
+        let model: TestModel = vec![(1, "x".repeat(1 << 20))];
+        let cancelled = AtomicBool::new(true);
+        let result =
+            write_snapshot(&Disk, directory.path(), &header(packing), &model, packing, &cancelled);
+        assert!(result.is_err());
+        assert!(Disk.list(directory.path()).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,389 @@
+//! Owns the snapshot thread: pins a version, has it written and verified, makes the MANIFEST name
+//! it, and only then clears what it makes superfluous. Commands never wait for any of it; its
+//! failures are visible and tried again, and disturb nothing.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use crate::commands::panic_message;
+use crate::committer::{SharedCommitter, sync_outside_lock};
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::journal::{SegmentIdentity, archive_segment, is_archived, list_segments, segment_path};
+use crate::manifest::ManifestFile;
+use crate::model::Model;
+use crate::packed::{PackedFile, Packing};
+use crate::shared::Shared;
+use crate::snapshot::{list_snapshots, snapshot_path, write_snapshot};
+use crate::snapshot_policy::{Limits, Retention, SnapshotPolicy, StartupRates};
+use crate::storage::Storage;
+
+/// After a failure the next try waits this long, and twice as long after each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How long the thread sleeps when nothing is planned.
+const NOTHING_PLANNED: Duration = Duration::from_secs(3600);
+
+/// One snapshot; see [`Database::snapshot`](crate::Database::snapshot).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// The version that it holds.
+    pub sequence: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// Size of the model's encoding in bytes.
+    pub raw_bytes: u64,
+    /// Size of the file in bytes.
+    pub file_bytes: u64,
+    /// How long it took to write and verify; zero if it was there already.
+    pub duration: Duration,
+}
+
+impl SnapshotInfo {
+    pub(crate) fn of(file: &PackedFile, duration: Duration) -> Self {
+        Self {
+            sequence: file.header.sequence,
+            path: file.path.clone(),
+            raw_bytes: file.footer.raw_bytes,
+            file_bytes: file.file_bytes(),
+            duration,
+        }
+    }
+}
+
+/// When the committer should wake the snapshot thread, and what came of it.
+pub(crate) struct SnapshotBoard {
+    due_sequence: AtomicU64,
+    due_bytes: AtomicU64,
+    wake: Sender<()>,
+    state: Mutex<SnapshotState>,
+}
+
+/// What is known of snapshots, for statistics and predictions.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotState {
+    pub(crate) newest: SnapshotInfo,
+    /// Journal bytes of this run that were written when the newest snapshot was taken. Negative
+    /// would be the tail that was replayed: it is counted in `tail_bytes`.
+    pub(crate) written_then: u64,
+    /// Journal bytes that an earlier run left behind the newest snapshot.
+    pub(crate) tail_bytes: u64,
+    pub(crate) taken: u64,
+    pub(crate) failed: u64,
+    /// Why the last try failed, until one succeeds.
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) rates: StartupRates,
+    /// The replay rate is only guessed yet, from how long live commands take.
+    pub(crate) replay_unmeasured: bool,
+}
+
+impl SnapshotBoard {
+    pub(crate) fn new(state: SnapshotState) -> (Self, Receiver<()>) {
+        let (wake, woken) = bounded(1);
+        let never = || AtomicU64::new(u64::MAX);
+        let state = Mutex::new(state);
+        (Self { due_sequence: never(), due_bytes: never(), wake, state }, woken)
+    }
+
+    /// Called after every batch: two loads and comparisons, unless a snapshot is due.
+    pub(crate) fn note(&self, sequence: u64, written_bytes: u64) {
+        if sequence >= self.due_sequence.load(Ordering::Relaxed)
+            || written_bytes >= self.due_bytes.load(Ordering::Relaxed)
+        {
+            self.plan(u64::MAX, u64::MAX);
+            // Full: the thread has been woken already.
+            self.wake.try_send(()).ok();
+        }
+    }
+
+    fn plan(&self, sequence: u64, written_bytes: u64) {
+        self.due_sequence.store(sequence, Ordering::Relaxed);
+        self.due_bytes.store(written_bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn state(&self) -> SnapshotState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SnapshotState)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A caller that waits for a snapshot.
+pub(crate) type SnapshotRequest = Sender<Result<SnapshotInfo, Error>>;
+
+/// What does not change while the database is open.
+pub(crate) struct SnapshotterOptions {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: Directory,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) packing: Packing,
+    pub(crate) policy: SnapshotPolicy,
+    pub(crate) retention: Retention,
+    pub(crate) keep_snapshots: usize,
+}
+
+pub(crate) struct Snapshotter<M: Model> {
+    pub(crate) options: SnapshotterOptions,
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) committer: SharedCommitter<M>,
+    pub(crate) manifest: Arc<Mutex<ManifestFile>>,
+    pub(crate) requests: Receiver<SnapshotRequest>,
+    pub(crate) woken: Receiver<()>,
+    /// Ends a snapshot under way, when the database is closed.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    /// The newest snapshot is of an older version of the model: writing it anew is worth it.
+    pub(crate) outdated: bool,
+    pub(crate) last_taken: Instant,
+    pub(crate) retry: Option<(Instant, Duration)>,
+}
+
+impl<M: Model> Snapshotter<M> {
+    /// Runs until nobody can ask for a snapshot any more.
+    pub(crate) fn run(mut self) {
+        // What a crash left undone behind the last snapshot.
+        self.tidy_and_note();
+        loop {
+            let pause = self.plan();
+            select! {
+                recv(self.requests) -> request => match request {
+                    // Whoever asked may have gone.
+                    Ok(reply) => { reply.send(self.take()).ok(); }
+                    Err(_) => break,
+                },
+                recv(self.woken) -> _ => self.take_if_due(),
+                default(pause) => self.take_if_due(),
+            }
+        }
+        if self.options.policy.takes_one_on_close() && !self.cancelled.load(Ordering::SeqCst) {
+            // A failure is in the statistics; the journal has everything.
+            self.take().ok();
+        }
+    }
+
+    /// Tells the committer when to wake this thread; gives how long to sleep at most.
+    fn plan(&self) -> Duration {
+        if let Some((at, _)) = self.retry {
+            return at.saturating_duration_since(Instant::now());
+        }
+        let state = self.shared.snapshots.state();
+        let Limits { commands, bytes, time } = self.limits(&state);
+        let due_sequence = state.newest.sequence.saturating_add(commands);
+        let due_bytes = state.written_then.saturating_add(bytes.saturating_sub(state.tail_bytes));
+        self.shared.snapshots.plan(due_sequence, due_bytes);
+        // What is due already would not be noticed before the next batch.
+        if self.is_due(&state) {
+            return Duration::ZERO;
+        }
+        time.map_or(NOTHING_PLANNED, |time| {
+            let left = time.saturating_sub(self.last_taken.elapsed());
+            // Due by time, but nothing changed: look again after a while.
+            if left.is_zero() { time.min(NOTHING_PLANNED) } else { left }
+        })
+    }
+
+    fn limits(&self, state: &SnapshotState) -> Limits {
+        let rates = current_rates(&self.shared, state);
+        self.options.policy.limits(&rates, state.newest.raw_bytes)
+    }
+
+    fn is_due(&self, state: &SnapshotState) -> bool {
+        let sequence = self.shared.published.sequence();
+        if sequence == state.newest.sequence {
+            return false;
+        }
+        let limits = self.limits(state);
+        let written = self.shared.counters.journal_bytes.get() - state.written_then;
+        sequence - state.newest.sequence >= limits.commands
+            || written + state.tail_bytes >= limits.bytes
+            || limits.time.is_some_and(|time| self.last_taken.elapsed() >= time)
+    }
+
+    fn take_if_due(&mut self) {
+        if self.retry.is_some_and(|(at, _)| Instant::now() < at) {
+            return;
+        }
+        if self.is_due(&self.shared.snapshots.state()) {
+            // A failure is noted, and planned to be tried again.
+            self.take().ok();
+        } else if self.retry.is_some() {
+            // The snapshot succeeded, or is no longer wanted; clearing up behind it did not.
+            self.tidy_and_note();
+        }
+    }
+
+    /// Takes a snapshot of the newest durable version, unless there is one of it.
+    fn take(&mut self) -> Result<SnapshotInfo, Error> {
+        let began = Instant::now();
+        // A panic here is one in the model's `Serialize`.
+        let taken =
+            catch_unwind(AssertUnwindSafe(|| self.try_take(began))).unwrap_or_else(|panic| {
+                let reason = format!("its Serialize panicked: {}", panic_message(&*panic));
+                Err(Error::Encode { what: "the model".to_owned(), reason })
+            });
+        match &taken {
+            Ok(_) => self.retry = None,
+            Err(error) => self.note_failure(error),
+        }
+        taken
+    }
+
+    fn tidy_and_note(&mut self) {
+        match self.tidy() {
+            Ok(()) => {
+                self.retry = None;
+                self.shared.snapshots.change(|state| state.last_error = None);
+            }
+            Err(error) => self.note_failure(&error),
+        }
+    }
+
+    fn note_failure(&mut self, error: &Error) {
+        let pause = self.retry.map_or(FIRST_RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
+        self.retry = Some((Instant::now() + pause, pause));
+        let reason = error.to_string().into();
+        self.shared.snapshots.change(|state| {
+            state.failed += 1;
+            state.last_error = Some(reason);
+        });
+    }
+
+    fn try_take(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
+        let written_then = self.shared.counters.journal_bytes.get();
+        let version = self.shared.published.pin();
+        // Under weaker durabilities a version may be readable before it is durable; the snapshot
+        // must not be ahead of the journal.
+        sync_outside_lock(&self.committer)?;
+        let newest = self.shared.snapshots.state().newest;
+        if newest.sequence == version.sequence && !self.outdated {
+            return Ok(SnapshotInfo { duration: Duration::ZERO, ..newest });
+        }
+        let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
+        let header = FileHeader {
+            magic: SNAPSHOT_MAGIC,
+            database: identity.database,
+            packing: packing.code(),
+            model_version: identity.model_version,
+            sequence: version.sequence,
+            time_ns: version.time_ns,
+            salt: 0,
+            file_bytes: 0,
+            chain: version.chain(),
+            model_name: identity.model_name.clone(),
+            commands: Vec::new(),
+        };
+        let file = write_snapshot(
+            &**storage,
+            &directory.snapshots,
+            &header,
+            &version.model,
+            *packing,
+            &self.cancelled,
+        )?;
+        drop(version);
+        let info = SnapshotInfo::of(&file, began.elapsed());
+        drop(file);
+        self.make_it_count(&header)?;
+        self.outdated = false;
+        self.last_taken = began;
+        let noted = info.clone();
+        self.shared.snapshots.change(|state| {
+            state.newest = noted;
+            state.written_then = written_then;
+            state.tail_bytes = 0;
+            state.taken += 1;
+            state.last_error = None;
+        });
+        self.tidy()?;
+        Ok(info)
+    }
+
+    /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
+    fn make_it_count(&self, header: &FileHeader) -> Result<(), Error> {
+        let keep = self.options.keep_snapshots;
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        manifest.update(|manifest| {
+            manifest.snapshots.retain(|&kept| kept != header.sequence);
+            manifest.snapshots.push(header.sequence);
+            let superfluous = manifest.snapshots.len().saturating_sub(keep);
+            manifest.snapshots.drain(..superfluous);
+            // Were this snapshot damaged, the journal must reach at least as far.
+            if manifest.sequence < header.sequence {
+                manifest.sequence = header.sequence;
+                manifest.chain = header.chain;
+            }
+        })
+    }
+
+    /// Removes snapshots that the MANIFEST does not list, and removes or archives the segments
+    /// behind the oldest one that it lists. May be interrupted anywhere and done again.
+    fn tidy(&self) -> Result<(), Error> {
+        let SnapshotterOptions { storage, directory, identity, .. } = &self.options;
+        let (listed, newest_segment) = {
+            let manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            (manifest.current().snapshots.clone(), manifest.current().newest_segment)
+        };
+        for sequence in list_snapshots(&**storage, &directory.snapshots)? {
+            let path = snapshot_path(&directory.snapshots, sequence);
+            // What is damaged, or another database's, is left to its owner to look at.
+            let ours = !listed.contains(&sequence)
+                && PackedFile::open(&**storage, &path, SNAPSHOT_MAGIC)
+                    .is_ok_and(|file| file.header.database == identity.database);
+            if ours {
+                storage.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        let Some(&oldest) = listed.first() else { return Ok(()) };
+        let segments = list_segments(&**storage, &directory.journal)?;
+        for (&first, &takeover) in segments.iter().zip(segments.iter().skip(1)) {
+            // It holds a command that the oldest snapshot does not; or the name of the next one
+            // may not be durable yet, since the MANIFEST does not know it.
+            if takeover > oldest + 1 || takeover > newest_segment {
+                break;
+            }
+            self.clear_segment(first, takeover)?;
+        }
+        Ok(())
+    }
+
+    fn clear_segment(&self, first: u64, takeover: u64) -> Result<(), Error> {
+        let SnapshotterOptions { storage, directory, packing, retention, .. } = &self.options;
+        // A segment without a command has nothing to archive.
+        if *retention == Retention::Archive && takeover > first {
+            directory.create_archive(&**storage)?;
+            if !is_archived(&**storage, &directory.archive, first)? {
+                let level = packing.compression_level;
+                let packing = Packing { compression_level: if level == 0 { 3 } else { level } };
+                archive_segment(
+                    &**storage,
+                    &directory.journal,
+                    &directory.archive,
+                    (first, takeover),
+                    packing,
+                    &self.cancelled,
+                )?;
+            }
+        }
+        let path = segment_path(&directory.journal, first);
+        storage.remove(&path).map_err(Error::io("remove", &path))
+    }
+}
+
+/// The measured rates; where nothing was measured yet, what live commands take to apply.
+pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> StartupRates {
+    let counters = &shared.counters;
+    let samples = counters.apply_samples.get();
+    if !state.replay_unmeasured || samples == 0 {
+        return state.rates;
+    }
+    let replay_ns_per_command = (counters.apply_ns.get() / samples).max(1);
+    StartupRates { replay_ns_per_command, ..state.rates }
+}
