@@ -10,20 +10,22 @@ use crate::codec::{self, EncodeFailure};
 use crate::commands::{Registered, panic_message};
 use crate::committer::sync_outside_lock;
 use crate::context::Context;
+use crate::copy::write_copy;
 use crate::engine::Engine;
 use crate::error::{Error, ExecuteError, TrySubmitError, WaitError};
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
 use crate::model::{Command, Model};
 use crate::options::{Builder, Options, ProgressCallback};
+use crate::packed::Packing;
 use crate::pending::{Pending, Slot, Ticket, on_engine_thread};
 use crate::published::View;
 use crate::queue::{Applied, Refusal, Submission};
-use crate::recovery::{RecoveryReport, recover};
+use crate::recovery::{RecoveryReport, identity, read_whole, recover};
 use crate::snapshotter::{SnapshotInfo, current_rates};
 use crate::stats::Stats;
 use crate::status::Health;
-use crate::storage::Storage;
+use crate::storage::{Disk, Storage};
 
 /// Commands rarely take more; a larger one makes its buffer grow.
 const USUAL_RECORD_BYTES: usize = 48;
@@ -245,6 +247,58 @@ impl<M: Model> Database<M> {
             return Err(Error::Reentrant);
         }
         self.engine.take_snapshot()
+    }
+
+    /// Writes the newest durable version into the directory `target`, as a closed database of its
+    /// own that opens by itself: what `restore` takes, or anything that can copy a directory.
+    /// Commands and reads go on meanwhile; only the snapshot's few buffers are held in memory.
+    ///
+    /// The copy holds no commands: what was archived stays where it is.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] when something is at `target`; [`Error::Io`] or [`Error::Encode`] when
+    /// the copy could not be written, [`Error::Poisoned`] when this database no longer runs.
+    pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
+        if on_engine_thread() {
+            return Err(Error::Reentrant);
+        }
+        let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
+        let version = shared.published.pin();
+        sync_outside_lock(committer)?;
+        write_copy(storage, target.as_ref(), identity, &version, *packing)
+    }
+
+    /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or
+    /// any that is not open) into the directory `target`. The whole of it is read, verified and
+    /// replayed first; nothing in it is changed, but a `LOCK` file may be created.
+    ///
+    /// # Errors
+    /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
+    /// `backup`, [`Error::NotEmpty`] when something is at `target`, [`Error::Io`] when it could not
+    /// be written.
+    pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
+        let storage: Arc<dyn Storage> = Arc::new(Disk);
+        let options = Options::default();
+        let (database, version) = read_whole::<M>(&storage, backup.as_ref(), &options)?;
+        let packing = Packing { compression_level: options.compression_level };
+        write_copy(&storage, target.as_ref(), &identity::<M>(database), &version, packing)?;
+        Ok(())
+    }
+
+    /// Writes the newest durable version as JSON, by way of serde, and gives its sequence. Commands
+    /// and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] when the model has parts that JSON has no form for, such as maps whose keys
+    /// are structures, or when `writer` failed.
+    pub fn export_json(&self, writer: impl std::io::Write) -> Result<u64, Error> {
+        let view = self.view();
+        let mut writer = std::io::BufWriter::new(writer);
+        let failed =
+            |reason: String| Error::Encode { what: "the model as JSON".to_owned(), reason };
+        serde_json::to_writer(&mut writer, &*view).map_err(|error| failed(error.to_string()))?;
+        std::io::Write::flush(&mut writer).map_err(|error| failed(error.to_string()))?;
+        Ok(view.sequence())
     }
 
     /// Commits what is queued, ends the database's threads, marks its directory as closed and

@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::committer::{self, Committer, CommitterEnds, SharedCommitter, lock};
 use crate::error::Error;
+use crate::journal::SegmentIdentity;
 use crate::manifest::{ManifestFile, State};
 use crate::model::Model;
 use crate::options::{Durability, Options};
@@ -53,6 +54,9 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) queue: Arc<QueueSender<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) packing: Packing,
     pub(crate) max_command_bytes: usize,
     running: Mutex<Option<Running<M>>>,
 }
@@ -167,14 +171,15 @@ impl<M: Model> Engine<M> {
             }
             Durability::Sync | Durability::Buffered => None,
         };
+        let packing = Packing { compression_level: options.compression_level };
         let (snapshot_requests, requests) = bounded(SNAPSHOT_REQUESTS);
         let cancelled = Arc::new(AtomicBool::new(false));
         let snapshotter = Snapshotter {
             options: SnapshotterOptions {
-                storage,
+                storage: storage.clone(),
                 directory,
-                identity,
-                packing: Packing { compression_level: options.compression_level },
+                identity: identity.clone(),
+                packing,
                 policy: options.snapshots,
                 retention: options.retention,
                 keep_snapshots: options.keep_snapshots,
@@ -209,7 +214,17 @@ impl<M: Model> Engine<M> {
         };
         let max_command_bytes = options.max_command_bytes;
         let running = Mutex::new(Some(running));
-        Ok(Self { shared, queue, committer, report, max_command_bytes, running })
+        Ok(Self {
+            shared,
+            queue,
+            committer,
+            report,
+            storage,
+            identity,
+            packing,
+            max_command_bytes,
+            running,
+        })
     }
 
     /// Has the snapshot thread take one, and waits for it.

@@ -206,6 +206,16 @@ pub enum Error {
     /// for itself.
     #[error("this cannot be called while a command is being applied: it would wait for itself")]
     Reentrant,
+    /// A backup or restore was to go where something is already.
+    #[error(
+        "{} is not an empty directory: a copy never replaces anything, so name a path where \
+         nothing is",
+        path.display()
+    )]
+    NotEmpty {
+        /// The target that was named.
+        path: PathBuf,
+    },
     /// The database was closed.
     #[error("the database is closed")]
     Stopped,

@@ -99,6 +99,7 @@ mod codec;
 mod commands;
 mod committer;
 mod context;
+mod copy;
 mod database;
 mod directory;
 mod engine;

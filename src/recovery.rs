@@ -155,6 +155,35 @@ pub(crate) fn recover<M: Model>(
     Ok(recovered)
 }
 
+/// Reads the database in the directory `path` to its end and changes nothing in it but for its
+/// `LOCK`. Gives its identity and its newest version.
+pub(crate) fn read_whole<M: Model>(
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    options: &Options,
+) -> Result<(DatabaseId, Version<M>), Error> {
+    let directory = Directory::at(path);
+    let missing = || Error::Missing {
+        path: path.join(crate::manifest::MANIFEST_NAME),
+        reason: "there is no database in this directory".to_owned(),
+    };
+    if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
+        return Err(missing());
+    }
+    let lock = storage
+        .lock(&directory.lock)
+        .map_err(Error::io("lock", &directory.lock))?
+        .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
+    let manifest = ManifestFile::read(storage, path)?
+        .filter(|manifest| manifest.current().state != State::Creating)
+        .ok_or_else(missing)?;
+    let opening = Opening { storage, directory, options };
+    let mut segments = Vec::new();
+    let (version, ..) = opening.read(&manifest, &mut segments, &mut |_| {})?;
+    lock.unlock().map_err(Error::io("unlock", &opening.directory.lock))?;
+    Ok((manifest.current().database, version))
+}
+
 struct Opening<'a> {
     storage: &'a Arc<dyn Storage>,
     directory: Directory,
@@ -213,14 +242,28 @@ impl Opening<'_> {
         self.go_on(manifest, lock, version, &end, report, loaded)
     }
 
-    /// Reads an existing database; only when all of it is sound is anything written.
+    /// Opens an existing database: only when all of it was read and is sound is anything written.
     fn existing<M: Model>(
         &self,
         manifest: ManifestFile,
         lock: Box<dyn Lock>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Recovered<M>, Error> {
-        let storage = &**self.storage;
+        let mut segments = Vec::new();
+        let (version, end, report, loaded) = self.read(&manifest, &mut segments, progress)?;
+        self.directory.remove_stale_temporaries(&**self.storage)?;
+        self.go_on(manifest, lock, version, &end, report, loaded)
+    }
+
+    /// Reads an existing database and changes nothing. Puts the segments into `segments`, where
+    /// the frames at the journal's end are borrowed from.
+    #[expect(clippy::type_complexity, reason = "the parts go separate ways at once")]
+    fn read<'a, M: Model>(
+        &self,
+        manifest: &ManifestFile,
+        segments: &'a mut Vec<Segment>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Version<M>, JournalEnd<'a>, RecoveryReport, Loaded), Error> {
         let stated = manifest.current().clone();
         let mut report =
             RecoveryReport { clean: stated.state == State::Clean, ..RecoveryReport::default() };
@@ -234,7 +277,7 @@ impl Opening<'_> {
         let opened = self.open_segments::<M>(&stated, replayed.sequence + 1);
         // When the journal does not reach back to an older snapshot, the damage of the newer one
         // is what there is to tell.
-        let segments = match (opened, loaded.damaged.first()) {
+        *segments = match (opened, loaded.damaged.first()) {
             (Err(Error::Missing { .. }), Some(damaged)) => {
                 return Err(Error::corrupt(
                     &damaged.path,
@@ -253,7 +296,7 @@ impl Opening<'_> {
             source: manifest.path().to_path_buf(),
         };
         let end = replay(
-            &segments,
+            segments,
             &mut replayed,
             &[snapshot_chain, manifest_chain],
             stated.sequence,
@@ -273,8 +316,7 @@ impl Opening<'_> {
         report.damaged_snapshots.clone_from(&loaded.damaged);
         let Replayed { model, sequence, time_ns, .. } = replayed;
         let version = Version::written(model, sequence, time_ns, end.chain);
-        self.directory.remove_stale_temporaries(storage)?;
-        self.go_on(manifest, lock, version, &end, report, loaded)
+        Ok((version, end, report, loaded))
     }
 
     /// Loads the newest snapshot that is sound.
@@ -454,7 +496,7 @@ impl Opening<'_> {
     }
 }
 
-fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
+pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
     SegmentIdentity {
         database,
         model_name: model_name::<M>().to_owned(),

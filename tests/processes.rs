@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::{Add, Ledger, bytes, temporary};
-use prevalence::{Database, Error};
+use prevalence::{Database, Error, Retention, SnapshotPolicy};
 
 const ROLE: &str = "PREVALENCE_TEST_ROLE";
 const DIRECTORY: &str = "PREVALENCE_TEST_DIRECTORY";
@@ -57,9 +57,16 @@ fn child() {
                 println!("said {number}");
             }
         }
-        "pipeline" => {
-            let database =
-                Database::<Ledger>::builder().segment_bytes(64 << 10).open(path).unwrap();
+        "pipeline" | "snapshots" => {
+            let mut builder = Database::<Ledger>::builder().segment_bytes(64 << 10);
+            if role == "snapshots" {
+                // One after the other, so that any kill falls into one.
+                builder = builder
+                    .snapshots(SnapshotPolicy::every_commands(1))
+                    .retention(Retention::Archive)
+                    .max_batch_commands(20);
+            }
+            let database = builder.open(path).unwrap();
             let mut pending = std::collections::VecDeque::new();
             for number in database.sequence() + 1.. {
                 pending.push_back(database.submit(add(number)).unwrap());
@@ -112,11 +119,20 @@ fn a_second_opener_is_refused_at_once_in_another_process() {
 
 #[test]
 fn killed_processes_lose_nothing_that_was_acknowledged() {
+    kill_again_and_again("pipeline", 12);
+}
+
+#[test]
+fn killed_amid_snapshots_they_lose_nothing_either_and_leave_no_temporary() {
+    kill_again_and_again("snapshots", 25);
+}
+
+fn kill_again_and_again(role: &str, rounds: u32) {
     let (_directory, path) = temporary();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut before = 0;
-    for round in 0..12 {
-        let (mut child, output) = spawn("pipeline", &path);
+    for round in 0..rounds {
+        let (mut child, output) = spawn(role, &path);
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -133,7 +149,12 @@ fn killed_processes_lose_nothing_that_was_acknowledged() {
         assert!(acknowledged > before);
         assert_eq!(bytes(&database), after(recovered), "round {round}");
         assert!(!database.recovery().clean);
+        assert!(database.recovery().damaged_snapshots.is_empty(), "{:?}", database.recovery());
         before = recovered;
+        database.close().unwrap();
+        let left = common::content(&path).into_keys();
+        let left: Vec<_> = left.filter(|file| file.to_string_lossy().contains("tmp")).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 }
 
