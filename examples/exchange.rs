@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use prevalence::Database;
+use prevalence::{Database, Retention, SnapshotPolicy};
 
 use book::Book;
 use feed::Feed;
@@ -108,7 +108,14 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
         }
     };
 
-    let db = Database::<Book>::open(data)?;
+    let mut builder = Database::<Book>::builder();
+    if let Some(every) = options.snapshot_every {
+        builder = builder.snapshots(SnapshotPolicy::every_commands(every));
+    }
+    if options.archive {
+        builder = builder.retention(Retention::Archive);
+    }
+    let db = builder.open(data)?;
     tell(&format!(
         "opened {} at sequence {} in {:.1?}, with {} commands replayed",
         data.display(),
@@ -257,6 +264,7 @@ mod tests {
             data: Some(home.join("data")),
             speed: Speed::Max,
             stop_after,
+            ..Options::default()
         }
     }
 

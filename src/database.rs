@@ -1,34 +1,32 @@
 //! Owns the handle: what a user does with an open database. Knows which part does what, and does
-//! nothing itself but encode commands.
+//! nothing itself.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::{self, EncodeFailure};
-use crate::commands::{Registered, panic_message};
+use crate::codec::EncodeFailure;
+use crate::commands::Registered;
 use crate::committer::sync_outside_lock;
-use crate::context::Context;
 use crate::copy::write_copy;
 use crate::engine::Engine;
 use crate::error::{Error, ExecuteError, TrySubmitError, WaitError};
-use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::identity::identity;
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
-use crate::model::{Command, Model};
+use crate::model::Model;
 use crate::options::{Builder, Options, ProgressCallback};
 use crate::packed::Packing;
-use crate::pending::{Pending, Slot, Ticket, on_engine_thread};
+use crate::pending::{Pending, on_engine_thread};
 use crate::published::View;
-use crate::queue::{Applied, Refusal, Submission};
-use crate::recovery::{RecoveryReport, identity, read_whole, recover};
+use crate::queue::Refusal;
+use crate::recovery::{read_whole, recover};
+use crate::report::RecoveryReport;
 use crate::snapshotter::{SnapshotInfo, current_rates};
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::{Disk, Storage};
-
-/// Commands rarely take more; a larger one makes its buffer grow.
-const USUAL_RECORD_BYTES: usize = 48;
+use crate::submission::{Submitted, submission};
 
 /// A handle to an open database. Cheap to clone, and usable from any number of threads.
 ///
@@ -314,45 +312,18 @@ impl<M: Model> Database<M> {
         self.engine.stop()
     }
 
-    /// Encodes a command into its record.
+    /// Encodes a command, unless it could only be refused.
     fn prepare<C: Registered<M>>(
         &self,
         command: &C,
-    ) -> Result<Prepared<M, C>, ExecuteError<C::Rejection>> {
+    ) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
         if on_engine_thread() {
             return Err(ExecuteError::Reentrant);
         }
         if let Some(poisoned) = self.engine.shared.status.poisoned() {
             return Err(ExecuteError::Poisoned(poisoned.clone()));
         }
-        let metadata_length = self.metadata.len();
-        let before = RECORD_HEADER_BYTES + metadata_length;
-        let mut record = Vec::with_capacity(USUAL_RECORD_BYTES + metadata_length);
-        record.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
-        record.extend_from_slice(&self.metadata);
-        let limit = self.engine.max_command_bytes;
-        codec::encode_onto(command, &mut record, before + limit).map_err(
-            |failure| match failure {
-                EncodeFailure::TooLarge { bytes } => {
-                    ExecuteError::TooLarge { bytes: bytes - before, limit }
-                }
-                EncodeFailure::Failed(reason) => ExecuteError::Encode { reason },
-            },
-        )?;
-        let header = RecordHeader {
-            length: u32::try_from(record.len() - RECORD_HEADER_BYTES)
-                .expect("metadata and command are limited to far less"),
-            tag: C::TAG,
-            metadata_length: u16::try_from(metadata_length).expect("limited when it was encoded"),
-            time_ns: 0, // the writer's to know
-        };
-        let (head, _) = record.split_at_mut(RECORD_HEADER_BYTES);
-        head.copy_from_slice(&header.encode());
-        let slot = Slot::<C::Output, C::Rejection>::new();
-        let ticket = Ticket::new(slot.clone());
-        let submission =
-            Submission { record, metadata_length, apply: apply_encoded::<M, C>, ticket };
-        Ok((submission, Pending::new(slot)))
+        submission(command, &self.metadata, self.engine.max_command_bytes)
     }
 
     /// Why the queue takes nothing any more.
@@ -362,37 +333,6 @@ impl<M: Model> Database<M> {
             None => ExecuteError::Stopped,
         }
     }
-}
-
-/// A submission, and where its result will be.
-type Prepared<M, C> =
-    (Submission<M>, Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>);
-
-/// Decodes and applies a command, and leaves the answer in its slot. Runs on the writer's thread;
-/// the one place that knows all of a command's types.
-fn apply_encoded<M: Model, C: Command<M>>(
-    slot: &dyn std::any::Any,
-    encoded: &[u8],
-    model: &mut M,
-    cx: &mut Context<'_, M>,
-) -> Applied {
-    let slot = slot
-        .downcast_ref::<Slot<C::Output, C::Rejection>>()
-        .expect("submitted together with this function");
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        codec::decode_exact::<C>(encoded).map(|command| command.apply(model, cx))
-    }));
-    let (answer, applied) = match caught {
-        Ok(Ok(Ok(output))) => (Ok(output), Applied::Accepted),
-        Ok(Ok(Err(rejection))) => (Err(ExecuteError::Rejected(rejection)), Applied::Rejected),
-        Ok(Err(reason)) => (Err(ExecuteError::Undecodable { reason }), Applied::Undecodable),
-        Err(panic) => {
-            let message = panic_message(&*panic);
-            (Err(ExecuteError::Panicked { message }), Applied::Panicked)
-        }
-    };
-    slot.put(answer);
-    applied
 }
 
 impl<M: Model> Clone for Database<M> {

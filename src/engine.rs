@@ -18,7 +18,8 @@ use crate::packed::Packing;
 use crate::pending::on_engine_thread;
 use crate::published::Published;
 use crate::queue::{QueueSender, queue};
-use crate::recovery::{Loaded, Recovered, RecoveryReport};
+use crate::recovery::{Loaded, Recovered};
+use crate::report::RecoveryReport;
 use crate::shared::Shared;
 use crate::snapshot_policy::StartupRates;
 use crate::snapshotter::{

@@ -106,6 +106,7 @@ mod engine;
 mod error;
 mod fields;
 mod header;
+mod identity;
 mod journal;
 mod manifest;
 mod metadata;
@@ -117,6 +118,7 @@ mod published;
 mod queue;
 mod recovery;
 mod replay;
+mod report;
 mod shared;
 mod snapshot;
 mod snapshot_policy;
@@ -124,6 +126,7 @@ mod snapshotter;
 mod stats;
 mod status;
 mod storage;
+mod submission;
 mod syncer;
 mod working;
 mod writer;
@@ -135,6 +138,8 @@ mod failure_tests;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod snapshot_failure_tests;
 
 pub mod docs;
 
@@ -146,8 +151,8 @@ pub use model::{Command, Model};
 pub use options::{Builder, Durability, FromDefault, Given, InitialModel};
 pub use pending::Pending;
 pub use published::View;
-pub use recovery::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 pub use replay::TornTail;
+pub use report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 pub use snapshot::{MigrationError, SnapshotReader};
 pub use snapshot_policy::{Retention, SnapshotPolicy};
 pub use snapshotter::SnapshotInfo;

@@ -10,7 +10,7 @@ use crate::codec::LARGEST_COMMAND_BYTES;
 use crate::database::Database;
 use crate::error::Error;
 use crate::model::Model;
-use crate::recovery::Progress;
+use crate::report::Progress;
 use crate::snapshot_policy::{Retention, SnapshotPolicy};
 use crate::storage::Disk;
 

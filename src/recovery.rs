@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::commands::{CommandTable, model_name, same_name};
 use crate::context::{RandomSeed, time_ns};
 use crate::directory::Directory;
 use crate::error::{DatabaseId, Error};
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::identity::{check_identity, check_tags, identity};
 use crate::journal::{
     Journal, JournalOptions, Prepared, Segment, SegmentIdentity, SegmentStart, first_segment_bytes,
     list_segments, publish_segment, random_bytes, segment_path,
@@ -20,80 +20,11 @@ use crate::model::Model;
 use crate::options::Options;
 use crate::packed::Packing;
 use crate::published::Version;
-use crate::replay::{JournalEnd, KnownChain, Replayed, TornTail, replay};
+use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
+use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 use crate::snapshot::{decode_snapshot, open_snapshot, snapshot_path, write_snapshot};
 use crate::snapshotter::SnapshotInfo;
 use crate::storage::{Lock, Storage};
-
-/// How far an open has come; see [`Builder::on_progress`](crate::Builder::on_progress).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// What is being done.
-    pub phase: Phase,
-    /// Bytes done in this phase.
-    pub done: u64,
-    /// Bytes to do in this phase.
-    pub total: u64,
-}
-
-/// The parts of an open that take time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Phase {
-    /// A snapshot is verified, unpacked and decoded.
-    Snapshot,
-    /// The journal's tail is verified and replayed.
-    Journal,
-}
-
-/// A snapshot that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DamagedSnapshot {
-    /// Its file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// What an open found and did; see [`Database::recovery`](crate::Database::recovery).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecoveryReport {
-    /// There was no database: it was created.
-    pub created: bool,
-    /// The database had been closed; otherwise its process ended without that.
-    pub clean: bool,
-    /// Sequence of the snapshot that was loaded; 0 is the initial model.
-    pub snapshot_sequence: u64,
-    /// Size of that snapshot's file in bytes.
-    pub snapshot_bytes: u64,
-    /// Newer snapshots that are damaged or missing. The journal reached back to the one that was
-    /// loaded, so nothing is lost; the files are left for you to look at.
-    pub damaged_snapshots: Vec<DamagedSnapshot>,
-    /// Bytes of the journal's payload behind that snapshot.
-    pub tail_bytes: u64,
-    /// Journal segments that were read.
-    pub segments: u64,
-    /// Size of those segments' files in bytes.
-    pub journal_bytes: u64,
-    /// Commands that were replayed onto the snapshot.
-    pub commands_replayed: u64,
-    /// Commands at the journal's end that were whole but not known to be on stable storage, and
-    /// so were written anew and synced.
-    pub commands_rewritten: u64,
-    /// What a crash had cut short at the journal's end, if there was anything.
-    pub torn_tail: Option<TornTail>,
-    /// The sequence reached.
-    pub sequence: u64,
-    /// Time taken to load the snapshot.
-    pub snapshot_time: Duration,
-    /// Time taken to replay the journal's tail.
-    pub replay_time: Duration,
-    /// Time taken by the whole open.
-    pub total: Duration,
-}
 
 /// An opened directory, before anything runs on it.
 pub(crate) struct Recovered<M> {
@@ -257,7 +188,6 @@ impl Opening<'_> {
 
     /// Reads an existing database and changes nothing. Puts the segments into `segments`, where
     /// the frames at the journal's end are borrowed from.
-    #[expect(clippy::type_complexity, reason = "the parts go separate ways at once")]
     fn read<'a, M: Model>(
         &self,
         manifest: &ManifestFile,
@@ -348,7 +278,6 @@ impl Opening<'_> {
         }))
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts go separate ways at once")]
     fn load_one<M: Model>(
         &self,
         stated: &Manifest,
@@ -467,7 +396,7 @@ impl Opening<'_> {
         let journal_options = JournalOptions {
             storage: self.storage.clone(),
             directory: journal_directory,
-            identity,
+            identity: identity.clone(),
             manifest: manifest.clone(),
             segment_bytes: self.options.segment_bytes,
         };
@@ -479,7 +408,6 @@ impl Opening<'_> {
         let journal = Journal::start(journal_options, segment, next, start.first_sequence - 1)?;
         let lock_path = self.directory.lock.clone();
         let seed = RandomSeed::new(database);
-        let identity = crate::recovery::identity::<M>(database);
         let directory = self.directory.clone();
         Ok(Recovered {
             version,
@@ -494,51 +422,4 @@ impl Opening<'_> {
             loaded,
         })
     }
-}
-
-pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
-    SegmentIdentity {
-        database,
-        model_name: model_name::<M>().to_owned(),
-        model_version: M::VERSION,
-        commands: CommandTable::<M>::names(),
-    }
-}
-
-/// That a file belongs to this database and this model.
-fn check_identity<M: Model>(
-    path: &Path,
-    header: &FileHeader,
-    expected: DatabaseId,
-) -> Result<(), Error> {
-    if !same_name(&header.model_name, model_name::<M>()) {
-        return Err(Error::WrongModel {
-            path: path.to_path_buf(),
-            expected: model_name::<M>().to_owned(),
-            found: header.model_name.clone(),
-        });
-    }
-    if header.database != expected {
-        let path = path.to_path_buf();
-        return Err(Error::ForeignFile { path, expected, found: header.database });
-    }
-    Ok(())
-}
-
-/// That every tag still means what it meant. Tags that are gone matter only where they are used.
-fn check_tags<M: Model>(segment: &Segment) -> Result<(), Error> {
-    let table = CommandTable::<M>::new();
-    for (tag, journaled) in &segment.header.commands {
-        if let Some(entry) = table.get(*tag)
-            && !entry.is_called(journaled)
-        {
-            return Err(Error::RenumberedTag {
-                path: segment.path.clone(),
-                tag: *tag,
-                journaled: journaled.clone(),
-                declared: entry.name().to_owned(),
-            });
-        }
-    }
-    Ok(())
 }

@@ -27,6 +27,15 @@ fn last_line(example: &Path, arguments: &[&str]) -> String {
 
 #[test]
 fn killed_anywhere_and_continued_it_ends_with_the_same_line() {
+    check(&[]);
+}
+
+#[test]
+fn snapshots_and_archive_do_not_change_the_line_by_a_character() {
+    check(&["--snapshot-every", "3000", "--archive"]);
+}
+
+fn check(extra: &[&str]) {
     let example = example();
     let directory = tempfile::tempdir().unwrap();
     let whole = directory.path().join("whole").display().to_string();
@@ -35,18 +44,18 @@ fn killed_anywhere_and_continued_it_ends_with_the_same_line() {
     assert_eq!(last_line(&example, &["--data", &whole]), expected, "from its journal alone");
 
     let killed = directory.path().join("killed").display().to_string();
-    let arguments = ["--data", &killed];
+    let arguments = [&["--data", &killed], extra].concat();
     let mut early = 0;
     for _ in 0..10 {
-        let before = segments(&killed);
+        let before = newest_segment(&killed);
         let mut child = Command::new(&example)
-            .args(arguments)
+            .args(&arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // A run begins with a segment of its own; with the next one it is well under way.
-        while segments(&killed) < before + 2 && child.try_wait().unwrap().is_none() {
+        // A segment is named by its first sequence; with 5,000 more a run is well under way.
+        while newest_segment(&killed) < before + 5000 && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
         child.kill().unwrap();
@@ -57,11 +66,10 @@ fn killed_anywhere_and_continued_it_ends_with_the_same_line() {
     assert_eq!(last_line(&example, &arguments), expected);
 }
 
-fn segments(database: &str) -> usize {
-    std::fs::read_dir(Path::new(database).join("journal")).map_or(0, |journal| {
-        journal
-            .filter_map(Result::ok)
-            .filter(|entry| entry.path().extension().is_some_and(|name| name == "journal"))
-            .count()
-    })
+fn newest_segment(database: &str) -> u64 {
+    let sequence = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.ok()?.path().file_stem()?.to_str()?.parse::<u64>().ok()
+    };
+    std::fs::read_dir(Path::new(database).join("journal"))
+        .map_or(0, |journal| journal.filter_map(sequence).max().unwrap_or(0))
 }

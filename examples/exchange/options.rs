@@ -6,6 +6,7 @@ use lexopt::prelude::*;
 
 pub const USAGE: &str = "\
 usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-after N]
+                [--snapshot-every N] [--archive]
 
   --messages FILE   order flow in LOBSTER's format: time,type,order id,size,price,direction
                     (without it: a generated stream of 200,000 messages)
@@ -14,6 +15,9 @@ usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-af
   --speed SPEED     max: as fast as possible (the default)
                     realtime: at the pace of the messages' own times
   --stop-after N    read at most N messages in this run, counted from the last accepted one
+  --snapshot-every N  take a snapshot after every N accepted messages
+  --archive         keep every message ever accepted, compressed, instead of removing the journal
+                    behind snapshots
   --help            print this";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     pub speed: Speed,
     pub stop_after: Option<u64>,
+    pub snapshot_every: Option<u64>,
+    pub archive: bool,
 }
 
 impl Options {
@@ -42,8 +48,13 @@ impl Options {
                 Long("data") => options.data = Some(parser.value()?.into()),
                 Long("speed") => options.speed = speed(&parser.value()?.string()?)?,
                 Long("stop-after") => {
-                    options.stop_after = Some(count(&parser.value()?.string()?)?);
+                    options.stop_after = Some(count("stop-after", &parser.value()?.string()?)?);
                 }
+                Long("snapshot-every") => {
+                    let every = count("snapshot-every", &parser.value()?.string()?)?;
+                    options.snapshot_every = Some(every);
+                }
+                Long("archive") => options.archive = true,
                 Long("help") | Short('h') => return Ok(None),
                 other => return Err(other.unexpected()),
             }
@@ -60,9 +71,9 @@ fn speed(text: &str) -> Result<Speed, lexopt::Error> {
     }
 }
 
-fn count(text: &str) -> Result<u64, lexopt::Error> {
+fn count(option: &str, text: &str) -> Result<u64, lexopt::Error> {
     let number = text.parse();
-    number.map_err(|error| format!("--stop-after {text:?} is not a count: {error}").into())
+    number.map_err(|error| format!("--{option} {text:?} is not a count: {error}").into())
 }
 
 #[cfg(test)]
@@ -78,12 +89,16 @@ mod tests {
     fn options_are_read() {
         assert_eq!(parse(""), Ok(Some(Options::default())));
         assert_eq!(parse("--data d --help"), Ok(None));
-        let all = parse("--messages f --data d --speed realtime --stop-after 9");
+        let all = parse(
+            "--messages f --data d --speed realtime --stop-after 9 --snapshot-every 8 --archive",
+        );
         let expected = Options {
             messages: Some("f".into()),
             data: Some("d".into()),
             speed: Speed::Realtime,
             stop_after: Some(9),
+            snapshot_every: Some(8),
+            archive: true,
         };
         assert_eq!(all, Ok(Some(expected)));
     }
@@ -96,6 +111,7 @@ mod tests {
             ("--speed warp", "--speed \"warp\""),
             ("--stop-after -1", "--stop-after \"-1\""),
             ("--stop-after", "--stop-after"),
+            ("--snapshot-every x", "--snapshot-every \"x\""),
             ("file.csv", "file.csv"),
         ] {
             let error = parse(line).unwrap_err();

@@ -1,0 +1,57 @@
+//! Owns whether a file belongs to this database, this model and this program's vocabulary.
+
+use std::path::Path;
+
+use crate::commands::{CommandTable, model_name, same_name};
+use crate::error::{DatabaseId, Error};
+use crate::header::FileHeader;
+use crate::journal::{Segment, SegmentIdentity};
+use crate::model::Model;
+
+/// What this program writes into the header of every file.
+pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
+    SegmentIdentity {
+        database,
+        model_name: model_name::<M>().to_owned(),
+        model_version: M::VERSION,
+        commands: CommandTable::<M>::names(),
+    }
+}
+
+/// That a file belongs to this database and this model.
+pub(crate) fn check_identity<M: Model>(
+    path: &Path,
+    header: &FileHeader,
+    expected: DatabaseId,
+) -> Result<(), Error> {
+    if !same_name(&header.model_name, model_name::<M>()) {
+        return Err(Error::WrongModel {
+            path: path.to_path_buf(),
+            expected: model_name::<M>().to_owned(),
+            found: header.model_name.clone(),
+        });
+    }
+    if header.database != expected {
+        let path = path.to_path_buf();
+        return Err(Error::ForeignFile { path, expected, found: header.database });
+    }
+    Ok(())
+}
+
+/// That every tag still means what it meant. Tags that are gone matter only where they are used.
+pub(crate) fn check_tags<M: Model>(segment: &Segment) -> Result<(), Error> {
+    let table = CommandTable::<M>::new();
+    for (tag, journaled) in &segment.header.commands {
+        if let Some(entry) = table.get(*tag)
+            && !entry.is_called(journaled)
+        {
+            return Err(Error::RenumberedTag {
+                path: segment.path.clone(),
+                tag: *tag,
+                journaled: journaled.clone(),
+                declared: entry.name().to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
