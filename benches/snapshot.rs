@@ -3,6 +3,7 @@
 //! small. Entries: `PREVALENCE_BENCH_ENTRIES` (default 5,000,000).
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
@@ -35,6 +36,8 @@ impl Command<Ledger> for Add {
 
 prevalence::commands! { Ledger { 1 => Add } }
 
+const ROUNDS: u64 = 10;
+
 fn random_key(index: u64, entries: u64) -> u64 {
     (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % entries
 }
@@ -53,7 +56,6 @@ fn latencies(
         latencies.push(began.elapsed());
         index += 1;
     }
-    latencies.sort_unstable();
     latencies
 }
 
@@ -61,7 +63,8 @@ fn percentile(sorted: &[Duration], per_mille: usize) -> Duration {
     sorted[(sorted.len() * per_mille / 1000).min(sorted.len() - 1)]
 }
 
-fn show(name: &str, sorted: &[Duration]) {
+fn show(name: &str, sorted: &mut [Duration]) {
+    sorted.sort_unstable();
     println!(
         "{name:<28} {:>8} commands  p50 {:>9.1?}  p99 {:>9.1?}  p99.9 {:>9.1?}  max {:>9.1?}",
         sorted.len(),
@@ -112,13 +115,23 @@ fn memory_and_latency(entries: u64, commands: u64) {
         (peak - before) as f64 / (1 << 20) as f64,
         before >> 20,
     );
-    let without = latencies(&database, entries, |index| index < commands);
-    show("without a snapshot", &without);
-    let with = std::thread::scope(|scope| {
-        let snapshots = scope.spawn(|| database.snapshot().expect("snapshot"));
-        latencies(&database, entries, |index| index == 0 || !snapshots.is_finished())
-    });
-    show("while one is taken", &with);
+    // In alternating rounds, so that both meet the same disk.
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        without.extend(latencies(&database, entries, |index| index < commands / ROUNDS));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    database.snapshot().expect("snapshot");
+                }
+            });
+            with.extend(latencies(&database, entries, |index| index < commands / ROUNDS));
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+    show("without a snapshot", &mut without);
+    show("while they are taken", &mut with);
     println!(
         "p99.9 ratio {:.2}",
         percentile(&with, 999).as_secs_f64() / percentile(&without, 999).as_secs_f64()
@@ -173,6 +186,6 @@ fn main() {
     let small = std::env::args().any(|argument| argument == "--test");
     let entries = std::env::var("PREVALENCE_BENCH_ENTRIES").ok().and_then(|n| n.parse().ok());
     let entries = entries.unwrap_or(if small { 20_000 } else { 5_000_000 });
-    memory_and_latency(entries, if small { 200 } else { 20_000 });
+    memory_and_latency(entries, if small { 200 } else { 50_000 });
     intervals(entries / 5, if small { 2_000 } else { 500_000 });
 }

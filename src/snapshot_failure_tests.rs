@@ -17,28 +17,36 @@ fn ends(path: &Path, extension: &str) -> bool {
 }
 
 /// Every step of a snapshot and of what follows it.
-const STEPS: [(&str, Fails); 8] = [
+const STEPS: [(&str, Fails); 10] = [
     ("rename", |op, _| matches!(op, Operation::Publish(path) if ends(path, "snapshot"))),
     ("directory sync", |op, root| *op == Operation::SyncDirectory(root.join("snapshots"))),
     ("MANIFEST", |op, _| matches!(op, Operation::Publish(path) if path.ends_with("MANIFEST"))),
     ("MANIFEST's sync", |op, root| *op == Operation::SyncDirectory(root.to_path_buf())),
     (
         "removing a snapshot",
-        |op, _| matches!(op, Operation::Remove(path) if ends(path, "snapshot")),
+        |op, _| matches!(op, Operation::Rename(path) if ends(path, "snapshot")),
     ),
+    ("cutting a file off", |op, _| matches!(op, Operation::Shorten(_))),
+    ("removing a file", |op, _| matches!(op, Operation::Remove(_))),
     ("archiving", |op, _| matches!(op, Operation::Publish(path) if ends(path, "archive"))),
     ("archive's sync", |op, root| *op == Operation::SyncDirectory(root.join("archive"))),
-    ("removing a segment", |op, _| matches!(op, Operation::Remove(path) if ends(path, "journal"))),
+    ("removing a segment", |op, _| matches!(op, Operation::Rename(path) if ends(path, "journal"))),
 ];
 
 fn options() -> Options {
     let snapshots = SnapshotPolicy::manual();
-    Options { snapshots, retention: Retention::Archive, keep_snapshots: 1, ..small() }
+    Options {
+        snapshots,
+        retention: Retention::Archive,
+        keep_snapshots: 1,
+        segment_bytes: 4 << 20,
+        ..small()
+    }
 }
 
 fn fill(database: &Database<Count>) {
     for _ in 0..5 {
-        database.execute(Add(vec![1; 20_000])).unwrap();
+        database.execute(Add(vec![1; 600_000])).unwrap();
     }
 }
 
@@ -128,7 +136,7 @@ fn a_segment_is_removed_last() {
         position(&|op| *op == Operation::SyncDirectory(root.join("snapshots"))),
         position(&|op| matches!(op, Operation::Publish(path) if path.ends_with("MANIFEST"))),
         position(&|op| *op == Operation::SyncDirectory(root.to_path_buf())),
-        position(&|op| matches!(op, Operation::Remove(path) if ends(path, "journal"))),
+        position(&|op| matches!(op, Operation::Rename(path) if ends(path, "journal"))),
     ];
     assert!(steps.is_sorted(), "{steps:?} in {log:?}");
 }

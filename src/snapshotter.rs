@@ -14,6 +14,7 @@ use crate::commands::panic_message;
 use crate::committer::{SharedCommitter, sync_outside_lock};
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::fields::position;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::{SegmentIdentity, archive_segment, is_archived, list_segments, segment_path};
 use crate::manifest::ManifestFile;
@@ -22,7 +23,7 @@ use crate::packed::{PackedFile, Packing};
 use crate::shared::Shared;
 use crate::snapshot::{list_snapshots, snapshot_path, write_snapshot};
 use crate::snapshot_policy::{Limits, Retention, SnapshotPolicy, StartupRates};
-use crate::storage::Storage;
+use crate::storage::{Storage, remove_gently};
 
 /// After a failure the next try waits this long, and twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -149,6 +150,7 @@ pub(crate) struct Snapshotter<M: Model> {
 impl<M: Model> Snapshotter<M> {
     /// Runs until nobody can ask for a snapshot any more.
     pub(crate) fn run(mut self) {
+        give_way_to_commits();
         // What a crash left undone behind the last snapshot.
         self.tidy_and_note();
         loop {
@@ -334,11 +336,14 @@ impl<M: Model> Snapshotter<M> {
         for sequence in list_snapshots(&**storage, &directory.snapshots)? {
             let path = snapshot_path(&directory.snapshots, sequence);
             // What is damaged, or another database's, is left to its owner to look at.
-            let ours = !listed.contains(&sequence)
-                && PackedFile::open(&**storage, &path, SNAPSHOT_MAGIC)
-                    .is_ok_and(|file| file.header.database == identity.database);
-            if ours {
-                storage.remove(&path).map_err(Error::io("remove", &path))?;
+            if listed.contains(&sequence) {
+                continue;
+            }
+            let Ok(file) = PackedFile::open(&**storage, &path, SNAPSHOT_MAGIC) else { continue };
+            let length = file.file_bytes();
+            if file.header.database == identity.database {
+                drop(file); // no map may look at what is cut off
+                remove_gently(&**storage, &path, length).map_err(Error::io("remove", &path))?;
             }
         }
         let Some(&oldest) = listed.first() else { return Ok(()) };
@@ -373,8 +378,18 @@ impl<M: Model> Snapshotter<M> {
             }
         }
         let path = segment_path(&directory.journal, first);
-        storage.remove(&path).map_err(Error::io("remove", &path))
+        let length = storage.read(&path).map_err(Error::io("read", &path))?.len();
+        remove_gently(&**storage, &path, position(length)).map_err(Error::io("remove", &path))
     }
+}
+
+/// Lowers this thread's priority: on a machine whose cores are busy, a commit would otherwise wait
+/// until the scheduler takes the core away from a snapshot, which is milliseconds.
+fn give_way_to_commits() {
+    // For the thread alone, which is what Linux means by the calling process here. If it is not
+    // allowed, snapshots still work.
+    #[cfg(target_os = "linux")]
+    rustix::process::setpriority_process(None, 19).ok();
 }
 
 /// The measured rates; where nothing was measured yet, what live commands take to apply.

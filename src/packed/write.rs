@@ -17,7 +17,7 @@ use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// So much is written before it is synced: what accumulates in the page cache would go to disk all
 /// at once, and commits would wait behind it.
-const SYNC_EVERY_BYTES: u64 = 4 << 20;
+const SYNC_EVERY_BYTES: u64 = 128 << 10;
 
 /// How content is packed.
 #[derive(Clone, Copy, Debug)]

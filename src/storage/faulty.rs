@@ -16,6 +16,8 @@ pub(crate) enum Operation {
     SyncAll,
     Publish(PathBuf),
     SyncDirectory(PathBuf),
+    Rename(PathBuf),
+    Shorten(u64),
     Remove(PathBuf),
 }
 
@@ -67,6 +69,14 @@ impl Storage for Faulty {
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
         let inner = Disk.create_temporary(directory)?;
         Ok(Box::new(FaultyTemporary { inner, decide: self.decide.clone() }))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(&Operation::Rename(from.to_path_buf()))?;
+        Disk.rename(from, to)
+    }
+    fn shorten(&self, path: &Path, length: u64) -> io::Result<()> {
+        self.check(&Operation::Shorten(length))?;
+        Disk.shorten(path, length)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.check(&Operation::Remove(path.to_path_buf()))?;

@@ -18,6 +18,9 @@ pub(crate) use mmap::FileBytes;
 /// How often one interrupted call is tried again before the interruption counts as a failure.
 const INTERRUPTED_RETRIES: u32 = 1_000;
 
+/// What is freed at once when a file is removed.
+const REMOVED_AT_ONCE_BYTES: u64 = 1 << 20;
+
 /// Temporary files are named `PREFIX…SUFFIX`, so that a later open can tell its own stale ones.
 pub(crate) const TEMPORARY_PREFIX: &str = ".prevalence-";
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -43,6 +46,10 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn read(&self, path: &Path) -> io::Result<FileBytes>;
     /// A new, empty, uniquely named file in `directory` that is removed unless it is published.
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>>;
+    /// Gives a file another name; not durable before the directory is synced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Cuts a file off behind `length` bytes, durably.
+    fn shorten(&self, path: &Path, length: u64) -> io::Result<()>;
     /// Removes a file; not durable before the directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `directory` durable.
@@ -104,6 +111,24 @@ pub(crate) fn write_all_at(
         }
     }
     Ok(())
+}
+
+/// Removes a file of any size in small steps, under a temporary name, which a later open clears
+/// away should this not come to its end. To free many blocks at once is work that a file system may
+/// do inside its next commit, and whoever syncs anything then waits for it: measured, 3 to 5 ms for
+/// 11 MB on ext4 with `discard`, against 0.8 ms in steps.
+pub(crate) fn remove_gently(storage: &dyn Storage, path: &Path, length: u64) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let doomed = directory.join(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"));
+    storage.rename(path, &doomed)?;
+    storage.sync_directory(directory)?;
+    let mut left = length;
+    while left > REMOVED_AT_ONCE_BYTES {
+        left -= REMOVED_AT_ONCE_BYTES;
+        storage.shorten(&doomed, left)?;
+    }
+    storage.remove(&doomed)
 }
 
 /// Replaces the file at `target` by one holding `bytes`, so that after a crash at any point one of
