@@ -80,17 +80,18 @@ pub(crate) fn decode_stream<T: DeserializeOwned>(
     raw_bytes: u64,
 ) -> Result<T, DecodeError> {
     // Limits are constants to bincode, so there are classes of them, each compiled once.
-    const MIDDLE: Bounded<{ 1 << 38 }> = config::standard().with_limit();
-    const HUGE: Bounded<{ 1 << 46 }> = config::standard().with_limit();
-    const LARGE_BYTES: u64 = LARGEST_COMMAND_BYTES as u64;
-    const MIDDLE_BYTES: u64 = 1 << 34;
-    if raw_bytes <= LARGE_BYTES {
-        bincode::serde::decode_from_reader(source, LARGE)
-    } else if raw_bytes <= MIDDLE_BYTES {
-        bincode::serde::decode_from_reader(source, MIDDLE)
-    } else {
-        bincode::serde::decode_from_reader(source, HUGE)
+    macro_rules! within {
+        ($($class:literal),*) => {
+            $(if raw_bytes <= $class {
+                const LIMIT: Bounded<{ $class * MEMORY_PER_ENCODED_BYTE }> =
+                    config::standard().with_limit();
+                return bincode::serde::decode_from_reader(source, LIMIT);
+            })*
+        };
     }
+    within!(0x10_0000, 0x100_0000, 0x1000_0000, 0x1_0000_0000);
+    const HUGE: Bounded<{ 1 << 46 }> = config::standard().with_limit();
+    bincode::serde::decode_from_reader(source, HUGE)
 }
 
 struct LimitedWriter<'a> {

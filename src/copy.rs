@@ -4,24 +4,25 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::{
-    Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment,
+    Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
 };
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
 use crate::packed::Packing;
 use crate::published::Version;
-use crate::snapshot::write_snapshot;
+use crate::snapshot::{snapshot_path, write_snapshot};
 use crate::snapshotter::SnapshotInfo;
-use crate::storage::{EntryKind, Storage};
+use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
-/// Writes `version` into the directory `target`, which must be empty or not there: a snapshot of
-/// it, an empty segment, and last the MANIFEST that makes a closed database of them. A crash before
-/// that leaves what an open starts over from.
+/// Writes `version` as a closed database into the directory `target`, which must be empty or not
+/// there. It is made beside it under a temporary name and gets its own when it is whole, so that
+/// nobody can open a part of it.
 pub(crate) fn write_copy<M: Model>(
     storage: &Arc<dyn Storage>,
     target: &Path,
@@ -29,30 +30,44 @@ pub(crate) fn write_copy<M: Model>(
     version: &Version<M>,
     packing: Packing,
 ) -> Result<SnapshotInfo, Error> {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let disk = &**storage;
     require_empty(disk, target)?;
-    let directory = Directory::at(target);
+    let parent = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    Directory::at(parent).create_root(disk)?;
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let tag = xxhash_rust::xxh3::xxh3_64(&random_bytes(disk, target)?);
+    let staging = Directory::at(
+        &parent.join(format!("{TEMPORARY_PREFIX}{name}-{tag:016x}{TEMPORARY_SUFFIX}")),
+    );
+    let written = write_files(storage, &staging, identity, version, packing).and_then(|info| {
+        disk.rename(&staging.root, target).map_err(Error::io("rename a new copy to", target))?;
+        Directory::at(target).sync_root_names(disk)?;
+        let path = snapshot_path(&Directory::at(target).snapshots, info.sequence);
+        Ok(SnapshotInfo { path, duration: began.elapsed(), ..info })
+    });
+    if written.is_err() {
+        // The first error is the one to tell; what cannot be removed has a temporary's name.
+        staging.remove_whole(disk).ok();
+    }
+    written
+}
+
+/// A snapshot, an empty segment, and a MANIFEST that says clean.
+fn write_files<M: Model>(
+    storage: &Arc<dyn Storage>,
+    directory: &Directory,
+    identity: &SegmentIdentity,
+    version: &Version<M>,
+    packing: Packing,
+) -> Result<SnapshotInfo, Error> {
+    let disk = &**storage;
     directory.create_root(disk)?;
-    let lock = disk
-        .lock(&directory.lock)
-        .map_err(Error::io("lock", &directory.lock))?
-        .ok_or_else(|| Error::Locked { path: target.to_path_buf() })?;
     directory.create_inner(disk)?;
     let (sequence, chain) = (version.sequence, version.chain());
-    let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };
-    let mut manifest = ManifestFile::create(
-        storage,
-        target,
-        Manifest {
-            database: identity.database,
-            state: State::Creating,
-            sequence: 0,
-            chain,
-            newest_segment: 0,
-            snapshots: Vec::new(),
-        },
-    )?;
     let header = FileHeader {
         magic: SNAPSHOT_MAGIC,
         database: identity.database,
@@ -70,17 +85,19 @@ pub(crate) fn write_copy<M: Model>(
     let snapshots = &directory.snapshots;
     let written = write_snapshot(disk, snapshots, &header, &version.model, packing, &never)?;
     // As short as a segment may be: the first open makes one of its own.
-    let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(4096 * 16))?;
+    let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(64 << 10))?;
+    let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };
     publish_segment(disk, &directory.journal, prepared, identity, start, [].iter())?;
-    manifest.update(|manifest| {
-        manifest.state = State::Clean;
-        manifest.sequence = sequence;
-        manifest.newest_segment = start.first_sequence;
-        manifest.snapshots = vec![sequence];
-    })?;
-    directory.sync_root_names(disk)?;
-    lock.unlock().map_err(Error::io("unlock", &directory.lock))?;
-    Ok(SnapshotInfo::of(&written, began.elapsed()))
+    let manifest = Manifest {
+        database: identity.database,
+        state: State::Clean,
+        sequence,
+        chain,
+        newest_segment: start.first_sequence,
+        snapshots: vec![sequence],
+    };
+    ManifestFile::create(storage, &directory.root, manifest)?;
+    Ok(SnapshotInfo::of(&written, Duration::ZERO))
 }
 
 fn require_empty(storage: &dyn Storage, target: &Path) -> Result<(), Error> {

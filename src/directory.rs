@@ -58,7 +58,11 @@ impl Directory {
 
     /// Whether any file stands here that only this crate makes.
     pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, Error> {
-        for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
+        for (directory, suffix) in [
+            (&self.journal, ".journal"),
+            (&self.snapshots, ".snapshot"),
+            (&self.archive, ".archive"),
+        ] {
             if kind(storage, directory)?.is_none() {
                 continue;
             }
@@ -90,6 +94,24 @@ impl Directory {
                     _ => {}
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Removes everything of a copy that did not come to its end.
+    pub(crate) fn remove_whole(&self, storage: &dyn Storage) -> Result<(), Error> {
+        for directory in [&self.journal, &self.snapshots, &self.root] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage.list(directory).map_err(Error::io("list", directory))?;
+            for name in names {
+                let path = directory.join(name);
+                storage.remove(&path).map_err(Error::io("remove half-made", &path))?;
+            }
+            storage
+                .remove_directory(directory)
+                .map_err(Error::io("remove half-made", directory))?;
         }
         Ok(())
     }

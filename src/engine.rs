@@ -75,7 +75,7 @@ fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
     let replay_ns_per_command = if replay_unmeasured {
         GUESSED_REPLAY_NS_PER_COMMAND
     } else {
-        nanoseconds(report.replay_time) / report.commands_replayed
+        nanoseconds(loaded.apply_time) / report.commands_replayed
     };
     SnapshotState {
         newest: loaded.info.clone(),
@@ -184,6 +184,7 @@ impl<M: Model> Engine<M> {
                 policy: options.snapshots,
                 retention: options.retention,
                 keep_snapshots: options.keep_snapshots,
+                spared: report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
             },
             shared: shared.clone(),
             committer: committer.clone(),
@@ -194,6 +195,7 @@ impl<M: Model> Engine<M> {
             outdated: loaded.outdated,
             last_taken: Instant::now(),
             retry: None,
+            owed: false,
         };
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writer = spawner.spawn("writer", move || writer.run())?;

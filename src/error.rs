@@ -123,7 +123,7 @@ pub enum Error {
     /// A snapshot was written by another version of the model's type.
     #[error(
         "{} holds version {found} of model `{model}`, the program has version {expected}: run the \
-         program version that wrote it",
+         program version that wrote it, or write Model::migrate for version {found}",
         path.display()
     )]
     WrongVersion {
@@ -135,6 +135,19 @@ pub enum Error {
         expected: u32,
         /// `Model::VERSION` of the program that wrote the snapshot.
         found: u32,
+    },
+    /// A snapshot is whole, but this program cannot make its model of it.
+    #[error(
+        "{} is a sound snapshot, but not of what this program expects: {reason}. Was the model's \
+         type changed without raising Model::VERSION? Run the program version that wrote it, or \
+         write Model::migrate",
+        path.display()
+    )]
+    Undecodable {
+        /// The snapshot in question.
+        path: PathBuf,
+        /// What the codec or the migration said.
+        reason: String,
     },
     /// A command tag means another command than when the journal was written.
     #[error(

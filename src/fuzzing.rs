@@ -90,7 +90,7 @@ pub fn snapshot_file(data: &[u8]) {
     {
         let content = |blocks: &mut Blocks| {
             let decoded = codec::decode_stream(blocks, file.footer.raw_bytes);
-            decoded.map_err(|error| file.content_error("a model", error.to_string()))
+            decoded.map_err(|error| file.undecodable(error.to_string()))
         };
         drop(file.unpack::<Vec<(u64, String, Option<Vec<i128>>)>>(content));
     }

@@ -127,6 +127,8 @@ pub(crate) struct ManifestFile {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     current: Manifest,
+    /// A replacement failed: what stands on disk may be `current` or what was to replace it.
+    uncertain: bool,
 }
 
 impl ManifestFile {
@@ -141,7 +143,7 @@ impl ManifestFile {
         }
         let bytes = storage.read(&path).map_err(Error::io("read", &path))?;
         let current = Manifest::decode(&path, &bytes)?;
-        Ok(Some(Self { storage: storage.clone(), path, current }))
+        Ok(Some(Self { storage: storage.clone(), path, current, uncertain: false }))
     }
 
     /// Writes the first MANIFEST of a new directory.
@@ -151,7 +153,8 @@ impl ManifestFile {
         first: Manifest,
     ) -> Result<Self, Error> {
         let path = directory.join(MANIFEST_NAME);
-        let mut file = Self { storage: storage.clone(), path, current: first.clone() };
+        let current = first.clone();
+        let mut file = Self { storage: storage.clone(), path, current, uncertain: false };
         file.replace(first)?;
         Ok(file)
     }
@@ -172,10 +175,18 @@ impl ManifestFile {
         self.replace(next)
     }
 
+    /// Makes sure that what `current` says is what stands on disk. Nothing may be removed on the
+    /// strength of it before.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        if self.uncertain { self.replace(self.current.clone()) } else { Ok(()) }
+    }
+
     fn replace(&mut self, next: Manifest) -> Result<(), Error> {
+        self.uncertain = true;
         replace_file(&*self.storage, &self.path, &next.encode())
             .map_err(Error::io("replace", &self.path))?;
         self.current = next;
+        self.uncertain = false;
         Ok(())
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Loaded {
     /// It is of an older version of the model and was migrated.
     pub(crate) outdated: bool,
     damaged: Vec<DamagedSnapshot>,
+    /// How long the commands behind it took to replay.
+    pub(crate) apply_time: Duration,
 }
 
 pub(crate) fn recover<M: Model>(
@@ -166,6 +168,7 @@ impl Opening<'_> {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,
             damaged: Vec::new(),
+            apply_time: Duration::ZERO,
         };
         let version = Version::written(model, 0, time_ns, chain);
         let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
@@ -198,10 +201,8 @@ impl Opening<'_> {
         let mut report =
             RecoveryReport { clean: stated.state == State::Clean, ..RecoveryReport::default() };
 
-        let began = Instant::now();
-        let (mut replayed, snapshot_chain, loaded) =
+        let (mut replayed, snapshot_chain, mut loaded) =
             self.load_snapshot::<M>(&stated, &mut report, progress)?;
-        report.snapshot_time = began.elapsed();
 
         let began = Instant::now();
         let opened = self.open_segments::<M>(&stated, replayed.sequence + 1);
@@ -243,6 +244,7 @@ impl Opening<'_> {
         report.commands_replayed = replayed.commands;
         report.torn_tail = end.torn.clone();
         report.tail_bytes = replayed.payload_bytes;
+        loaded.apply_time = replayed.apply_time;
         report.damaged_snapshots.clone_from(&loaded.damaged);
         let Replayed { model, sequence, time_ns, .. } = replayed;
         let version = Version::written(model, sequence, time_ns, end.chain);
@@ -261,7 +263,8 @@ impl Opening<'_> {
         for &sequence in stated.snapshots.iter().rev() {
             match self.load_one::<M>(stated, sequence, report, progress) {
                 Ok((replayed, known, info, outdated)) => {
-                    return Ok((replayed, known, Loaded { info, outdated, damaged }));
+                    let apply_time = Duration::ZERO;
+                    return Ok((replayed, known, Loaded { info, outdated, damaged, apply_time }));
                 }
                 // What is whole but not for this program is no reason to go further back.
                 Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => {
@@ -285,6 +288,7 @@ impl Opening<'_> {
         report: &mut RecoveryReport,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Replayed<M>, KnownChain, SnapshotInfo, bool), Error> {
+        let began = Instant::now();
         let directory = &self.directory.snapshots;
         let path = snapshot_path(directory, sequence);
         self.require(&path, "the MANIFEST lists this snapshot")?;
@@ -296,9 +300,17 @@ impl Opening<'_> {
         progress(Progress { phase: Phase::Snapshot, done: total, total });
         report.snapshot_sequence = sequence;
         report.snapshot_bytes = total;
+        report.snapshot_time = began.elapsed();
         let time_ns = snapshot.header.time_ns;
         let known = KnownChain { sequence, chain: snapshot.footer.chain, source: path };
-        let replayed = Replayed { model, sequence, time_ns, commands: 0, payload_bytes: 0 };
+        let replayed = Replayed {
+            model,
+            sequence,
+            time_ns,
+            commands: 0,
+            payload_bytes: 0,
+            apply_time: Duration::ZERO,
+        };
         let outdated = snapshot.header.model_version != M::VERSION;
         Ok((replayed, known, SnapshotInfo::of(&snapshot, Duration::ZERO), outdated))
     }

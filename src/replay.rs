@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -59,6 +60,8 @@ pub(crate) struct Replayed<M> {
     pub(crate) commands: u64,
     /// Bytes of the frames that held them.
     pub(crate) payload_bytes: u64,
+    /// From the first command that was applied to the last.
+    pub(crate) apply_time: Duration,
 }
 
 /// Replays all `segments` (contiguous, oldest first, the last one being the journal's end) onto
@@ -188,9 +191,11 @@ fn apply<M: Model>(
 ) -> Result<(), Error> {
     let table = CommandTable::new();
     let mut told = 0;
+    let mut began = None;
     progress(0, total);
     for (segment, frame, bytes_before) in inbox {
         if frame.header.next_sequence() - 1 > replayed.sequence {
+            began.get_or_insert_with(Instant::now);
             apply_frame(segment, &frame, replayed, seed, &table)?;
             replayed.payload_bytes += position(frame.header.frame_bytes());
         }
@@ -200,6 +205,7 @@ fn apply<M: Model>(
             progress(done, total);
         }
     }
+    replayed.apply_time = began.map_or(Duration::ZERO, |began| began.elapsed());
     progress(total, total);
     Ok(())
 }

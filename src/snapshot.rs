@@ -122,11 +122,7 @@ pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
                 found,
             },
             MigrationError::Failed(reason) => {
-                let expected = format!(
-                    "the encoding of version {found} of the model (was its type changed without \
-                     raising Model::VERSION?)"
-                );
-                file.content_error(&expected, reason)
+                file.undecodable(format!("as version {found} of the model, {reason}"))
             }
         })
     })
@@ -197,7 +193,7 @@ mod tests {
     fn decode<T: DeserializeOwned>(file: &PackedFile) -> Result<T, Error> {
         file.unpack(|blocks| {
             let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
-            reader.decode().map_err(|error| file.content_error("a T", error.to_string()))
+            reader.decode().map_err(|error| file.undecodable(error.to_string()))
         })
     }
 
@@ -257,8 +253,8 @@ mod tests {
         let bytes = written(&vec![(u64::MAX, "x".to_owned())], 0);
         let bytes = FileBytes::Owned(bytes);
         let file = PackedFile::from_bytes("x".into(), bytes, SNAPSHOT_MAGIC).unwrap();
-        assert!(matches!(decode::<String>(&file), Err(Error::Corrupt { .. })));
-        assert!(matches!(decode::<u8>(&file), Err(Error::Corrupt { .. })));
+        assert!(matches!(decode::<String>(&file), Err(Error::Undecodable { .. })));
+        assert!(matches!(decode::<u8>(&file), Err(Error::Undecodable { .. })));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::failure_tests::{Add, Count, open, small};
@@ -139,4 +140,116 @@ fn a_segment_is_removed_last() {
         position(&|op| matches!(op, Operation::Rename(path) if ends(path, "journal"))),
     ];
     assert!(steps.is_sorted(), "{steps:?} in {log:?}");
+}
+
+/// The rename of the MANIFEST succeeds and the sync of its directory fails: what stands on disk may
+/// be either. Nothing may be removed on the strength of one of them.
+#[test]
+fn an_uncertain_manifest_costs_no_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_path_buf();
+    let armed = Arc::new(AtomicBool::new(false));
+    let (seen, at) = (armed.clone(), root.clone());
+    let storage = Faulty::new(move |operation| {
+        let fails = *operation == Operation::SyncDirectory(at.clone());
+        (fails && seen.swap(false, Ordering::SeqCst)).then(|| io::Error::other("sync"))
+    });
+    let database = open(storage, &root, options()).unwrap();
+    fill(&database);
+    database.snapshot().unwrap();
+    fill(&database);
+    armed.store(true, Ordering::SeqCst);
+    database.snapshot().unwrap_err();
+    assert_eq!(Database::<Count>::open(copy(&root).path()).unwrap().sequence(), 10);
+    // Tried again by itself, a second later.
+    while matches!(database.health(), Health::SnapshotsFailing(_)) {
+        std::thread::yield_now();
+    }
+    assert_eq!(database.stats().snapshot_sequence, 10);
+    assert_eq!(Database::<Count>::open(copy(&root).path()).unwrap().sequence(), 10);
+}
+
+#[test]
+fn a_failed_backup_leaves_nothing_to_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let armed = Arc::new(AtomicBool::new(true));
+    let seen = armed.clone();
+    let storage = Faulty::new(move |operation| {
+        let backup = |path: &Path| path.to_string_lossy().contains("-backup-");
+        let fails = match operation {
+            Operation::Publish(path) => path.ends_with("MANIFEST") && backup(path),
+            _ => false,
+        };
+        (fails && seen.load(Ordering::SeqCst)).then(|| io::Error::other("full"))
+    });
+    let database = open(storage, &directory.path().join("db"), options()).unwrap();
+    fill(&database);
+    // `-backup-` is in the temporary name: the copy is made beside its target.
+    let target = directory.path().join("my-backup-of-today");
+    database.backup(&target).unwrap_err();
+    assert!(!target.exists());
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    armed.store(false, Ordering::SeqCst);
+    database.backup(&target).unwrap();
+    assert_eq!(Database::<Count>::open(&target).unwrap().sequence(), 5);
+}
+
+#[test]
+fn another_databases_archive_does_not_stand_for_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    let disk = || Arc::new(crate::storage::Disk);
+    for root in [&theirs, &ours] {
+        let database = open(disk(), root, options()).unwrap();
+        fill(&database);
+        if root == &theirs {
+            database.snapshot().unwrap();
+        } else {
+            std::fs::create_dir(root.join("archive")).unwrap();
+            let name = "archive/00000000000000000001.archive";
+            std::fs::copy(theirs.join(name), root.join(name)).unwrap();
+            let error = database.snapshot().unwrap_err();
+            assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
+            assert!(root.join("journal/00000000000000000001.journal").exists());
+        }
+    }
+}
+
+#[test]
+fn a_history_that_was_begun_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let archived = || std::fs::read_dir(directory.path().join("archive")).unwrap().count();
+    let mut before = 0;
+    for retention in [Retention::Archive, Retention::Truncate] {
+        let storage = Arc::new(crate::storage::Disk);
+        let options = Options { retention, ..options() };
+        let database = open(storage, directory.path(), options).unwrap();
+        fill(&database);
+        database.snapshot().unwrap();
+        assert!(archived() > before, "{retention:?}");
+        before = archived();
+    }
+}
+
+/// The rule that makes a snapshot no more than the journal: the journal is synced before the
+/// snapshot has a name.
+#[test]
+fn the_journal_is_synced_before_a_snapshot_has_a_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let seen = log.clone();
+    let storage = Faulty::new(move |operation| {
+        seen.lock().unwrap().push(operation.clone());
+        None
+    });
+    let durability = crate::Durability::Buffered;
+    let database = open(storage, directory.path(), Options { durability, ..options() }).unwrap();
+    database.execute(Add(vec![1])).unwrap();
+    log.lock().unwrap().clear();
+    database.snapshot().unwrap();
+    let log = log.lock().unwrap();
+    let published = log.iter().position(|op| matches!(op, Operation::Publish(_))).unwrap();
+    let synced = log.iter().position(|op| *op == Operation::SyncData);
+    assert!(synced.is_some_and(|synced| synced < published), "{log:?}");
 }

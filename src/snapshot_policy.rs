@@ -59,7 +59,7 @@ impl SnapshotPolicy {
         Self { every_bytes, ..Self::manual() }
     }
 
-    /// After this time.
+    /// After this time, counted from the last snapshot or from the open.
     #[must_use]
     pub const fn every(time: Duration) -> Self {
         Self { every: Some(time), ..Self::manual() }
@@ -92,6 +92,10 @@ impl SnapshotPolicy {
             startup_within: earlier(self.startup_within, other.startup_within),
             on_close: self.on_close || other.on_close,
         }
+    }
+
+    pub(crate) fn depends_on_rates(&self) -> bool {
+        self.startup_within.is_some()
     }
 
     pub(crate) fn takes_one_on_close(&self) -> bool {
@@ -137,7 +141,9 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retention {
-    /// System prevalence: whole segments are removed. The default.
+    /// System prevalence: whole segments are removed. The default. Where `archive/` exists, from an
+    /// earlier open with [`Archive`](Self::Archive), segments are archived all the same; move that
+    /// directory away to end the history.
     #[default]
     Truncate,
     /// Command sourcing: whole segments are compressed into `archive/`, so that every command ever
@@ -170,7 +176,7 @@ impl StartupRates {
     fn commands_within(&self, budget: Duration, raw_bytes: u64) -> u64 {
         let load = self.load(raw_bytes);
         let left = budget.saturating_sub(load).saturating_sub(self.fixed);
-        let replay = left.max(load / 4);
+        let replay = left.max(load.saturating_add(self.fixed) / 4);
         let commands = replay.as_nanos() / u128::from(self.replay_ns_per_command.max(1));
         u64::try_from(commands).unwrap_or(u64::MAX).max(1)
     }
@@ -207,7 +213,7 @@ mod tests {
         assert_eq!(policy.limits(&RATES, 6_000_000).commands, 40_000);
         // Loading takes more than all: a quarter of it again, so that snapshots do not follow
         // each other without end.
-        assert_eq!(policy.limits(&RATES, 20_000_000).commands, 50_000);
+        assert_eq!(policy.limits(&RATES, 20_000_000).commands, 52_500);
         assert_eq!(RATES.predicted(6_000_000, 40_000), Duration::from_millis(110));
     }
 }

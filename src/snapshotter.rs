@@ -4,7 +4,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::fields::position;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
-use crate::journal::{SegmentIdentity, archive_segment, is_archived, list_segments, segment_path};
+use crate::journal::{SegmentIdentity, archive_segment, list_segments, segment_path};
 use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::packed::{PackedFile, Packing};
@@ -28,6 +28,8 @@ use crate::storage::{Storage, remove_gently};
 /// After a failure the next try waits this long, and twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How often the measured rates are looked at, for `startup_within`.
+const LOOK_AT_RATES: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when nothing is planned.
 const NOTHING_PLANNED: Duration = Duration::from_secs(3600);
 
@@ -95,6 +97,9 @@ impl SnapshotBoard {
 
     /// Called after every batch: two loads and comparisons, unless a snapshot is due.
     pub(crate) fn note(&self, sequence: u64, written_bytes: u64) {
+        // Pairs with the fence in `plan`: either this sees the plan, or the planner, who looks at
+        // the newest version afterwards, sees this batch.
+        fence(Ordering::SeqCst);
         if sequence >= self.due_sequence.load(Ordering::Relaxed)
             || written_bytes >= self.due_bytes.load(Ordering::Relaxed)
         {
@@ -107,6 +112,7 @@ impl SnapshotBoard {
     fn plan(&self, sequence: u64, written_bytes: u64) {
         self.due_sequence.store(sequence, Ordering::Relaxed);
         self.due_bytes.store(written_bytes, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     pub(crate) fn state(&self) -> SnapshotState {
@@ -130,6 +136,8 @@ pub(crate) struct SnapshotterOptions {
     pub(crate) policy: SnapshotPolicy,
     pub(crate) retention: Retention,
     pub(crate) keep_snapshots: usize,
+    /// Damaged snapshots that the open reported: they are left to be looked at.
+    pub(crate) spared: Vec<PathBuf>,
 }
 
 pub(crate) struct Snapshotter<M: Model> {
@@ -145,6 +153,8 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) outdated: bool,
     pub(crate) last_taken: Instant,
     pub(crate) retry: Option<(Instant, Duration)>,
+    /// A snapshot was to be taken and is not there yet.
+    pub(crate) owed: bool,
 }
 
 impl<M: Model> Snapshotter<M> {
@@ -180,16 +190,20 @@ impl<M: Model> Snapshotter<M> {
         let Limits { commands, bytes, time } = self.limits(&state);
         let due_sequence = state.newest.sequence.saturating_add(commands);
         let due_bytes = state.written_then.saturating_add(bytes.saturating_sub(state.tail_bytes));
+        let left = time.map(|time| time.saturating_sub(self.last_taken.elapsed()));
+        // Due by time, but nothing changed: then the next command makes it due.
+        let due_sequence = match left {
+            Some(Duration::ZERO) => state.newest.sequence.saturating_add(1),
+            _ => due_sequence,
+        };
         self.shared.snapshots.plan(due_sequence, due_bytes);
         // What is due already would not be noticed before the next batch.
         if self.is_due(&state) {
             return Duration::ZERO;
         }
-        time.map_or(NOTHING_PLANNED, |time| {
-            let left = time.saturating_sub(self.last_taken.elapsed());
-            // Due by time, but nothing changed: look again after a while.
-            if left.is_zero() { time.min(NOTHING_PLANNED) } else { left }
-        })
+        let pause = left.filter(|left| !left.is_zero()).unwrap_or(NOTHING_PLANNED);
+        // Rates change while commands run, and with them what fits the budget.
+        if self.options.policy.depends_on_rates() { pause.min(LOOK_AT_RATES) } else { pause }
     }
 
     fn limits(&self, state: &SnapshotState) -> Limits {
@@ -213,11 +227,11 @@ impl<M: Model> Snapshotter<M> {
         if self.retry.is_some_and(|(at, _)| Instant::now() < at) {
             return;
         }
-        if self.is_due(&self.shared.snapshots.state()) {
+        if self.owed || self.is_due(&self.shared.snapshots.state()) {
             // A failure is noted, and planned to be tried again.
             self.take().ok();
         } else if self.retry.is_some() {
-            // The snapshot succeeded, or is no longer wanted; clearing up behind it did not.
+            // The snapshot succeeded; clearing up behind it did not.
             self.tidy_and_note();
         }
     }
@@ -225,6 +239,7 @@ impl<M: Model> Snapshotter<M> {
     /// Takes a snapshot of the newest durable version, unless there is one of it.
     fn take(&mut self) -> Result<SnapshotInfo, Error> {
         let began = Instant::now();
+        self.owed = true;
         // A panic here is one in the model's `Serialize`.
         let taken =
             catch_unwind(AssertUnwindSafe(|| self.try_take(began))).unwrap_or_else(|panic| {
@@ -263,9 +278,17 @@ impl<M: Model> Snapshotter<M> {
         let version = self.shared.published.pin();
         // Under weaker durabilities a version may be readable before it is durable; the snapshot
         // must not be ahead of the journal.
-        sync_outside_lock(&self.committer)?;
+        // Where it cannot be, the committer's lock is not touched: this thread may be preempted.
+        if self.shared.counters.durable_sequence.get() < version.sequence {
+            sync_outside_lock(&self.committer)?;
+        }
         let newest = self.shared.snapshots.state().newest;
         if newest.sequence == version.sequence && !self.outdated {
+            self.owed = false;
+            if self.retry.is_some() {
+                self.tidy()?;
+                self.shared.snapshots.change(|state| state.last_error = None);
+            }
             return Ok(SnapshotInfo { duration: Duration::ZERO, ..newest });
         }
         let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
@@ -294,7 +317,7 @@ impl<M: Model> Snapshotter<M> {
         let info = SnapshotInfo::of(&file, began.elapsed());
         drop(file);
         self.make_it_count(&header)?;
-        self.outdated = false;
+        (self.owed, self.outdated) = (false, false);
         self.last_taken = began;
         let noted = info.clone();
         self.shared.snapshots.change(|state| {
@@ -330,13 +353,14 @@ impl<M: Model> Snapshotter<M> {
     fn tidy(&self) -> Result<(), Error> {
         let SnapshotterOptions { storage, directory, identity, .. } = &self.options;
         let (listed, newest_segment) = {
-            let manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            manifest.settle()?;
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
         for sequence in list_snapshots(&**storage, &directory.snapshots)? {
             let path = snapshot_path(&directory.snapshots, sequence);
             // What is damaged, or another database's, is left to its owner to look at.
-            if listed.contains(&sequence) {
+            if listed.contains(&sequence) || self.options.spared.contains(&path) {
                 continue;
             }
             let Ok(file) = PackedFile::open(&**storage, &path, SNAPSHOT_MAGIC) else { continue };
@@ -361,21 +385,22 @@ impl<M: Model> Snapshotter<M> {
 
     fn clear_segment(&self, first: u64, takeover: u64) -> Result<(), Error> {
         let SnapshotterOptions { storage, directory, packing, retention, .. } = &self.options;
-        // A segment without a command has nothing to archive.
-        if *retention == Retention::Archive && takeover > first {
+        // Where a history was begun it goes on, whatever this open was asked for: to lose part of it
+        // must not be as easy as to forget an option.
+        let archive = &directory.archive;
+        let begun = storage.kind(archive).map_err(Error::io("examine", archive))?.is_some();
+        if *retention == Retention::Archive || begun {
             directory.create_archive(&**storage)?;
-            if !is_archived(&**storage, &directory.archive, first)? {
-                let level = packing.compression_level;
-                let packing = Packing { compression_level: if level == 0 { 3 } else { level } };
-                archive_segment(
-                    &**storage,
-                    &directory.journal,
-                    &directory.archive,
-                    (first, takeover),
-                    packing,
-                    &self.cancelled,
-                )?;
-            }
+            let level = packing.compression_level;
+            let packing = Packing { compression_level: if level == 0 { 3 } else { level } };
+            archive_segment(
+                &**storage,
+                &directory.journal,
+                &directory.archive,
+                (first, takeover),
+                packing,
+                &self.cancelled,
+            )?;
         }
         let path = segment_path(&directory.journal, first);
         let length = storage.read(&path).map_err(Error::io("read", &path))?.len();
@@ -392,13 +417,20 @@ fn give_way_to_commits() {
     rustix::process::setpriority_process(None, 19).ok();
 }
 
-/// The measured rates; where nothing was measured yet, what live commands take to apply.
+/// The rates measured at the open; where there were none, or where commands have become much slower
+/// since, those of live commands. Applying live takes longer than replaying, because every batch
+/// copies what it changes: about three times for a large tree.
 pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> StartupRates {
     let counters = &shared.counters;
     let samples = counters.apply_samples.get();
-    if !state.replay_unmeasured || samples == 0 {
+    if samples == 0 {
         return state.rates;
     }
-    let replay_ns_per_command = (counters.apply_ns.get() / samples).max(1);
+    let live = (counters.apply_ns.get() / samples).max(1);
+    let replay_ns_per_command = if state.replay_unmeasured {
+        live
+    } else {
+        state.rates.replay_ns_per_command.max(live / 3)
+    };
     StartupRates { replay_ns_per_command, ..state.rates }
 }

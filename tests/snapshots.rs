@@ -24,6 +24,15 @@ fn mix(database: &Database<Ledger>, values: std::ops::Range<u64>) {
     }
 }
 
+/// Waits for what another thread does by itself; a minute is long enough to be sure it does not.
+fn until(done: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never happened");
+        std::thread::yield_now();
+    }
+}
+
 fn numbers(directory: &Path, extension: &str) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut numbers: Vec<u64> = entries
@@ -90,9 +99,7 @@ fn only_kept_snapshots_and_the_journal_behind_the_oldest_stay() {
         .open(&path)
         .unwrap();
     mix(&database, 0..COMMANDS);
-    while database.stats().commands_since_snapshot >= COMMANDS / 10 {
-        std::thread::yield_now();
-    }
+    until(|| database.stats().commands_since_snapshot < COMMANDS / 10);
     let policy_took = database.stats().snapshots_taken;
     assert!((1..=10).contains(&policy_took), "{policy_took}");
     mix(&database, 0..1);
@@ -129,10 +136,9 @@ fn policies_of_time_bytes_and_close() {
     ] {
         let (_directory, path) = temporary();
         let database = builder().snapshots(policy).open(&path).unwrap();
-        mix(&database, 0..100);
-        while database.stats().snapshot_sequence == 0 {
-            std::thread::yield_now();
-        }
+        // As many as take a noticeable part of the fixed cost of an open to replay.
+        mix(&database, 0..20_000);
+        until(|| database.stats().snapshot_sequence > 0);
     }
     let (_directory, path) = temporary();
     let database = builder().snapshots(SnapshotPolicy::on_close()).open(&path).unwrap();
@@ -428,6 +434,74 @@ fn an_older_version_of_the_model_is_migrated() {
     drop(till);
     let error = Database::<release_1::Till>::open(&path).unwrap_err();
     assert!(matches!(error, Error::WrongVersion { expected: 1, found: 2, .. }), "{error}");
+}
+
+/// A migration that refuses is no damage: nothing older is opened instead, and nothing deleted.
+mod release_3 {
+    use super::*;
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    pub struct Till(pub u64);
+
+    impl Model for Till {
+        type Event = ();
+        const VERSION: u32 = 3;
+
+        fn migrate(_: u32, snapshot: &mut SnapshotReader<'_>) -> Result<Self, MigrationError> {
+            let cents: u32 = snapshot.decode()?;
+            if cents == 0 { Ok(Self(0)) } else { Err(MigrationError::Failed("no".to_owned())) }
+        }
+    }
+
+    prevalence::commands! { Till {} }
+}
+
+#[test]
+fn a_migration_that_fails_is_an_error_and_deletes_nothing() {
+    let (_directory, path) = temporary();
+    copy_directory(&fixture(), &path);
+    let before = content(&path);
+    let error = Database::<release_3::Till>::open(&path).unwrap_err();
+    assert!(
+        matches!(&error, Error::Undecodable { reason, .. } if reason.contains("no")),
+        "{error}"
+    );
+    assert_eq!(content(&path), before);
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Sluggish(u64);
+
+impl Model for Sluggish {
+    type Event = ();
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ponder;
+
+impl Command<Sluggish> for Ponder {
+    type Output = ();
+    type Rejection = ();
+
+    fn apply(self, model: &mut Sluggish, _: &mut Context<'_, Sluggish>) -> Result<(), ()> {
+        std::thread::sleep(Duration::from_millis(2)); // what replay will take, too
+        model.0 += 1;
+        Ok(())
+    }
+}
+
+prevalence::commands! { Sluggish { 1 => Ponder } }
+
+#[test]
+fn a_startup_budget_notices_how_slow_commands_are() {
+    let (_directory, path) = temporary();
+    let policy = SnapshotPolicy::startup_within(Duration::from_millis(100));
+    let database = Database::<Sluggish>::builder().snapshots(policy).open(&path).unwrap();
+    // By the first guess of 1 µs a command, none would be due for long.
+    let pending: Vec<_> = (0..200).map(|_| database.submit(Ponder).unwrap()).collect();
+    pending.into_iter().for_each(|pending| pending.wait().unwrap());
+    until(|| database.stats().snapshots_taken > 0);
+    until(|| database.stats().predicted_startup < Duration::from_millis(150));
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub mod limitations {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("tuning.md")]
+pub mod tuning {}
+
 /// Keeps the README's example compiling and passing.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -1,7 +1,6 @@
 //! Owns archived segments: what a sealed segment holds, compressed, under the segment's header.
 //! Nothing of a command is lost; only what stood beyond the segment's end is left out.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -18,7 +17,8 @@ pub(crate) fn archive_path(archive_directory: &Path, first_sequence: u64) -> Pat
 }
 
 /// Archives the segment that begins at `first_sequence` and ends where the next begins, at
-/// `takeover`. On `Ok` the archive is durable, was read back, and unpacks to what was packed.
+/// `takeover`, unless that was done. On `Ok` the archive is durable, was read back, and unpacks to
+/// what was packed.
 pub(crate) fn archive_segment(
     storage: &dyn Storage,
     journal_directory: &Path,
@@ -39,40 +39,41 @@ pub(crate) fn archive_segment(
         ..segment.header.clone()
     };
     let path = archive_path(archive_directory, first_sequence);
-    let written = write_packed(storage, &path, &header, end, packing, cancelled, |target| {
+    if is_archived(storage, &path, &header, end)? {
+        return Ok(path);
+    }
+    write_packed(storage, &path, &header, end, packing, cancelled, |target| {
         Ok(target.write_all(content)?)
     })?;
-    verify_content(&written)?;
     Ok(path)
 }
 
-/// That what an archive unpacks to has the digest its footer states.
-fn verify_content(archive: &PackedFile) -> Result<(), Error> {
-    archive.unpack(|blocks| {
-        loop {
-            let length = blocks.current().len();
-            if length == 0 {
-                return Ok(());
-            }
-            blocks.advance(length);
-        }
-    })
-}
-
-/// Whether an archive of that segment is there already, whole: then a crash came between archiving
-/// and removing the segment.
-pub(crate) fn is_archived(
+/// Whether this very segment was archived already: then a crash came between that and removing the
+/// segment. An archive that is damaged or
+/// another's is an error: it is not ours to replace.
+fn is_archived(
     storage: &dyn Storage,
-    archive_directory: &Path,
-    first_sequence: u64,
+    path: &Path,
+    expected: &FileHeader,
+    (sequence, chain): (u64, u32),
 ) -> Result<bool, Error> {
-    let path = archive_path(archive_directory, first_sequence);
-    match storage.kind(&path) {
-        Ok(Some(_)) => Ok(PackedFile::open(storage, &path, ARCHIVE_MAGIC)
-            .and_then(|archive| verify_content(&archive))
-            .is_ok()),
-        Ok(None) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("examine", &path)(error)),
+    if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
+        return Ok(false);
     }
+    let archive = PackedFile::open(storage, path, ARCHIVE_MAGIC)?;
+    archive.verify_content()?;
+    if archive.header.database != expected.database {
+        return Err(Error::ForeignFile {
+            path: path.to_path_buf(),
+            expected: expected.database,
+            found: archive.header.database,
+        });
+    }
+    let found = (archive.header.sequence, archive.footer.sequence, archive.footer.chain);
+    if found != (expected.sequence, sequence, chain) {
+        let expected = format!("sequences {} to {sequence}, chain {chain:08x}", expected.sequence);
+        let found = format!("{} to {}, {:08x}", found.0, found.1, found.2);
+        return Err(Error::corrupt(path, 40, expected, found));
+    }
+    Ok(true)
 }

@@ -18,7 +18,7 @@ mod scan;
 mod segment;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
-pub(crate) use archive::{archive_segment, is_archived};
+pub(crate) use archive::archive_segment;
 pub(crate) use frame::FrameBuffer;
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, RecordHeader, Records};

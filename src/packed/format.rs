@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::fields::{FieldReader, position};
 
 /// Both ends buffer one chunk, so this bounds their memory.
-pub(crate) const CHUNK_BYTES: usize = 128 << 10;
+pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) const CHUNK_HEADER_BYTES: usize = 8;
 const FOOTER_MAGIC: [u8; 8] = *b"PREVSEND";
 const FOOTER_COVERED_BYTES: usize = 52;

@@ -54,9 +54,22 @@ impl PackedFile {
         position(self.bytes.len())
     }
 
-    /// That something is wrong with what is packed, not with the packing.
-    pub(crate) fn content_error(&self, expected: &str, found: String) -> Error {
-        Error::corrupt(&self.path, position(self.chunks_begin), expected, found)
+    /// That the program cannot use what is packed: the packing is sound.
+    pub(crate) fn undecodable(&self, reason: String) -> Error {
+        Error::Undecodable { path: self.path.clone(), reason }
+    }
+
+    /// That what the chunks unpack to is what was packed.
+    pub(crate) fn verify_content(&self) -> Result<(), Error> {
+        self.unpack(|blocks| {
+            loop {
+                let length = blocks.current().len();
+                if length == 0 {
+                    return Ok(());
+                }
+                blocks.advance(length);
+            }
+        })
     }
 
     /// Unpacks on another thread while `take` uses what has been unpacked. `take` must use all of
@@ -76,9 +89,7 @@ impl PackedFile {
                 if blocks.at_end() {
                     return Ok(taken);
                 }
-                let expected = "content that ends where the program's type does (was the type \
-                                changed without raising Model::VERSION?)";
-                Err(self.content_error(expected, "more bytes".to_owned()))
+                Err(self.undecodable("there are bytes left over".to_owned()))
             });
             drop(blocks); // an unpacker that is still at it notices and ends
             let digest = match unpacker.join() {
@@ -90,7 +101,8 @@ impl PackedFile {
         let taken = taken?;
         if digest != self.footer.digest {
             let expected = format!("digest {:02x?}", self.footer.digest);
-            return Err(self.content_error(&expected, format!("{digest:02x?}")));
+            let at = position(self.chunks_begin);
+            return Err(Error::corrupt(&self.path, at, expected, format!("{digest:02x?}")));
         }
         Ok(taken)
     }

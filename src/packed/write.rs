@@ -15,6 +15,9 @@ use crate::fields::position;
 use crate::header::FileHeader;
 use crate::storage::{Storage, StoredFile, write_all_at};
 
+/// The chunks that are written: smaller than may be read, because each is synced by itself.
+const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
+
 /// So much is written before it is synced: what accumulates in the page cache would go to disk all
 /// at once, and commits would wait behind it.
 const SYNC_EVERY_BYTES: u64 = 128 << 10;
@@ -81,7 +84,9 @@ pub(crate) fn write_packed(
     file.sync_all().map_err(Error::io("sync", path))?;
     temporary.publish(path).map_err(Error::io("rename a new file to", path))?;
     storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
-    PackedFile::open(storage, path, header.magic)
+    let written = PackedFile::open(storage, path, header.magic)?;
+    written.verify_content()?;
+    Ok(written)
 }
 
 /// What went through before packing.
@@ -95,11 +100,12 @@ fn pack<'a>(
     packing: Packing,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<(ChunkWriter<'a>, Content), WriteFailure> {
+    let cancelled = chunks.cancelled;
     if packing.code() == PACKING_PLAIN {
-        measured(chunks, produce)
+        measured(chunks, cancelled, produce)
     } else {
         let packer = zstd::Encoder::new(chunks, packing.compression_level)?;
-        let (packer, content) = measured(packer, produce)?;
+        let (packer, content) = measured(packer, cancelled, produce)?;
         Ok((packer.finish()?, content))
     }
 }
@@ -107,24 +113,31 @@ fn pack<'a>(
 /// Lets `produce` write into `target`, through a buffer, and digests what it writes.
 fn measured<W: Write>(
     target: W,
+    cancelled: &AtomicBool,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<(W, Content), WriteFailure> {
     let content = Content { bytes: 0, digest: Box::default() };
-    let measured = Measured { inner: target, content };
+    let measured = Measured { inner: target, content, cancelled };
     let mut buffered = BufWriter::with_capacity(CHUNK_BYTES, measured);
     produce(&mut buffered)?;
-    let Measured { inner, content } = buffered.into_inner().map_err(|error| error.into_error())?;
+    let Measured { inner, content, .. } =
+        buffered.into_inner().map_err(|error| error.into_error())?;
     Ok((inner, content))
 }
 
-/// Counts and digests what passes through.
-struct Measured<W> {
+/// Counts and digests what passes through, until it is cancelled.
+struct Measured<'a, W> {
     inner: W,
     content: Content,
+    cancelled: &'a AtomicBool,
 }
 
-impl<W: Write> Write for Measured<W> {
+impl<W: Write> Write for Measured<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Not after each chunk: much content may pack into one.
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the database is being closed"));
+        }
         self.inner.write_all(bytes)?;
         self.content.digest.update(bytes);
         self.content.bytes += position(bytes.len());
@@ -149,14 +162,11 @@ struct ChunkWriter<'a> {
 
 impl<'a> ChunkWriter<'a> {
     fn new(file: Arc<dyn StoredFile>, position: u64, cancelled: &'a AtomicBool) -> Self {
-        let chunk = Vec::with_capacity(CHUNK_BYTES);
+        let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
         Self { file, cancelled, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
     }
 
     fn write_chunk(&mut self) -> io::Result<()> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the database is being closed"));
-        }
         if self.chunk.is_empty() {
             return Ok(());
         }
@@ -186,10 +196,10 @@ impl<'a> ChunkWriter<'a> {
 
 impl Write for ChunkWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.len() == CHUNK_BYTES {
+        if self.chunk.len() == WRITTEN_CHUNK_BYTES {
             self.write_chunk()?;
         }
-        let room = CHUNK_BYTES - self.chunk.len();
+        let room = WRITTEN_CHUNK_BYTES - self.chunk.len();
         let (taken, _) = bytes.split_at(bytes.len().min(room));
         self.chunk.extend_from_slice(taken);
         Ok(taken.len())

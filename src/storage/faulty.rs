@@ -82,6 +82,9 @@ impl Storage for Faulty {
         self.check(&Operation::Remove(path.to_path_buf()))?;
         Disk.remove(path)
     }
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        Disk.remove_directory(path)
+    }
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.check(&Operation::SyncDirectory(directory.to_path_buf()))?;
         Disk.sync_directory(directory)

@@ -52,6 +52,8 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()>;
     /// Removes a file; not durable before the directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `directory` durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on the file at `path`, creating it if need be. `None`: it is held
