@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::{
     Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
 };
@@ -16,7 +15,7 @@ use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
 use crate::packed::Packing;
 use crate::published::Version;
-use crate::snapshot::{snapshot_path, write_snapshot};
+use crate::snapshot::{snapshot_header, snapshot_path, write_snapshot};
 use crate::snapshotter::SnapshotInfo;
 use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
@@ -68,19 +67,7 @@ fn write_files<M: Model>(
     directory.create_root(disk)?;
     directory.create_inner(disk)?;
     let (sequence, chain) = (version.sequence, version.chain());
-    let header = FileHeader {
-        magic: SNAPSHOT_MAGIC,
-        database: identity.database,
-        packing: packing.code(),
-        model_version: identity.model_version,
-        sequence,
-        time_ns: version.time_ns,
-        salt: 0,
-        file_bytes: 0,
-        chain,
-        model_name: identity.model_name.clone(),
-        commands: Vec::new(),
-    };
+    let header = snapshot_header(identity, packing, sequence, version.time_ns, chain);
     let never = AtomicBool::new(false);
     let snapshots = &directory.snapshots;
     let written = write_snapshot(disk, snapshots, &header, &version.model, packing, &never)?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::failure_tests::{Add, Count, open, small};
+use crate::failure_tests::{Add, Count, killed, open, small};
 use crate::options::Options;
 use crate::storage::Disk;
 use crate::storage::faulty::{Faulty, Operation};
@@ -90,22 +90,6 @@ fn wait_for_mark(path: &Path) {
     while !marked() {
         std::thread::yield_now();
     }
-}
-
-/// What a process killed now would leave.
-fn killed(path: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for inner in ["", "journal", "snapshots"] {
-        std::fs::create_dir_all(copy.path().join(inner)).unwrap();
-        for entry in std::fs::read_dir(path.join(inner)).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                let target = copy.path().join(inner).join(entry.file_name());
-                std::fs::copy(entry.path(), target).unwrap();
-            }
-        }
-    }
-    copy
 }
 
 #[test]

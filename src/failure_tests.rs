@@ -60,6 +60,23 @@ pub(crate) fn open(
     Database::open_with(storage, path, options, Count::default, &mut (Box::new(|_| {}) as _))
 }
 
+/// What a process killed now would leave.
+pub(crate) fn killed(root: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for inner in ["", "journal", "snapshots", "archive"] {
+        let Ok(entries) = std::fs::read_dir(root.join(inner)) else { continue };
+        std::fs::create_dir_all(copy.path().join(inner)).unwrap();
+        for entry in entries {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let target = copy.path().join(inner).join(entry.file_name());
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    copy
+}
+
 pub(crate) fn small() -> Options {
     Options { segment_bytes: 64 << 10, ..Options::default() }
 }

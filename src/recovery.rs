@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crate::context::{RandomSeed, time_ns};
 use crate::directory::Directory;
 use crate::error::{DatabaseId, Error};
-use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::identity::{check_identity, check_tags, identity};
 use crate::journal::{
     Journal, JournalOptions, Prepared, Segment, SegmentIdentity, SegmentStart, first_segment_bytes,
@@ -22,7 +21,9 @@ use crate::packed::Packing;
 use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
-use crate::snapshot::{decode_snapshot, open_snapshot, snapshot_path, write_snapshot};
+use crate::snapshot::{
+    decode_snapshot, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
+};
 use crate::snapshotter::SnapshotInfo;
 use crate::storage::{Lock, Storage};
 
@@ -145,19 +146,7 @@ impl Opening<'_> {
         let time_ns = time_ns(storage.now());
         let identity = identity::<M>(database);
         let packing = Packing { compression_level: self.options.compression_level };
-        let header = FileHeader {
-            magic: SNAPSHOT_MAGIC,
-            database,
-            packing: packing.code(),
-            model_version: M::VERSION,
-            sequence: 0,
-            time_ns,
-            salt: 0,
-            file_bytes: 0,
-            chain,
-            model_name: identity.model_name.clone(),
-            commands: Vec::new(),
-        };
+        let header = snapshot_header(&identity, packing, 0, time_ns, chain);
         let never = AtomicBool::new(false);
         let snapshot =
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &never)?;

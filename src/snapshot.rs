@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec;
 use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::packed::{Blocks, PackedFile, Packing, WriteFailure, write_packed};
 use crate::storage::Storage;
@@ -36,6 +37,29 @@ pub(crate) fn list_snapshots(
     let mut sequences: Vec<u64> = names.iter().filter_map(sequence).collect();
     sequences.sort_unstable();
     Ok(sequences)
+}
+
+/// The header of a snapshot of the version at `sequence`.
+pub(crate) fn snapshot_header(
+    identity: &SegmentIdentity,
+    packing: Packing,
+    sequence: u64,
+    time_ns: u64,
+    chain: u32,
+) -> FileHeader {
+    FileHeader {
+        magic: SNAPSHOT_MAGIC,
+        database: identity.database,
+        packing: packing.code(),
+        model_version: identity.model_version,
+        sequence,
+        time_ns,
+        salt: 0,
+        file_bytes: 0,
+        chain,
+        model_name: identity.model_name.clone(),
+        commands: Vec::new(),
+    }
 }
 
 /// Writes `model` as the snapshot that `header` describes; durable and verified on return.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::failure_tests::{Add, Count, open, small};
+use crate::failure_tests::{Add, Count, killed, open, small};
 use crate::options::Options;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::{Database, Error, Health, Retention, SnapshotPolicy};
@@ -82,7 +82,7 @@ fn a_failed_step_disturbs_nothing_and_is_made_up_for() {
         *armed.lock().unwrap() = false;
         fill(&database);
         assert_eq!(database.sequence(), 15, "{step}: commands go on");
-        let crashed = copy(&root);
+        let crashed = killed(&root);
         database.snapshot().unwrap();
         assert!(matches!(database.health(), Health::Running), "{step}");
         drop(database);
@@ -93,22 +93,6 @@ fn a_failed_step_disturbs_nothing_and_is_made_up_for() {
             assert!(temporaries(path).is_empty(), "{step}");
         }
     }
-}
-
-fn copy(root: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for inner in ["", "journal", "snapshots", "archive"] {
-        let Ok(entries) = std::fs::read_dir(root.join(inner)) else { continue };
-        std::fs::create_dir_all(copy.path().join(inner)).unwrap();
-        for entry in entries {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                let target = copy.path().join(inner).join(entry.file_name());
-                std::fs::copy(entry.path(), target).unwrap();
-            }
-        }
-    }
-    copy
 }
 
 /// Promise 7, as an order of operations: a segment goes only behind a snapshot that was synced,
@@ -160,13 +144,13 @@ fn an_uncertain_manifest_costs_no_snapshot() {
     fill(&database);
     armed.store(true, Ordering::SeqCst);
     database.snapshot().unwrap_err();
-    assert_eq!(Database::<Count>::open(copy(&root).path()).unwrap().sequence(), 10);
+    assert_eq!(Database::<Count>::open(killed(&root).path()).unwrap().sequence(), 10);
     // Tried again by itself, a second later.
     while matches!(database.health(), Health::SnapshotsFailing(_)) {
         std::thread::yield_now();
     }
     assert_eq!(database.stats().snapshot_sequence, 10);
-    assert_eq!(Database::<Count>::open(copy(&root).path()).unwrap().sequence(), 10);
+    assert_eq!(Database::<Count>::open(killed(&root).path()).unwrap().sequence(), 10);
 }
 
 #[test]

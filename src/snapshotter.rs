@@ -21,7 +21,7 @@ use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::packed::{PackedFile, Packing};
 use crate::shared::Shared;
-use crate::snapshot::{list_snapshots, snapshot_path, write_snapshot};
+use crate::snapshot::{list_snapshots, snapshot_header, snapshot_path, write_snapshot};
 use crate::snapshot_policy::{Limits, Retention, SnapshotPolicy, StartupRates};
 use crate::storage::{Storage, remove_gently};
 
@@ -292,19 +292,8 @@ impl<M: Model> Snapshotter<M> {
             return Ok(SnapshotInfo { duration: Duration::ZERO, ..newest });
         }
         let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
-        let header = FileHeader {
-            magic: SNAPSHOT_MAGIC,
-            database: identity.database,
-            packing: packing.code(),
-            model_version: identity.model_version,
-            sequence: version.sequence,
-            time_ns: version.time_ns,
-            salt: 0,
-            file_bytes: 0,
-            chain: version.chain(),
-            model_name: identity.model_name.clone(),
-            commands: Vec::new(),
-        };
+        let header =
+            snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
         let file = write_snapshot(
             &**storage,
             &directory.snapshots,
