@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::directory::Directory;
@@ -13,6 +12,7 @@ use crate::journal::{
 };
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
+use crate::pace::Pace;
 use crate::packed::Packing;
 use crate::published::Version;
 use crate::snapshot::{snapshot_header, snapshot_path, write_snapshot};
@@ -68,9 +68,8 @@ fn write_files<M: Model>(
     directory.create_inner(disk)?;
     let (sequence, chain) = (version.sequence, version.chain());
     let header = snapshot_header(identity, packing, sequence, version.time_ns, chain);
-    let never = AtomicBool::new(false);
     let snapshots = &directory.snapshots;
-    let written = write_snapshot(disk, snapshots, &header, &version.model, packing, &never)?;
+    let written = write_snapshot(disk, snapshots, &header, &version.model, packing, &Pace::full())?;
     // As short as a segment may be: the first open makes one of its own.
     let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(64 << 10))?;
     let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };

@@ -112,6 +112,7 @@ mod manifest;
 mod metadata;
 mod model;
 mod options;
+mod pace;
 mod packed;
 mod pending;
 mod published;

@@ -2,7 +2,6 @@
 //! before all that was read has proved to be sound. Knows nothing of running commands.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use crate::journal::{
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::packed::Packing;
 use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
@@ -147,9 +147,8 @@ impl Opening<'_> {
         let identity = identity::<M>(database);
         let packing = Packing { compression_level: self.options.compression_level };
         let header = snapshot_header(&identity, packing, 0, time_ns, chain);
-        let never = AtomicBool::new(false);
         let snapshot =
-            write_snapshot(storage, &directory.snapshots, &header, model, packing, &never)?;
+            write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The model that runs is the one that was stored: what serde skips is skipped from the
         // start.
         let model: M = decode_snapshot(&snapshot)?;

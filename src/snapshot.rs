@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +12,7 @@ use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
+use crate::pace::Pace;
 use crate::packed::{Blocks, PackedFile, Packing, WriteFailure, write_packed};
 use crate::storage::Storage;
 
@@ -69,11 +69,11 @@ pub(crate) fn write_snapshot<T: Serialize>(
     header: &FileHeader,
     model: &T,
     packing: Packing,
-    cancelled: &AtomicBool,
+    pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, header.sequence);
     let end = (header.sequence, header.chain);
-    write_packed(storage, &path, header, end, packing, cancelled, |target| {
+    write_packed(storage, &path, header, end, packing, pace, |target| {
         let mut target = Tattling { inner: target, failed: None };
         codec::encode_stream(model, &mut target).map_err(|error| match target.failed.take() {
             Some(error) => WriteFailure::Io(error),
@@ -190,10 +190,13 @@ pub enum MigrationError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::error::DatabaseId;
+    use crate::stats::Counters;
     use crate::storage::{Disk, FileBytes};
 
     fn header(packing: Packing) -> FileHeader {
@@ -224,10 +227,8 @@ mod tests {
     fn written(model: &TestModel, compression_level: i32) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();
         let packing = Packing { compression_level };
-        let cancelled = AtomicBool::new(false);
-        let header = header(packing);
-        let file =
-            write_snapshot(&Disk, directory.path(), &header, model, packing, &cancelled).unwrap();
+        let (header, pace) = (header(packing), Pace::full());
+        let file = write_snapshot(&Disk, directory.path(), &header, model, packing, &pace).unwrap();
         let read = open_snapshot(&Disk, directory.path(), 42).unwrap();
         assert_eq!(&decode::<TestModel>(&read).unwrap(), model);
         assert_eq!(list_snapshots(&Disk, directory.path()).unwrap(), [42]);
@@ -286,9 +287,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let packing = Packing { compression_level: 0 };
         let model: TestModel = vec![(1, "x".repeat(1 << 20))];
-        let cancelled = AtomicBool::new(true);
+        let (counters, cancelled) = (Counters::default(), AtomicBool::new(true));
+        let pace = Pace::beside(&counters, &cancelled);
         let result =
-            write_snapshot(&Disk, directory.path(), &header(packing), &model, packing, &cancelled);
+            write_snapshot(&Disk, directory.path(), &header(packing), &model, packing, &pace);
         assert!(result.is_err());
         assert!(Disk.list(directory.path()).unwrap().is_empty());
     }

@@ -19,6 +19,7 @@ use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::{SegmentIdentity, archive_segment, list_segments, segment_path};
 use crate::manifest::ManifestFile;
 use crate::model::Model;
+use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
 use crate::shared::Shared;
 use crate::snapshot::{list_snapshots, snapshot_header, snapshot_path, write_snapshot};
@@ -263,6 +264,10 @@ impl<M: Model> Snapshotter<M> {
         }
     }
 
+    fn pace(&self) -> Pace<'_> {
+        Pace::beside(&self.shared.counters, &self.cancelled)
+    }
+
     fn note_failure(&mut self, error: &Error) {
         let pause = self.retry.map_or(FIRST_RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
         self.retry = Some((Instant::now() + pause, pause));
@@ -300,7 +305,7 @@ impl<M: Model> Snapshotter<M> {
             &header,
             &version.model,
             *packing,
-            &self.cancelled,
+            &self.pace(),
         )?;
         drop(version);
         let info = SnapshotInfo::of(&file, began.elapsed());
@@ -388,7 +393,7 @@ impl<M: Model> Snapshotter<M> {
                 &directory.archive,
                 (first, takeover),
                 packing,
-                &self.cancelled,
+                &self.pace(),
             )?;
         }
         let path = segment_path(&directory.journal, first);

@@ -2,11 +2,11 @@
 //! Nothing of a command is lost; only what stood beyond the segment's end is left out.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use super::scan::{Segment, SegmentScan};
 use crate::error::Error;
 use crate::header::{ARCHIVE_MAGIC, FileHeader};
+use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing, write_packed};
 use crate::storage::Storage;
 
@@ -25,7 +25,7 @@ pub(crate) fn archive_segment(
     archive_directory: &Path,
     (first_sequence, takeover): (u64, u64),
     packing: Packing,
-    cancelled: &AtomicBool,
+    pace: &Pace<'_>,
 ) -> Result<PathBuf, Error> {
     let segment = Segment::open(storage, journal_directory, first_sequence)?;
     let mut frames = SegmentScan::new(&segment, Some(takeover), 0);
@@ -39,10 +39,10 @@ pub(crate) fn archive_segment(
         ..segment.header.clone()
     };
     let path = archive_path(archive_directory, first_sequence);
-    if is_archived(storage, &path, &header, end)? {
+    if is_archived(storage, &path, &header, end, pace)? {
         return Ok(path);
     }
-    write_packed(storage, &path, &header, end, packing, cancelled, |target| {
+    write_packed(storage, &path, &header, end, packing, pace, |target| {
         Ok(target.write_all(content)?)
     })?;
     Ok(path)
@@ -56,12 +56,13 @@ fn is_archived(
     path: &Path,
     expected: &FileHeader,
     (sequence, chain): (u64, u32),
+    pace: &Pace<'_>,
 ) -> Result<bool, Error> {
     if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
         return Ok(false);
     }
     let archive = PackedFile::open(storage, path, ARCHIVE_MAGIC)?;
-    archive.verify_content()?;
+    archive.verify_content(pace)?;
     if archive.header.database != expected.database {
         return Err(Error::ForeignFile {
             path: path.to_path_buf(),

@@ -13,10 +13,14 @@ use super::format::{CHUNK_BYTES, Chunks, Footer, PACKING_PLAIN, PACKING_ZSTD};
 use crate::error::Error;
 use crate::fields::position;
 use crate::header::FileHeader;
+use crate::pace::Pace;
 use crate::storage::{FileBytes, Storage};
 
 /// Unpacked blocks between the two threads; with those in use this bounds the memory of a load.
 const BLOCKS_AHEAD: usize = 4;
+
+/// Unpacked in steps of this size, well under a millisecond each.
+const STEP_BYTES: usize = 32 << 10;
 
 /// A packed file whose checksums all hold.
 pub(crate) struct PackedFile {
@@ -60,8 +64,8 @@ impl PackedFile {
     }
 
     /// That what the chunks unpack to is what was packed.
-    pub(crate) fn verify_content(&self) -> Result<(), Error> {
-        self.unpack(|blocks| {
+    pub(crate) fn verify_content(&self, pace: &Pace<'_>) -> Result<(), Error> {
+        self.unpack_paced(pace, |blocks| {
             loop {
                 let length = blocks.current().len();
                 if length == 0 {
@@ -78,11 +82,20 @@ impl PackedFile {
         &self,
         take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
     ) -> Result<R, Error> {
+        self.unpack_paced(&Pace::full(), take)
+    }
+
+    fn unpack_paced<R>(
+        &self,
+        pace: &Pace<'_>,
+        take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let pace = pace.another();
         let (outbox, inbox) = bounded(BLOCKS_AHEAD);
         let (digest, taken) = std::thread::scope(|scope| {
             let unpacker = std::thread::Builder::new()
                 .name("prevalence-unpacker".to_owned())
-                .spawn_scoped(scope, move || self.unpack_into(&outbox))
+                .spawn_scoped(scope, move || self.unpack_into(&outbox, &pace))
                 .map_err(Error::io("start a thread to unpack", &self.path))?;
             let mut blocks = Blocks { inbox, block: Vec::new(), at: 0 };
             let taken = take(&mut blocks).and_then(|taken| {
@@ -108,7 +121,7 @@ impl PackedFile {
     }
 
     /// Sends the content in blocks; gives its digest. Ends early when nobody takes them.
-    fn unpack_into(&self, outbox: &Sender<Vec<u8>>) -> io::Result<[u8; 16]> {
+    fn unpack_into(&self, outbox: &Sender<Vec<u8>>, pace: &Pace<'_>) -> io::Result<[u8; 16]> {
         let chunks = Chunks::new(&self.path, &self.bytes, self.chunks_begin);
         let packed = ChunkReader { chunks, current: &[] };
         let mut content: Box<dyn Read> = if self.header.packing == PACKING_PLAIN {
@@ -121,7 +134,10 @@ impl PackedFile {
         while remaining > 0 {
             let length = usize::try_from(remaining).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             let mut block = vec![0; length];
-            content.read_exact(&mut block)?;
+            for piece in block.chunks_mut(STEP_BYTES) {
+                content.read_exact(piece)?;
+                pace.step()?;
+            }
             digest.update(&block);
             remaining -= position(length);
             if outbox.send(block).is_err() {

@@ -4,7 +4,6 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -13,6 +12,7 @@ use super::read::PackedFile;
 use crate::error::Error;
 use crate::fields::position;
 use crate::header::FileHeader;
+use crate::pace::Pace;
 use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// The chunks that are written: smaller than may be read, because each is synced by itself.
@@ -21,6 +21,9 @@ const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
 /// So much is written before it is synced: what accumulates in the page cache would go to disk all
 /// at once, and commits would wait behind it.
 const SYNC_EVERY_BYTES: u64 = 128 << 10;
+
+/// Content is packed in steps of this size, well under a millisecond each.
+const STEP_BYTES: usize = 8 << 10;
 
 /// How content is packed.
 #[derive(Clone, Copy, Debug)]
@@ -51,14 +54,14 @@ impl From<io::Error> for WriteFailure {
 
 /// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are those at
 /// the content's end. When this returns `Ok`, the file is durable under its name and was read back
-/// and verified. `cancelled` ends it early, with an error.
+/// and verified. `pace` may slow it down, or end it early with an error.
 pub(crate) fn write_packed(
     storage: &dyn Storage,
     path: &Path,
     header: &FileHeader,
     (sequence, chain): (u64, u32),
     packing: Packing,
-    cancelled: &AtomicBool,
+    pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, Error> {
     let directory = path.parent().unwrap_or(Path::new("."));
@@ -67,9 +70,9 @@ pub(crate) fn write_packed(
     let temporary = storage.create_temporary(directory).map_err(Error::io("create", path))?;
     let file = temporary.file();
     write_all_at(&*file, &begin, 0).map_err(Error::io("write", path))?;
-    let chunks = ChunkWriter::new(file.clone(), position(begin.len()), cancelled);
+    let chunks = ChunkWriter::new(file.clone(), position(begin.len()));
     let (mut chunks, content) =
-        pack(chunks, packing, produce).map_err(|failure| match failure {
+        pack(chunks, packing, pace, produce).map_err(|failure| match failure {
             WriteFailure::Io(error) => Error::io("write", path)(error),
             WriteFailure::Content(reason) => encode_error(reason),
         })?;
@@ -85,7 +88,7 @@ pub(crate) fn write_packed(
     temporary.publish(path).map_err(Error::io("rename a new file to", path))?;
     storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
     let written = PackedFile::open(storage, path, header.magic)?;
-    written.verify_content()?;
+    written.verify_content(pace)?;
     Ok(written)
 }
 
@@ -95,17 +98,17 @@ struct Content {
     digest: Box<Xxh3Default>,
 }
 
-fn pack<'a>(
-    chunks: ChunkWriter<'a>,
+fn pack(
+    chunks: ChunkWriter,
     packing: Packing,
+    pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
-) -> Result<(ChunkWriter<'a>, Content), WriteFailure> {
-    let cancelled = chunks.cancelled;
+) -> Result<(ChunkWriter, Content), WriteFailure> {
     if packing.code() == PACKING_PLAIN {
-        measured(chunks, cancelled, produce)
+        measured(chunks, pace, produce)
     } else {
         let packer = zstd::Encoder::new(chunks, packing.compression_level)?;
-        let (packer, content) = measured(packer, cancelled, produce)?;
+        let (packer, content) = measured(packer, pace, produce)?;
         Ok((packer.finish()?, content))
     }
 }
@@ -113,31 +116,29 @@ fn pack<'a>(
 /// Lets `produce` write into `target`, through a buffer, and digests what it writes.
 fn measured<W: Write>(
     target: W,
-    cancelled: &AtomicBool,
+    pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<(W, Content), WriteFailure> {
     let content = Content { bytes: 0, digest: Box::default() };
-    let measured = Measured { inner: target, content, cancelled };
-    let mut buffered = BufWriter::with_capacity(CHUNK_BYTES, measured);
+    let measured = Measured { inner: target, content, pace };
+    let mut buffered = BufWriter::with_capacity(STEP_BYTES, measured);
     produce(&mut buffered)?;
     let Measured { inner, content, .. } =
         buffered.into_inner().map_err(|error| error.into_error())?;
     Ok((inner, content))
 }
 
-/// Counts and digests what passes through, until it is cancelled.
+/// Counts and digests what passes through, at the pace set.
 struct Measured<'a, W> {
     inner: W,
     content: Content,
-    cancelled: &'a AtomicBool,
+    pace: &'a Pace<'a>,
 }
 
 impl<W: Write> Write for Measured<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Not after each chunk: much content may pack into one.
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the database is being closed"));
-        }
+        self.pace.step()?;
         self.inner.write_all(bytes)?;
         self.content.digest.update(bytes);
         self.content.bytes += position(bytes.len());
@@ -150,9 +151,8 @@ impl<W: Write> Write for Measured<'_, W> {
 }
 
 /// Cuts the packed stream into chunks and writes each as it fills.
-struct ChunkWriter<'a> {
+struct ChunkWriter {
     file: Arc<dyn StoredFile>,
-    cancelled: &'a AtomicBool,
     position: u64,
     synced: u64,
     chunk: Vec<u8>,
@@ -160,10 +160,10 @@ struct ChunkWriter<'a> {
     packed_bytes: u64,
 }
 
-impl<'a> ChunkWriter<'a> {
-    fn new(file: Arc<dyn StoredFile>, position: u64, cancelled: &'a AtomicBool) -> Self {
+impl ChunkWriter {
+    fn new(file: Arc<dyn StoredFile>, position: u64) -> Self {
         let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
-        Self { file, cancelled, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
+        Self { file, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
     }
 
     fn write_chunk(&mut self) -> io::Result<()> {
@@ -194,7 +194,7 @@ impl<'a> ChunkWriter<'a> {
     }
 }
 
-impl Write for ChunkWriter<'_> {
+impl Write for ChunkWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.chunk.len() == WRITTEN_CHUNK_BYTES {
             self.write_chunk()?;
