@@ -23,8 +23,6 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) rejected: u64,
     pub(crate) panicked: u64,
     pub(crate) reapplied: u64,
-    /// Queue bytes that the batch's commands took.
-    pub(crate) queue_bytes: usize,
 }
 
 impl<M: Model> Batch<M> {
@@ -37,7 +35,6 @@ impl<M: Model> Batch<M> {
             rejected: 0,
             panicked: 0,
             reapplied: 0,
-            queue_bytes: 0,
         }
     }
 

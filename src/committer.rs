@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::model::Model;
 use crate::options::Durability;
 use crate::pending::Failure;
+use crate::queue::QueueBell;
 use crate::shared::Shared;
 
 /// Commits batches. Whoever holds the lock around it is the only one to touch the journal.
@@ -125,15 +126,23 @@ pub(crate) struct CommitterEnds<M: Model> {
     pub(crate) batches: Receiver<Batch<M>>,
     /// Emptied batches, whose buffers the writer uses again.
     pub(crate) spare: Sender<Batch<M>>,
-    /// A token whenever a batch is done.
-    pub(crate) idle: Sender<()>,
+    /// Rung whenever a batch is done.
+    pub(crate) bell: QueueBell<M>,
     pub(crate) completed: Arc<AtomicU64>,
+}
+
+impl<M: Model> Drop for CommitterEnds<M> {
+    fn drop(&mut self) {
+        // The writer must not wait for batches that nobody will commit.
+        self.completed.store(u64::MAX, Ordering::Release);
+        self.bell.ring();
+    }
 }
 
 /// The committer's thread: takes batches while the writer already applies the next one.
 pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<M>) {
     let shared = lock(committer).shared.clone();
-    for mut batch in ends.batches {
+    for mut batch in &ends.batches {
         // The thread must outlive a panic (of a user's `Drop`): whoever is in a batch behind this
         // one waits for an answer, and crossbeam keeps what stands in a channel.
         let committed = catch_unwind(AssertUnwindSafe(|| lock(committer).commit(&mut batch)));
@@ -143,9 +152,9 @@ pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<
             batch.fail(&Failure::Poisoned(poisoned));
         }
         ends.completed.fetch_add(1, Ordering::Release);
-        // A full channel holds a token already, and a spare too many is simply freed.
-        ends.idle.try_send(()).ok();
+        ends.bell.ring();
         batch.reset();
+        // A spare too many is simply freed.
         ends.spare.try_send(batch).ok();
     }
 }

@@ -128,7 +128,7 @@ impl<M: Model> Engine<M> {
         let (queue, queue_receiver) = queue(options.queue_capacity, options.queue_bytes);
         let (batches, batch_inbox) = bounded(BATCHES_AHEAD);
         let (spare_outbox, spare) = bounded(SPARE_BATCHES);
-        let (idle_outbox, idle) = bounded(1);
+        let bell = queue_receiver.bell();
         let completed = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             queue: queue_receiver,
@@ -142,7 +142,6 @@ impl<M: Model> Engine<M> {
                 committer: committer.clone(),
                 batches,
                 spare,
-                idle,
                 completed: completed.clone(),
             },
             shared: shared.clone(),
@@ -151,12 +150,7 @@ impl<M: Model> Engine<M> {
             spare: None,
             unmarked: true,
         };
-        let ends = CommitterEnds {
-            batches: batch_inbox,
-            spare: spare_outbox,
-            idle: idle_outbox,
-            completed,
-        };
+        let ends = CommitterEnds { batches: batch_inbox, spare: spare_outbox, bell, completed };
         let spawner = Spawner { shared: &shared, path: &lock_path };
         // Should a later thread fail to start, the earlier ones end with their channels.
         let committing = {

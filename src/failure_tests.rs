@@ -281,27 +281,3 @@ fn time_never_goes_back_whatever_the_clock_does() {
     database.execute(Add(vec![1])).unwrap();
     assert_eq!(database.view().time(), before);
 }
-
-#[test]
-fn commands_sent_after_the_writer_went_are_answered() {
-    let (sender, receiver) = crate::queue::queue::<Count>(4, 1000);
-    let submit = || {
-        let slot = crate::pending::Slot::<u64, ()>::new();
-        let ticket = crate::pending::Ticket::new(slot.clone());
-        let apply = |_: &dyn std::any::Any, _: &[u8], _: &mut Count, _: &mut Context<'_, Count>| {
-            crate::queue::Applied::Accepted
-        };
-        let record = vec![0; 100];
-        let sent =
-            sender.send(crate::queue::Submission { record, metadata_length: 0, apply, ticket });
-        (sent, crate::Pending::new(slot))
-    };
-    let (sent, before) = submit();
-    sent.unwrap();
-    drop(receiver);
-    assert!(matches!(before.wait(), Err(ExecuteError::Stopped)));
-    let (sent, after) = submit();
-    sent.unwrap();
-    assert!(matches!(after.wait(), Err(ExecuteError::Stopped)));
-    assert_eq!((sender.commands(), sender.bytes()), (0, 0));
-}

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::batch::Batch;
 use crate::committer::{SharedCommitter, lock};
 use crate::context::time_ns;
 use crate::model::Model;
 use crate::pending::Failure;
-use crate::queue::{Message, QueueReceiver, Submission};
+use crate::queue::{Next, Patience, QueueReceiver, Submission};
 use crate::shared::Shared;
 use crate::storage::Storage;
 use crate::working::Working;
@@ -41,7 +41,6 @@ pub(crate) struct Lane<M: Model> {
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) batches: Sender<Batch<M>>,
     pub(crate) spare: Receiver<Batch<M>>,
-    pub(crate) idle: Receiver<()>,
     pub(crate) completed: Arc<AtomicU64>,
 }
 
@@ -84,25 +83,21 @@ impl<M: Model> Writer<M> {
 
     fn wait_for_first(&mut self) -> Option<Submission<M>> {
         loop {
-            let message = if self.unmarked {
-                match self.queue.messages.recv_timeout(IDLE_BEFORE_MARK) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Disconnected) => return None,
-                    Err(RecvTimeoutError::Timeout) => {
-                        if self.committer_is_idle() {
-                            lock(&self.lane.committer).mark();
-                            self.unmarked = false;
-                        }
-                        continue;
-                    }
-                }
+            let patience = if self.unmarked {
+                Patience::Until(Instant::now() + IDLE_BEFORE_MARK)
             } else {
-                self.queue.messages.recv().ok()?
+                Patience::Endless
             };
-            return match message {
-                Message::Command(submission) => Some(submission),
-                Message::Stop => None,
-            };
+            match self.queue.next(patience) {
+                Next::Command(submission) => return Some(submission),
+                Next::Stop => return None,
+                Next::Nothing if self.committer_is_idle() => {
+                    lock(&self.lane.committer).mark();
+                    self.unmarked = false;
+                }
+                // A batch was done: nothing to do with it here.
+                Next::Nothing | Next::Rung => {}
+            }
         }
     }
 
@@ -112,37 +107,19 @@ impl<M: Model> Writer<M> {
             .then(|| Instant::now().checked_add(self.limits.linger))
             .flatten();
         while !self.is_full(batch) {
-            let message = match self.queue.messages.try_recv() {
-                Ok(message) => Some(message),
-                Err(TryRecvError::Disconnected) => return Filled::Stop,
-                Err(TryRecvError::Empty) => match linger_until {
-                    Some(deadline) => match self.queue.messages.recv_deadline(deadline) {
-                        Ok(message) => Some(message),
-                        Err(RecvTimeoutError::Disconnected) => return Filled::Stop,
-                        Err(RecvTimeoutError::Timeout) => {
-                            linger_until = None;
-                            continue;
-                        }
-                    },
-                    None if self.committer_is_idle() => return Filled::HandOver,
-                    None => select! {
-                        recv(self.queue.messages) -> message => match message {
-                            Ok(message) => Some(message),
-                            Err(_) => return Filled::Stop,
-                        },
-                        // A token may be an old one: the loop looks for itself. No committer
-                        // any more: handing over says so to everybody in the batch.
-                        recv(self.lane.idle) -> token => match token {
-                            Ok(()) => None,
-                            Err(_) => return Filled::HandOver,
-                        },
-                    },
-                },
+            // While batches before this one are committed, there is nothing else to do with it.
+            let patience = match linger_until {
+                Some(deadline) => Patience::Until(deadline),
+                None if self.committer_is_idle() => Patience::None,
+                None => Patience::Endless,
             };
-            match message {
-                Some(Message::Command(submission)) => self.apply(submission, batch),
-                Some(Message::Stop) => return Filled::Stop,
-                None => {}
+            match (self.queue.next(patience), patience) {
+                (Next::Command(submission), _) => self.apply(submission, batch),
+                (Next::Stop, _) => return Filled::Stop,
+                (Next::Nothing, Patience::None) => return Filled::HandOver,
+                (Next::Nothing, _) => linger_until = None,
+                // The committer may be idle by now: the loop looks for itself.
+                (Next::Rung, _) => {}
             }
         }
         Filled::HandOver
@@ -155,7 +132,6 @@ impl<M: Model> Writer<M> {
     }
 
     fn apply(&mut self, submission: Submission<M>, batch: &mut Batch<M>) {
-        batch.queue_bytes += submission.record.len();
         if let Some(poisoned) = self.shared.status.poisoned() {
             return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
         }
@@ -175,12 +151,11 @@ impl<M: Model> Writer<M> {
     }
 
     fn hand_over(&mut self, mut batch: Batch<M>) {
-        self.queue.taken(std::mem::take(&mut batch.queue_bytes));
         self.unmarked |= batch.count > 0;
         if self.shared.status.poisoned().is_none() {
             batch.version = Some(self.working.end_batch());
         }
-        if self.queue.messages.is_empty() && self.committer_is_idle() {
+        if self.queue.is_empty() && self.committer_is_idle() {
             if batch.count > 0 {
                 self.shared.counters.inline_batches.add(1);
             }
@@ -194,8 +169,9 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    /// Whether every batch handed over is done. Acquire: its answers were given before.
+    /// Whether every batch handed over is done, or never will be. Acquire: its answers were given
+    /// before.
     fn committer_is_idle(&self) -> bool {
-        self.lane.completed.load(Ordering::Acquire) == self.handed
+        self.lane.completed.load(Ordering::Acquire) >= self.handed
     }
 }

@@ -18,9 +18,9 @@ use crate::storage::{Storage, StoredFile, write_all_at};
 /// The chunks that are written: smaller than may be read, because each is synced by itself.
 const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
 
-/// So much is written before it is synced: what accumulates in the page cache would go to disk all
-/// at once, and commits would wait behind it.
-const SYNC_EVERY_BYTES: u64 = 128 << 10;
+/// So much is written before it is synced: what accumulates in the page cache goes to disk all at
+/// once, and commits wait behind it; but they also wait behind each sync, so not in small pieces.
+const SYNC_EVERY_BYTES: u64 = 8 << 20;
 
 /// Content is packed in steps of this size, well under a millisecond each.
 const STEP_BYTES: usize = 8 << 10;
