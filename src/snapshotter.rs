@@ -29,6 +29,9 @@ use crate::storage::{Storage, remove_gently};
 /// After a failure the next try waits this long, and twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// A live command takes so many times as long to apply as in a replay, because every batch copies
+/// what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few words.
+const LIVE_TO_REPLAY: u64 = 3;
 /// How often the measured rates are looked at, for `startup_within`.
 const LOOK_AT_RATES: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when nothing is planned.
@@ -411,20 +414,15 @@ fn give_way_to_commits() {
     rustix::process::setpriority_process(None, 19).ok();
 }
 
-/// The rates measured at the open; where there were none, or where commands have become much slower
-/// since, those of live commands. Applying live takes longer than replaying, because every batch
-/// copies what it changes: about three times for a large tree.
+/// The rates measured at the open; where commands have become much slower since, slower likewise.
+/// Where none were measured, a guess from live commands.
 pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> StartupRates {
-    let counters = &shared.counters;
-    let samples = counters.apply_samples.get();
-    if samples == 0 {
-        return state.rates;
-    }
-    let live = (counters.apply_ns.get() / samples).max(1);
-    let replay_ns_per_command = if state.replay_unmeasured {
-        live
-    } else {
-        state.rates.replay_ns_per_command.max(live / 3)
+    let measured = state.rates.replay_ns_per_command;
+    let replay_ns_per_command = match shared.counters.apply_time.get() {
+        None => measured,
+        Some(live) if state.replay_unmeasured => (live.average_ns / LIVE_TO_REPLAY).max(1),
+        // Twice as slow may be chance: other work on the machine, colder caches.
+        Some(live) => measured.max(measured.saturating_mul(live.average_ns / 2) / live.early_ns),
     };
     StartupRates { replay_ns_per_command, ..state.rates }
 }

@@ -70,9 +70,7 @@ pub(crate) struct Counters {
     pub(crate) largest_batch: Counter,
     pub(crate) syncs: Counter,
     pub(crate) journal_bytes: Counter,
-    /// Time that sampled commands took to apply, and how many were sampled.
-    pub(crate) apply_ns: Counter,
-    pub(crate) apply_samples: Counter,
+    pub(crate) apply_time: ApplyTime,
 }
 
 /// One figure; only statistics depend on it, so no ordering with anything else is needed.
@@ -94,5 +92,60 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The samples that count as early.
+const EARLY_SAMPLES: u64 = 64;
+
+/// How long sampled commands took to apply. Written by the writer alone.
+#[derive(Default)]
+pub(crate) struct ApplyTime {
+    total_ns: Counter,
+    early_total_ns: Counter,
+    samples: Counter,
+}
+
+/// Averages of [`ApplyTime`]; never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LiveApply {
+    pub(crate) average_ns: u64,
+    /// Of the first samples.
+    pub(crate) early_ns: u64,
+}
+
+impl ApplyTime {
+    pub(crate) fn add(&self, took_ns: u64) {
+        self.total_ns.add(took_ns);
+        if self.samples.get() < EARLY_SAMPLES {
+            self.early_total_ns.add(took_ns);
+        }
+        self.samples.add(1);
+    }
+
+    /// `None` before the first sample.
+    pub(crate) fn get(&self) -> Option<LiveApply> {
+        let samples = self.samples.get();
+        if samples == 0 {
+            return None;
+        }
+        let average_ns = (self.total_ns.get() / samples).max(1);
+        let early_ns = (self.early_total_ns.get() / samples.min(EARLY_SAMPLES)).max(1);
+        Some(LiveApply { average_ns, early_ns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_samples_are_kept_apart() {
+        let time = ApplyTime::default();
+        assert_eq!(time.get(), None);
+        for sample in 0..2 * EARLY_SAMPLES {
+            time.add(if sample < EARLY_SAMPLES { 10 } else { 30 });
+        }
+        assert_eq!(time.get(), Some(LiveApply { average_ns: 20, early_ns: 10 }));
     }
 }

@@ -140,8 +140,7 @@ impl<M: Model> Writer<M> {
         let applied = self.working.apply(submission, batch, now_ns);
         if let Some(began) = sampled {
             let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.shared.counters.apply_ns.add(took);
-            self.shared.counters.apply_samples.add(1);
+            self.shared.counters.apply_time.add(took);
         }
         if let Err(error) = applied {
             // The working version is lost; the batch must not be committed from it.
