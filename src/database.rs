@@ -16,7 +16,6 @@ use crate::identity::identity;
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
 use crate::model::Model;
 use crate::options::{Builder, Options, ProgressCallback};
-use crate::packed::Packing;
 use crate::pending::{Pending, on_engine_thread};
 use crate::published::View;
 use crate::queue::Refusal;
@@ -278,7 +277,7 @@ impl<M: Model> Database<M> {
         let storage: Arc<dyn Storage> = Arc::new(Disk);
         let options = Options::default();
         let (database, version) = read_whole::<M>(&storage, backup.as_ref(), &options)?;
-        let packing = Packing { compression_level: options.compression_level };
+        let packing = options.packing();
         write_copy(&storage, target.as_ref(), &identity::<M>(database), &version, packing)?;
         Ok(())
     }

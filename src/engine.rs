@@ -113,6 +113,7 @@ impl<M: Model> Engine<M> {
         recovered: Recovered<M>,
     ) -> Result<Self, Error> {
         let Recovered { version, journal, manifest, lock, lock_path, seed, report, .. } = recovered;
+        let room = journal.room();
         let (identity, directory, loaded) =
             (recovered.identity, recovered.directory, recovered.loaded);
         let version = Arc::new(version);
@@ -166,7 +167,7 @@ impl<M: Model> Engine<M> {
             }
             Durability::Sync | Durability::Buffered => None,
         };
-        let packing = Packing { compression_level: options.compression_level };
+        let packing = options.packing();
         let (snapshot_requests, requests) = bounded(SNAPSHOT_REQUESTS);
         let cancelled = Arc::new(AtomicBool::new(false));
         let snapshotter = Snapshotter {
@@ -186,6 +187,7 @@ impl<M: Model> Engine<M> {
             requests,
             woken,
             cancelled: cancelled.clone(),
+            room,
             outdated: loaded.outdated,
             last_taken: Instant::now(),
             retry: None,

@@ -120,6 +120,7 @@ mod queue;
 mod recovery;
 mod replay;
 mod report;
+mod room;
 mod shared;
 mod snapshot;
 mod snapshot_policy;

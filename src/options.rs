@@ -10,6 +10,7 @@ use crate::codec::LARGEST_COMMAND_BYTES;
 use crate::database::Database;
 use crate::error::Error;
 use crate::model::Model;
+use crate::packed::Packing;
 use crate::report::Progress;
 use crate::snapshot_policy::{Retention, SnapshotPolicy};
 use crate::storage::Disk;
@@ -47,6 +48,7 @@ pub(crate) struct Options {
     pub(crate) queue_bytes: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) compression_level: i32,
+    pub(crate) compression_threads: u32,
     pub(crate) snapshots: SnapshotPolicy,
     pub(crate) retention: Retention,
     pub(crate) keep_snapshots: usize,
@@ -58,6 +60,7 @@ const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
 /// The MANIFEST lists them.
 const MOST_KEPT_SNAPSHOTS: usize = 1024;
 const LARGEST_QUEUE: usize = 1 << 20;
+const MOST_COMPRESSION_THREADS: u32 = 64;
 
 impl Default for Options {
     fn default() -> Self {
@@ -71,6 +74,7 @@ impl Default for Options {
             queue_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             compression_level: 1,
+            compression_threads: 0,
             snapshots: SnapshotPolicy::default(),
             retention: Retention::default(),
             keep_snapshots: 2,
@@ -79,6 +83,13 @@ impl Default for Options {
 }
 
 impl Options {
+    pub(crate) fn packing(&self) -> Packing {
+        Packing {
+            compression_level: self.compression_level,
+            compression_threads: self.compression_threads,
+        }
+    }
+
     fn validate(&self) -> Result<(), Error> {
         let levels = zstd::compression_level_range();
         require("max_batch_commands", self.max_batch_commands, 1, 1 << 20)?;
@@ -89,6 +100,7 @@ impl Options {
         let (smallest, largest) = (SMALLEST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES);
         require("segment_bytes", self.segment_bytes, smallest, largest)?;
         require("compression_level", self.compression_level, *levels.start(), *levels.end())?;
+        require("compression_threads", self.compression_threads, 0, MOST_COMPRESSION_THREADS)?;
         require("keep_snapshots", self.keep_snapshots, 1, MOST_KEPT_SNAPSHOTS)?;
         match self.durability {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
@@ -256,6 +268,13 @@ impl<M: Model, I> Builder<M, I> {
     /// The zstd level of snapshots and archives; 0 stores snapshots uncompressed. Default: 1.
     pub fn compression_level(mut self, level: i32) -> Self {
         self.options.compression_level = level;
+        self
+    }
+
+    /// How many threads of zstd's own compress a snapshot beside the one that encodes the model, from
+    /// 0 to 64. Each takes a few MiB of memory, and a core that commits do not get. Default: 0.
+    pub fn compression_threads(mut self, threads: u32) -> Self {
+        self.options.compression_threads = threads;
         self
     }
 

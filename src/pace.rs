@@ -11,6 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::room::Room;
 use crate::stats::Counters;
 
 /// So long the work goes on before it pauses.
@@ -20,17 +21,22 @@ const PAUSE: Duration = Duration::from_micros(100);
 
 /// Asked after every piece of the work.
 pub(crate) struct Pace<'a> {
-    cancelled: Option<&'a AtomicBool>,
+    ends: Option<(&'a AtomicBool, &'a Room)>,
     commits: Option<&'a Counters>,
     turn_began: Cell<Instant>,
     batches_then: Cell<u64>,
 }
 
 impl<'a> Pace<'a> {
-    /// For work beside the commits that `counters` counts, until `cancelled` is set.
-    pub(crate) fn beside(counters: &'a Counters, cancelled: &'a AtomicBool) -> Self {
+    /// For work beside the commits that `counters` counts, until `cancelled` is set or its room is
+    /// wanted.
+    pub(crate) fn beside(
+        counters: &'a Counters,
+        cancelled: &'a AtomicBool,
+        room: &'a Room,
+    ) -> Self {
         Self {
-            cancelled: Some(cancelled),
+            ends: Some((cancelled, room)),
             commits: Some(counters),
             turn_began: Cell::new(Instant::now()),
             batches_then: Cell::new(counters.batches.get()),
@@ -40,13 +46,13 @@ impl<'a> Pace<'a> {
     /// For work that somebody waits for: no pauses, no early end.
     pub(crate) fn full() -> Self {
         let turn_began = Cell::new(Instant::now());
-        Self { cancelled: None, commits: None, turn_began, batches_then: Cell::new(0) }
+        Self { ends: None, commits: None, turn_began, batches_then: Cell::new(0) }
     }
 
     /// The same for another thread's part of the work.
     pub(crate) fn another(&self) -> Self {
         Self {
-            cancelled: self.cancelled,
+            ends: self.ends,
             commits: self.commits,
             turn_began: Cell::new(Instant::now()),
             batches_then: self.batches_then.clone(),
@@ -55,8 +61,14 @@ impl<'a> Pace<'a> {
 
     /// Pauses when it is time to; an error when the work is no longer wanted.
     pub(crate) fn step(&self) -> io::Result<()> {
-        if self.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
-            return Err(io::Error::other("the database is being closed"));
+        if let Some((cancelled, room)) = self.ends {
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the database is being closed"));
+            }
+            if room.is_wanted() {
+                let reason = "the disk is full, and the journal needs the room";
+                return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
+            }
         }
         let Some(counters) = self.commits else { return Ok(()) };
         if self.turn_began.get().elapsed() < TURN {

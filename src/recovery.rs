@@ -17,7 +17,6 @@ use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
 use crate::options::Options;
 use crate::pace::Pace;
-use crate::packed::Packing;
 use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
@@ -145,7 +144,7 @@ impl Opening<'_> {
         let manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
         let identity = identity::<M>(database);
-        let packing = Packing { compression_level: self.options.compression_level };
+        let packing = self.options.packing();
         let header = snapshot_header(&identity, packing, 0, time_ns, chain);
         let snapshot =
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;

@@ -196,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::error::DatabaseId;
+    use crate::room::Room;
     use crate::stats::Counters;
     use crate::storage::{Disk, FileBytes};
 
@@ -225,8 +226,11 @@ mod tests {
     }
 
     fn written(model: &TestModel, compression_level: i32) -> Vec<u8> {
+        written_by(model, Packing { compression_level, compression_threads: 0 })
+    }
+
+    fn written_by(model: &TestModel, packing: Packing) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();
-        let packing = Packing { compression_level };
         let (header, pace) = (header(packing), Pace::full());
         let file = write_snapshot(&Disk, directory.path(), &header, model, packing, &pace).unwrap();
         let read = open_snapshot(&Disk, directory.path(), 42).unwrap();
@@ -271,6 +275,8 @@ mod tests {
             let bytes = written(&model, level);
             assert!(bytes.len() > 600_000, "{} bytes at level {level}", bytes.len());
         }
+        let packing = Packing { compression_level: 1, compression_threads: 2 };
+        assert!(written_by(&model, packing).len() > 600_000);
     }
 
     #[test]
@@ -285,10 +291,11 @@ mod tests {
     #[test]
     fn a_cancelled_snapshot_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let packing = Packing { compression_level: 0 };
+        let packing = Packing { compression_level: 0, compression_threads: 0 };
         let model: TestModel = vec![(1, "x".repeat(1 << 20))];
         let (counters, cancelled) = (Counters::default(), AtomicBool::new(true));
-        let pace = Pace::beside(&counters, &cancelled);
+        let room = Room::default();
+        let pace = Pace::beside(&counters, &cancelled, &room);
         let result =
             write_snapshot(&Disk, directory.path(), &header(packing), &model, packing, &pace);
         assert!(result.is_err());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::failure_tests::{Add, Count, killed, open, small};
-use crate::options::Options;
+use crate::options::{Options, ProgressCallback};
 use crate::storage::faulty::{Faulty, Operation};
 use crate::{Database, Error, Health, Retention, SnapshotPolicy};
 
@@ -236,4 +236,96 @@ fn the_journal_is_synced_before_a_snapshot_has_a_name() {
     let published = log.iter().position(|op| matches!(op, Operation::Publish(_))).unwrap();
     let synced = log.iter().position(|op| *op == Operation::SyncData);
     assert!(synced.is_some_and(|synced| synced < published), "{log:?}");
+}
+
+/// A model whose snapshot does not end by itself once `ENDLESS` is set.
+#[derive(Clone, Default)]
+struct Endless(u64);
+
+static ENDLESS: AtomicBool = AtomicBool::new(false);
+static ENCODING: AtomicBool = AtomicBool::new(false);
+
+impl serde::Serialize for Endless {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeTuple;
+        let endless = ENDLESS.load(Ordering::SeqCst);
+        ENCODING.store(endless, Ordering::SeqCst);
+        let mut tuple = serializer.serialize_tuple(1)?;
+        while ENDLESS.load(Ordering::SeqCst) {
+            tuple.serialize_element(&0_u8)?;
+        }
+        tuple.serialize_element(&self.0)?;
+        tuple.end()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Endless {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <(u64,)>::deserialize(deserializer).map(|(count,)| Self(count))
+    }
+}
+
+impl crate::Model for Endless {
+    type Event = ();
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Long(Vec<u8>);
+
+impl crate::Command<Endless> for Long {
+    type Output = ();
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        model: &mut Endless,
+        _: &mut crate::Context<'_, Endless>,
+    ) -> Result<(), Self::Rejection> {
+        model.0 += 1;
+        Ok(())
+    }
+}
+
+crate::commands! { Endless { 1 => Long } }
+
+#[test]
+fn a_snapshot_that_fills_the_disk_gives_way_to_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_path_buf();
+    let at = root.join("snapshots");
+    // There is no room for a new segment for as long as a snapshot is being written.
+    let storage = Faulty::new(move |operation| {
+        let fills = matches!(operation, Operation::Write(0, 262_144..));
+        let full = fills && !temporaries(&at).is_empty() && ENCODING.load(Ordering::SeqCst);
+        full.then(|| io::ErrorKind::StorageFull.into())
+    });
+    let options = Options { segment_bytes: 256 << 10, ..options() };
+    let database = Database::<Endless>::open_with(
+        storage,
+        &root,
+        options,
+        Endless::default,
+        &mut (Box::new(|_| {}) as ProgressCallback),
+    )
+    .unwrap();
+    database.execute(Long(Vec::new())).unwrap(); // or there is nothing to take one of
+    ENDLESS.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| database.snapshot());
+        while !ENCODING.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        let executed: Result<Vec<()>, _> =
+            (0..10).map(|_| database.execute(Long(vec![1; 100_000]))).collect();
+        ENDLESS.store(executed.is_ok(), Ordering::SeqCst); // a failed test must end as well
+        executed.unwrap();
+        let error = snapshot.join().unwrap().unwrap_err();
+        assert!(error.is_disk_full(), "{error}");
+    });
+    assert!(matches!(database.health(), Health::SnapshotsFailing(_)));
+    ENDLESS.store(false, Ordering::SeqCst);
+    assert_eq!(database.snapshot().unwrap().sequence, 11);
+    assert!(matches!(database.health(), Health::Running));
+    database.close().unwrap();
+    assert!(temporaries(&root).is_empty());
 }

@@ -21,6 +21,7 @@ use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
+use crate::room::Room;
 use crate::shared::Shared;
 use crate::snapshot::{list_snapshots, snapshot_header, snapshot_path, write_snapshot};
 use crate::snapshot_policy::{Limits, Retention, SnapshotPolicy, StartupRates};
@@ -153,6 +154,8 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) woken: Receiver<()>,
     /// Ends a snapshot under way, when the database is closed.
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// Given up when the journal needs it.
+    pub(crate) room: Arc<Room>,
     /// The newest snapshot is of an older version of the model: writing it anew is worth it.
     pub(crate) outdated: bool,
     pub(crate) last_taken: Instant,
@@ -268,7 +271,7 @@ impl<M: Model> Snapshotter<M> {
     }
 
     fn pace(&self) -> Pace<'_> {
-        Pace::beside(&self.shared.counters, &self.cancelled)
+        Pace::beside(&self.shared.counters, &self.cancelled, &self.room)
     }
 
     fn note_failure(&mut self, error: &Error) {
@@ -302,6 +305,7 @@ impl<M: Model> Snapshotter<M> {
         let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
         let header =
             snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
+        let taking = self.room.take();
         let file = write_snapshot(
             &**storage,
             &directory.snapshots,
@@ -310,7 +314,7 @@ impl<M: Model> Snapshotter<M> {
             *packing,
             &self.pace(),
         )?;
-        drop(version);
+        drop((taking, version));
         let info = SnapshotInfo::of(&file, began.elapsed());
         drop(file);
         self.make_it_count(&header)?;
@@ -389,7 +393,9 @@ impl<M: Model> Snapshotter<M> {
         if *retention == Retention::Archive || begun {
             directory.create_archive(&**storage)?;
             let level = packing.compression_level;
-            let packing = Packing { compression_level: if level == 0 { 3 } else { level } };
+            let compression_level = if level == 0 { 3 } else { level };
+            let packing = Packing { compression_level, ..*packing };
+            let _taking = self.room.take();
             archive_segment(
                 &**storage,
                 &directory.journal,

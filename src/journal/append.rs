@@ -10,6 +10,7 @@ use super::segment::{NewSegment, OpenSegment, SegmentIdentity, SegmentStart};
 use crate::error::Error;
 use crate::fields::position;
 use crate::manifest::ManifestFile;
+use crate::room::Room;
 use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// The first segment after an open; each rotation doubles it, up to `segment_bytes`. Small at
@@ -70,6 +71,7 @@ impl SyncTarget {
 /// The appender.
 pub(crate) struct Journal {
     options: JournalOptions,
+    room: Arc<Room>,
     preparer: SegmentPreparer,
     segment: OpenSegment,
     gate: Arc<SyncGate>,
@@ -96,6 +98,7 @@ impl Journal {
         let preparer = SegmentPreparer::start(options.storage.clone(), options.directory.clone())?;
         Ok(Self {
             options,
+            room: Arc::default(),
             preparer,
             segment,
             gate: Arc::default(),
@@ -178,6 +181,11 @@ impl Journal {
         })
     }
 
+    /// What background work must give up when a segment needs it.
+    pub(crate) fn room(&self) -> Arc<Room> {
+        self.room.clone()
+    }
+
     /// Ends the preparer's thread; a segment is then made when it is needed.
     pub(crate) fn stop_preparing(&mut self) {
         self.preparer.stop();
@@ -223,7 +231,13 @@ impl Journal {
             self.sync()?;
         }
         let bytes = self.next_segment_bytes();
-        let prepared = self.preparer.take(bytes)?;
+        let prepared = match self.preparer.take(bytes) {
+            // What fills the disk may be a snapshot that is being written.
+            Err(error) if error.is_disk_full() && self.room.reclaim() => {
+                self.preparer.take(bytes)?
+            }
+            taken => taken?,
+        };
         let start = SegmentStart {
             first_sequence: self.next_sequence,
             chain: self.chain,

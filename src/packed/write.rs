@@ -30,6 +30,8 @@ const STEP_BYTES: usize = 8 << 10;
 pub(crate) struct Packing {
     /// zstd level; 0 stores the content as it is.
     pub(crate) compression_level: i32,
+    /// zstd's own threads; 0 compresses on the calling one.
+    pub(crate) compression_threads: u32,
 }
 
 impl Packing {
@@ -107,7 +109,10 @@ fn pack(
     if packing.code() == PACKING_PLAIN {
         measured(chunks, pace, produce)
     } else {
-        let packer = zstd::Encoder::new(chunks, packing.compression_level)?;
+        let mut packer = zstd::Encoder::new(chunks, packing.compression_level)?;
+        if packing.compression_threads > 0 {
+            packer.multithread(packing.compression_threads)?;
+        }
         let (packer, content) = measured(packer, pace, produce)?;
         Ok((packer.finish()?, content))
     }
