@@ -6,6 +6,8 @@ mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod mmap;
+#[cfg(any(test, fuzzing, feature = "laboratory"))]
+pub(crate) mod simulated;
 
 use std::io;
 use std::path::Path;

@@ -1,0 +1,307 @@
+//! Owns the walk along an operation log: after each operation, the images that a power cut or a
+//! process kill may leave, each put before the oracle; and from the logs of those openings, the
+//! same again. Knows nothing of how a history was made.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::damage::{self, Demand};
+use super::evidence;
+use super::history::{Event, Life, Required};
+use super::oracle::{Expectation, Look, judge};
+use super::setup::Setup;
+use crate::storage::simulated::{Fate, Operation, PIECE_BYTES, Random, State, choices};
+
+/// Nobody reads more.
+const MOST_VIOLATIONS: usize = 20;
+
+/// What came out so far, of all threads.
+#[derive(Default)]
+pub(crate) struct Findings {
+    pub(crate) images: AtomicU64,
+    pub(crate) damaged_images: AtomicU64,
+    pub(crate) nested_images: AtomicU64,
+    pub(crate) violations: Mutex<Vec<String>>,
+    pub(crate) violation_count: AtomicU64,
+}
+
+impl Findings {
+    pub(crate) fn violated(&self, what: String) {
+        self.violation_count.fetch_add(1, Ordering::Relaxed);
+        let mut violations = self.violations.lock().unwrap();
+        if violations.len() < MOST_VIOLATIONS {
+            violations.push(what);
+        }
+    }
+}
+
+/// How thoroughly a log is walked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thoroughness {
+    /// One image in so many is looked at with the whole engine.
+    pub(crate) whole_engine_in: usize,
+    /// The log of the opening of one image in so many is walked too.
+    pub(crate) nested_in: usize,
+    /// How deep openings nest: crashes inside the recovery from a crash.
+    pub(crate) depth: usize,
+    /// One image in so many is damaged as well.
+    pub(crate) damaged_in: usize,
+}
+
+pub(crate) struct Explorer<'a> {
+    pub(crate) findings: &'a Findings,
+    pub(crate) setup: &'a Setup,
+    pub(crate) thoroughness: Thoroughness,
+    pub(crate) random: Random,
+    /// Where the log comes from.
+    pub(crate) origin: String,
+    pub(crate) enough: &'a (dyn Fn() -> bool + Sync),
+    /// Images that were found sound, and the sequence each holds.
+    known: HashMap<u64, u64>,
+    expectation: Expectation,
+    required: Required,
+    /// The highest sequence that a frame or mark in the log states to be durable.
+    vouched: u64,
+    depth: usize,
+}
+
+impl<'a> Explorer<'a> {
+    pub(crate) fn new(
+        findings: &'a Findings,
+        life: &'a Life,
+        thoroughness: Thoroughness,
+        (origin, seed): (String, u64),
+        boundaries: &BTreeSet<u64>,
+        enough: &'a (dyn Fn() -> bool + Sync),
+    ) -> Self {
+        let expectation = Expectation {
+            reference: life.reference.clone(),
+            required: 0,
+            boundaries: boundaries.clone(),
+            damaged: false,
+        };
+        Self {
+            findings,
+            setup: &life.setup,
+            thoroughness,
+            random: Random::new(seed),
+            origin,
+            enough,
+            known: HashMap::new(),
+            expectation,
+            required: life.required,
+            vouched: 0,
+            depth: thoroughness.depth,
+        }
+    }
+
+    /// Walks a life from its start to its end. Gives where its batches end.
+    pub(crate) fn walk(mut self, life: &Life) -> BTreeSet<u64> {
+        let mut state = life.start.clone();
+        for operation in &life.log {
+            if (self.enough)() {
+                break;
+            }
+            if let Operation::Note(number) = operation {
+                self.happened(&life.events[*number], &state);
+            }
+            self.step(&mut state, operation);
+        }
+        self.expectation.boundaries
+    }
+
+    /// Walks the log of one opening, which in the end served `sequence`.
+    fn walk_opening(&mut self, start: &State, log: &[Operation], sequence: u64) {
+        let mut state = start.clone();
+        for operation in log {
+            if (self.enough)() {
+                return;
+            }
+            self.step(&mut state, operation);
+        }
+        self.happened(&Event::Opened { sequence }, &state);
+        self.power_cuts(&state);
+        self.kill(&state);
+    }
+
+    fn happened(&mut self, event: &Event, state: &State) {
+        match event {
+            Event::Submitted(order) => {
+                self.expectation.reference.submit(order);
+            }
+            Event::Answered { sequence: Some(sequence) } => {
+                self.required.kill = self.required.kill.max(*sequence);
+                if !self.setup.buffered {
+                    self.required.cut = self.required.kill;
+                }
+            }
+            Event::Answered { sequence: None } => {}
+            Event::Opened { sequence } => {
+                self.expectation.reference.cut(*sequence);
+                self.expectation.boundaries.split_off(&(sequence + 1));
+                self.required = Required { cut: *sequence, kill: *sequence };
+                // A sequence beyond may from now on be another command's.
+                self.known.clear();
+            }
+            Event::Durable { sequence } => self.required.cut = self.required.cut.max(*sequence),
+            Event::Closed => self.closed(state),
+        }
+    }
+
+    fn step(&mut self, state: &mut State, operation: &Operation) {
+        if let Operation::Write { file, position, bytes } = operation {
+            self.note_frame(bytes);
+            // The process is killed amid the write.
+            let lengths = [1, bytes.len() / 2, bytes.len().saturating_sub(1), PIECE_BYTES];
+            for length in BTreeSet::from(lengths) {
+                if length > 0 && length < bytes.len() {
+                    let mut killed = state.clone();
+                    let bytes = bytes[..length].to_vec();
+                    killed.apply(&Operation::Write { file: *file, position: *position, bytes });
+                    self.kill(&killed);
+                }
+            }
+        }
+        state.apply(operation);
+        self.power_cuts(state);
+        self.kill(state);
+    }
+
+    /// Learns from a frame where its batch ends, and for what it vouches.
+    fn note_frame(&mut self, bytes: &[u8]) {
+        if bytes.len() < 32 || !bytes.starts_with(b"PVFR") {
+            return;
+        }
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let count = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
+        self.expectation.boundaries.insert(number(8) + u64::from(count) - 1);
+        self.vouched = self.vouched.max(number(16));
+    }
+
+    fn power_cuts(&mut self, state: &State) {
+        let units = state.units();
+        for fates in choices(&units, &mut self.random) {
+            if (self.enough)() {
+                return;
+            }
+            let image = state.after_power_cut(&units, &fates, &mut self.random);
+            self.expectation.required = self.required.cut;
+            self.look(&image, 0);
+        }
+    }
+
+    fn kill(&mut self, state: &State) {
+        let image = state.after_kill();
+        self.expectation.required = self.required.kill;
+        self.look(&image, 1);
+        // Everything acknowledged is vouched for: no single flip may make it shorter.
+        if self.vouched >= self.required.kill && self.random.once_in(self.thoroughness.damaged_in)
+        {
+            self.damage(&image, Demand::Flip);
+        }
+    }
+
+    /// Puts an image before the oracle, unless one that reads the same was.
+    fn look(&mut self, image: &State, kind: u64) {
+        let fingerprint = image.fingerprint() ^ kind;
+        if let Some(&sequence) = self.known.get(&fingerprint) {
+            if sequence < self.expectation.required {
+                let look = self.a_look();
+                let what = format!("holds {sequence}, less than was acknowledged by now");
+                self.report(image, look, &what);
+            }
+            return;
+        }
+        let look = self.a_look();
+        self.count();
+        match judge(image, self.setup, &self.expectation, look) {
+            Ok(verdict) => {
+                let sequence = verdict.sequence.expect("an image without damage opened");
+                self.known.insert(fingerprint, sequence);
+                if look.recording {
+                    self.nested(image, &verdict.log, sequence);
+                }
+            }
+            Err(what) => {
+                // Once is enough.
+                self.known.insert(fingerprint, u64::MAX);
+                self.report(image, look, &what);
+            }
+        }
+    }
+
+    fn a_look(&mut self) -> Look {
+        Look {
+            seed: self.random.next(),
+            whole_engine: self.random.once_in(self.thoroughness.whole_engine_in),
+            recording: self.depth > 0 && self.random.once_in(self.thoroughness.nested_in),
+        }
+    }
+
+    fn count(&self) {
+        self.findings.images.fetch_add(1, Ordering::Relaxed);
+        if self.depth < self.thoroughness.depth {
+            self.findings.nested_images.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn report(&self, image: &State, look: Look, what: &str) {
+        let what = format!("{}: {what}", self.origin);
+        self.findings.violated(evidence::store(image, self.setup, &self.expectation, look, &what));
+    }
+
+    /// Crashes inside the opening of a crash's image.
+    fn nested(&mut self, image: &State, log: &[Operation], sequence: u64) {
+        // A power cut after a mere kill may still take what was never synced.
+        let required = Required { cut: self.required.cut, kill: self.expectation.required };
+        let mut inner = Explorer {
+            random: Random::new(self.random.next()),
+            origin: format!("{} > opening", self.origin),
+            known: HashMap::new(),
+            expectation: self.expectation.clone(),
+            required,
+            vouched: 0,
+            depth: self.depth - 1,
+            ..*self
+        };
+        // What nothing vouches for may go as long as it was not served.
+        inner.thoroughness.damaged_in = usize::MAX;
+        inner.walk_opening(image, log, sequence);
+    }
+
+    /// The database was closed: damage of any kind must show, or do no harm.
+    fn closed(&mut self, state: &State) {
+        let units = state.units();
+        let fates = vec![Fate::New; units.len()];
+        let image = state.after_power_cut(&units, &fates, &mut self.random);
+        self.expectation.required = self.required.kill;
+        for _ in 0..damage::TRIES_ON_CLOSED {
+            if (self.enough)() {
+                return;
+            }
+            self.damage(&image, Demand::Any);
+        }
+        if self.random.once_in(4)
+            && let Err(what) = damage::mixed_fork(&image, self.setup, self.random.next())
+        {
+            self.findings.violated(format!("{}: {what}", self.origin));
+        }
+    }
+
+    fn damage(&mut self, image: &State, demand: Demand) {
+        let Some((damaged, what, may_fail)) = damage::plant(image, demand, &mut self.random) else {
+            return;
+        };
+        let look = Look { recording: false, ..self.a_look() };
+        let expectation = Expectation { damaged: may_fail, ..self.expectation.clone() };
+        self.findings.images.fetch_add(1, Ordering::Relaxed);
+        self.findings.damaged_images.fetch_add(1, Ordering::Relaxed);
+        if let Err(found) = judge(&damaged, self.setup, &expectation, look) {
+            let what = format!("{}: with {what}: {found}", self.origin);
+            let stored = evidence::store(&damaged, self.setup, &expectation, look, &what);
+            self.findings.violated(stored);
+        }
+    }
+}
+
