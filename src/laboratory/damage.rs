@@ -79,8 +79,11 @@ pub(crate) fn plant(
             format!("byte {from} of {other} at {sector} in {path}")
         }
     };
+    // Which format it is, is looked at before any checksum can be: see `docs::format`.
+    let other_format = content.get(8..12) != image.content(&path)?.get(8..12);
     damaged.replace(&path, content);
-    Some((damaged, what, spared.as_ref() != Some(&path)))
+    let cut = kind == 3; // a cut before byte 12 is told as damage
+    Some((damaged, what, spared.as_ref() != Some(&path) || (other_format && !cut)))
 }
 
 /// The newest listed snapshot, if an older one is listed too.
