@@ -383,6 +383,10 @@ impl Opening<'_> {
         let path = segment_path(&journal_directory, start.first_sequence);
         let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
         if replaces {
+            // A process killed right after the rename left the old one's name in the page cache
+            // alone: the MANIFEST must not name a file that a power cut can take.
+            let sync = storage.sync_directory(&journal_directory);
+            sync.map_err(Error::io("sync directory", &journal_directory))?;
             dirty()?;
         }
         let frames = end.unvouched.iter();
