@@ -314,7 +314,7 @@ impl Opening<'_> {
         let directory = &self.directory.journal;
         self.require(directory, "it holds the journal")?;
         let listed = list_segments(storage, directory)?;
-        if !listed.contains(&stated.newest_segment) {
+        if !listed.contains(&stated.newest_segment) && !planted!(MissingSegmentNotNoticed) {
             let path = segment_path(directory, stated.newest_segment);
             self.require(&path, "the MANIFEST names it as the newest segment")?;
         }
@@ -365,7 +365,9 @@ impl Opening<'_> {
         let created = report.created;
         let mut dirty = || {
             manifest.update(|manifest| {
-                manifest.state = State::Dirty;
+                if created || !planted!(ManifestNotDirtied) {
+                    manifest.state = State::Dirty;
+                }
                 manifest.newest_segment = start.first_sequence;
                 // What comes after is vouched for by the new segment once that is synced.
                 manifest.sequence = start.first_sequence - 1;

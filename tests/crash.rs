@@ -6,9 +6,11 @@
 //! cargo test --release --test crash -- --nocapture --ignored   # at least 1,000,000
 //! ```
 
+use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use prevalence::laboratory::{Campaign, IMAGE_VARIABLE, Outcome, replay};
+use prevalence::laboratory::{Campaign, FAULTS, IMAGE_VARIABLE, Outcome, VARIABLE, replay};
 
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -62,4 +64,63 @@ fn replay_image() {
         return;
     };
     replay(std::path::Path::new(&path)).unwrap();
+}
+
+/// Each deliberate fault runs in a process of its own, and the laboratory must find it there within
+/// a minute.
+#[test]
+fn planted_bugs_are_caught() {
+    // A debug build looks at few images a second: there, a sample.
+    let step = if cfg!(debug_assertions) { 4 } else { 1 };
+    let faults: Vec<_> = FAULTS.iter().step_by(step).collect();
+    let (left, caught) = (Mutex::new(faults.clone()), Mutex::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..threads().min(2) {
+            scope.spawn(|| {
+                loop {
+                    let Some((name, what)) = left.lock().unwrap().pop() else { break };
+                    let (found, took, told) = run_planted(name);
+                    let how = if found { "caught" } else { "NOT CAUGHT" };
+                    println!("  {how} after {took:.1?}: {name}: {what}");
+                    println!("    {told}");
+                    *caught.lock().unwrap() += usize::from(found);
+                }
+            });
+        }
+    });
+    let caught = *caught.lock().unwrap();
+    println!("planted bugs: {} caught: {caught}", faults.len());
+    assert_eq!(caught, faults.len());
+}
+
+/// Whether the child found something, after how long, and what.
+fn run_planted(name: &str) -> (bool, Duration, String) {
+    let began = std::time::Instant::now();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "planted_child", "--ignored", "--nocapture"])
+        .env(VARIABLE, name)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let told = printed.lines().find_map(|line| line.split_once("FOUND ")).map(|found| found.1);
+    (told.is_some(), began.elapsed(), told.unwrap_or("nothing").chars().take(160).collect())
+}
+
+#[test]
+#[ignore = "the child of planted_bugs_are_caught"]
+fn planted_child() {
+    if std::env::var_os(VARIABLE).is_none() {
+        return;
+    }
+    let campaign = Campaign {
+        first_seed: first_seed(),
+        images: u64::MAX,
+        time: Duration::from_secs(55),
+        threads: 1,
+        stop_at_violation: true,
+    };
+    let outcome = campaign.run();
+    if let Some(found) = outcome.told.first() {
+        println!("FOUND {}", found.lines().next().unwrap_or_default());
+    }
 }

@@ -41,8 +41,7 @@ impl Campaign {
         let enough = || {
             findings.images.load(Ordering::Relaxed) >= self.images
                 || began.elapsed() >= self.time
-                || (self.stop_at_violation
-                    && findings.violation_count.load(Ordering::Relaxed) > 0)
+                || (self.stop_at_violation && findings.violation_count.load(Ordering::Relaxed) > 0)
         };
         std::thread::scope(|scope| {
             for _ in 0..self.threads {

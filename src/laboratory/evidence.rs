@@ -86,10 +86,6 @@ pub fn replay(path: &Path) -> Result<(), String> {
     for (path, length) in evidence.image.files() {
         println!("  {path} {length}");
     }
-    let look = Look {
-        seed: evidence.seed,
-        whole_engine: evidence.whole_engine,
-        recording: false,
-    };
+    let look = Look { seed: evidence.seed, whole_engine: evidence.whole_engine, recording: false };
     judge(&evidence.image, &evidence.setup, &expectation, look).map(drop)
 }

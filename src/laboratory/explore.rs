@@ -196,8 +196,7 @@ impl<'a> Explorer<'a> {
         self.expectation.required = self.required.kill;
         self.look(&image, 1);
         // Everything acknowledged is vouched for: no single flip may make it shorter.
-        if self.vouched >= self.required.kill && self.random.once_in(self.thoroughness.damaged_in)
-        {
+        if self.vouched >= self.required.kill && self.random.once_in(self.thoroughness.damaged_in) {
             self.damage(&image, Demand::Flip);
         }
     }
@@ -304,4 +303,3 @@ impl<'a> Explorer<'a> {
         }
     }
 }
-

@@ -18,11 +18,17 @@ use crate::{Database, Error};
 pub(crate) enum Event {
     Submitted(Order),
     /// `sequence` when it was accepted.
-    Answered { sequence: Option<u64> },
+    Answered {
+        sequence: Option<u64>,
+    },
     /// An open returned; whoever reads sees this version.
-    Opened { sequence: u64 },
+    Opened {
+        sequence: u64,
+    },
     /// `sync` or `close` returned.
-    Durable { sequence: u64 },
+    Durable {
+        sequence: u64,
+    },
     Closed,
 }
 

@@ -91,7 +91,11 @@ fn open(disk: &SimulatedDisk, setup: &Setup) -> Result<Recovered<Tally>, Error> 
 }
 
 /// What an error means: fine where there was damage, a violation elsewhere.
-fn failed(error: &Error, expectation: &Expectation, disk: &SimulatedDisk) -> Result<Verdict, String> {
+fn failed(
+    error: &Error,
+    expectation: &Expectation,
+    disk: &SimulatedDisk,
+) -> Result<Verdict, String> {
     if expectation.damaged {
         return Ok(Verdict { sequence: None, log: disk.take_log() });
     }

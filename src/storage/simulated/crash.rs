@@ -56,8 +56,7 @@ impl State {
                 }
                 Node::Directory(directory) => {
                     let changes = 0..directory.pending.len();
-                    units
-                        .extend(changes.map(|change| Unit::Entry { directory: node, change }));
+                    units.extend(changes.map(|change| Unit::Entry { directory: node, change }));
                 }
                 Node::File(_) | Node::Gone => {}
             }
@@ -161,8 +160,7 @@ impl Cut<'_> {
         let Some(directory) = self.before.directory(node) else { return };
         let mut entries = directory.durable.clone();
         for (change, pending) in directory.pending.iter().enumerate() {
-            if self.fate(&Unit::Entry { directory: node, change }).is_some_and(|f| f != Fate::Old)
-            {
+            if self.fate(&Unit::Entry { directory: node, change }).is_some_and(|f| f != Fate::Old) {
                 pending.apply(&mut entries);
             }
         }

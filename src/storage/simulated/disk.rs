@@ -165,7 +165,8 @@ impl World {
     /// The directory of a path, and the path's last name.
     fn place(&self, path: &Path) -> io::Result<(NodeId, String)> {
         let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
+        let name =
+            path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
         let directory = self.state.find(parent).ok_or(ErrorKind::NotFound)?;
         self.state.directory(directory).ok_or(ErrorKind::NotADirectory)?;
         Ok((directory, name.to_owned()))

@@ -14,17 +14,48 @@ pub(crate) const ROOT: NodeId = 0;
 /// What happened to a disk, in the order in which it happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    CreateFile { directory: NodeId, name: String, node: NodeId },
-    CreateDirectory { directory: NodeId, name: String, node: NodeId },
-    Write { file: NodeId, position: u64, bytes: Vec<u8> },
-    SetLength { file: NodeId, length: u64 },
+    CreateFile {
+        directory: NodeId,
+        name: String,
+        node: NodeId,
+    },
+    CreateDirectory {
+        directory: NodeId,
+        name: String,
+        node: NodeId,
+    },
+    Write {
+        file: NodeId,
+        position: u64,
+        bytes: Vec<u8>,
+    },
+    SetLength {
+        file: NodeId,
+        length: u64,
+    },
     /// Changes of the file numbered below `upto` are on stable storage.
-    Sync { file: NodeId, upto: u64 },
+    Sync {
+        file: NodeId,
+        upto: u64,
+    },
     /// Those changes will never be. `keeps`: readers go on seeing them.
-    SyncFailed { file: NodeId, upto: u64, keeps: bool },
-    SyncDirectory { directory: NodeId },
-    Rename { directory: NodeId, from: String, to: String },
-    Remove { directory: NodeId, name: String },
+    SyncFailed {
+        file: NodeId,
+        upto: u64,
+        keeps: bool,
+    },
+    SyncDirectory {
+        directory: NodeId,
+    },
+    Rename {
+        directory: NodeId,
+        from: String,
+        to: String,
+    },
+    Remove {
+        directory: NodeId,
+        name: String,
+    },
     /// Something outside the disk; the number means something to whoever noted it.
     Note(usize),
 }
@@ -318,7 +349,8 @@ impl State {
     /// Makes `content` what durably stands in the file at `path`.
     pub(crate) fn replace(&mut self, path: &str, content: Vec<u8>) {
         if let Some(node) = self.find(Path::new(path)) {
-            let file = FileState { durable: content.clone(), current: content, pending: Vec::new() };
+            let file =
+                FileState { durable: content.clone(), current: content, pending: Vec::new() };
             self.nodes[node] = Node::File(file);
         }
     }
