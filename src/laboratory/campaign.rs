@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use super::explore::{Explorer, Findings, Thoroughness};
 use super::history::{self, Extent};
 
+/// So many histories with faults are run for each that is walked: that alone shows much, and costs
+/// little.
+const LIVE_HISTORIES: u64 = 8;
+
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
@@ -34,6 +38,16 @@ pub struct Outcome {
 }
 
 impl Campaign {
+    /// Everything of single histories: for those that once found something.
+    pub fn run_seeds(seeds: &[u64]) -> Outcome {
+        let began = Instant::now();
+        let findings = Findings::default();
+        for &seed in seeds {
+            examine(seed, &findings, &|| false);
+        }
+        findings.outcome(seeds.len() as u64, began)
+    }
+
     pub fn run(&self) -> Outcome {
         let began = Instant::now();
         let findings = Findings::default();
@@ -52,15 +66,27 @@ impl Campaign {
                 });
             }
         });
+        findings.outcome(seeds.load(Ordering::Relaxed) - self.first_seed, began)
+    }
+}
+
+impl Findings {
+    fn outcome(self, histories: u64, began: Instant) -> Outcome {
         Outcome {
-            images: findings.images.load(Ordering::Relaxed),
-            damaged_images: findings.damaged_images.load(Ordering::Relaxed),
-            nested_images: findings.nested_images.load(Ordering::Relaxed),
-            histories: seeds.load(Ordering::Relaxed) - self.first_seed,
-            violations: findings.violation_count.load(Ordering::Relaxed),
-            told: findings.violations.into_inner().unwrap_or_default(),
+            images: self.images.load(Ordering::Relaxed),
+            damaged_images: self.damaged_images.load(Ordering::Relaxed),
+            nested_images: self.nested_images.load(Ordering::Relaxed),
+            histories: histories * (1 + LIVE_HISTORIES),
+            violations: self.violation_count.load(Ordering::Relaxed),
+            told: self.violations.into_inner().unwrap_or_default(),
             time: began.elapsed(),
         }
+    }
+}
+
+fn tell(seed: u64, violations: Vec<String>, findings: &Findings) {
+    for what in violations {
+        findings.violated(format!("seed {seed}, while it ran: {what}"));
     }
 }
 
@@ -68,11 +94,14 @@ impl Campaign {
 /// inside every recovery is tried too.
 fn examine(seed: u64, findings: &Findings, enough: &(dyn Fn() -> bool + Sync)) {
     let small = seed.is_multiple_of(8);
+    for further in 0..LIVE_HISTORIES {
+        let seed = seed ^ (further + 1) << 40;
+        let (_, violations) = history::run(seed, Extent { steps: 24, faults: true });
+        tell(seed, violations, findings);
+    }
     let extent = Extent { steps: if small { 3 } else { 24 }, faults: seed % 3 == 1 };
     let (lives, violations) = history::run(seed, extent);
-    for what in violations {
-        findings.violated(format!("seed {seed}, while it ran: {what}"));
-    }
+    tell(seed, violations, findings);
     let thoroughness = if small {
         Thoroughness { whole_engine_in: 32, nested_in: 1, depth: 1, damaged_in: 4 }
     } else {

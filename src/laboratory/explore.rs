@@ -150,8 +150,11 @@ impl<'a> Explorer<'a> {
     }
 
     fn step(&mut self, state: &mut State, operation: &Operation) {
+        let frame = Frame::written_by(operation);
+        if let Some(frame) = &frame {
+            self.note_batch(frame);
+        }
         if let Operation::Write { file, position, bytes } = operation {
-            self.note_frame(bytes);
             // The process is killed amid the write.
             let lengths = [1, bytes.len() / 2, bytes.len().saturating_sub(1), PIECE_BYTES];
             for length in BTreeSet::from(lengths) {
@@ -164,19 +167,24 @@ impl<'a> Explorer<'a> {
             }
         }
         state.apply(operation);
+        if let Some(frame) = &frame {
+            self.note_vouching(frame);
+        }
         self.power_cuts(state);
         self.kill(state);
     }
 
-    /// Learns from a frame where its batch ends, and for what it vouches.
-    fn note_frame(&mut self, bytes: &[u8]) {
-        if bytes.len() < 32 || !bytes.starts_with(b"PVFR") {
-            return;
-        }
-        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-        let count = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
-        self.expectation.boundaries.insert(number(8) + u64::from(count) - 1);
-        self.vouched = self.vouched.max(number(16));
+    /// Learns from a frame where its batch ends. A part of the frame may be all of it but zeros.
+    fn note_batch(&mut self, frame: &Frame) {
+        self.expectation.boundaries.insert(frame.first_sequence + u64::from(frame.count) - 1);
+    }
+
+    /// Learns from a frame that is written for what it vouches.
+    fn note_vouching(&mut self, frame: &Frame) {
+        // Under `Durability::Sync` a frame is written only after the one before it was synced, and
+        // must say so.
+        let vouches = if self.setup.buffered { frame.durable } else { frame.first_sequence - 1 };
+        self.vouched = self.vouched.max(vouches);
     }
 
     fn power_cuts(&mut self, state: &State) {
@@ -281,7 +289,7 @@ impl<'a> Explorer<'a> {
             }
             self.damage(&image, Demand::Any);
         }
-        if self.random.once_in(4)
+        if self.random.once_in(2)
             && let Err(what) = damage::mixed_fork(&image, self.setup, self.random.next())
         {
             self.findings.violated(format!("{}: {what}", self.origin));
@@ -301,5 +309,24 @@ impl<'a> Explorer<'a> {
             let stored = evidence::store(&damaged, self.setup, &expectation, look, &what);
             self.findings.violated(stored);
         }
+    }
+}
+
+/// What the laboratory reads in a frame: where `docs::format` says it stands.
+struct Frame {
+    first_sequence: u64,
+    durable: u64,
+    count: u32,
+}
+
+impl Frame {
+    fn written_by(operation: &Operation) -> Option<Self> {
+        let Operation::Write { bytes, .. } = operation else { return None };
+        if bytes.len() < 32 || !bytes.starts_with(b"PVFR") {
+            return None;
+        }
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let count = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
+        Some(Self { first_sequence: number(8), durable: number(16), count })
     }
 }

@@ -70,7 +70,7 @@ impl Fault {
             (Target::Sync, _) => FaultKind::Error(random.pick(&[EIO, ENOSPC, EDQUOT])),
             _ => FaultKind::Error(EIO),
         };
-        Self { target, after: random.below(12) as u64, kind }
+        Self { target, after: random.below(8) as u64, kind }
     }
 
     /// Whether the engine must not even notice.
