@@ -103,9 +103,9 @@ fn examine(seed: u64, findings: &Findings, enough: &(dyn Fn() -> bool + Sync)) {
     let (lives, violations) = history::run(seed, extent);
     tell(seed, violations, findings);
     let thoroughness = if small {
-        Thoroughness { whole_engine_in: 32, nested_in: 1, depth: 1, damaged_in: 4 }
+        Thoroughness { whole_engine_in: 32, nested_in: 1, depth: 1, damaged_in: 2 }
     } else {
-        Thoroughness { whole_engine_in: 16, nested_in: 60, depth: 2, damaged_in: 4 }
+        Thoroughness { whole_engine_in: 16, nested_in: 60, depth: 2, damaged_in: 2 }
     };
     let mut boundaries = BTreeSet::new();
     for (number, life) in lives.iter().enumerate() {

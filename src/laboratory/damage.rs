@@ -41,6 +41,10 @@ pub(crate) fn plant(
     let (path, length) = match (&spared, random.once_in(4)) {
         (Some(path), true) => files.iter().find(|(found, _)| found == path)?.clone(),
         _ if files.is_empty() => return None,
+        // The journal's end is where damage could be taken for a torn batch.
+        _ if demand == Demand::Flip && !random.once_in(4) => {
+            files.iter().rfind(|(path, _)| path.ends_with(".journal"))?.clone()
+        }
         _ => random.pick(&files),
     };
     let mut damaged = image.clone();
@@ -48,7 +52,8 @@ pub(crate) fn plant(
     // Most of a segment is zeros at its end.
     let used = content.len() - content.iter().rev().take_while(|byte| **byte == 0).count();
     let within = if random.once_in(4) { length } else { (used + 8).min(length) };
-    let at = random.below(within);
+    let frames = if demand == Demand::Flip && within > 4096 { 4096 } else { 0 };
+    let at = frames + random.below(within - frames);
     let sector = at / PIECE_BYTES * PIECE_BYTES;
     let end = (sector + PIECE_BYTES).min(length);
     let kind = if demand == Demand::Flip { random.below(3) } else { random.below(7) };

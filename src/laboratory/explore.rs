@@ -167,6 +167,10 @@ impl<'a> Explorer<'a> {
             }
         }
         state.apply(operation);
+        if let Operation::SyncFailed { .. } = operation {
+            // Readers may see what stood there before.
+            self.required.kill = self.required.cut;
+        }
         if let Some(frame) = &frame {
             self.note_vouching(frame);
         }

@@ -201,7 +201,16 @@ impl History {
         self.violated("an open failed though no fault was left".to_owned());
     }
 
+    /// What was acknowledged and never synced is lost with the sync that failed: readers may see
+    /// what stood there before.
+    fn heed_failed_sync(&mut self) {
+        if self.setup.buffered && self.faulty && self.disk().faults_fired() > 0 {
+            self.required.kill = self.required.cut;
+        }
+    }
+
     fn opened(&mut self, database: Database<Tally>) {
+        self.heed_failed_sync();
         let sequence = database.sequence();
         let bytes = database.query(Tally::bytes);
         if sequence < self.required.kill || self.reference.state(sequence) != Some(&bytes) {
@@ -358,6 +367,7 @@ impl History {
 
     /// The process is killed, or the power is cut; the next step opens what is left.
     fn crash(&mut self) {
+        self.heed_failed_sync();
         let left = self.disk().state();
         self.disk().kill();
         // Its threads end; nothing they do reaches the disk.
