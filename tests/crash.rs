@@ -48,8 +48,8 @@ fn crash_images_open_as_they_must() {
     assert!(cfg!(debug_assertions) || outcome.images >= images, "only {}", outcome.images);
 }
 
-/// Small histories whose walk once showed a violation: a crash inside the recovery from a crash that
-/// left a directory's, or a segment's, name in the page cache alone.
+/// Small histories whose walk once showed a violation: a crash inside the recovery from a crash
+/// that had left a directory's, or a segment's, name in the page cache alone.
 #[test]
 fn seeds_that_once_failed_pass() {
     let outcome = Campaign::run_seeds(&[8, 16]);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::history::{Event, Journalist};
+use super::life::{Event, Journalist};
 use super::model::Refused;
 use crate::error::ExecuteError;
 use crate::pending::Pending;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::explore::{Explorer, Findings, Thoroughness};
-use super::history::{self, Extent};
+use super::history;
+use super::life::Extent;
 
 /// So many histories with faults are run for each that is walked: that alone shows much, and costs
 /// little.

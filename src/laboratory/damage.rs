@@ -23,13 +23,25 @@ pub(crate) enum Demand {
     Flip,
 }
 
-/// Damages a copy of `image`. Gives it, what was done, and whether it may be told by an error:
-/// damage to the newest of two snapshots may not, for the older one is there for that.
+/// Where the frames of a small segment begin.
+const FRAMES_BEGIN: usize = 4096;
+
+/// An image with one damage.
+pub(crate) struct Damaged {
+    pub(crate) image: State,
+    pub(crate) what: String,
+    /// Whether an error may tell of it: of damage to the newest of two snapshots none may, for the
+    /// older one is there for that.
+    pub(crate) may_fail: bool,
+}
+
+/// Damages a copy of `image`. `earlier`: what stood there before, of which a sector may come back.
 pub(crate) fn plant(
     image: &State,
+    earlier: &State,
     demand: Demand,
     random: &mut Random,
-) -> Option<(State, String, bool)> {
+) -> Option<Damaged> {
     let files: Vec<(String, usize)> = image
         .files()
         .into_iter()
@@ -37,10 +49,10 @@ pub(crate) fn plant(
             *length > 0 && path.starts_with(DIRECTORY) && !path.ends_with(".tmp")
         })
         .collect();
-    let spared = spare_snapshot(image);
-    let (path, length) = match (&spared, random.once_in(4)) {
-        (Some(path), true) => files.iter().find(|(found, _)| found == path)?.clone(),
+    let spare = spare_snapshot(image);
+    let (path, _) = match &spare {
         _ if files.is_empty() => return None,
+        Some(path) if random.once_in(4) => files.iter().find(|(found, _)| found == path)?.clone(),
         // The journal's end is where damage could be taken for a torn batch.
         _ if demand == Demand::Flip && !random.once_in(4) => {
             files.iter().rfind(|(path, _)| path.ends_with(".journal"))?.clone()
@@ -48,47 +60,60 @@ pub(crate) fn plant(
         _ => random.pick(&files),
     };
     let mut damaged = image.clone();
-    let mut content = damaged.content(&path)?.clone();
+    let may_fail = spare.as_ref() != Some(&path);
+    if random.once_in(8) {
+        damaged.remove(&path);
+        return Some(Damaged { image: damaged, what: format!("{path} removed"), may_fail });
+    }
+    let before = image.content(&path)?;
+    let mut content = before.clone();
+    let what = spoil(&mut content, &path, demand, (image, earlier, &files), random)?;
+    // Which format it is, is looked at before any checksum can be: see `docs::format`.
+    let other_format = content.len() >= 12 && content[8..12] != before[8..12];
+    damaged.replace(&path, content);
+    Some(Damaged { image: damaged, what, may_fail: may_fail || other_format })
+}
+
+/// Spoils one file's content; says how.
+fn spoil(
+    content: &mut Vec<u8>,
+    path: &str,
+    demand: Demand,
+    (image, earlier, files): (&State, &State, &[(String, usize)]),
+    random: &mut Random,
+) -> Option<String> {
+    let length = content.len();
     // Most of a segment is zeros at its end.
-    let used = content.len() - content.iter().rev().take_while(|byte| **byte == 0).count();
+    let used = length - content.iter().rev().take_while(|byte| **byte == 0).count();
     let within = if random.once_in(4) { length } else { (used + 8).min(length) };
-    let frames = if demand == Demand::Flip && within > 4096 { 4096 } else { 0 };
-    let at = frames + random.below(within - frames);
+    let begin = if demand == Demand::Flip && within > FRAMES_BEGIN { FRAMES_BEGIN } else { 0 };
+    let at = begin + random.below(within - begin);
     let sector = at / PIECE_BYTES * PIECE_BYTES;
     let end = (sector + PIECE_BYTES).min(length);
-    let kind = if demand == Demand::Flip { random.below(3) } else { random.below(7) };
-    let what = match kind {
+    let kind = if demand == Demand::Flip { 0 } else { random.below(7) };
+    let (source, from) = match kind {
         0 | 1 => {
             content[at] ^= 1 << random.below(8);
-            format!("a bit of byte {at} flipped in {path}")
+            return Some(format!("a bit of byte {at} flipped in {path}"));
         }
         2 => {
-            damaged.remove(&path);
-            return Some((damaged, format!("{path} removed"), spared.as_ref() != Some(&path)));
+            content.truncate(at);
+            return Some(format!("{path} cut at {at}"));
         }
         3 => {
-            content.truncate(at);
-            format!("{path} cut at {at}")
-        }
-        4 => {
             content[sector..end].fill(0);
-            format!("zeros at {sector} in {path}")
+            return Some(format!("zeros at {sector} in {path}"));
         }
+        4 => (earlier.content(path)?, sector),
         _ => {
-            let (other, other_length) = random.pick(&files);
-            let from = random.below(other_length) / PIECE_BYTES * PIECE_BYTES;
-            let bytes = image.content(&other)?;
-            let taken = (bytes.len() - from).min(end - sector);
-            let bytes = bytes[from..from + taken].to_vec();
-            content[sector..sector + taken].copy_from_slice(&bytes);
-            format!("byte {from} of {other} at {sector} in {path}")
+            let (other, other_length) = random.pick(files);
+            (image.content(&other)?, random.below(other_length) / PIECE_BYTES * PIECE_BYTES)
         }
     };
-    // Which format it is, is looked at before any checksum can be: see `docs::format`.
-    let other_format = content.get(8..12) != image.content(&path)?.get(8..12);
-    damaged.replace(&path, content);
-    let cut = kind == 3; // a cut before byte 12 is told as damage
-    Some((damaged, what, spared.as_ref() != Some(&path) || (other_format && !cut)))
+    let bytes = source.get(from..)?;
+    let bytes = &bytes[..bytes.len().min(end - sector)];
+    content[sector..sector + bytes.len()].copy_from_slice(bytes);
+    Some(format!("another sector's or an earlier content at {sector} in {path}"))
 }
 
 /// The newest listed snapshot, if an older one is listed too.

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::damage::{self, Demand};
+use super::damage::{self, Damaged, Demand};
 use super::evidence;
-use super::history::{Event, Life, Required};
+use super::life::{Event, Life, Required};
 use super::oracle::{Expectation, Look, judge};
 use super::setup::Setup;
 use crate::storage::simulated::{Fate, Operation, PIECE_BYTES, Random, State, choices};
@@ -63,6 +63,8 @@ pub(crate) struct Explorer<'a> {
     required: Required,
     /// The highest sequence that a frame or mark in the log states to be durable.
     vouched: u64,
+    /// As it was when the database was opened last.
+    earlier: State,
     depth: usize,
 }
 
@@ -92,6 +94,7 @@ impl<'a> Explorer<'a> {
             expectation,
             required: life.required,
             vouched: 0,
+            earlier: life.start.clone(),
             depth: thoroughness.depth,
         }
     }
@@ -143,6 +146,7 @@ impl<'a> Explorer<'a> {
                 self.required = Required { cut: *sequence, kill: *sequence };
                 // A sequence beyond may from now on be another command's.
                 self.known.clear();
+                self.earlier = state.clone();
             }
             Event::Durable { sequence } => self.required.cut = self.required.cut.max(*sequence),
             Event::Closed => self.closed(state),
@@ -258,8 +262,15 @@ impl<'a> Explorer<'a> {
     }
 
     fn report(&self, image: &State, look: Look, what: &str) {
-        let what = format!("{}: {what}", self.origin);
-        self.findings.violated(evidence::store(image, self.setup, &self.expectation, look, &what));
+        self.tell(image, &self.expectation, look, what);
+    }
+
+    fn tell(&self, image: &State, expectation: &Expectation, look: Look, what: &str) {
+        let mut what = format!("{}: {what}", self.origin);
+        if self.findings.violation_count.load(Ordering::Relaxed) < MOST_VIOLATIONS as u64 {
+            what = evidence::store(image, self.setup, expectation, look, &what);
+        }
+        self.findings.violated(what);
     }
 
     /// Crashes inside the opening of a crash's image.
@@ -273,6 +284,7 @@ impl<'a> Explorer<'a> {
             expectation: self.expectation.clone(),
             required,
             vouched: 0,
+            earlier: State::empty(),
             depth: self.depth - 1,
             ..*self
         };
@@ -301,17 +313,15 @@ impl<'a> Explorer<'a> {
     }
 
     fn damage(&mut self, image: &State, demand: Demand) {
-        let Some((damaged, what, may_fail)) = damage::plant(image, demand, &mut self.random) else {
-            return;
-        };
+        let planted = damage::plant(image, &self.earlier, demand, &mut self.random);
+        let Some(Damaged { image: damaged, what, may_fail }) = planted else { return };
         let look = Look { recording: false, ..self.a_look() };
         let expectation = Expectation { damaged: may_fail, ..self.expectation.clone() };
         self.findings.images.fetch_add(1, Ordering::Relaxed);
         self.findings.damaged_images.fetch_add(1, Ordering::Relaxed);
         if let Err(found) = judge(&damaged, self.setup, &expectation, look) {
-            let what = format!("{}: with {what}: {found}", self.origin);
-            let stored = evidence::store(&damaged, self.setup, &expectation, look, &what);
-            self.findings.violated(stored);
+            let what = format!("with {what}: {found}");
+            self.tell(&damaged, &expectation, look, &what);
         }
     }
 }

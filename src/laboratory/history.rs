@@ -3,82 +3,21 @@
 //! wrong while it did. Knows nothing of crash images.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answering::{Answer, Answering};
+use super::life::{Event, Extent, Journalist, Life, Required, Step};
 use super::model::{Ending, Mix, Order, Outcome, Put, Reference, Refused, Tally};
 use super::setup::{DIRECTORY, Setup};
 use crate::error::ExecuteError;
-use crate::storage::simulated::{Fault, Operation, Random, SimulatedDisk, State, choices};
+use crate::storage::simulated::{Fault, Random, SimulatedDisk, State, choices};
 use crate::{Database, Error};
 
-/// What the laboratory did or saw, in the disk's operation log.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    Submitted(Order),
-    /// `sequence` when it was accepted.
-    Answered {
-        sequence: Option<u64>,
-    },
-    /// An open returned; whoever reads sees this version.
-    Opened {
-        sequence: u64,
-    },
-    /// `sync` or `close` returned.
-    Durable {
-        sequence: u64,
-    },
-    Closed,
-}
+/// Somewhat more than the writer waits before it marks the journal's end.
+const IDLE: Duration = Duration::from_millis(8);
 
-/// Writes events into the disk's log.
-#[derive(Clone)]
-pub(crate) struct Journalist {
-    disk: SimulatedDisk,
-    events: Arc<Mutex<Vec<Event>>>,
-}
-
-impl Journalist {
-    fn new(disk: SimulatedDisk) -> Self {
-        Self { disk, events: Arc::default() }
-    }
-
-    pub(crate) fn note(&self, event: Event) {
-        self.disk.note_with(|| {
-            let mut events = self.events.lock().unwrap();
-            events.push(event);
-            events.len() - 1
-        });
-    }
-}
-
-/// What must be there: after a power cut, and after a process kill, which asks for more under
-/// `Durability::Buffered`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Required {
-    pub(crate) cut: u64,
-    pub(crate) kill: u64,
-}
-
-/// What happened from one power-on to the next.
-pub(crate) struct Life {
-    pub(crate) setup: Setup,
-    pub(crate) start: State,
-    pub(crate) log: Vec<Operation>,
-    pub(crate) events: Vec<Event>,
-    /// As they stood at the start.
-    pub(crate) reference: Reference,
-    pub(crate) required: Required,
-}
-
-/// How much a history does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
-    pub(crate) steps: usize,
-    pub(crate) faults: bool,
-}
-
+/// A history while it runs.
 pub(crate) struct History {
     random: Random,
     setup: Setup,
@@ -154,29 +93,50 @@ impl History {
     }
 
     fn step(&mut self) {
+        let step = match self.random.below(24) {
+            0..=5 => Step::Execute,
+            6..=10 => Step::Batch,
+            11..=12 => Step::FillSegment,
+            13..=15 => Step::Snapshot,
+            16 => Step::Idle,
+            17..=19 => Step::Reopen,
+            20 => Step::Sync,
+            21 => Step::Crash,
+            22 => Step::CrashAmidBatch,
+            _ => Step::Clock,
+        };
+        self.take(step);
+    }
+
+    /// Takes one step; where nothing is open, that is to open.
+    pub(crate) fn take(&mut self, step: Step) {
+        if !self.violations.is_empty() {
+            return;
+        }
         if self.database.is_none() {
             return self.open();
         }
-        match self.random.below(24) {
-            0..=5 => self.execute(),
-            6..=10 => self.batch(false),
-            11..=12 => self.fill_segment(),
-            13..=15 => self.snapshot(),
-            16 => std::thread::sleep(Duration::from_millis(8)), // long enough for a mark
-            17..=19 => {
+        match step {
+            Step::Execute => self.execute(),
+            Step::Batch => self.batch(false),
+            Step::FillSegment => self.fill_segment(),
+            Step::Snapshot => self.snapshot(),
+            Step::Idle => std::thread::sleep(IDLE),
+            Step::Reopen => {
                 self.close();
                 self.open();
             }
-            20 => self.sync(),
-            21 => self.crash(),
-            22 => {
+            Step::Sync => self.sync(),
+            Step::Crash => self.crash(),
+            Step::CrashAmidBatch => {
                 self.batch(true);
                 self.crash();
             }
-            _ => {
+            Step::Clock => {
                 let seconds = self.random.below(10_000) as u64;
                 self.disk().set_clock(seconds);
             }
+            Step::Fault => self.plan_fault(),
         }
     }
 

@@ -1,22 +1,18 @@
 //! Owns the simulated disk as the engine meets it: [`Storage`] over a [`State`], with a log, faults
 //! that were planned, and a gate at which writers can be held.
 
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use super::faults::{Fault, FaultKind, Faults, Target, error, part_of};
-use super::random::Random;
+use super::faults::{Fault, Target};
 use super::state::{Node, NodeId, Operation, State};
+use super::world::{CLOCK_START, World};
 use crate::storage::{
     EntryKind, FileBytes, Lock, Storage, StoredFile, TEMPORARY_PREFIX, TEMPORARY_SUFFIX,
     TemporaryFile,
 };
-
-/// Where a simulated clock begins, in seconds since 1970.
-pub(crate) const CLOCK_START: u64 = 1_800_000_000;
 
 /// A disk in memory.
 #[derive(Clone)]
@@ -27,38 +23,9 @@ struct Inner {
     changed: Condvar,
 }
 
-struct World {
-    state: State,
-    log: Vec<Operation>,
-    recording: bool,
-    random: Random,
-    clock_ns: u64,
-    locked: BTreeSet<NodeId>,
-    faults: Faults,
-    /// A write of this file fails next, with this error.
-    failing: Option<(NodeId, i32)>,
-    /// Writes wait at the gate.
-    frozen: bool,
-    waiting: usize,
-    /// The process is dead: nothing it still does has any effect.
-    dead: bool,
-}
-
 impl SimulatedDisk {
     pub(crate) fn new(state: State, seed: u64, recording: bool) -> Self {
-        let world = World {
-            state,
-            log: Vec::new(),
-            recording,
-            random: Random::new(seed),
-            clock_ns: CLOCK_START * 1_000_000_000,
-            locked: BTreeSet::new(),
-            faults: Faults::default(),
-            failing: None,
-            frozen: false,
-            waiting: 0,
-            dead: false,
-        };
+        let world = World::new(state, seed, recording);
         Self(Arc::new(Inner { world: Mutex::new(world), changed: Condvar::new() }))
     }
 
@@ -138,92 +105,6 @@ impl SimulatedDisk {
     /// The clock from here on, in seconds after its start; it may go back.
     pub(crate) fn set_clock(&self, seconds: u64) {
         self.world().clock_ns = (CLOCK_START + seconds) * 1_000_000_000;
-    }
-}
-
-impl World {
-    fn alive(&self) -> io::Result<()> {
-        if self.dead { Err(io::Error::other("this process was killed")) } else { Ok(()) }
-    }
-
-    /// Counts an operation that may fail.
-    fn may_fail(&mut self, target: Target) -> io::Result<()> {
-        self.alive()?;
-        match self.faults.next(target) {
-            Some(FaultKind::Error(code)) => Err(error(code)),
-            _ => Ok(()),
-        }
-    }
-
-    fn perform(&mut self, operation: Operation) {
-        self.state.apply(&operation);
-        if self.recording {
-            self.log.push(operation);
-        }
-    }
-
-    /// The directory of a path, and the path's last name.
-    fn place(&self, path: &Path) -> io::Result<(NodeId, String)> {
-        let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
-        let name =
-            path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
-        let directory = self.state.find(parent).ok_or(ErrorKind::NotFound)?;
-        self.state.directory(directory).ok_or(ErrorKind::NotADirectory)?;
-        Ok((directory, name.to_owned()))
-    }
-
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.may_fail(Target::Rename)?;
-        let (directory, from) = self.place(from)?;
-        let (target, to) = self.place(to)?;
-        if directory != target {
-            return Err(ErrorKind::CrossesDevices.into());
-        }
-        let entries = &self.state.directory(directory).unwrap().current;
-        let node = *entries.get(&from).ok_or(ErrorKind::NotFound)?;
-        if let Some(&replaced) = entries.get(&to)
-            && let Some(replaced) = self.state.directory(replaced)
-        {
-            if self.state.directory(node).is_none() {
-                return Err(ErrorKind::IsADirectory.into());
-            }
-            if !replaced.current.is_empty() {
-                return Err(ErrorKind::DirectoryNotEmpty.into());
-            }
-        }
-        self.perform(Operation::Rename { directory, from, to });
-        Ok(())
-    }
-
-    fn write(&mut self, file: NodeId, bytes: &[u8], position: u64) -> io::Result<usize> {
-        self.alive()?;
-        if let Some((failing, code)) = self.failing
-            && failing == file
-        {
-            self.failing = None;
-            return Err(error(code));
-        }
-        let fault = self.faults.next(Target::Write);
-        let taken = match fault {
-            None => bytes.len(),
-            Some(FaultKind::Error(code)) => return Err(error(code)),
-            Some(_) => part_of(bytes.len(), &mut self.random),
-        };
-        if taken > 0 {
-            let bytes = bytes[..taken].to_vec();
-            self.perform(Operation::Write { file, position, bytes });
-        }
-        match fault {
-            Some(FaultKind::ErrorAmidPart(code)) => Err(error(code)),
-            Some(FaultKind::ErrorAfterPart(code)) if taken == 0 => Err(error(code)),
-            // A regular file takes at least one byte, or says why not.
-            Some(FaultKind::Short) if taken == 0 => Err(error(super::faults::EINTR)),
-            Some(FaultKind::ErrorAfterPart(code)) => {
-                self.failing = Some((file, code));
-                Ok(taken)
-            }
-            _ => Ok(taken),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns which operation of a simulated disk is to fail, and how. Knows nothing of what it does then.
+//! Owns which operation of a simulated disk is to fail, and how. Knows nothing of what follows.
 
 use std::io;
 

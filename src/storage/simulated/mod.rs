@@ -6,7 +6,7 @@
 //!    old, new, zero or (rarely) garbage. Bytes outside a written range are safe. Only the file's
 //!    own completed sync orders anything: it covers what was written before it began.
 //! 2. A file's length is apart from its data. A sync persists both, and not the name.
-//! 3. Names are durable only after their directory's sync. Any subset survives, a rename as a whole.
+//! 3. Names are durable only after their directory's sync. Any subset survives, a rename whole.
 //! 4. A failed sync is reported once. Those pieces can then never persist; reads show new or old.
 //! 5. Writes may be short or fail after some bytes; space may run out at a sync; reads may fail.
 //! 6. A process kill keeps completed operations, and a prefix of the write in flight.
@@ -27,6 +27,7 @@ mod random;
 mod state;
 #[cfg(test)]
 mod tests;
+mod world;
 
 pub(crate) use crash::{Fate, PIECE_BYTES, choices};
 pub(crate) use disk::SimulatedDisk;
