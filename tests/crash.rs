@@ -52,7 +52,9 @@ fn crash_images_open_as_they_must() {
 /// that had left a directory's, or a segment's, name in the page cache alone.
 #[test]
 fn seeds_that_once_failed_pass() {
-    let outcome = Campaign::run_seeds(&[8, 16]);
+    // The others found mistakes of the laboratory itself, about short and failed writes.
+    let seeds: &[u64] = if cfg!(debug_assertions) { &[8, 16] } else { &[8, 16, 79, 397, 406] };
+    let outcome = Campaign::run_seeds(seeds);
     assert_eq!(outcome.violations, 0, "{:#?}", outcome.told);
 }
 

@@ -63,6 +63,7 @@ pub(crate) struct Explorer<'a> {
     required: Required,
     /// The highest sequence that a frame or mark in the log states to be durable.
     vouched: u64,
+    frame: FrameUnderWay,
     /// As it was when the database was opened last.
     earlier: State,
     depth: usize,
@@ -94,6 +95,7 @@ impl<'a> Explorer<'a> {
             expectation,
             required: life.required,
             vouched: 0,
+            frame: FrameUnderWay::default(),
             earlier: life.start.clone(),
             depth: thoroughness.depth,
         }
@@ -147,6 +149,8 @@ impl<'a> Explorer<'a> {
                 // A sequence beyond may from now on be another command's.
                 self.known.clear();
                 self.earlier = state.clone();
+                // A frame that was written anew is vouched for by the next one, or a mark.
+                self.vouched = 0;
             }
             Event::Durable { sequence } => self.required.cut = self.required.cut.max(*sequence),
             Event::Closed => self.closed(state),
@@ -154,7 +158,7 @@ impl<'a> Explorer<'a> {
     }
 
     fn step(&mut self, state: &mut State, operation: &Operation) {
-        let frame = Frame::written_by(operation);
+        let frame = self.frame.note(operation);
         if let Some(frame) = &frame {
             self.note_batch(frame);
         }
@@ -174,6 +178,7 @@ impl<'a> Explorer<'a> {
         if let Operation::SyncFailed { .. } = operation {
             // Readers may see what stood there before.
             self.required.kill = self.required.cut;
+            self.vouched = 0;
         }
         if let Some(frame) = &frame {
             self.note_vouching(frame);
@@ -284,6 +289,7 @@ impl<'a> Explorer<'a> {
             expectation: self.expectation.clone(),
             required,
             vouched: 0,
+            frame: FrameUnderWay::default(),
             earlier: State::empty(),
             depth: self.depth - 1,
             ..*self
@@ -326,6 +332,8 @@ impl<'a> Explorer<'a> {
     }
 }
 
+const FRAME_MAGIC: &[u8] = b"PVFR";
+
 /// What the laboratory reads in a frame: where `docs::format` says it stands.
 struct Frame {
     first_sequence: u64,
@@ -334,13 +342,33 @@ struct Frame {
 }
 
 impl Frame {
-    fn written_by(operation: &Operation) -> Option<Self> {
-        let Operation::Write { bytes, .. } = operation else { return None };
-        if bytes.len() < 32 || !bytes.starts_with(b"PVFR") {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < 32 || !bytes.starts_with(FRAME_MAGIC) {
             return None;
         }
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let count = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
         Some(Self { first_sequence: number(8), durable: number(16), count })
+    }
+}
+
+/// The frame that is being written, which may take several writes where some are short.
+#[derive(Default)]
+struct FrameUnderWay {
+    file: usize,
+    end: u64,
+    bytes: Vec<u8>,
+}
+
+impl FrameUnderWay {
+    fn note(&mut self, operation: &Operation) -> Option<Frame> {
+        let Operation::Write { file, position, bytes } = operation else { return None };
+        let begins = bytes.starts_with(FRAME_MAGIC);
+        if begins || (self.file, self.end) != (*file, *position) {
+            self.bytes.clear();
+        }
+        self.bytes.extend_from_slice(bytes);
+        (self.file, self.end) = (*file, position + bytes.len() as u64);
+        Frame::decode(&self.bytes)
     }
 }
