@@ -63,7 +63,7 @@ pub(crate) struct Explorer<'a> {
     required: Required,
     /// The highest sequence that a frame or mark in the log states to be durable.
     vouched: u64,
-    frame: FrameUnderWay,
+    frames: FramesUnderWay,
     /// As it was when the database was opened last.
     earlier: State,
     depth: usize,
@@ -95,7 +95,7 @@ impl<'a> Explorer<'a> {
             expectation,
             required: life.required,
             vouched: 0,
-            frame: FrameUnderWay::default(),
+            frames: FramesUnderWay::default(),
             earlier: life.start.clone(),
             depth: thoroughness.depth,
         }
@@ -158,7 +158,7 @@ impl<'a> Explorer<'a> {
     }
 
     fn step(&mut self, state: &mut State, operation: &Operation) {
-        let frame = self.frame.note(operation);
+        let frame = self.frames.note(operation);
         if let Some(frame) = &frame {
             self.note_batch(frame);
         }
@@ -289,7 +289,7 @@ impl<'a> Explorer<'a> {
             expectation: self.expectation.clone(),
             required,
             vouched: 0,
-            frame: FrameUnderWay::default(),
+            frames: FramesUnderWay::default(),
             earlier: State::empty(),
             depth: self.depth - 1,
             ..*self
@@ -352,23 +352,20 @@ impl Frame {
     }
 }
 
-/// The frame that is being written, which may take several writes where some are short.
+/// The frame that is being written into each file, which may take several writes where some are
+/// short, with those of other threads into other files in between.
 #[derive(Default)]
-struct FrameUnderWay {
-    file: usize,
-    end: u64,
-    bytes: Vec<u8>,
-}
+struct FramesUnderWay(HashMap<usize, (u64, Vec<u8>)>);
 
-impl FrameUnderWay {
+impl FramesUnderWay {
     fn note(&mut self, operation: &Operation) -> Option<Frame> {
         let Operation::Write { file, position, bytes } = operation else { return None };
-        let begins = bytes.starts_with(FRAME_MAGIC);
-        if begins || (self.file, self.end) != (*file, *position) {
-            self.bytes.clear();
+        let (end, so_far) = self.0.entry(*file).or_default();
+        if bytes.starts_with(FRAME_MAGIC) || end != position {
+            so_far.clear();
         }
-        self.bytes.extend_from_slice(bytes);
-        (self.file, self.end) = (*file, position + bytes.len() as u64);
-        Frame::decode(&self.bytes)
+        so_far.extend_from_slice(bytes);
+        *end = position + bytes.len() as u64;
+        Frame::decode(so_far)
     }
 }
