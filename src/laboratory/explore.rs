@@ -339,6 +339,8 @@ struct Frame {
     first_sequence: u64,
     durable: u64,
     count: u32,
+    /// The whole of it, with header, checksum and padding.
+    bytes: usize,
 }
 
 impl Frame {
@@ -348,7 +350,9 @@ impl Frame {
         }
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let count = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
-        Some(Self { first_sequence: number(8), durable: number(16), count })
+        let payload = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+        let whole = (36 + payload).next_multiple_of(8);
+        Some(Self { first_sequence: number(8), durable: number(16), count, bytes: whole })
     }
 }
 
@@ -361,7 +365,9 @@ impl FramesUnderWay {
     fn note(&mut self, operation: &Operation) -> Option<Frame> {
         let Operation::Write { file, position, bytes } = operation else { return None };
         let (end, so_far) = self.0.entry(*file).or_default();
-        if bytes.starts_with(FRAME_MAGIC) || end != position {
+        // A first part of one byte does not show the magic: what came before must be whole then.
+        let is_whole = Frame::decode(so_far).is_some_and(|frame| so_far.len() >= frame.bytes);
+        if bytes.starts_with(FRAME_MAGIC) || end != position || is_whole {
             so_far.clear();
         }
         so_far.extend_from_slice(bytes);
