@@ -32,6 +32,14 @@ impl<M: Model> Committer<M> {
 
     /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
     pub(crate) fn commit(&mut self, batch: &mut Batch<M>) {
+        if planted!(AnswerBeforeSync) {
+            batch.release();
+        }
+        if planted!(PublishBeforeSync)
+            && let Some(version) = batch.version.clone()
+        {
+            self.shared.published.publish(version);
+        }
         if let Err(poisoned) = self.make_durable(batch) {
             batch.fail(&Failure::Poisoned(poisoned));
             return;

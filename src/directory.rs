@@ -119,6 +119,10 @@ impl Directory {
     /// Removes the files of a database whose creation never came to an end.
     pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), Error> {
         for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
+            // A power cut may have kept the MANIFEST's name and lost that of a directory.
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
             let names = storage.list(directory).map_err(Error::io("list", directory))?;
             for name in names.iter().filter(|name| name.ends_with(suffix)) {
                 let path = directory.join(name);

@@ -9,6 +9,7 @@ use crate::codec;
 use crate::error::{DatabaseId, Error};
 use crate::header::{FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 use crate::journal::{Ending, Records, Segment, SegmentScan};
+use crate::laboratory;
 use crate::manifest::Manifest;
 use crate::packed::{Blocks, PackedFile};
 use crate::snapshot;
@@ -96,6 +97,16 @@ pub fn snapshot_file(data: &[u8]) {
     }
 }
 
+/// A history on the simulated disk, step by step, and the crash images of it.
+pub fn histories(data: &[u8]) {
+    laboratory::run_script(data);
+}
+
+/// A whole directory: a small database that was changed, with its checksums made right again.
+pub fn directory_open(data: &[u8]) {
+    laboratory::open_forged(data);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,11 +114,13 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 4] = [
+    const TARGETS: [(&str, Target); 6] = [
         ("journal_frames", journal_frames),
         ("segment_file", segment_file),
         ("manifest", manifest),
         ("snapshot_file", snapshot_file),
+        ("histories", histories),
+        ("directory_open", directory_open),
     ];
 
     #[test]

@@ -94,6 +94,9 @@
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("prevalence needs positional I/O and directory syncs as on Unix, and 64-bit sizes");
 
+#[macro_use]
+mod planted;
+
 mod batch;
 mod codec;
 mod commands;
@@ -140,6 +143,9 @@ mod failure_tests;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(any(test, fuzzing, feature = "laboratory"))]
+#[doc(hidden)]
+pub mod laboratory;
 #[cfg(test)]
 mod snapshot_failure_tests;
 

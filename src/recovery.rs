@@ -312,7 +312,7 @@ impl Opening<'_> {
         let directory = &self.directory.journal;
         self.require(directory, "it holds the journal")?;
         let listed = list_segments(storage, directory)?;
-        if !listed.contains(&stated.newest_segment) {
+        if !listed.contains(&stated.newest_segment) && !planted!(MissingSegmentNotNoticed) {
             let path = segment_path(directory, stated.newest_segment);
             self.require(&path, "the MANIFEST names it as the newest segment")?;
         }
@@ -363,7 +363,9 @@ impl Opening<'_> {
         let created = report.created;
         let mut dirty = || {
             manifest.update(|manifest| {
-                manifest.state = State::Dirty;
+                if created || !planted!(ManifestNotDirtied) {
+                    manifest.state = State::Dirty;
+                }
                 manifest.newest_segment = start.first_sequence;
                 // What comes after is vouched for by the new segment once that is synced.
                 manifest.sequence = start.first_sequence - 1;
@@ -381,6 +383,10 @@ impl Opening<'_> {
         let path = segment_path(&journal_directory, start.first_sequence);
         let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
         if replaces {
+            // A process killed right after the rename left the old one's name in the page cache
+            // alone: the MANIFEST must not name a file that a power cut can take.
+            let sync = storage.sync_directory(&journal_directory);
+            sync.map_err(Error::io("sync directory", &journal_directory))?;
             dirty()?;
         }
         let frames = end.unvouched.iter();

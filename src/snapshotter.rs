@@ -290,7 +290,9 @@ impl<M: Model> Snapshotter<M> {
         // Under weaker durabilities a version may be readable before it is durable; the snapshot
         // must not be ahead of the journal.
         // Where it cannot be, the committer's lock is not touched: this thread may be preempted.
-        if self.shared.counters.durable_sequence.get() < version.sequence {
+        if self.shared.counters.durable_sequence.get() < version.sequence
+            && !planted!(SnapshotOfNonDurableVersion)
+        {
             sync_outside_lock(&self.committer)?;
         }
         let newest = self.shared.snapshots.state().newest;
@@ -305,6 +307,10 @@ impl<M: Model> Snapshotter<M> {
         let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
         let header =
             snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
+        if planted!(TruncateBeforeVerify) {
+            self.make_it_count(&header)?;
+            self.tidy()?;
+        }
         let taking = self.room.take();
         let file = write_snapshot(
             &**storage,
@@ -371,7 +377,8 @@ impl<M: Model> Snapshotter<M> {
                 remove_gently(&**storage, &path, length).map_err(Error::io("remove", &path))?;
             }
         }
-        let Some(&oldest) = listed.first() else { return Ok(()) };
+        let oldest = if planted!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
+        let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&**storage, &directory.journal)?;
         for (&first, &takeover) in segments.iter().zip(segments.iter().skip(1)) {
             // It holds a command that the oldest snapshot does not; or the name of the next one

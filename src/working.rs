@@ -81,6 +81,12 @@ impl<M: Model> Working<M> {
                 self.time_ns = time_ns;
                 return Ok(());
             }
+            Applied::Rejected if planted!(RejectedCommandJournaled) => {
+                batch.frame.push_record(&record, time_ns);
+                batch.count += 1;
+                self.sequence += 1;
+                return Ok(());
+            }
             Applied::Undecodable => return Ok(()),
             Applied::Rejected => batch.rejected += 1,
             Applied::Panicked => batch.panicked += 1,
@@ -98,6 +104,9 @@ impl<M: Model> Working<M> {
         }
         let mut sequence = self.checkpoint.sequence;
         for record in Records::new(since) {
+            if planted!(RollbackOffByOne) && sequence + 1 == self.sequence {
+                break;
+            }
             let record = record.expect("the batch holds whole records: this program pushed them");
             let entry = self.table.get(record.tag).expect("submitted commands are registered");
             sequence += 1;

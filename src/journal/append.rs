@@ -45,7 +45,9 @@ impl SyncGate {
         let result = if *failed {
             Err(std::io::Error::other("an earlier sync failed, and a second proves nothing"))
         } else {
-            file.sync_data()
+            file.sync_data().or_else(|error| {
+                if planted!(RetryFailedSync) { file.sync_data() } else { Err(error) }
+            })
         };
         *failed = result.is_err();
         result.map_err(Error::io("sync", path))
@@ -144,12 +146,20 @@ impl Journal {
         let (bytes, chain) = frame.seal(
             self.next_sequence,
             count,
-            self.durable_sequence,
+            match self.durable_sequence {
+                _ if planted!(DurableSequenceStuckAtZero) => 0,
+                _ if planted!(DurableSequenceTooHigh) => self.next_sequence - 1,
+                durable => durable,
+            },
             self.segment.salt,
             self.chain,
         );
-        write_all_at(&*self.segment.file, bytes, self.segment.position)
-            .map_err(Error::io("write", &self.segment.path))?;
+        let mut written = write_all_at(&*self.segment.file, bytes, self.segment.position);
+        if planted!(AppendAfterTornTail) && written.is_err() {
+            self.segment.position += needed;
+            written = write_all_at(&*self.segment.file, bytes, self.segment.position);
+        }
+        written.map_err(Error::io("write", &self.segment.path))?;
         self.segment.position += needed;
         self.written_bytes += needed;
         self.chain = chain;
@@ -213,7 +223,7 @@ impl Journal {
         let (bytes, _) = self.mark.seal(
             self.next_sequence,
             0,
-            self.durable_sequence,
+            if planted!(DurableSequenceStuckAtZero) { 0 } else { self.durable_sequence },
             self.segment.salt,
             self.chain,
         );
@@ -227,7 +237,7 @@ impl Journal {
     /// Leaves the current segment for a new one. The old one is durable before the new one has a
     /// name: a segment's existence vouches for everything before it.
     fn rotate(&mut self) -> Result<(), Error> {
-        if self.written_sequence() > self.durable_sequence {
+        if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
             self.sync()?;
         }
         let bytes = self.next_segment_bytes();

@@ -130,10 +130,14 @@ impl NewSegment {
     /// Syncs the content, gives the file its name and makes the name durable, in this order.
     pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, Error> {
         let Self { prepared, file, path, salt, position } = self;
-        file.sync_all().map_err(Error::io("sync", &path))?;
+        if !planted!(SegmentNotSynced) {
+            file.sync_all().map_err(Error::io("sync", &path))?;
+        }
         prepared.temporary.publish(&path).map_err(Error::io("rename a new segment to", &path))?;
         let directory = path.parent().unwrap_or(Path::new("."));
-        storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+        if !planted!(NoDirectorySyncAfterSegment) {
+            storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+        }
         Ok(OpenSegment { file, path, salt, position, prepared_bytes: prepared.bytes })
     }
 }

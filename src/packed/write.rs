@@ -86,9 +86,13 @@ pub(crate) fn write_packed(
         chain,
     };
     chunks.finish(footer).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))?;
+    if !planted!(SnapshotNotSynced) {
+        file.sync_all().map_err(Error::io("sync", path))?;
+    }
     temporary.publish(path).map_err(Error::io("rename a new file to", path))?;
-    storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+    if !planted!(NoDirectorySyncAfterSnapshot) {
+        storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+    }
     let written = PackedFile::open(storage, path, header.magic)?;
     written.verify_content(pace)?;
     Ok(written)

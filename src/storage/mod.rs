@@ -6,6 +6,8 @@ mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod mmap;
+#[cfg(any(test, fuzzing, feature = "laboratory"))]
+pub(crate) mod simulated;
 
 use std::io;
 use std::path::Path;
@@ -140,8 +142,16 @@ pub(crate) fn replace_file(storage: &dyn Storage, target: &Path, bytes: &[u8]) -
     let temporary = storage.create_temporary(directory)?;
     let file = temporary.file();
     write_all_at(&*file, bytes, 0)?;
-    file.sync_all()?;
+    if !planted!(ManifestNotSynced) {
+        file.sync_all()?;
+    }
+    if planted!(ManifestRemovedFirst) {
+        storage.remove(target).ok();
+    }
     temporary.publish(target)?;
+    if planted!(NoDirectorySyncAfterManifest) {
+        return Ok(());
+    }
     storage.sync_directory(directory)
 }
 

@@ -1,0 +1,75 @@
+//! Owns learning of an answer at the moment it is given: a waker that runs on the answering thread
+//! and writes the answer into the disk's operation log, so that "answered before the sync" shows.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use super::life::{Event, Journalist};
+use super::model::Refused;
+use crate::error::ExecuteError;
+use crate::pending::Pending;
+
+pub(crate) type Answer = Result<(u64, u64), ExecuteError<Refused>>;
+
+/// A command on its way.
+pub(crate) struct Answering {
+    journalist: Journalist,
+    pending: Mutex<Option<Pending<(u64, u64), Refused>>>,
+    answer: Mutex<Option<Answer>>,
+    answered: Condvar,
+}
+
+/// Nothing should ever take that long; who waits longer has found a hang.
+const HANGS_AFTER: Duration = Duration::from_secs(20);
+
+impl Answering {
+    pub(crate) fn watch(
+        journalist: Journalist,
+        pending: Pending<(u64, u64), Refused>,
+    ) -> Arc<Self> {
+        let answering = Arc::new(Self {
+            journalist,
+            pending: Mutex::new(Some(pending)),
+            answer: Mutex::new(None),
+            answered: Condvar::new(),
+        });
+        answering.clone().look();
+        answering
+    }
+
+    fn look(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut pending = self.pending.lock().unwrap();
+        let Some(future) = pending.as_mut() else { return };
+        let Poll::Ready(answer) = Pin::new(future).poll(&mut Context::from_waker(&waker)) else {
+            return;
+        };
+        *pending = None;
+        drop(pending);
+        let sequence = answer.as_ref().ok().map(|(sequence, _)| *sequence);
+        self.journalist.note(Event::Answered { sequence });
+        *self.answer.lock().unwrap() = Some(answer);
+        self.answered.notify_all();
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answer.lock().unwrap().is_some()
+    }
+
+    /// The answer; `None` when it does not come.
+    pub(crate) fn wait(&self) -> Option<Answer> {
+        let guard = self.answer.lock().unwrap();
+        let (mut guard, _) =
+            self.answered.wait_timeout_while(guard, HANGS_AFTER, |a| a.is_none()).unwrap();
+        guard.take()
+    }
+}
+
+impl Wake for Answering {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}

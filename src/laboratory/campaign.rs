@@ -1,0 +1,119 @@
+//! Owns a run of the laboratory: seed after seed, on all cores, until enough images were judged.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::explore::{Explorer, Findings, Thoroughness};
+use super::history;
+use super::life::Extent;
+
+/// So many histories with faults are run for each that is walked: that alone shows much, and costs
+/// little.
+const LIVE_HISTORIES: u64 = 8;
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    pub first_seed: u64,
+    /// Ends after so many images.
+    pub images: u64,
+    /// Ends then, however many there were.
+    pub time: Duration,
+    pub threads: usize,
+    /// Ends at the first violation.
+    pub stop_at_violation: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub images: u64,
+    pub damaged_images: u64,
+    pub nested_images: u64,
+    pub histories: u64,
+    pub violations: u64,
+    /// The first of them, each with how to replay it.
+    pub told: Vec<String>,
+    pub time: Duration,
+}
+
+impl Campaign {
+    /// Everything of single histories: for those that once found something.
+    pub fn run_seeds(seeds: &[u64]) -> Outcome {
+        let began = Instant::now();
+        let findings = Findings::default();
+        for &seed in seeds {
+            examine(seed, &findings, &|| false);
+        }
+        findings.outcome(seeds.len() as u64, began)
+    }
+
+    pub fn run(&self) -> Outcome {
+        let began = Instant::now();
+        let findings = Findings::default();
+        let seeds = AtomicU64::new(self.first_seed);
+        let enough = || {
+            findings.images.load(Ordering::Relaxed) >= self.images
+                || began.elapsed() >= self.time
+                || (self.stop_at_violation && findings.violation_count.load(Ordering::Relaxed) > 0)
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads {
+                scope.spawn(|| {
+                    while !enough() {
+                        examine(seeds.fetch_add(1, Ordering::Relaxed), &findings, &enough);
+                    }
+                });
+            }
+        });
+        findings.outcome(seeds.load(Ordering::Relaxed) - self.first_seed, began)
+    }
+}
+
+impl Findings {
+    fn outcome(self, histories: u64, began: Instant) -> Outcome {
+        Outcome {
+            images: self.images.load(Ordering::Relaxed),
+            damaged_images: self.damaged_images.load(Ordering::Relaxed),
+            nested_images: self.nested_images.load(Ordering::Relaxed),
+            histories: histories * (1 + LIVE_HISTORIES),
+            violations: self.violation_count.load(Ordering::Relaxed),
+            told: self.violations.into_inner().unwrap_or_default(),
+            time: began.elapsed(),
+        }
+    }
+}
+
+fn tell(seed: u64, violations: Vec<String>, findings: &Findings) {
+    for what in violations {
+        findings.violated(format!("seed {seed}, while it ran: {what}"));
+    }
+}
+
+/// Runs the history of one seed and walks all of it. One in eight is small, and then every crash
+/// inside every recovery is tried too.
+fn examine(seed: u64, findings: &Findings, enough: &(dyn Fn() -> bool + Sync)) {
+    let small = seed.is_multiple_of(8);
+    for further in 0..LIVE_HISTORIES {
+        let seed = seed ^ (further + 1) << 40;
+        let (_, violations) = history::run(seed, Extent { steps: 24, faults: true });
+        tell(seed, violations, findings);
+    }
+    let extent = Extent { steps: if small { 3 } else { 24 }, faults: seed % 3 == 1 };
+    let (lives, violations) = history::run(seed, extent);
+    tell(seed, violations, findings);
+    let thoroughness = if small {
+        Thoroughness { whole_engine_in: 32, nested_in: 1, depth: 1, damaged_in: 2 }
+    } else {
+        Thoroughness { whole_engine_in: 16, nested_in: 60, depth: 2, damaged_in: 2 }
+    };
+    let mut boundaries = BTreeSet::new();
+    for (number, life) in lives.iter().enumerate() {
+        let origin = format!("seed {seed}, life {number}");
+        let random = seed ^ (number as u64) << 48;
+        let explorer =
+            Explorer::new(findings, life, thoroughness, (origin, random), &boundaries, enough);
+        boundaries = explorer.walk(life);
+    }
+}

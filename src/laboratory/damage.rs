@@ -1,0 +1,174 @@
+//! Owns silent damage: a bit that flips, a sector that holds another's content, a file that is gone
+//! or cut short, a segment from another branch of history. The demand is detection: the exact state
+//! or a typed error, never a shorter state and never a panic.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::model::{Mix, Tally};
+use super::setup::{DIRECTORY, Setup};
+use crate::manifest::Manifest;
+use crate::storage::simulated::{PIECE_BYTES, Random, SimulatedDisk, State};
+use crate::{Database, Error};
+
+/// So many damages are tried on each closed database.
+pub(crate) const TRIES_ON_CLOSED: usize = 40;
+
+/// Which damage is to be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Any single one.
+    Any,
+    /// One that cannot hit both the last batch and the mark that vouches for it.
+    Flip,
+}
+
+/// Where the frames of a small segment begin.
+const FRAMES_BEGIN: usize = 4096;
+
+/// An image with one damage.
+pub(crate) struct Damaged {
+    pub(crate) image: State,
+    pub(crate) what: String,
+    /// Whether an error may tell of it: of damage to the newest of two snapshots none may, for the
+    /// older one is there for that.
+    pub(crate) may_fail: bool,
+}
+
+/// Damages a copy of `image`. `earlier`: what stood there before, of which a sector may come back.
+pub(crate) fn plant(
+    image: &State,
+    earlier: &State,
+    demand: Demand,
+    random: &mut Random,
+) -> Option<Damaged> {
+    let files: Vec<(String, usize)> = image
+        .files()
+        .into_iter()
+        .filter(|(path, length)| {
+            *length > 0 && path.starts_with(DIRECTORY) && !path.ends_with(".tmp")
+        })
+        .collect();
+    let spare = spare_snapshot(image);
+    let (path, _) = match &spare {
+        _ if files.is_empty() => return None,
+        Some(path) if random.once_in(4) => files.iter().find(|(found, _)| found == path)?.clone(),
+        // The journal's end is where damage could be taken for a torn batch.
+        _ if demand == Demand::Flip && !random.once_in(4) => {
+            files.iter().rfind(|(path, _)| path.ends_with(".journal"))?.clone()
+        }
+        _ => random.pick(&files),
+    };
+    let mut damaged = image.clone();
+    let may_fail = spare.as_ref() != Some(&path);
+    if random.once_in(8) {
+        damaged.remove(&path);
+        return Some(Damaged { image: damaged, what: format!("{path} removed"), may_fail });
+    }
+    let before = image.content(&path)?;
+    let mut content = before.clone();
+    let what = spoil(&mut content, &path, demand, (image, earlier, &files), random)?;
+    // Which format it is, is looked at before any checksum can be: see `docs::format`.
+    let other_format = content.len() >= 12 && content[8..12] != before[8..12];
+    damaged.replace(&path, content);
+    Some(Damaged { image: damaged, what, may_fail: may_fail || other_format })
+}
+
+/// Spoils one file's content; says how.
+fn spoil(
+    content: &mut Vec<u8>,
+    path: &str,
+    demand: Demand,
+    (image, earlier, files): (&State, &State, &[(String, usize)]),
+    random: &mut Random,
+) -> Option<String> {
+    let length = content.len();
+    // Most of a segment is zeros at its end.
+    let used = length - content.iter().rev().take_while(|byte| **byte == 0).count();
+    let within = if random.once_in(4) { length } else { (used + 8).min(length) };
+    let begin = if demand == Demand::Flip && within > FRAMES_BEGIN { FRAMES_BEGIN } else { 0 };
+    let at = begin + random.below(within - begin);
+    let sector = at / PIECE_BYTES * PIECE_BYTES;
+    let end = (sector + PIECE_BYTES).min(length);
+    let kind = if demand == Demand::Flip { 0 } else { random.below(7) };
+    let (source, from) = match kind {
+        0 | 1 => {
+            content[at] ^= 1 << random.below(8);
+            return Some(format!("a bit of byte {at} flipped in {path}"));
+        }
+        2 => {
+            content.truncate(at);
+            return Some(format!("{path} cut at {at}"));
+        }
+        3 => {
+            content[sector..end].fill(0);
+            return Some(format!("zeros at {sector} in {path}"));
+        }
+        4 => (earlier.content(path)?, sector),
+        _ => {
+            let (other, other_length) = random.pick(files);
+            (image.content(&other)?, random.below(other_length) / PIECE_BYTES * PIECE_BYTES)
+        }
+    };
+    let bytes = source.get(from..)?;
+    let bytes = &bytes[..bytes.len().min(end - sector)];
+    content[sector..sector + bytes.len()].copy_from_slice(bytes);
+    Some(format!("another sector's or an earlier content at {sector} in {path}"))
+}
+
+/// The newest listed snapshot, if an older one is listed too.
+fn spare_snapshot(image: &State) -> Option<String> {
+    let path = format!("{DIRECTORY}/MANIFEST");
+    let manifest = Manifest::decode(Path::new(&path), image.content(&path)?).ok()?;
+    let [.., _, newest] = manifest.snapshots[..] else { return None };
+    Some(format!("{DIRECTORY}/snapshots/{newest:020}.snapshot"))
+}
+
+/// Lets a closed database go on in two ways, and gives one of them the other's newest segment. Only
+/// the chain tells that it does not follow.
+pub(crate) fn mixed_fork(image: &State, setup: &Setup, seed: u64) -> Result<(), String> {
+    let open = |disk: &SimulatedDisk| {
+        let storage = Arc::new(disk.clone());
+        let options = setup.options();
+        let path = Path::new(DIRECTORY);
+        Database::<Tally>::open_with(
+            storage,
+            path,
+            options,
+            Tally::default,
+            &mut (Box::new(|_| {}) as _),
+        )
+    };
+    let go_on = |branch: u64| -> Result<(SimulatedDisk, u64), Error> {
+        let disk = SimulatedDisk::new(image.clone(), seed ^ branch, false);
+        let mut sequence = 0;
+        for value in 0..2 {
+            let database = open(&disk)?;
+            let executed = database.execute(Mix(seed ^ (branch * 10 + value)));
+            sequence = executed.expect("Mix is always accepted").0;
+            database.close()?;
+        }
+        Ok((disk, sequence))
+    };
+    let failed = |error: Error| format!("a closed database does not go on: {error}");
+    let (ours, sequence) = go_on(1).map_err(failed)?;
+    let (theirs, _) = go_on(2).map_err(failed)?;
+    let path = format!("{DIRECTORY}/journal/{sequence:020}.journal");
+    let mut mixed = ours.state();
+    let (Some(_), Some(foreign)) = (mixed.content(&path), theirs.state().content(&path).cloned())
+    else {
+        return Ok(()); // a snapshot at closing made it superfluous
+    };
+    mixed.replace(&path, foreign);
+    match open(&SimulatedDisk::new(mixed, seed, false)) {
+        Err(_) => Ok(()),
+        Ok(database) => {
+            let found = (database.sequence(), database.query(Tally::bytes));
+            let whole = open(&ours).map_err(failed)?;
+            if found == (whole.sequence(), whole.query(Tally::bytes)) {
+                return Ok(());
+            }
+            Err("a segment of another branch of history was taken for ours".to_owned())
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Owns a whole directory that a fuzzer forges: a small closed database, changed at will, with
+//! checksums made right again, so that what reads it goes further than the first checksum.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use super::model::{Mix, Tally};
+use super::setup::{DIRECTORY, Setup};
+use crate::Database;
+use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::storage::simulated::{SimulatedDisk, State};
+
+/// One change takes so many bytes of the input: file, position, kind, value.
+const CHANGE_BYTES: usize = 6;
+const MOST_CHANGES: usize = 16;
+
+const FORGES_MANIFEST: u8 = 1;
+const FORGES_HEADERS: u8 = 2;
+const FORGES_FRAMES: u8 = 4;
+const FORGES_CHUNKS: u8 = 8;
+
+fn setup() -> Setup {
+    Setup {
+        segment_bytes: 6 << 10,
+        keep_snapshots: 2,
+        archive: false,
+        compression_level: 0,
+        buffered: false,
+        max_batch_commands: 1024,
+        snapshot_on_close: false,
+    }
+}
+
+fn open(disk: &SimulatedDisk) -> Result<Database<Tally>, crate::Error> {
+    Database::<Tally>::open_with(
+        Arc::new(disk.clone()),
+        Path::new(DIRECTORY),
+        setup().options(),
+        Tally::default,
+        &mut (Box::new(|_| {}) as _),
+    )
+}
+
+/// Two snapshots, several segments, closed.
+fn pristine() -> &'static State {
+    static PRISTINE: OnceLock<State> = OnceLock::new();
+    PRISTINE.get_or_init(|| {
+        let disk = SimulatedDisk::new(State::empty(), 4711, false);
+        for round in 0..3 {
+            let database = open(&disk).unwrap();
+            for value in 0..3 {
+                database.execute(Mix(round * 10 + value)).unwrap();
+            }
+            if round < 2 {
+                database.snapshot().unwrap();
+            }
+            database.close().unwrap();
+        }
+        disk.state()
+    })
+}
+
+/// Opens the directory that `data` makes of a small database. Whatever it is: no panic, no hang,
+/// and what opens goes on, closes and opens again as it was.
+pub fn open_forged(data: &[u8]) {
+    let Some((&forges, changes)) = data.split_first() else { return };
+    let mut state = pristine().clone();
+    for change in changes.chunks_exact(CHANGE_BYTES).take(MOST_CHANGES) {
+        apply(&mut state, change);
+    }
+    forge(&mut state, forges);
+    let disk = SimulatedDisk::new(state, 1, false);
+    let Ok(database) = open(&disk) else { return };
+    // A forged sequence may leave no room for another.
+    if database.sequence() < u64::MAX / 2 {
+        database.execute(Mix(1)).unwrap();
+    }
+    let before = (database.sequence(), database.query(Tally::bytes));
+    database.close().unwrap();
+    let database = open(&disk).unwrap();
+    assert_eq!((database.sequence(), database.query(Tally::bytes)), before);
+}
+
+fn apply(state: &mut State, change: &[u8]) {
+    let [file, low, high, kind, value, other] = change[..] else { return };
+    let files: Vec<String> = state.files().into_keys().collect();
+    let path = &files[usize::from(file) % files.len()];
+    let mut content = state.content(path).unwrap().clone();
+    if content.is_empty() {
+        return;
+    }
+    let at = usize::from(u16::from_le_bytes([low, high])) % content.len();
+    match kind % 8 {
+        0..=3 => content[at] ^= value,
+        4 => content[at..].iter_mut().take(8).for_each(|byte| *byte = value),
+        5 => content.truncate(at),
+        6 => {
+            let source = &files[usize::from(other) % files.len()];
+            content.clone_from(state.content(source).unwrap());
+        }
+        _ if value % 2 == 0 => return state.remove(path),
+        _ => content.resize(content.len() + usize::from(value), other),
+    }
+    state.replace(path, content);
+}
+
+/// Makes the checksums right that `forges` names.
+fn forge(state: &mut State, forges: u8) {
+    for path in state.files().into_keys() {
+        let mut content = state.content(&path).unwrap().clone();
+        if path.ends_with("MANIFEST") && forges & FORGES_MANIFEST != 0 {
+            let end = content.len();
+            seal(&mut content, 0, end);
+        }
+        if path.ends_with(".journal") || path.ends_with(".snapshot") {
+            let length = number(&content, 12);
+            if forges & FORGES_HEADERS != 0 {
+                seal(&mut content, 0, length);
+            }
+            if path.ends_with(".journal") && forges & FORGES_FRAMES != 0 {
+                forge_frames(&mut content);
+            }
+            if path.ends_with(".snapshot") && forges & FORGES_CHUNKS != 0 {
+                forge_chunks(&mut content, length);
+            }
+        }
+        state.replace(&path, content);
+    }
+}
+
+fn number(content: &[u8], at: usize) -> usize {
+    let bytes = at.checked_add(4).and_then(|end| content.get(at..end));
+    bytes.map_or(0, |bytes| u32::from_le_bytes(bytes.try_into().unwrap()) as usize)
+}
+
+/// Puts the checksum of `begin..end - 4` where it ends.
+fn seal(content: &mut [u8], begin: usize, end: usize) {
+    if end >= begin + 4 && end <= content.len() {
+        let checksum = crc32c::crc32c(&content[begin..end - 4]);
+        content[end - 4..end].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+fn forge_frames(content: &mut [u8]) {
+    let Ok((header, length)) = FileHeader::decode(Path::new("forged"), SEGMENT_MAGIC, content)
+    else {
+        return;
+    };
+    let mut chain = header.chain;
+    let mut at = length.next_multiple_of(4096);
+    while content.get(at..at + 4) == Some(b"PVFR") {
+        let payload = number(content, at + 4);
+        let end = at + 32 + payload;
+        if content.len() < end + 4 {
+            return;
+        }
+        let salted = crc32c::crc32c(&header.salt.to_le_bytes());
+        let checksum = crc32c::crc32c_append(salted, &content[at..at + 28]);
+        content[at + 28..at + 32].copy_from_slice(&checksum.to_le_bytes());
+        let body = crc32c::crc32c_append(chain, &content[at..at + 28]);
+        let body = crc32c::crc32c_append(body, &content[at + 32..end]);
+        content[end..end + 4].copy_from_slice(&body.to_le_bytes());
+        if number(content, at + 24) > 0 {
+            chain = body;
+        }
+        at = (end + 4).next_multiple_of(8);
+    }
+}
+
+fn forge_chunks(content: &mut [u8], header: usize) {
+    let (mut at, mut checksum, mut packed) = (header, 0, 0_u64);
+    loop {
+        let length = number(content, at);
+        let end = at + 8 + length;
+        if length == 0 || end > content.len() {
+            break;
+        }
+        checksum = crc32c::crc32c_append(checksum, &content[at + 8..end]);
+        content[at + 4..at + 8].copy_from_slice(&checksum.to_le_bytes());
+        packed += length as u64;
+        at = end;
+    }
+    let footer = at + 4;
+    if content.len() < footer + 56 {
+        return;
+    }
+    // The content is stored as it is, so its digest is that of the chunks; one chunk is usual.
+    if packed > 0 {
+        let digest = xxhash_rust::xxh3::xxh3_128(&content[header + 8..at]);
+        content[footer + 32..footer + 48].copy_from_slice(&digest.to_le_bytes());
+        content[footer + 16..footer + 24].copy_from_slice(&packed.to_le_bytes());
+        content[footer + 24..footer + 32].copy_from_slice(&packed.to_le_bytes());
+    }
+    let sealed = crc32c::crc32c_append(checksum, &content[footer..footer + 52]);
+    content[footer + 52..footer + 56].copy_from_slice(&sealed.to_le_bytes());
+}

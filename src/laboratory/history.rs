@@ -1,0 +1,366 @@
+//! Owns histories: from a seed, commands, snapshots, changes of segment, closes, crashes and faults
+//! on a simulated disk, with the engine as it is in production. Gives what happened, and what went
+//! wrong while it did. Knows nothing of crash images.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answering::{Answer, Answering};
+use super::life::{Event, Extent, Journalist, Life, Required, Step};
+use super::model::{Ending, Mix, Order, Outcome, Put, Reference, Refused, Tally};
+use super::setup::{DIRECTORY, Setup};
+use crate::error::ExecuteError;
+use crate::storage::simulated::{Fault, Random, SimulatedDisk, State, choices};
+use crate::{Database, Error};
+
+/// Somewhat more than the writer waits before it marks the journal's end.
+const IDLE: Duration = Duration::from_millis(8);
+
+/// A history while it runs.
+pub(crate) struct History {
+    random: Random,
+    setup: Setup,
+    journalist: Journalist,
+    start: State,
+    database: Option<Database<Tally>>,
+    reference: Reference,
+    required: Required,
+    /// As they were when this life began.
+    before: (Reference, Required),
+    /// A fault that may poison was planned in this life.
+    faulty: bool,
+    lives: Vec<Life>,
+    violations: Vec<String>,
+}
+
+/// Runs the history of a seed. Violations are those that showed while it ran.
+pub(crate) fn run(seed: u64, extent: Extent) -> (Vec<Life>, Vec<String>) {
+    let mut random = Random::new(seed);
+    let setup = Setup::random(&mut random);
+    let mut history = History::new(random, setup);
+    history.open();
+    for _ in 0..extent.steps {
+        if !history.violations.is_empty() {
+            break;
+        }
+        if extent.faults && history.random.once_in(5) {
+            history.plan_fault();
+        }
+        history.step();
+    }
+    history.finish()
+}
+
+impl History {
+    pub(crate) fn new(mut random: Random, setup: Setup) -> Self {
+        let disk = SimulatedDisk::new(State::empty(), random.next(), true);
+        let reference = Reference::new();
+        Self {
+            random,
+            setup,
+            start: disk.state(),
+            journalist: Journalist::new(disk),
+            database: None,
+            before: (reference.clone(), Required::default()),
+            reference,
+            required: Required::default(),
+            faulty: false,
+            lives: Vec::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// Ends the last life as it is.
+    pub(crate) fn finish(mut self) -> (Vec<Life>, Vec<String>) {
+        self.close();
+        self.end_life(None);
+        (self.lives, self.violations)
+    }
+
+    fn disk(&self) -> &SimulatedDisk {
+        &self.journalist.disk
+    }
+
+    fn violated(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    fn plan_fault(&mut self) {
+        let fault = Fault::random(&mut self.random);
+        self.faulty |= !fault.is_harmless();
+        self.disk().plan(fault);
+    }
+
+    fn step(&mut self) {
+        let step = match self.random.below(24) {
+            0..=5 => Step::Execute,
+            6..=10 => Step::Batch,
+            11..=12 => Step::FillSegment,
+            13..=15 => Step::Snapshot,
+            16 => Step::Idle,
+            17..=19 => Step::Reopen,
+            20 => Step::Sync,
+            21 => Step::Crash,
+            22 => Step::CrashAmidBatch,
+            _ => Step::Clock,
+        };
+        self.take(step);
+    }
+
+    /// Takes one step; where nothing is open, that is to open.
+    pub(crate) fn take(&mut self, step: Step) {
+        if !self.violations.is_empty() {
+            return;
+        }
+        if self.database.is_none() {
+            return self.open();
+        }
+        match step {
+            Step::Execute => self.execute(),
+            Step::Batch => self.batch(false),
+            Step::FillSegment => self.fill_segment(),
+            Step::Snapshot => self.snapshot(),
+            Step::Idle => std::thread::sleep(IDLE),
+            Step::Reopen => {
+                self.close();
+                self.open();
+            }
+            Step::Sync => self.sync(),
+            Step::Crash => self.crash(),
+            Step::CrashAmidBatch => {
+                self.batch(true);
+                self.crash();
+            }
+            Step::Clock => {
+                let seconds = self.random.below(10_000) as u64;
+                self.disk().set_clock(seconds);
+            }
+            Step::Fault => self.plan_fault(),
+        }
+    }
+
+    /// Opens the database, which must hold what is required. A fault may make it fail, once.
+    pub(crate) fn open(&mut self) {
+        for _ in 0..2 {
+            let opened = Database::<Tally>::open_with(
+                Arc::new(self.disk().clone()),
+                Path::new(DIRECTORY),
+                self.setup.options(),
+                Tally::default,
+                &mut (Box::new(|_| {}) as _),
+            );
+            match opened {
+                Ok(database) => return self.opened(database),
+                Err(Error::Io { .. }) if self.disk().faults_fired() > 0 && self.faulty => {
+                    self.disk().cancel_faults();
+                }
+                Err(error) => return self.violated(format!("open: {error}")),
+            }
+        }
+        self.violated("an open failed though no fault was left".to_owned());
+    }
+
+    /// What was acknowledged and never synced is lost with the sync that failed: readers may see
+    /// what stood there before.
+    fn heed_failed_sync(&mut self) {
+        if self.setup.buffered && self.faulty && self.disk().faults_fired() > 0 {
+            self.required.kill = self.required.cut;
+        }
+    }
+
+    fn opened(&mut self, database: Database<Tally>) {
+        self.heed_failed_sync();
+        let sequence = database.sequence();
+        let bytes = database.query(Tally::bytes);
+        if sequence < self.required.kill || self.reference.state(sequence) != Some(&bytes) {
+            let (required, newest) = (self.required, self.reference.newest());
+            return self.violated(format!("opened at {sequence} of {newest}, {required:?}"));
+        }
+        self.reference.cut(sequence);
+        // What was read may be all that is there: an open makes it durable.
+        self.required = Required { cut: sequence, kill: sequence };
+        self.journalist.note(Event::Opened { sequence });
+        self.database = Some(database);
+    }
+
+    fn order(&mut self) -> Order {
+        if self.random.once_in(4) {
+            return Order::Mix(Mix(self.random.next()));
+        }
+        let ending = match self.random.below(8) {
+            0 => Ending::Reject,
+            1 => Ending::Panic,
+            _ => Ending::Accept,
+        };
+        let padding = self.random.pick(&[0, 0, 0, 30, 300, 700]);
+        self.put(ending, padding)
+    }
+
+    fn put(&mut self, ending: Ending, padding: usize) -> Order {
+        let key = self.random.below(12) as u16;
+        let value = self.random.next();
+        Order::Put(Put { key, value, ending, padding: vec![0xa5; padding] })
+    }
+
+    fn submit(&mut self, order: Order) -> Option<(Outcome, Arc<Answering>)> {
+        let database = self.database.as_ref()?;
+        let journalist = self.journalist.clone();
+        journalist.note(Event::Submitted(order.clone()));
+        let submitted = match order.clone() {
+            Order::Put(put) => database.submit(put),
+            Order::Mix(mix) => database.submit(mix),
+        };
+        let expected = self.reference.submit(&order);
+        match submitted {
+            Ok(pending) => Some((expected, Answering::watch(journalist, pending))),
+            Err(error) => {
+                self.judge(expected, Some(Err(error)));
+                None
+            }
+        }
+    }
+
+    /// Compares an answer with what the reference says.
+    fn judge(&mut self, expected: Outcome, answer: Option<Answer>) {
+        let right = match (&expected, &answer) {
+            (Outcome::Accepted { sequence, hash }, Some(Ok(found))) => {
+                self.required.kill = self.required.kill.max(*sequence);
+                if !self.setup.buffered {
+                    self.required.cut = self.required.kill;
+                }
+                *found == (*sequence, *hash)
+            }
+            (Outcome::Rejected { hash }, Some(Err(ExecuteError::Rejected(Refused(found))))) => {
+                hash == found
+            }
+            (Outcome::Panicked, Some(Err(ExecuteError::Panicked { .. }))) => true,
+            (_, Some(Err(ExecuteError::Poisoned(_) | ExecuteError::Stopped))) => {
+                self.faulty && self.disk().faults_fired() > 0
+            }
+            _ => false,
+        };
+        if !right {
+            self.violated(format!("answered {answer:?} instead of {expected:?}"));
+        }
+    }
+
+    fn execute(&mut self) {
+        for _ in 0..1 + self.random.below(3) {
+            let order = self.order();
+            if let Some((expected, answering)) = self.submit(order) {
+                self.judge(expected, answering.wait());
+            }
+        }
+    }
+
+    /// A batch of several: the disk is held until all of them are queued behind the first one.
+    fn batch(&mut self, never_ends: bool) {
+        self.disk().freeze();
+        let readable = self.database.as_ref().map(Database::sequence);
+        let mut submitted = Vec::new();
+        for number in 0..2 + self.random.below(7) {
+            let order = if number == 0 { self.put(Ending::Accept, 0) } else { self.order() };
+            let one = self.submit(order);
+            if let (0, Some((_, answering))) = (number, &one) {
+                self.disk().wait_for_writer(|| answering.is_answered());
+            }
+            submitted.extend(one);
+        }
+        let now = self.database.as_ref().map(Database::sequence);
+        if now != readable {
+            self.violated(format!("{now:?} is readable, but only {readable:?} was written"));
+        }
+        if never_ends {
+            return self.disk().kill();
+        }
+        self.disk().thaw();
+        for (expected, answering) in submitted {
+            self.judge(expected, answering.wait());
+        }
+    }
+
+    fn fill_segment(&mut self) {
+        let padding = self.random.pick(&[1500, 2500, 4000]);
+        let order = self.put(Ending::Accept, padding);
+        if let Some((expected, answering)) = self.submit(order) {
+            self.judge(expected, answering.wait());
+        }
+    }
+
+    fn snapshot(&mut self) {
+        let Some(database) = &self.database else { return };
+        match database.snapshot() {
+            Ok(info) if info.sequence == self.reference.newest() => {}
+            Ok(_) | Err(_) if self.faulty && self.disk().faults_fired() > 0 => {}
+            other => self.violated(format!("snapshot: {other:?}")),
+        }
+    }
+
+    fn sync(&mut self) {
+        let Some(database) = &self.database else { return };
+        match database.sync() {
+            Ok(sequence) => self.durable(sequence),
+            Err(_) if self.faulty && self.disk().faults_fired() > 0 => {}
+            Err(error) => self.violated(format!("sync: {error}")),
+        }
+    }
+
+    fn durable(&mut self, sequence: u64) {
+        self.required.cut = self.required.cut.max(sequence);
+        self.journalist.note(Event::Durable { sequence });
+    }
+
+    fn close(&mut self) {
+        let Some(database) = self.database.take() else { return };
+        let sequence = database.sequence();
+        match database.close() {
+            Ok(()) => {
+                self.durable(sequence);
+                self.journalist.note(Event::Closed);
+            }
+            Err(_) if self.faulty && self.disk().faults_fired() > 0 => {}
+            Err(error) => self.violated(format!("close: {error}")),
+        }
+        self.disk().cancel_faults();
+    }
+
+    /// The process is killed, or the power is cut; the next step opens what is left.
+    fn crash(&mut self) {
+        self.heed_failed_sync();
+        let left = self.disk().state();
+        self.disk().kill();
+        // Its threads end; nothing they do reaches the disk.
+        self.database = None;
+        let power_cut = self.random.once_in(2);
+        let left = if power_cut {
+            let units = left.units();
+            let fates = choices(&units, &mut self.random);
+            let fates = self.random.pick(&fates);
+            left.after_power_cut(&units, &fates, &mut self.random)
+        } else {
+            left.after_kill()
+        };
+        if power_cut {
+            self.required.kill = self.required.cut;
+        }
+        self.end_life(Some(left));
+    }
+
+    fn end_life(&mut self, next: Option<State>) {
+        let next = next.unwrap_or_else(State::empty);
+        let disk = SimulatedDisk::new(next.clone(), self.random.next(), true);
+        let ended = std::mem::replace(&mut self.journalist, Journalist::new(disk));
+        let before = (self.reference.clone(), self.required);
+        let (reference, required) = std::mem::replace(&mut self.before, before);
+        self.faulty = false;
+        self.lives.push(Life {
+            setup: self.setup.clone(),
+            start: std::mem::replace(&mut self.start, next),
+            log: ended.disk.take_log(),
+            events: std::mem::take(&mut ended.events.lock().unwrap()),
+            reference,
+            required,
+        });
+    }
+}

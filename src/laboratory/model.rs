@@ -1,0 +1,260 @@
+//! Owns the model that the laboratory runs, and the reference: a second, plain implementation of
+//! the same commands that tells which state must follow from them. Knows nothing of disks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::{Command, Context, Model};
+
+/// A map, a hash that depends on the order of all changes, and their number.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    entries: Arc2<BTreeMap<u16, u64>>,
+    hash: u64,
+    count: u64,
+}
+
+/// An `Arc` that serde sees through, without its feature `rc`.
+#[derive(Clone, Debug, Default)]
+struct Arc2<T>(Arc<T>);
+
+impl<T: Serialize> Serialize for Arc2<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Arc2<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Arc::new(T::deserialize(deserializer)?)))
+    }
+}
+
+impl Model for Tally {
+    type Event = u64;
+}
+
+/// What a command does after it has changed the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ending {
+    Accept,
+    Reject,
+    Panic,
+}
+
+/// The laboratory's command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Put {
+    pub(crate) key: u16,
+    pub(crate) value: u64,
+    pub(crate) ending: Ending,
+    /// Only there to make the record longer; its length counts.
+    pub(crate) padding: Vec<u8>,
+}
+
+/// A second type, so that tags matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mix(pub(crate) u64);
+
+/// Why a command was refused: what it had made of the hash by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) u64);
+
+fn mixed(hash: u64, value: u64) -> u64 {
+    (hash ^ value).wrapping_mul(0x0100_0000_01b3).rotate_left(17)
+}
+
+impl Command<Tally> for Put {
+    type Output = (u64, u64);
+    type Rejection = Refused;
+
+    fn apply(self, tally: &mut Tally, cx: &mut Context<'_, Tally>) -> Result<(u64, u64), Refused> {
+        Arc::make_mut(&mut tally.entries.0).insert(self.key, self.value);
+        tally.hash = mixed(mixed(tally.hash, self.value), self.padding.len() as u64);
+        tally.count += 1;
+        cx.emit(tally.count);
+        match self.ending {
+            Ending::Accept => Ok((cx.sequence(), tally.hash)),
+            Ending::Reject => Err(Refused(tally.hash)),
+            // Not `panic!`: nobody wants to read of it.
+            Ending::Panic => std::panic::resume_unwind(Box::new("on purpose")),
+        }
+    }
+}
+
+impl Command<Tally> for Mix {
+    type Output = (u64, u64);
+    type Rejection = Refused;
+
+    fn apply(self, tally: &mut Tally, cx: &mut Context<'_, Tally>) -> Result<(u64, u64), Refused> {
+        tally.hash = mixed(tally.hash, self.0 ^ cx.sequence());
+        tally.count += 1;
+        Ok((cx.sequence(), tally.hash))
+    }
+}
+
+crate::commands! { Tally { 1 => Put, 7 => Mix } }
+
+impl Tally {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        codec::encode_stream(self, &mut bytes).expect("a Tally has an encoding");
+        bytes
+    }
+}
+
+/// A command as the laboratory hands it around.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Order {
+    Put(Put),
+    Mix(Mix),
+}
+
+/// What must come of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Accepted { sequence: u64, hash: u64 },
+    Rejected { hash: u64 },
+    Panicked,
+}
+
+/// The states that follow from a list of commands, by an implementation that shares no line with
+/// the engine: no clone, no rollback, no codec.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reference {
+    entries: BTreeMap<u16, u64>,
+    hash: u64,
+    count: u64,
+    /// The accepted commands.
+    orders: Vec<Order>,
+    /// The encoded state after each of them; the first is that of the initial model.
+    states: Vec<Vec<u8>>,
+    /// In each state: how many bytes the map takes, and the hash.
+    marks: Vec<(usize, u64)>,
+}
+
+impl Reference {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            hash: 0,
+            count: 0,
+            orders: Vec::new(),
+            states: vec![vec![0, 0, 0]],
+            marks: vec![(1, 0)],
+        }
+    }
+
+    pub(crate) fn newest(&self) -> u64 {
+        self.orders.len() as u64
+    }
+
+    /// The encoded state at a sequence, if there was one.
+    pub(crate) fn state(&self, sequence: u64) -> Option<&[u8]> {
+        self.states.get(usize::try_from(sequence).ok()?).map(Vec::as_slice)
+    }
+
+    /// What must come of the command, were it the next one; it becomes that if it is accepted.
+    pub(crate) fn submit(&mut self, order: &Order) -> Outcome {
+        let sequence = self.newest() + 1;
+        let (hash, ending) = match order {
+            Order::Put(put) => {
+                let hash = mixed(mixed(self.hash, put.value), put.padding.len() as u64);
+                (hash, put.ending)
+            }
+            Order::Mix(mix) => (mixed(self.hash, mix.0 ^ sequence), Ending::Accept),
+        };
+        match ending {
+            Ending::Reject => return Outcome::Rejected { hash },
+            Ending::Panic => return Outcome::Panicked,
+            Ending::Accept => {}
+        }
+        if let Order::Put(put) = order {
+            self.entries.insert(put.key, put.value);
+        }
+        self.hash = hash;
+        self.count += 1;
+        self.orders.push(order.clone());
+        self.push_encoded();
+        Outcome::Accepted { sequence, hash }
+    }
+
+    /// Forgets every command behind `sequence`: they were lost, and were never acknowledged.
+    pub(crate) fn cut(&mut self, sequence: u64) {
+        if sequence >= self.newest() {
+            return;
+        }
+        let kept = self.orders[..sequence as usize].to_vec();
+        *self = Self::new();
+        for order in &kept {
+            self.submit(order);
+        }
+    }
+
+    /// The encoded state after `mix`, were it the command behind `sequence`.
+    pub(crate) fn state_after(&self, sequence: u64, mix: Mix) -> Vec<u8> {
+        let at = sequence as usize;
+        let (map, hash) = self.marks[at];
+        let mut bytes = self.states[at][..map].to_vec();
+        varint(mixed(hash, mix.0 ^ (sequence + 1)), &mut bytes);
+        varint(sequence + 1, &mut bytes);
+        bytes
+    }
+
+    fn push_encoded(&mut self) {
+        let mut bytes = Vec::new();
+        varint(self.entries.len() as u64, &mut bytes);
+        for (&key, &value) in &self.entries {
+            varint(key.into(), &mut bytes);
+            varint(value, &mut bytes);
+        }
+        self.marks.push((bytes.len(), self.hash));
+        varint(self.hash, &mut bytes);
+        varint(self.count, &mut bytes);
+        self.states.push(bytes);
+    }
+}
+
+/// An unsigned integer as `docs::format` describes the codec.
+fn varint(value: u64, bytes: &mut Vec<u8>) {
+    if value < 251 {
+        bytes.push(value as u8);
+    } else if let Ok(value) = u16::try_from(value) {
+        bytes.push(0xfb);
+        bytes.extend_from_slice(&value.to_le_bytes());
+    } else if let Ok(value) = u32::try_from(value) {
+        bytes.push(0xfc);
+        bytes.extend_from_slice(&value.to_le_bytes());
+    } else {
+        bytes.push(0xfd);
+        bytes.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_and_model_encode_alike() {
+        assert_eq!(Reference::new().state(0).unwrap(), Tally::default().bytes());
+        let mut reference = Reference::new();
+        let mut tally = Tally::default();
+        for value in [3, 250, 251, 70_000, u64::MAX] {
+            let put = Put { key: value as u16, value, ending: Ending::Accept, padding: vec![1; 3] };
+            let order = Order::Put(put);
+            reference.submit(&order);
+            let entries = Arc::make_mut(&mut tally.entries.0);
+            entries.insert(value as u16, value);
+            tally.hash = mixed(mixed(tally.hash, value), 3);
+            tally.count += 1;
+        }
+        assert_eq!(reference.state(5).unwrap(), tally.bytes());
+        reference.cut(2);
+        assert_eq!(reference.newest(), 2);
+        assert!(reference.state(3).is_none());
+    }
+}

@@ -1,0 +1,195 @@
+//! Owns the verdict on one disk image: it opens, as a prefix of the accepted commands that contains
+//! every acknowledged one, no batch in part, equal in encoded bytes to the reference; and it can be
+//! appended to and opened again. Knows nothing of how the image came about.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::model::{Mix, Reference, Tally};
+use super::setup::{DIRECTORY, Setup};
+use crate::batch::Batch;
+use crate::commands::panic_message;
+use crate::recovery::{Recovered, recover};
+use crate::storage::Storage;
+use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
+use crate::submission::submission;
+use crate::working::Working;
+use crate::{Database, Error};
+
+/// What an image is measured against.
+#[derive(Clone, Debug)]
+pub(crate) struct Expectation {
+    pub(crate) reference: Reference,
+    pub(crate) required: u64,
+    /// Where batches end; a state in between is one with a batch in part.
+    pub(crate) boundaries: BTreeSet<u64>,
+    /// The image was damaged: an error is as good as the right state.
+    pub(crate) damaged: bool,
+}
+
+impl Expectation {
+    /// That a state read from an image is one that may be there.
+    fn check(&self, sequence: u64, bytes: &[u8]) -> Result<(), String> {
+        let Self { reference, required, boundaries, .. } = self;
+        if sequence < *required {
+            return Err(format!("sequence {sequence}, but {required} was acknowledged"));
+        }
+        if sequence > 0 && !boundaries.contains(&sequence) {
+            return Err(format!("sequence {sequence} is amid a batch: {boundaries:?}"));
+        }
+        match reference.state(sequence) {
+            Some(expected) if expected == bytes => Ok(()),
+            Some(expected) => {
+                Err(format!("at {sequence} the state is {bytes:02x?}, not {expected:02x?}"))
+            }
+            None => Err(format!("sequence {sequence} of {}", reference.newest())),
+        }
+    }
+}
+
+/// What came of an image.
+pub(crate) struct Verdict {
+    /// The sequence that it holds; none where damage was reported.
+    pub(crate) sequence: Option<u64>,
+    /// What the first open did to the disk.
+    pub(crate) log: Vec<Operation>,
+}
+
+/// How an image is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) seed: u64,
+    /// With all of the engine, instead of recovery and journal alone.
+    pub(crate) whole_engine: bool,
+    /// Keep the log of the first open.
+    pub(crate) recording: bool,
+}
+
+/// Judges one image.
+pub(crate) fn judge(
+    image: &State,
+    setup: &Setup,
+    expectation: &Expectation,
+    look: Look,
+) -> Result<Verdict, String> {
+    let judged = catch_unwind(AssertUnwindSafe(|| {
+        if look.whole_engine {
+            with_engine(image, setup, expectation, look)
+        } else {
+            with_recovery(image, setup, expectation, look)
+        }
+    }));
+    judged.unwrap_or_else(|panic| Err(format!("a panic: {}", panic_message(&*panic))))
+}
+
+fn open(disk: &SimulatedDisk, setup: &Setup) -> Result<Recovered<Tally>, Error> {
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let options = setup.options();
+    recover::<Tally>(&storage, Path::new(DIRECTORY), &options, Tally::default, &mut |_| {})
+}
+
+/// What an error means: fine where there was damage, a violation elsewhere.
+fn failed(
+    error: &Error,
+    expectation: &Expectation,
+    disk: &SimulatedDisk,
+) -> Result<Verdict, String> {
+    if expectation.damaged {
+        return Ok(Verdict { sequence: None, log: disk.take_log() });
+    }
+    Err(format!("it does not open: {error}"))
+}
+
+fn with_recovery(
+    image: &State,
+    setup: &Setup,
+    expectation: &Expectation,
+    look: Look,
+) -> Result<Verdict, String> {
+    let disk = SimulatedDisk::new(image.clone(), look.seed, look.recording);
+    let recovered = match open(&disk, setup) {
+        Ok(recovered) => recovered,
+        Err(error) => return failed(&error, expectation, &disk),
+    };
+    let sequence = recovered.version.sequence;
+    expectation.check(sequence, &recovered.version.model.bytes())?;
+    let log = disk.take_log();
+    let mix = Mix(look.seed);
+    append(recovered, mix).map_err(|error| format!("it cannot be appended to: {error}"))?;
+    // What was synced is enough: the power is cut, and nothing else survives.
+    let mut left = disk.state();
+    if look.seed.is_multiple_of(2) {
+        let mut random = Random::new(look.seed);
+        let units = left.units();
+        let fates = choices(&units, &mut random);
+        let fates = random.pick(&fates);
+        left = left.after_power_cut(&units, &fates, &mut random);
+    }
+    let disk = SimulatedDisk::new(left, look.seed ^ 1, false);
+    let recovered = open(&disk, setup)
+        .map_err(|error| format!("once appended to, it does not open again: {error}"))?;
+    let expected = expectation.reference.state_after(sequence, mix);
+    let version = &recovered.version;
+    if (version.sequence, version.model.bytes()) != (sequence + 1, expected) {
+        return Err(format!("appended to at {sequence}, it opens at {}", version.sequence));
+    }
+    Ok(Verdict { sequence: Some(sequence), log })
+}
+
+/// One more command, durable, without the engine's threads.
+fn append(recovered: Recovered<Tally>, mix: Mix) -> Result<(), Error> {
+    let Recovered { version, mut journal, seed, .. } = recovered;
+    let (submission, pending) =
+        submission::<Tally, Mix>(&mix, &[], 1 << 20).expect("a Mix is small");
+    let mut working = Working::new(Arc::new(version), seed);
+    let mut batch = Batch::new();
+    working.apply(submission, &mut batch, 0).expect("Mix is deterministic");
+    let version = working.end_batch();
+    journal.append(&mut batch.frame, batch.count, version.time_ns)?;
+    journal.sync()?;
+    drop((batch, pending));
+    Ok(())
+}
+
+fn with_engine(
+    image: &State,
+    setup: &Setup,
+    expectation: &Expectation,
+    look: Look,
+) -> Result<Verdict, String> {
+    let disk = SimulatedDisk::new(image.clone(), look.seed, look.recording);
+    let opened = || {
+        Database::<Tally>::open_with(
+            Arc::new(disk.clone()),
+            Path::new(DIRECTORY),
+            setup.options(),
+            Tally::default,
+            &mut (Box::new(|_| {}) as _),
+        )
+    };
+    let database = match opened() {
+        Ok(database) => database,
+        Err(error) => return failed(&error, expectation, &disk),
+    };
+    let sequence = database.sequence();
+    expectation.check(sequence, &database.query(Tally::bytes))?;
+    let log = disk.take_log();
+    let mix = Mix(look.seed);
+    let answer = database.execute(mix);
+    if answer.as_ref().ok().map(|answer| answer.0) != Some(sequence + 1) {
+        return Err(format!("one more command was answered {answer:?}"));
+    }
+    // Where a snapshot stands beside a damaged one, the damage is still there to be told.
+    if look.seed % 4 == 1 && !expectation.damaged {
+        database.snapshot().map_err(|error| format!("it cannot be snapshotted: {error}"))?;
+    }
+    database.close().map_err(|error| format!("it does not close: {error}"))?;
+    let database = opened().map_err(|error| format!("closed, it does not open: {error}"))?;
+    let found = (database.sequence(), database.query(Tally::bytes));
+    if found != (sequence + 1, expectation.reference.state_after(sequence, mix)) {
+        return Err(format!("appended to at {sequence} and closed, it opens at {}", found.0));
+    }
+    Ok(Verdict { sequence: Some(sequence), log })
+}

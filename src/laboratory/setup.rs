@@ -1,0 +1,60 @@
+//! Owns how the laboratory configures a database: small in everything, so that segments change and
+//! snapshots come within a few commands.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::options::Options;
+use crate::storage::simulated::Random;
+use crate::{Durability, Retention, SnapshotPolicy};
+
+/// Where the database of every history stands.
+pub(crate) const DIRECTORY: &str = "/data/tally.db";
+
+/// One configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) segment_bytes: u64,
+    pub(crate) keep_snapshots: usize,
+    pub(crate) archive: bool,
+    pub(crate) compression_level: i32,
+    /// `Durability::Buffered` instead of `Sync`.
+    pub(crate) buffered: bool,
+    pub(crate) max_batch_commands: u32,
+    pub(crate) snapshot_on_close: bool,
+}
+
+impl Setup {
+    pub(crate) fn random(random: &mut Random) -> Self {
+        Self {
+            segment_bytes: random.pick(&[6 << 10, 8 << 10, 12 << 10]),
+            keep_snapshots: 1 + random.below(2),
+            archive: random.once_in(5),
+            compression_level: random.pick(&[0, 0, 1]),
+            buffered: random.once_in(4),
+            max_batch_commands: random.pick(&[3, 1024, 1024]),
+            snapshot_on_close: random.once_in(6),
+        }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        let snapshots = if self.snapshot_on_close {
+            SnapshotPolicy::on_close()
+        } else {
+            SnapshotPolicy::manual()
+        };
+        Options {
+            durability: if self.buffered { Durability::Buffered } else { Durability::Sync },
+            max_batch_commands: self.max_batch_commands,
+            segment_bytes: self.segment_bytes,
+            compression_level: self.compression_level,
+            snapshots,
+            retention: if self.archive { Retention::Archive } else { Retention::Truncate },
+            keep_snapshots: self.keep_snapshots,
+            queue_capacity: 64,
+            linger: Duration::ZERO,
+            ..Options::default()
+        }
+    }
+}
