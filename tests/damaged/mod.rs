@@ -5,6 +5,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,21 +108,50 @@ impl Tally {
     }
 }
 
-/// A directory on disk, and what it should hold.
+/// A directory on disk, what it should hold, and what it holds as far as we know.
 struct Image {
     root: PathBuf,
     files: Files,
+    on_disk: Files,
     buffer: Vec<u8>,
 }
 
 impl Image {
     fn new(root: PathBuf, files: Files) -> Self {
-        let mut image = Self { root, files, buffer: Vec::new() };
+        let mut image = Self { root, files, on_disk: Files::new(), buffer: Vec::new() };
         image.put_right();
         image
     }
 
-    /// Makes the directory hold exactly `files`, rewriting only what differs.
+    /// Makes the directory hold `files`, where nobody else has changed anything in it.
+    fn write(&mut self) {
+        let surplus: Vec<_> =
+            self.on_disk.keys().filter(|name| !self.files.contains_key(*name)).cloned().collect();
+        for name in surplus {
+            std::fs::remove_file(self.root.join(&name)).unwrap();
+            self.on_disk.remove(&name);
+        }
+        for (name, wanted) in &self.files {
+            let found = self.on_disk.get(name);
+            if found == Some(wanted) {
+                continue;
+            }
+            let path = self.root.join(name);
+            match found {
+                // Where only a bit differs, only what differs is written: it is the usual case.
+                Some(found) if found.len() == wanted.len() => {
+                    write_difference(&path, found, wanted)
+                }
+                _ => {
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    std::fs::write(&path, wanted).unwrap();
+                }
+            }
+            self.on_disk.insert(name.clone(), wanted.clone());
+        }
+    }
+
+    /// Makes the directory hold exactly `files`, whatever an open has made of it.
     fn put_right(&mut self) {
         for name in self.there() {
             if !self.files.contains_key(&name) {
@@ -129,12 +159,12 @@ impl Image {
             }
         }
         for (name, wanted) in &self.files {
-            let path = self.root.join(name);
-            if !holds(&path, wanted, &mut self.buffer) {
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(&path, wanted).unwrap();
+            if !holds(&self.root.join(name), wanted, &mut self.buffer) {
+                self.on_disk.remove(name);
             }
         }
+        self.on_disk.retain(|name, _| self.files.contains_key(name));
+        self.write();
     }
 
     fn there(&self) -> Vec<PathBuf> {
@@ -165,6 +195,21 @@ impl Image {
         }
         None
     }
+}
+
+fn write_difference(path: &Path, found: &[u8], wanted: &[u8]) {
+    let differs = |at: &usize| found[*at] != wanted[*at];
+    let first = (0..wanted.len()).step_by(512).find(|&at| {
+        let end = wanted.len().min(at + 512);
+        found[at..end] != wanted[at..end]
+    });
+    let first = first.and_then(|block| (block..wanted.len()).find(differs)).unwrap();
+    let same_end = (first + 1..wanted.len())
+        .step_by(512)
+        .find(|&at| found[at..] == wanted[at..])
+        .unwrap_or(wanted.len());
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&wanted[first..same_end], first as u64).unwrap();
 }
 
 fn holds(path: &Path, wanted: &[u8], buffer: &mut Vec<u8>) -> bool {
@@ -211,15 +256,37 @@ fn work(
         let Some(Damage { what, change }) = damages.lock().unwrap().next() else { return tally };
         watchdog.next(&what);
         change(&mut image.files);
-        image.put_right();
+        image.write();
         // Every so often the way on is tried as well: a command, and another open.
         let thorough = tally.directories.is_multiple_of(16);
-        if let Err(violation) = judge(specimen, &mut image, thorough, &mut tally, also) {
-            tally.violations.push(format!("{what}: {violation}"));
-        }
+        let judged = judge(specimen, &mut image, thorough, &mut tally, also);
         tally.directories += 1;
-        image.files.clone_from(&specimen.files);
-        image.put_right();
+        restore(&mut image.files, &specimen.files);
+        match judged {
+            Ok(Left::Untouched) => image.write(),
+            Ok(Left::Changed) => image.put_right(),
+            Err(violation) => {
+                image.put_right();
+                tally.violations.push(format!("{what}: {violation}"));
+            }
+        }
+    }
+}
+
+/// What an open has made of the directory.
+enum Left {
+    /// It failed, and was seen to have changed nothing.
+    Untouched,
+    Changed,
+}
+
+/// Undoes a damage; copies only what differs.
+fn restore(damaged: &mut Files, whole: &Files) {
+    damaged.retain(|name, _| whole.contains_key(name));
+    for (name, content) in whole {
+        if damaged.get(name) != Some(content) {
+            damaged.insert(name.clone(), content.clone());
+        }
     }
 }
 
@@ -230,7 +297,7 @@ fn judge(
     thorough: bool,
     tally: &mut Tally,
     also: &(dyn Fn(&Files, &[u8]) -> bool + Sync),
-) -> Result<(), String> {
+) -> Result<Left, String> {
     let largest = image.files.values().map(Vec::len).max().unwrap_or(0);
     let opened = catch_unwind(AssertUnwindSafe(|| (specimen.builder)().open(&image.root)))
         .map_err(|_| "it panicked".to_owned())?;
@@ -243,7 +310,9 @@ fn judge(
         Err(error) => {
             tally.refused(&error);
             assert!(!error.to_string().is_empty());
-            return image.difference().map_or(Ok(()), |what| Err(format!("{error}: {what}")));
+            return image
+                .difference()
+                .map_or(Ok(Left::Untouched), |what| Err(format!("{error}: {what}")));
         }
     };
     let found = bytes(&database);
@@ -256,7 +325,7 @@ fn judge(
     if thorough {
         goes_on(specimen, &image.root, database)?;
     }
-    Ok(())
+    Ok(Left::Changed)
 }
 
 /// A command more, closed, opened again: exactly that command more.
