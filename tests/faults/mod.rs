@@ -1,8 +1,12 @@
 //! What the real-disk tests stand on: child processes that work on a database and say what was
 //! acknowledged, faults that meet them, and the judgement of what they leave behind.
 
+#![allow(dead_code)] // every test file uses a part of it
+
+pub mod scene;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use prevalence::{Builder, Database, Health, Pending, Retention, SnapshotPolicy};
@@ -106,7 +110,7 @@ pub fn work(path: &Path) {
 }
 
 /// After a failure: nothing is acknowledged any more, by any way; reads go on.
-fn give_up(database: &Database<Ledger>, sequence: u64, error: &str) {
+pub fn give_up(database: &Database<Ledger>, sequence: u64, error: &str) {
     println!("said failed: {error}");
     for _ in 0..3 {
         if execute(database, sequence).is_ok() {
@@ -152,6 +156,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    pub fn of(output: &Output) -> Self {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = text.lines().filter_map(|line| line.split_once("said "));
+        let said = said.map(|(_, said)| said.to_owned()).collect();
+        // Killed by a signal, or strace or a shell says so in its way.
+        let ended = output.status.code().is_some_and(|code| code < 128);
+        Self { said, ended, succeeded: output.status.success() }
+    }
+
     pub fn acknowledged(&self) -> u64 {
         self.said.iter().filter_map(|line| line.parse().ok()).max().unwrap_or(0)
     }
@@ -170,6 +183,10 @@ impl Outcome {
 
 /// Runs this test binary again, as a child with a role and a fault, until it ends.
 pub fn run(role: &str, path: &Path, fault: &Fault<'_>) -> Outcome {
+    Outcome::of(&start(role, path, fault).output().unwrap())
+}
+
+pub fn start(role: &str, path: &Path, fault: &Fault<'_>) -> Command {
     let this = std::env::current_exe().unwrap();
     let mut command = match fault {
         Fault::Strace(inject) => {
@@ -194,20 +211,14 @@ pub fn run(role: &str, path: &Path, fault: &Fault<'_>) -> Outcome {
         }
         _ => {}
     }
-    let output = command
+    command
         .args(["--exact", "child", "--nocapture", "--ignored", "--test-threads", "1"])
         .env(ROLE, role)
         .env(DIRECTORY, path)
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let said = text.lines().filter_map(|line| line.split_once("said "));
-    let said = said.map(|(_, said)| said.to_owned()).collect();
-    // Killed by a signal, or strace says so in the shell's way.
-    let ended = output.status.code().is_some_and(|code| code < 128);
-    Outcome { said, ended, succeeded: output.status.success() }
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
 }
 
 /// The compiled shim; `None` where there is no C compiler, or where it may not be preloaded.

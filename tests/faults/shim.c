@@ -8,14 +8,16 @@
  *                and said so; a number: the call fails with that errno, having done nothing
  *   SHIM_CLOCK   seconds that are added to the wall clock
  *
- * Where a call failed, "said fault" is printed; where a regular file whose sync failed is synced
+ * Where a call failed, "said fault" is printed, with the file; where a regular file whose sync failed is synced
  * again, "said retried".
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,15 +44,24 @@ static const char *fault(const char *name) {
     if (atomic_fetch_add(&counted, 1) + 1 != atol(at)) return NULL;
     const char *what = getenv("SHIM_DO");
     if (!strcmp(what, "before")) die();
-    if (what[0] >= '0' && what[0] <= '9') {
-        say("said fault\n");
-        errno = atoi(what);
-    }
     return what;
 }
 
-static int fails(const char *what) {
-    return what && what[0] >= '0' && what[0] <= '9';
+/* Whether the call fails; then errno says how, and the parent learns of which file it was. */
+static int fails(const char *what, int file, const char *path) {
+    if (!what || what[0] < '0' || what[0] > '9') return 0;
+    char link[64], name[PATH_MAX] = "?";
+    if (!path) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+        ssize_t length = readlink(link, name, sizeof name - 1);
+        if (length > 0) name[length] = 0;
+        path = name;
+    }
+    say("said fault ");
+    say(path);
+    say("\n");
+    errno = atoi(what);
+    return 1;
 }
 
 static long behind(const char *what, long result) {
@@ -60,7 +71,7 @@ static long behind(const char *what, long result) {
 
 ssize_t pwrite64(int file, const void *bytes, size_t size, off64_t position) {
     const char *what = fault(",pwrite,");
-    if (fails(what)) return -1;
+    if (fails(what, file, NULL)) return -1;
     if (what && (!strcmp(what, "amid") || !strcmp(what, "short"))) size = (size + 1) / 2;
     return behind(what, syscall(SYS_pwrite64, file, bytes, size, position));
 }
@@ -78,7 +89,7 @@ static int sync_file(const char *name, long number, int file) {
     const char *what = fault(name);
     unsigned long this = inode(file);
     if (this && this == atomic_load(&failed_inode)) say("said retried\n");
-    if (fails(what)) {
+    if (fails(what, file, NULL)) {
         int error = errno;
         atomic_store(&failed_inode, this);
         errno = error;
@@ -97,12 +108,12 @@ int fdatasync(int file) {
 
 int ftruncate64(int file, off64_t length) {
     const char *what = fault(",ftruncate,");
-    return fails(what) ? -1 : behind(what, syscall(SYS_ftruncate, file, length));
+    return fails(what, file, NULL) ? -1 : behind(what, syscall(SYS_ftruncate, file, length));
 }
 
 int unlink(const char *path) {
     const char *what = fault(",unlink,");
-    if (fails(what)) return -1;
+    if (fails(what, -1, path)) return -1;
     struct stat status;
     /* The number of a file that is gone may be given to another. */
     if (stat(path, &status) == 0 && status.st_ino == atomic_load(&failed_inode))
@@ -112,13 +123,13 @@ int unlink(const char *path) {
 
 int rename(const char *from, const char *to) {
     const char *what = fault(",rename,");
-    if (fails(what)) return -1;
+    if (fails(what, -1, from)) return -1;
     return behind(what, syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
 }
 
 int mkdir(const char *path, mode_t mode) {
     const char *what = fault(",mkdir,");
-    return fails(what) ? -1 : behind(what, syscall(SYS_mkdirat, AT_FDCWD, path, mode));
+    return fails(what, -1, path) ? -1 : behind(what, syscall(SYS_mkdirat, AT_FDCWD, path, mode));
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
