@@ -1,6 +1,7 @@
 //! What the damage tests stand on: a directory that is damaged and put right again thousands of
 //! times, the judgement of each open, and a watchdog.
 
+pub mod kinds;
 mod memory;
 
 use std::collections::BTreeMap;
