@@ -166,7 +166,7 @@ fn flipped_bits() {
 
 /// In the other segments only what they own is read, so that their zeros are all alike.
 #[test]
-#[ignore = "every bit of every file: about ten minutes; see the top of this file"]
+#[ignore = "every bit of a small database: about eight minutes; see the top of this file"]
 fn flipped_bits_all_of_them() {
     everywhere(&[(small(), Look::All)], flips).conclude();
 }
@@ -178,7 +178,7 @@ fn cut_files() {
 }
 
 #[test]
-#[ignore = "every length of every file: minutes; see the top of this file"]
+#[ignore = "every length of every file: about three minutes; see the top of this file"]
 fn cut_files_at_every_length() {
     everywhere(&[(newest(), Look::All)], cuts).conclude();
 }

@@ -43,7 +43,7 @@ fn child() {
 }
 
 /// Runs what follows in a mount namespace of its own, where `$PREVALENCE_FAULTS_DIRECTORY` is a
-/// full-blown file system of 1 MiB.
+/// file system of 1 MiB.
 const SMALL_DISK: &str = "mount -t tmpfs -o size=1m none \"$PREVALENCE_FAULTS_DIRECTORY\" && \
                           exec \"$0\" \"$@\"";
 const READ_ONLY: &str = "mount --bind \"$PREVALENCE_FAULTS_DIRECTORY\" \
