@@ -13,8 +13,11 @@ use common::{bytes, content, copy_directory, temporary};
 use faults::scene::{closed, make_fifo, picture, within_a_minute, workshop};
 use faults::{after, builder, execute, judge};
 
+/// What it is, and how it comes to a place.
+type Intruder = (&'static str, fn(&Path, &Path));
+
 /// What can stand where a file or directory of ours stood; `elsewhere` is where that went.
-const INTRUDERS: [(&str, fn(&Path, &Path)); 9] = [
+const INTRUDERS: [Intruder; 9] = [
     ("a FIFO", |place, _| make_fifo(place)),
     ("an empty directory", |place, _| std::fs::create_dir(place).unwrap()),
     ("a socket", |place, _| drop(std::os::unix::net::UnixListener::bind(place).unwrap())),
@@ -34,12 +37,7 @@ const INTRUDERS: [(&str, fn(&Path, &Path)); 9] = [
 
 /// Puts an intruder in place of one thing of a closed database, opens it, and sees that an error
 /// has changed nothing, or that the state is exact. Gives whether it opened.
-fn opens_with(
-    template: &Template,
-    name: &Path,
-    intruder: &(&str, fn(&Path, &Path)),
-    needed: Option<bool>,
-) {
+fn opens_with(template: &Template, name: &Path, intruder: &Intruder, needed: Option<bool>) {
     let directory = workshop();
     let path = directory.path().join("ledger.db");
     copy_directory(&template.path, &path);

@@ -40,13 +40,11 @@ fn child() {
 /// Lets `meet` put a fault at every `step`-th place until a child ends without having met one.
 /// Gives the number of places met, and of calls there were.
 fn sweep(step: u64, mut meet: impl FnMut(u64) -> bool) -> u64 {
-    let mut met = 0;
-    for at in (1..MOST_CALLS).step_by(step as usize) {
+    for (met, at) in (0..).zip((1..MOST_CALLS).step_by(step as usize)) {
         if !meet(at) {
             println!("  {met} faults met, every {step} of fewer than {at} calls");
             return met;
         }
-        met += 1;
     }
     panic!("{MOST_CALLS} calls and no end");
 }
