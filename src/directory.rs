@@ -86,6 +86,10 @@ impl Directory {
             });
             for name in stale {
                 let path = directory.join(name);
+                // Not one of ours: a killed backup into this very directory leaves one so named.
+                if kind(storage, &path)? == Some(EntryKind::Directory) {
+                    continue;
+                }
                 match storage.remove(&path) {
                     // Somebody else may have removed it: it is gone, which is all we want.
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

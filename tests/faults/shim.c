@@ -1,0 +1,141 @@
+/* Stands between a test's child process and the system (LD_PRELOAD): counts the calls that change
+ * files and lets one of them fail, or the process die before, behind or amid it. Other than strace
+ * it counts over all threads together, and costs nothing.
+ *
+ *   SHIM_CALLS   which calls count: ",pwrite,fsync,", with a comma on each side of a name
+ *   SHIM_AT      which of them it meets, from 1; 0 or absent: none
+ *   SHIM_DO      before, behind, amid: SIGKILL there ("amid" writes half); short: half is written,
+ *                and said so; a number: the call fails with that errno, having done nothing
+ *   SHIM_CLOCK   seconds that are added to the wall clock
+ *
+ * Where a call failed, "said fault" is printed, with the file; where a regular file whose sync failed is synced
+ * again, "said retried".
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static atomic_long counted;
+static atomic_ulong failed_inode;
+
+static void say(const char *line) {
+    if (write(1, line, strlen(line)) < 0) abort();
+}
+
+static void die(void) {
+    kill(getpid(), SIGKILL);
+    for (;;) pause();
+}
+
+/* The fault that meets this call, if it does. */
+static const char *fault(const char *name) {
+    const char *calls = getenv("SHIM_CALLS"), *at = getenv("SHIM_AT");
+    if (!calls || !at || !strstr(calls, name)) return NULL;
+    if (atomic_fetch_add(&counted, 1) + 1 != atol(at)) return NULL;
+    const char *what = getenv("SHIM_DO");
+    if (!strcmp(what, "before")) die();
+    return what;
+}
+
+/* Whether the call fails; then errno says how, and the parent learns of which file it was. */
+static int fails(const char *what, int file, const char *path) {
+    if (!what || what[0] < '0' || what[0] > '9') return 0;
+    char link[64], name[PATH_MAX] = "?";
+    if (!path) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+        ssize_t length = readlink(link, name, sizeof name - 1);
+        if (length > 0) name[length] = 0;
+        path = name;
+    }
+    say("said fault ");
+    say(path);
+    say("\n");
+    errno = atoi(what);
+    return 1;
+}
+
+static long behind(const char *what, long result) {
+    if (what && (!strcmp(what, "behind") || !strcmp(what, "amid"))) die();
+    return result;
+}
+
+ssize_t pwrite64(int file, const void *bytes, size_t size, off64_t position) {
+    const char *what = fault(",pwrite,");
+    if (fails(what, file, NULL)) return -1;
+    if (what && !strcmp(what, "short")) say("said short\n");
+    if (what && (!strcmp(what, "amid") || !strcmp(what, "short"))) size = (size + 1) / 2;
+    return behind(what, syscall(SYS_pwrite64, file, bytes, size, position));
+}
+
+ssize_t pwrite(int file, const void *bytes, size_t size, off_t position) {
+    return pwrite64(file, bytes, size, position);
+}
+
+static unsigned long inode(int file) {
+    struct stat status;
+    return fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? status.st_ino : 0;
+}
+
+static int sync_file(const char *name, long number, int file) {
+    const char *what = fault(name);
+    unsigned long this = inode(file);
+    if (this && this == atomic_load(&failed_inode)) say("said retried\n");
+    if (fails(what, file, NULL)) {
+        int error = errno;
+        atomic_store(&failed_inode, this);
+        errno = error;
+        return -1;
+    }
+    return behind(what, syscall(number, file));
+}
+
+int fsync(int file) {
+    return sync_file(",fsync,", SYS_fsync, file);
+}
+
+int fdatasync(int file) {
+    return sync_file(",fdatasync,", SYS_fdatasync, file);
+}
+
+int ftruncate64(int file, off64_t length) {
+    const char *what = fault(",ftruncate,");
+    return fails(what, file, NULL) ? -1 : behind(what, syscall(SYS_ftruncate, file, length));
+}
+
+int unlink(const char *path) {
+    const char *what = fault(",unlink,");
+    if (fails(what, -1, path)) return -1;
+    struct stat status;
+    /* The number of a file that is gone may be given to another. */
+    if (stat(path, &status) == 0 && status.st_ino == atomic_load(&failed_inode))
+        atomic_store(&failed_inode, 0);
+    return behind(what, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
+}
+
+int rename(const char *from, const char *to) {
+    const char *what = fault(",rename,");
+    if (fails(what, -1, from)) return -1;
+    return behind(what, syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+int mkdir(const char *path, mode_t mode) {
+    const char *what = fault(",mkdir,");
+    return fails(what, -1, path) ? -1 : behind(what, syscall(SYS_mkdirat, AT_FDCWD, path, mode));
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    long result = syscall(SYS_clock_gettime, clock, time);
+    const char *offset = getenv("SHIM_CLOCK");
+    if (result == 0 && offset && clock == CLOCK_REALTIME) time->tv_sec += atol(offset);
+    return result;
+}
