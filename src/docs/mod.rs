@@ -15,6 +15,9 @@ pub mod limitations {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("reliability.md")]
+pub mod reliability {}
+
 #[doc = include_str!("tuning.md")]
 pub mod tuning {}
 
