@@ -23,6 +23,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) rejected: u64,
     pub(crate) panicked: u64,
     pub(crate) reapplied: u64,
+    /// Commands for another sequence than the batch had come to.
+    pub(crate) stale: u64,
 }
 
 impl<M: Model> Batch<M> {
@@ -35,6 +37,7 @@ impl<M: Model> Batch<M> {
             rejected: 0,
             panicked: 0,
             reapplied: 0,
+            stale: 0,
         }
     }
 

@@ -78,6 +78,7 @@ impl<M: Model> Committer<M> {
         counters.rejected.add(batch.rejected);
         counters.panicked.add(batch.panicked);
         counters.reapplied.add(batch.reapplied);
+        counters.stale.add(batch.stale);
         if batch.count > 0 {
             counters.batches.add(1);
             counters.accepted.add(batch.count.into());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::codec::EncodeFailure;
 use crate::commands::Registered;
 use crate::committer::sync_outside_lock;
+use crate::context::RandomSeed;
 use crate::copy::write_copy;
 use crate::engine::Engine;
 use crate::error::{Error, ExecuteError, TrySubmitError, WaitError};
@@ -21,6 +22,7 @@ use crate::published::View;
 use crate::queue::Refusal;
 use crate::recovery::{read_whole, recover};
 use crate::report::RecoveryReport;
+use crate::sandbox::Sandbox;
 use crate::snapshotter::{SnapshotInfo, current_rates};
 use crate::stats::Stats;
 use crate::status::Health;
@@ -79,6 +81,87 @@ impl<M: Model> Database<M> {
         command: C,
     ) -> Result<C::Output, ExecuteError<C::Rejection>> {
         self.submit(command)?.wait()
+    }
+
+    /// Executes a command only if the last accepted command is still the one with this sequence:
+    /// what the caller has read and decided upon has not changed since.
+    ///
+    /// ```
+    /// # use prevalence::{Command, Context, Database, ExecuteError, Model};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Seats(Vec<String>);
+    /// # impl Model for Seats { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Sell(String);
+    /// # impl Command<Seats> for Sell {
+    /// #     type Output = usize;
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, seats: &mut Seats, _: &mut Context<'_, Seats>)
+    /// #         -> Result<usize, Self::Rejection> { seats.0.push(self.0); Ok(seats.0.len()) }
+    /// # }
+    /// # prevalence::commands! { Seats { 1 => Sell } }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = Database::<Seats>::open(directory.path())?;
+    /// let seen = database.view(); // a customer looks at it, and takes her time
+    /// database.execute(Sell("Ada".to_owned()))?; // somebody is faster
+    /// let late = database.execute_if(seen.sequence(), Sell("Grace".to_owned()));
+    /// assert!(matches!(late, Err(ExecuteError::Stale { expected: 0, found: 1 })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied.
+    /// Otherwise as of [`execute`](Self::execute).
+    pub fn execute_if<C: Registered<M>>(
+        &self,
+        sequence: u64,
+        command: C,
+    ) -> Result<C::Output, ExecuteError<C::Rejection>> {
+        let (mut submission, pending) = self.prepare(&command)?;
+        submission.only_at = Some(sequence);
+        self.engine.queue.send(submission).map_err(|_| self.refused())?;
+        pending.wait()
+    }
+
+    /// Tries commands on a private fork of the newest version and throws it away: nothing is
+    /// journaled, nothing changes in the database, and it goes on meanwhile. The fork is made
+    /// without copying the model; what commands change in it takes memory until `ask` returns.
+    ///
+    /// ```
+    /// # use prevalence::{Command, Context, Database, Model};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Till { cents: u64 }
+    /// # impl Model for Till { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Charge { per_mille: u64 }
+    /// # impl Command<Till> for Charge {
+    /// #     type Output = u64;
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, till: &mut Till, _: &mut Context<'_, Till>)
+    /// #         -> Result<u64, Self::Rejection> {
+    /// #         let fee = till.cents * self.per_mille / 1000;
+    /// #         till.cents -= fee;
+    /// #         Ok(fee)
+    /// #     }
+    /// # }
+    /// # prevalence::commands! { Till { 1 => Charge } }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let till = Till { cents: 5000 };
+    /// # let database = Database::<Till>::builder().initial(till).open(directory.path())?;
+    /// let (fee, left) = database.what_if(|sandbox| {
+    ///     let fee = sandbox.execute(Charge { per_mille: 10 })?;
+    ///     Ok::<_, prevalence::ExecuteError<_>>((fee, sandbox.query(|till| till.cents)))
+    /// })?;
+    /// assert_eq!((fee, left), (50, 4950));
+    /// assert_eq!(database.query(|till| till.cents), 5000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn what_if<R>(&self, ask: impl FnOnce(&mut Sandbox<M>) -> R) -> R {
+        let Engine { shared, storage, identity, max_command_bytes, .. } = &*self.engine;
+        let seed = RandomSeed::new(identity.database);
+        let version = shared.published.pin();
+        let (metadata, limit) = (self.metadata.clone(), *max_command_bytes);
+        ask(&mut Sandbox::fork(&version, seed, metadata, limit, storage.clone()))
     }
 
     /// Puts a command on its way and returns at once, unless the queue is full: then it waits for
@@ -206,6 +289,7 @@ impl<M: Model> Database<M> {
             rejected: counters.rejected.get(),
             panicked: counters.panicked.get(),
             reapplied: counters.reapplied.get(),
+            stale: counters.stale.get(),
             batches: counters.batches.get(),
             inline_batches: counters.inline_batches.get(),
             largest_batch: counters.largest_batch.get(),

@@ -329,6 +329,18 @@ pub enum ExecuteError<R> {
         /// What the codec said.
         reason: String,
     },
+    /// It was to be executed only at one sequence, and other commands were accepted since; see
+    /// [`Database::execute_if`](crate::Database::execute_if).
+    #[error(
+        "the command was decided on at sequence {expected}, and the database has come to \
+         {found}: read again and decide anew"
+    )]
+    Stale {
+        /// The sequence it was meant for.
+        expected: u64,
+        /// The sequence of the last command accepted before it.
+        found: u64,
+    },
     /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
     /// for itself. When it was [`Pending::wait`](crate::Pending::wait), the command goes on.
     #[error(

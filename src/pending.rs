@@ -22,6 +22,23 @@ pub(crate) fn enter_engine_thread() {
     ON_ENGINE_THREAD.set(true);
 }
 
+/// While it lives, the calling thread counts as one of the engine's.
+pub(crate) struct EngineThread {
+    before: bool,
+}
+
+impl EngineThread {
+    pub(crate) fn enter() -> Self {
+        Self { before: ON_ENGINE_THREAD.replace(true) }
+    }
+}
+
+impl Drop for EngineThread {
+    fn drop(&mut self) {
+        ON_ENGINE_THREAD.set(self.before);
+    }
+}
+
 pub(crate) fn on_engine_thread() -> bool {
     ON_ENGINE_THREAD.get()
 }
@@ -159,6 +176,8 @@ pub(crate) trait AnySlot: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     /// Gives the answer that was put, and wakes who waits.
     fn release(&self);
+    /// Leaves the answer that the command's condition does not hold.
+    fn put_stale(&self, expected: u64, found: u64);
     /// Gives an error instead of whatever was put.
     fn release_error(&self, failure: Failure);
 }
@@ -177,6 +196,10 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
 
     fn release(&self) {
         self.release_with(None);
+    }
+
+    fn put_stale(&self, expected: u64, found: u64) {
+        self.put(Err(ExecuteError::Stale { expected, found }));
     }
 
     fn release_error(&self, failure: Failure) {
@@ -199,6 +222,13 @@ impl Ticket {
 
     pub(crate) fn slot(&self) -> &dyn Any {
         self.slot.as_ref().expect("taken only by release and fail, which consume").as_any()
+    }
+
+    /// Answers, once released, that the command's condition does not hold.
+    pub(crate) fn put_stale(&self, expected: u64, found: u64) {
+        if let Some(slot) = &self.slot {
+            slot.put_stale(expected, found);
+        }
     }
 
     pub(crate) fn release(mut self) {

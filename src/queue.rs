@@ -36,6 +36,8 @@ pub(crate) struct Submission<M: Model> {
     pub(crate) record: Vec<u8>,
     pub(crate) metadata_length: usize,
     pub(crate) apply: ApplyFn<M>,
+    /// Refused unless this is the last accepted command's sequence.
+    pub(crate) only_at: Option<u64>,
     pub(crate) ticket: Ticket,
 }
 
@@ -351,7 +353,10 @@ mod tests {
         let ticket = Ticket::new(slot.clone());
         let record = vec![0; bytes];
         let apply: ApplyFn<Nothing> = |_, _, _, _| Applied::Accepted;
-        (Submission { record, metadata_length: 0, apply, ticket }, Pending::new(slot))
+        (
+            Submission { record, metadata_length: 0, apply, only_at: None, ticket },
+            Pending::new(slot),
+        )
     }
 
     fn bytes_of(next: Next<Nothing>) -> Option<usize> {

@@ -21,6 +21,8 @@ pub struct Stats {
     pub rejected: u64,
     /// Commands that panicked.
     pub panicked: u64,
+    /// Commands of [`execute_if`](crate::Database::execute_if) that came too late.
+    pub stale: u64,
     /// Accepted commands that were applied once more, because a later one of their batch failed.
     pub reapplied: u64,
     /// Frames written, one for each batch with an accepted command.
@@ -65,6 +67,7 @@ pub(crate) struct Counters {
     pub(crate) rejected: Counter,
     pub(crate) panicked: Counter,
     pub(crate) reapplied: Counter,
+    pub(crate) stale: Counter,
     pub(crate) batches: Counter,
     pub(crate) inline_batches: Counter,
     pub(crate) largest_batch: Counter,

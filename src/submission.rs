@@ -45,7 +45,8 @@ pub(crate) fn submission<M: Model, C: Registered<M>>(
     head.copy_from_slice(&header.encode());
     let slot = Slot::<C::Output, C::Rejection>::new();
     let ticket = Ticket::new(slot.clone());
-    let submission = Submission { record, metadata_length, apply: apply_encoded::<M, C>, ticket };
+    let apply = apply_encoded::<M, C>;
+    let submission = Submission { record, metadata_length, apply, only_at: None, ticket };
     Ok((submission, Pending::new(slot)))
 }
 

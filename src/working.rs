@@ -62,7 +62,14 @@ impl<M: Model> Working<M> {
         batch: &mut Batch<M>,
         now_ns: u64,
     ) -> Result<(), NotDeterministic> {
-        let Submission { record, metadata_length, apply, ticket } = submission;
+        let Submission { record, metadata_length, apply, only_at, ticket } = submission;
+        if let Some(expected) = only_at.filter(|&expected| expected != self.sequence) {
+            // Answered with the batch, like a rejection: it may rest on what is not durable yet.
+            ticket.put_stale(expected, self.sequence);
+            batch.tickets.push(ticket);
+            batch.stale += 1;
+            return Ok(());
+        }
         // Clocks may be set back, journaled time may not.
         let time_ns = self.time_ns.max(now_ns);
         let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
