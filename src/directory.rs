@@ -38,8 +38,8 @@ impl Directory {
         for above in self.root.ancestors().skip(1) {
             let above = if above == Path::new("") { Path::new(".") } else { above };
             match storage.sync_directory(above) {
-                // What may not even be read was not created by this user.
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+                // What may not even be read, or never be written, was not created by this user.
+                Err(error) if not_ours(&error) => break,
                 result => result.map_err(Error::io("sync directory", above))?,
             }
         }
@@ -162,4 +162,11 @@ fn create(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
         Err(error) => return Err(Error::io("create directory", path)(error)),
     }
     storage.sync_directory(parent).map_err(Error::io("sync directory", parent))
+}
+
+/// A sync of a directory says so where it is not this user's, or on a file system that cannot be
+/// written, such as squashfs.
+fn not_ours(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported)
 }

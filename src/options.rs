@@ -251,8 +251,8 @@ impl<M: Model, I> Builder<M, I> {
         self
     }
 
-    /// The most encoded bytes that wait in the queue, including the batch being filled. Default:
-    /// 64 MiB. A command larger than that passes alone.
+    /// The most encoded bytes that wait in the queue. Default: 64 MiB. A command larger than that
+    /// passes alone, and may have to wait until nothing smaller is in the queue.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.options.queue_bytes = bytes;
         self
@@ -272,7 +272,8 @@ impl<M: Model, I> Builder<M, I> {
     }
 
     /// How many threads of zstd's own compress a snapshot beside the one that encodes the model, from
-    /// 0 to 64. Each takes a few MiB of memory, and a core that commits do not get. Default: 0.
+    /// 0 to 64. Each takes a core that commits do not get, and memory: a few MiB at level 1, tens of
+    /// MiB at the highest levels. Default: 0.
     pub fn compression_threads(mut self, threads: u32) -> Self {
         self.options.compression_threads = threads;
         self

@@ -13,8 +13,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(crate) struct Room {
     wanted: AtomicBool,
-    taken: Mutex<bool>,
+    holding: Mutex<Holding>,
     given_up: Condvar,
+}
+
+#[derive(Default)]
+struct Holding {
+    taken: bool,
+    /// How often it was given up: whoever takes anew must not be mistaken for the one before.
+    given_up: u64,
 }
 
 /// While it lives, background work may be taking space.
@@ -24,8 +31,10 @@ pub(crate) struct Taking<'a> {
 
 impl Room {
     pub(crate) fn take(&self) -> Taking<'_> {
-        *self.lock() = true;
+        let mut holding = self.lock();
+        holding.taken = true;
         self.wanted.store(false, Ordering::SeqCst);
+        drop(holding);
         Taking { room: self }
     }
 
@@ -37,26 +46,30 @@ impl Room {
     /// Has background work give up and waits until it has. `false`: there was none, and there is
     /// no more room than before.
     pub(crate) fn reclaim(&self) -> bool {
-        let taken = self.lock();
-        if !*taken {
+        let holding = self.lock();
+        if !holding.taken {
             return false;
         }
+        let before = holding.given_up;
         self.wanted.store(true, Ordering::SeqCst);
-        let (taken, _) = self
+        let (holding, _) = self
             .given_up
-            .wait_timeout_while(taken, LONGEST_WAIT, |taken| *taken)
+            .wait_timeout_while(holding, LONGEST_WAIT, |holding| holding.given_up == before)
             .unwrap_or_else(PoisonError::into_inner);
-        !*taken
+        holding.given_up != before
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Holding> {
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
-        *self.room.lock() = false;
+        let mut holding = self.room.lock();
+        holding.taken = false;
+        holding.given_up += 1;
+        drop(holding);
         self.room.given_up.notify_all();
     }
 }

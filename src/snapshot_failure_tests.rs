@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::failure_tests::{Add, Count, killed, open, small};
 use crate::options::{Options, ProgressCallback};
+use crate::pace::Pace;
+use crate::room::Room;
+use crate::snapshot::{snapshot_header, write_snapshot};
+use crate::stats::Counters;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::{Database, Error, Health, Retention, SnapshotPolicy};
 
@@ -328,4 +332,56 @@ fn a_snapshot_that_fills_the_disk_gives_way_to_the_journal() {
     assert!(matches!(database.health(), Health::Running));
     database.close().unwrap();
     assert!(temporaries(&root).is_empty());
+}
+
+#[test]
+fn a_snapshot_given_up_while_it_is_verified_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let cancel = cancelled.clone();
+    let storage = Faulty::new(move |operation| {
+        cancel.fetch_or(matches!(operation, Operation::Publish(_)), Ordering::SeqCst);
+        None
+    });
+    let identity = crate::identity::identity::<Count>(crate::DatabaseId([1; 16]));
+    let packing = Options::default().packing();
+    let header = snapshot_header(&identity, packing, 1, 0, 0);
+    let (counters, room) = (Counters::default(), Room::default());
+    let pace = Pace::beside(&counters, &cancelled, &room);
+    let model = vec![1_u8; 1 << 20];
+    let written = write_snapshot(&*storage, directory.path(), &header, &model, packing, &pace);
+    assert!(written.is_err() && cancelled.load(Ordering::SeqCst));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_archive_counts_only_once_its_name_is_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_path_buf();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let armed = Arc::new(AtomicBool::new(false));
+    let (seen, fails_once, archive) = (log.clone(), armed.clone(), root.join("archive"));
+    let storage = Faulty::new(move |operation| {
+        let syncs = *operation == Operation::SyncDirectory(archive.clone());
+        // Nor can it be removed then: as if the process were killed before it came to either.
+        let removes = matches!(operation, Operation::Remove(path) if ends(path, "archive"));
+        let fails = removes || syncs && fails_once.swap(false, Ordering::SeqCst);
+        let leaves = matches!(operation, Operation::Rename(path) if ends(path, "journal"));
+        if syncs && !fails {
+            seen.lock().unwrap().push("synced");
+        } else if leaves {
+            seen.lock().unwrap().push("segment goes");
+        }
+        fails.then(|| io::Error::other("unreadable"))
+    });
+    let database = open(storage, &root, options()).unwrap();
+    fill(&database);
+    armed.store(true, Ordering::SeqCst);
+    database.snapshot().unwrap_err();
+    assert_eq!(log.lock().unwrap().len(), 0, "no segment may go yet");
+    fill(&database);
+    database.snapshot().unwrap();
+    let log = log.lock().unwrap();
+    assert_eq!(log.first(), Some(&"synced"), "{log:?}");
+    assert!(log.contains(&"segment goes"));
 }

@@ -75,7 +75,8 @@ impl SnapshotPolicy {
     /// So often that the next open is predicted to stay within `budget`: the time to load the
     /// newest snapshot and to replay the commands behind it, from the rates that this machine
     /// showed at the last open (or, before it has shown any, from how long commands take to apply
-    /// and a guess at loading). Where loading the model alone takes most of the budget, a snapshot
+    /// and a guess at loading). Where commands have become more than twice as slow since then, replay
+    /// is taken to have, too. Where loading the model alone takes most of the budget, a snapshot
     /// is taken when replay would take a quarter of that time again.
     #[must_use]
     pub const fn startup_within(budget: Duration) -> Self {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::frame::{FrameBuffer, frame_bytes};
 use super::prepare::SegmentPreparer;
-use super::segment::{NewSegment, OpenSegment, SegmentIdentity, SegmentStart};
+use super::segment::{
+    FRAMES_BEGIN_AT_LEAST, NewSegment, OpenSegment, SegmentIdentity, SegmentStart,
+};
 use crate::error::Error;
 use crate::fields::position;
 use crate::manifest::ManifestFile;
@@ -141,7 +143,7 @@ impl Journal {
     ) -> Result<(), Error> {
         let needed = position(frame_bytes(frame.payload_length()));
         if self.segment.position + needed > self.segment.prepared_bytes {
-            self.rotate()?;
+            self.rotate(needed)?;
         }
         let (bytes, chain) = frame.seal(
             self.next_sequence,
@@ -236,11 +238,12 @@ impl Journal {
 
     /// Leaves the current segment for a new one. The old one is durable before the new one has a
     /// name: a segment's existence vouches for everything before it.
-    fn rotate(&mut self) -> Result<(), Error> {
+    /// The new one has room for a frame of `needed` bytes.
+    fn rotate(&mut self, needed: u64) -> Result<(), Error> {
         if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
             self.sync()?;
         }
-        let bytes = self.next_segment_bytes();
+        let bytes = self.next_segment_bytes().max(position(FRAMES_BEGIN_AT_LEAST) + needed);
         let prepared = match self.preparer.take(bytes) {
             // What fills the disk may be a snapshot that is being written.
             Err(error) if error.is_disk_full() && self.room.reclaim() => {
@@ -257,11 +260,17 @@ impl Journal {
         let segment = NewSegment::begin(&**storage, directory, prepared, identity, start)?
             .publish(&**storage)?;
         let (sequence, chain) = (self.durable_sequence, self.chain);
-        manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
-            manifest.newest_segment = start.first_sequence;
-            manifest.sequence = sequence;
-            manifest.chain = chain;
-        })?;
+        let update = || {
+            manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+                manifest.newest_segment = start.first_sequence;
+                manifest.sequence = sequence;
+                manifest.chain = chain;
+            })
+        };
+        match update() {
+            Err(error) if error.is_disk_full() && self.room.reclaim() => update()?,
+            updated => updated?,
+        }
         self.segment = segment;
         self.vouched_sequence = self.durable_sequence;
         Ok(())

@@ -40,6 +40,10 @@ pub(crate) fn archive_segment(
     };
     let path = archive_path(archive_directory, first_sequence);
     if is_archived(storage, &path, &header, end, pace)? {
+        // Whoever gave it its name may not have come to this.
+        storage
+            .sync_directory(archive_directory)
+            .map_err(Error::io("sync directory", archive_directory))?;
         return Ok(path);
     }
     write_packed(storage, &path, &header, end, packing, pace, |target| {

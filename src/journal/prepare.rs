@@ -98,14 +98,15 @@ impl SegmentPreparer {
     }
 
     /// The segment asked for, waiting for it at full speed if it is not ready. What the thread
-    /// could not make is tried once more here: the disk may have room again.
+    /// could not make, or made too short, is made here: the disk may have room again.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<Prepared, Error> {
         let requested = self.requested.take();
         if let (Some(hurry), Some(worker)) = (requested, &self.worker) {
             // It has room for this one token; a thread that is done does not need it.
             hurry.try_send(()).ok();
-            if let Ok(Ok(prepared)) = worker.ready.recv() {
-                return Ok(prepared);
+            match worker.ready.recv() {
+                Ok(Ok(prepared)) if prepared.bytes >= bytes => return Ok(prepared),
+                _ => {}
             }
         }
         Prepared::now(&*self.storage, &self.directory, bytes)

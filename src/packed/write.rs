@@ -89,11 +89,28 @@ pub(crate) fn write_packed(
     if !planted!(SnapshotNotSynced) {
         file.sync_all().map_err(Error::io("sync", path))?;
     }
+    let replaces = storage.kind(path).map_err(Error::io("examine", path))?.is_some();
     temporary.publish(path).map_err(Error::io("rename a new file to", path))?;
+    let verified = verify(storage, path, header.magic, pace);
+    if verified.is_err() && !replaces {
+        // Nothing names it yet, and it takes room. The first error is the one to tell.
+        storage.remove(path).and_then(|()| storage.sync_directory(directory)).ok();
+    }
+    verified
+}
+
+/// Makes the file's name durable and reads it back.
+fn verify(
+    storage: &dyn Storage,
+    path: &Path,
+    magic: [u8; 8],
+    pace: &Pace<'_>,
+) -> Result<PackedFile, Error> {
+    let directory = path.parent().unwrap_or(Path::new("."));
     if !planted!(NoDirectorySyncAfterSnapshot) {
         storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
     }
-    let written = PackedFile::open(storage, path, header.magic)?;
+    let written = PackedFile::open(storage, path, magic)?;
     written.verify_content(pace)?;
     Ok(written)
 }
@@ -148,6 +165,8 @@ impl<W: Write> Write for Measured<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Not after each chunk: much content may pack into one.
         self.pace.step()?;
+        // Who writes much at once passes the buffer by.
+        let (bytes, _) = bytes.split_at(bytes.len().min(STEP_BYTES));
         self.inner.write_all(bytes)?;
         self.content.digest.update(bytes);
         self.content.bytes += position(bytes.len());
