@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use super::pending::{Failure, Ticket};
+use super::published::Version;
 use crate::journal::FrameBuffer;
 use crate::model::Model;
-use crate::pending::{Failure, Ticket};
-use crate::published::Version;
 
 /// A buffer that grew beyond this for one large batch is shrunk again.
 const KEPT_FRAME_BYTES: usize = 4 << 20;

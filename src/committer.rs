@@ -2,20 +2,20 @@
 //! batch came about.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender};
-
-use crate::batch::Batch;
+use super::batch::Batch;
+use super::journal::Journal;
+use super::pending::Failure;
+use super::queue::QueueBell;
+use super::shared::Shared;
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::channel::{Receiver, Sender};
+use super::sync::{Mutex, MutexGuard};
 use crate::commands::panic_message;
 use crate::error::{Error, Poisoned};
-use crate::journal::Journal;
 use crate::model::Model;
 use crate::options::Durability;
-use crate::pending::Failure;
-use crate::queue::QueueBell;
-use crate::shared::Shared;
 
 /// Commits batches. Whoever holds the lock around it is the only one to touch the journal.
 pub(crate) struct Committer<M: Model> {

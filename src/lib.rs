@@ -133,6 +133,7 @@ mod stats;
 mod status;
 mod storage;
 mod submission;
+mod sync;
 mod syncer;
 mod working;
 mod writer;
@@ -147,6 +148,12 @@ pub mod fuzzing;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 #[doc(hidden)]
 pub mod laboratory;
+#[cfg(test)]
+mod pending_tests;
+#[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
+mod shuttled;
 #[cfg(test)]
 mod snapshot_failure_tests;
 

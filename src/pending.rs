@@ -7,10 +7,11 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::thread::Thread;
 
+use super::sync::thread::{self, Thread};
+use super::sync::{Mutex, MutexGuard, thread_local};
 use crate::error::{ExecuteError, Poisoned};
 
 thread_local! {
@@ -19,7 +20,7 @@ thread_local! {
 
 /// Marks the calling thread as one that must not wait for the engine.
 pub(crate) fn enter_engine_thread() {
-    ON_ENGINE_THREAD.set(true);
+    ON_ENGINE_THREAD.with(|on_engine| on_engine.set(true));
 }
 
 /// While it lives, the calling thread counts as one of the engine's.
@@ -29,18 +30,18 @@ pub(crate) struct EngineThread {
 
 impl EngineThread {
     pub(crate) fn enter() -> Self {
-        Self { before: ON_ENGINE_THREAD.replace(true) }
+        Self { before: ON_ENGINE_THREAD.with(|on| on.replace(true)) }
     }
 }
 
 impl Drop for EngineThread {
     fn drop(&mut self) {
-        ON_ENGINE_THREAD.set(self.before);
+        ON_ENGINE_THREAD.with(|on| on.set(self.before));
     }
 }
 
 pub(crate) fn on_engine_thread() -> bool {
-    ON_ENGINE_THREAD.get()
+    ON_ENGINE_THREAD.with(Cell::get)
 }
 
 /// The result of a submitted command, on its way.
@@ -73,9 +74,9 @@ impl<O, R> Pending<O, R> {
             if on_engine_thread() {
                 return Err(ExecuteError::Reentrant);
             }
-            inner.waiter = Waiter::Thread(std::thread::current());
+            inner.waiter = Waiter::Thread(thread::current());
             drop(inner);
-            std::thread::park();
+            thread::park();
             inner = self.slot.lock();
         }
     }
@@ -149,6 +150,11 @@ impl<O, R> Slot<O, R> {
     /// Leaves the answer, which nobody sees before it is released.
     pub(crate) fn put(&self, answer: Result<O, ExecuteError<R>>) {
         self.lock().answer = Some(answer);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !matches!(self.lock().waiter, Waiter::Nobody)
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotInner<O, R>> {
@@ -251,74 +257,5 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.answer(|slot| slot.release_error(Failure::Stopped));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type TestSlot = Slot<u32, ()>;
-
-    fn ticket() -> (Ticket, Arc<TestSlot>, Pending<u32, ()>) {
-        let slot = TestSlot::new();
-        (Ticket::new(slot.clone()), slot.clone(), Pending::new(slot))
-    }
-
-    #[test]
-    fn an_answer_is_not_seen_before_it_is_released() {
-        let (ticket, slot, pending) = ticket();
-        slot.put(Ok(7));
-        assert!(!pending.is_ready());
-        ticket.release();
-        assert!(pending.is_ready());
-        assert_eq!(pending.wait().unwrap(), 7);
-    }
-
-    #[test]
-    fn a_lost_ticket_answers_stopped_even_over_a_put_answer() {
-        let (ticket, slot, pending) = ticket();
-        slot.put(Ok(7));
-        drop(ticket);
-        assert!(matches!(pending.wait(), Err(ExecuteError::Stopped)));
-    }
-
-    #[test]
-    fn a_waiting_thread_is_woken() {
-        let (ticket, slot, pending) = ticket();
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| pending.wait());
-            while matches!(slot.lock().waiter, Waiter::Nobody) {
-                std::thread::yield_now();
-            }
-            slot.put(Ok(9));
-            ticket.release();
-            assert_eq!(waiting.join().unwrap().unwrap(), 9);
-        });
-    }
-
-    #[test]
-    fn the_newest_waker_is_woken() {
-        struct Count(std::sync::atomic::AtomicU32);
-        impl std::task::Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            }
-        }
-        let wakers: Vec<_> = (0..2).map(|_| Arc::new(Count(0.into()))).collect();
-        let (ticket, slot, mut pending) = ticket();
-        for waker in &wakers {
-            let waker = waker.clone().into();
-            let mut cx = TaskContext::from_waker(&waker);
-            assert!(Pin::new(&mut pending).poll(&mut cx).is_pending());
-        }
-        slot.put(Ok(1));
-        ticket.release();
-        let woken: Vec<_> =
-            wakers.iter().map(|w| w.0.load(std::sync::atomic::Ordering::SeqCst)).collect();
-        assert_eq!(woken, [0, 1]);
-        let waker = wakers[0].clone().into();
-        let ready = Pin::new(&mut pending).poll(&mut TaskContext::from_waker(&waker));
-        assert!(matches!(ready, Poll::Ready(Ok(1))));
     }
 }

@@ -3,15 +3,14 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
-
+use super::status::Status;
+use super::sync::atomic::{AtomicUsize, Ordering, fence};
+use super::sync::{ArcSwap, Condvar, Instant, Mutex};
 use crate::context::system_time;
 use crate::error::WaitError;
-use crate::status::Status;
 
 /// The model at one sequence.
 pub(crate) struct Version<M> {

@@ -3,12 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::published::Published;
+use super::status::Status;
 use crate::commands::panic_message;
 use crate::error::Poisoned;
-use crate::published::Published;
 use crate::snapshotter::SnapshotBoard;
 use crate::stats::Counters;
-use crate::status::Status;
 
 pub(crate) struct Shared<M> {
     pub(crate) published: Published<M>,
@@ -28,7 +28,7 @@ impl<M> Shared<M> {
     /// Runs a thread's body; a panic that gets here is a bug of this crate or of a user's `Drop`
     /// or waker, and poisons the database instead of leaving callers waiting.
     pub(crate) fn run_guarded(&self, thread: &str, body: impl FnOnce()) {
-        crate::pending::enter_engine_thread();
+        super::pending::enter_engine_thread();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
             let message = panic_message(&*panic);
             self.poison(&format!("the {thread} thread panicked: {message}"));

@@ -1,8 +1,8 @@
 //! Owns whether the engine still accepts commands, and why not. Knows nothing of what failed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::sync::atomic::{AtomicBool, Ordering};
 use crate::error::Poisoned;
 
 /// What [`Database::health`](crate::Database::health) says.

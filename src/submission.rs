@@ -1,14 +1,14 @@
 //! Owns the two places that know all of a command's types: where it is encoded, on its caller's
 //! thread, and where it is decoded and applied, on the writer's. In between there are only bytes.
 
+use super::pending::{Pending, Slot, Ticket};
+use super::queue::{Applied, Submission};
 use crate::codec::{self, EncodeFailure};
 use crate::commands::{Registered, panic_message};
 use crate::context::Context;
 use crate::error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::model::{Command, Model};
-use crate::pending::{Pending, Slot, Ticket};
-use crate::queue::{Applied, Submission};
 
 /// Commands rarely take more; a larger one makes its buffer grow.
 const USUAL_RECORD_BYTES: usize = 48;

@@ -9,13 +9,13 @@
 
 use std::sync::Arc;
 
-use crate::batch::Batch;
+use super::batch::Batch;
+use super::published::Version;
+use super::queue::{Applied, Submission};
 use crate::commands::CommandTable;
 use crate::context::{Context, RandomSeed};
 use crate::journal::{RECORD_HEADER_BYTES, Records};
 use crate::model::Model;
-use crate::published::Version;
-use crate::queue::{Applied, Submission};
 
 pub(crate) struct Working<M: Model> {
     model: M,

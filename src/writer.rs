@@ -6,20 +6,20 @@
 //! writer commits the batch itself: a lone caller then pays for one hand-over instead of two.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-
-use crate::batch::Batch;
-use crate::committer::{SharedCommitter, lock};
+use super::batch::Batch;
+use super::committer::{SharedCommitter, lock};
+use super::pending::Failure;
+use super::queue::{Next, Patience, QueueReceiver, Submission};
+use super::shared::Shared;
+use super::sync::Instant;
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::channel::{Receiver, Sender};
+use super::working::Working;
 use crate::context::time_ns;
 use crate::model::Model;
-use crate::pending::Failure;
-use crate::queue::{Next, Patience, QueueReceiver, Submission};
-use crate::shared::Shared;
 use crate::storage::Storage;
-use crate::working::Working;
 
 /// How long the queue must be empty before the journal's end is marked. Long enough that a caller
 /// who executes one command after the other never pays for a mark.
