@@ -251,8 +251,8 @@ impl<M: Model, I> Builder<M, I> {
         self
     }
 
-    /// The most encoded bytes that wait in the queue. Default: 64 MiB. A command larger than that
-    /// passes alone, and may have to wait until nothing smaller is in the queue.
+    /// The most encoded bytes that wait in the queue, including the batch being filled. Default:
+    /// 64 MiB. A command larger than that passes alone, when nothing smaller is in the queue.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.options.queue_bytes = bytes;
         self

@@ -63,6 +63,8 @@ pub(crate) struct QueueReceiver<M: Model> {
     queue: Arc<Queue<M>>,
     /// Taken out all at once; still counted as queued.
     taken: VecDeque<Submission<M>>,
+    /// Of commands that were given, and are in the batch that is being filled.
+    batch_bytes: usize,
 }
 
 /// Wakes the writer.
@@ -131,7 +133,10 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
         bytes: AtomicUsize::new(0),
         signalled: AtomicBool::new(false),
     });
-    (QueueSender { queue: queue.clone() }, QueueReceiver { queue, taken: VecDeque::new() })
+    (
+        QueueSender { queue: queue.clone() },
+        QueueReceiver { queue, taken: VecDeque::new(), batch_bytes: 0 },
+    )
 }
 
 impl<M: Model> Queue<M> {
@@ -288,8 +293,20 @@ impl<M: Model> QueueReceiver<M> {
     fn pop(&mut self) -> Option<Submission<M>> {
         let submission = self.taken.pop_front()?;
         self.queue.commands.fetch_sub(1, Ordering::SeqCst);
-        self.queue.bytes.fetch_sub(submission.record.len(), Ordering::SeqCst);
+        self.batch_bytes += submission.record.len();
         Some(submission)
+    }
+
+    /// Notes that the batch is full: its commands no longer take room in the queue.
+    pub(crate) fn batch_done(&mut self) {
+        let bytes = std::mem::take(&mut self.batch_bytes);
+        if bytes == 0 {
+            return;
+        }
+        self.queue.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        if self.queue.lock().callers_blocked > 0 {
+            self.queue.room.notify_all();
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -340,5 +357,6 @@ impl<M: Model> Drop for QueueReceiver<M> {
         let waiting = std::mem::take(&mut self.queue.lock().waiting);
         self.taken.extend(waiting);
         while self.pop().is_some() {}
+        self.batch_done();
     }
 }

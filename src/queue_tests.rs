@@ -38,6 +38,9 @@ fn one_command_larger_than_the_budget_passes_alone() {
     assert_eq!(sender.try_send(submission(100).0), Ok(()));
     assert_eq!(sender.try_send(submission(1).0), Err(Refusal::Full));
     assert_eq!(bytes_of(receiver.next(Patience::None)), Some(100));
+    // It is in the batch that is being filled.
+    assert_eq!(sender.try_send(submission(1).0), Err(Refusal::Full));
+    receiver.batch_done();
     for (bytes, sent) in [(6, Ok(())), (5, Err(Refusal::Full)), (4, Ok(()))] {
         assert_eq!(sender.try_send(submission(bytes).0), sent);
     }

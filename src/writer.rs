@@ -150,6 +150,7 @@ impl<M: Model> Writer<M> {
     }
 
     fn hand_over(&mut self, mut batch: Batch<M>) {
+        self.queue.batch_done();
         self.unmarked |= batch.count > 0;
         if self.shared.status.poisoned().is_none() {
             batch.version = Some(self.working.end_batch());

@@ -66,7 +66,10 @@ fn write_to_the_end(mut receiver: QueueReceiver<Nothing>) -> Taken {
             _ => Patience::Endless,
         };
         match (receiver.next(patience), patience) {
-            (Next::Command(submission), _) => answer(submission, &mut taken),
+            (Next::Command(submission), _) => {
+                answer(submission, &mut taken);
+                receiver.batch_done();
+            }
             (Next::Stop, _) => break,
             (Next::Nothing, Patience::Endless) => panic!("endless patience ended"),
             (Next::Nothing | Next::Rung, _) => {}
@@ -191,7 +194,10 @@ fn the_bell_is_heard() {
     let count = |taken: &Taken| taken.values().map(Vec::len).sum::<usize>();
     while rung == 0 || said.load(Ordering::SeqCst) < 2 || count(&taken) < 3 {
         match receiver.next(Patience::Endless) {
-            Next::Command(submission) => answer(submission, &mut taken),
+            Next::Command(submission) => {
+                answer(submission, &mut taken);
+                receiver.batch_done();
+            }
             Next::Rung => rung += 1,
             Next::Stop | Next::Nothing => panic!("nobody ended it"),
         }
