@@ -67,8 +67,8 @@ fn write_to_the_end(mut receiver: QueueReceiver<Nothing>) -> Taken {
         };
         match (receiver.next(patience), patience) {
             (Next::Command(submission), _) => {
+                receiver.batch_done(); // before the answers, as the writer does
                 answer(submission, &mut taken);
-                receiver.batch_done();
             }
             (Next::Stop, _) => break,
             (Next::Nothing, Patience::Endless) => panic!("endless patience ended"),
@@ -195,8 +195,8 @@ fn the_bell_is_heard() {
     while rung == 0 || said.load(Ordering::SeqCst) < 2 || count(&taken) < 3 {
         match receiver.next(Patience::Endless) {
             Next::Command(submission) => {
+                receiver.batch_done(); // before the answers, as the writer does
                 answer(submission, &mut taken);
-                receiver.batch_done();
             }
             Next::Rung => rung += 1,
             Next::Stop | Next::Nothing => panic!("nobody ended it"),
