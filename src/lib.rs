@@ -140,6 +140,8 @@ mod writer;
 mod durability_tests;
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod foreign_file_tests;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -13,7 +13,7 @@ use crate::{Database, Error, Health, Retention, SnapshotPolicy};
 
 type Fails = fn(&Operation, &Path) -> bool;
 
-fn ends(path: &Path, extension: &str) -> bool {
+pub(crate) fn ends(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
@@ -34,7 +34,7 @@ const STEPS: [(&str, Fails); 10] = [
     ("removing a segment", |op, _| matches!(op, Operation::Rename(path) if ends(path, "journal"))),
 ];
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let snapshots = SnapshotPolicy::manual();
     Options {
         snapshots,
@@ -45,7 +45,7 @@ fn options() -> Options {
     }
 }
 
-fn fill(database: &Database<Count>) {
+pub(crate) fn fill(database: &Database<Count>) {
     for _ in 0..5 {
         database.execute(Add(vec![1; 600_000])).unwrap();
     }
@@ -177,27 +177,6 @@ fn a_failed_backup_leaves_nothing_to_open() {
     armed.store(false, Ordering::SeqCst);
     database.backup(&target).unwrap();
     assert_eq!(Database::<Count>::open(&target).unwrap().sequence(), 5);
-}
-
-#[test]
-fn another_databases_archive_does_not_stand_for_ours() {
-    let directory = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
-    let disk = || Arc::new(crate::storage::Disk);
-    for root in [&theirs, &ours] {
-        let database = open(disk(), root, options()).unwrap();
-        fill(&database);
-        if root == &theirs {
-            database.snapshot().unwrap();
-        } else {
-            std::fs::create_dir(root.join("archive")).unwrap();
-            let name = "archive/00000000000000000001.archive";
-            std::fs::copy(theirs.join(name), root.join(name)).unwrap();
-            let error = database.snapshot().unwrap_err();
-            assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
-            assert!(root.join("journal/00000000000000000001.journal").exists());
-        }
-    }
 }
 
 #[test]
