@@ -150,6 +150,8 @@ pub mod fuzzing;
 pub mod laboratory;
 #[cfg(test)]
 mod snapshot_failure_tests;
+#[cfg(test)]
+mod snapshotter_tests;
 
 pub mod docs;
 
