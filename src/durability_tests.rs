@@ -215,3 +215,15 @@ fn every_new_name_is_followed_by_a_sync_of_its_directory() {
     }
     assert!(segments > 2, "{log:?}");
 }
+
+#[test]
+fn a_manifest_without_a_snapshot_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(Arc::new(Disk), directory.path(), small()).unwrap());
+    let disk: Arc<dyn crate::storage::Storage> = Arc::new(Disk);
+    let manifest = crate::manifest::ManifestFile::read(&disk, directory.path()).unwrap();
+    manifest.unwrap().update(|manifest| manifest.snapshots.clear()).unwrap();
+    let error = Database::<Count>::open(directory.path()).unwrap_err();
+    let told = matches!(&error, Error::Missing { path, .. } if path.ends_with("snapshots"));
+    assert!(told, "{error}");
+}

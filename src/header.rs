@@ -227,4 +227,49 @@ mod tests {
             prop_assert!(FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, cut).is_err());
         }
     }
+
+    fn plain_header() -> FileHeader {
+        FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: DatabaseId([7; 16]),
+            packing: 0,
+            model_version: 1,
+            sequence: 1,
+            time_ns: 0,
+            salt: 5,
+            file_bytes: 0,
+            chain: 9,
+            model_name: "Bank".to_owned(),
+            commands: vec![(1, "Deposit".to_owned())],
+        }
+    }
+
+    /// Puts `bytes` at `at` of an encoded header, and makes its checksum right again.
+    fn forged(at: usize, bytes: &[u8]) -> Result<(FileHeader, usize), Error> {
+        let mut header = plain_header().encode().unwrap();
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        let covered = header.len() - CHECKSUM_BYTES;
+        let checksum = crc32c::crc32c(&header[..covered]);
+        header[covered..].copy_from_slice(&checksum.to_le_bytes());
+        FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, &header)
+    }
+
+    #[test]
+    fn what_a_right_checksum_covers_is_still_looked_at() {
+        forged(0, &SEGMENT_MAGIC).unwrap();
+        let codec = forged(32, &(CODEC_ID + 1).to_le_bytes()).unwrap_err();
+        assert!(matches!(codec, Error::UnsupportedCodec { found, .. } if found == CODEC_ID + 1));
+        let one_more_command = forged(80, &2u16.to_le_bytes()).unwrap_err();
+        assert!(one_more_command.to_string().contains("fields cut off"), "{one_more_command}");
+    }
+
+    #[test]
+    fn a_header_is_not_written_larger_than_it_is_read() {
+        let with_commands = |count| {
+            let commands = (0..count).map(|tag| (tag, "x".repeat(60_000))).collect();
+            FileHeader { commands, ..plain_header() }.encode()
+        };
+        assert!(with_commands(17).is_some());
+        assert!(with_commands(18).is_none());
+    }
 }

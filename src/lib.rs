@@ -142,6 +142,8 @@ mod writer;
 mod durability_tests;
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod foreign_file_tests;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -156,6 +158,8 @@ mod queue_tests;
 mod shuttled;
 #[cfg(test)]
 mod snapshot_failure_tests;
+#[cfg(test)]
+mod snapshotter_tests;
 
 pub mod docs;
 

@@ -230,4 +230,33 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_a_right_checksum_covers_is_still_looked_at() {
+        let manifest = Manifest {
+            database: DatabaseId([7; 16]),
+            state: State::Clean,
+            sequence: 5,
+            chain: 9,
+            newest_segment: 6,
+            snapshots: vec![5],
+        };
+        // The state, and how many snapshots there are.
+        for (at, right, wrong) in [(32, 2u32, 3u32), (56, 1, 2), (56, 1, 0)] {
+            for (value, sound) in [(right, true), (wrong, false)] {
+                let mut bytes = manifest.encode();
+                bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                let covered = bytes.len() - CHECKSUM_BYTES;
+                let checksum = crc32c::crc32c(&bytes[..covered]);
+                bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
+                match Manifest::decode(Path::new("x"), &bytes) {
+                    Ok(decoded) => assert!(sound && decoded == manifest),
+                    Err(error) => {
+                        assert!(!sound, "{error}");
+                        assert!(error.to_string().contains("go together"), "{error}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -265,3 +265,95 @@ fn unknown_tag(segment: &Segment, sequence: u64, tag: u16) -> Error {
             .map_or_else(|| "(not even in the segment's table)".to_owned(), |n| n.1.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::encode_onto;
+    use crate::error::DatabaseId;
+    use crate::failure_tests::{Add, Count};
+    use crate::header::{FileHeader, SEGMENT_MAGIC};
+    use crate::journal::{FrameBuffer, RecordHeader};
+    use crate::storage::FileBytes;
+
+    /// One `Add`, under whatever tag.
+    fn record(tag: u16) -> Vec<u8> {
+        let mut command = Vec::new();
+        encode_onto(&Add(vec![1]), &mut command, 100).unwrap();
+        let length = command.len() as u32;
+        let header = RecordHeader { length, tag, metadata_length: 0, time_ns: 0 };
+        let mut bytes = header.encode().to_vec();
+        bytes.append(&mut command);
+        bytes
+    }
+
+    /// A segment of frames that each state `count` and hold these records; all of it is sound.
+    fn segment(frames: usize, count: u32, tags: &[u16]) -> Segment {
+        let header = FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: DatabaseId([7; 16]),
+            packing: 0,
+            model_version: 1,
+            sequence: 1,
+            time_ns: 0,
+            salt: 5,
+            file_bytes: 0,
+            chain: 9,
+            model_name: "Count".to_owned(),
+            commands: Vec::new(),
+        };
+        let mut bytes = header.encode().unwrap();
+        bytes.resize(4096, 0);
+        let (mut sequence, mut chain) = (1, header.chain);
+        for _ in 0..frames {
+            let mut frame = FrameBuffer::new();
+            for &tag in tags {
+                frame.push_record(&record(tag), 0);
+            }
+            let (sealed, after) = frame.seal(sequence, count, 0, header.salt, chain);
+            bytes.extend_from_slice(sealed);
+            (sequence, chain) = (sequence + u64::from(count), after);
+        }
+        Segment::from_bytes("x".into(), FileBytes::Owned(bytes), 1).unwrap()
+    }
+
+    /// Replays onto a model that holds everything up to `sequence`.
+    fn replayed(segment: Segment, sequence: u64) -> Result<Replayed<Count>, Error> {
+        let mut replayed = Replayed {
+            model: Count(sequence),
+            sequence,
+            time_ns: 0,
+            commands: 0,
+            payload_bytes: 0,
+            apply_time: Duration::ZERO,
+        };
+        let seed = RandomSeed::new(segment.header.database);
+        replay(&[segment], &mut replayed, &[], 0, seed, &mut |_, _| {})?;
+        Ok(replayed)
+    }
+
+    #[test]
+    fn what_the_model_holds_of_a_frame_is_not_applied_again() {
+        for held in 0..=3 {
+            let replayed = replayed(segment(1, 3, &[1, 1, 1]), held).unwrap();
+            let reached = (replayed.model.0, replayed.sequence, replayed.commands);
+            assert_eq!(reached, (3, 3, 3 - held));
+        }
+    }
+
+    #[test]
+    fn a_frame_with_fewer_records_than_it_states_is_damage() {
+        for (count, found) in [(1, "2"), (3, "2")] {
+            let error = replayed(segment(1, count, &[1, 1]), 0).err().unwrap();
+            let told = matches!(&error, Error::Corrupt { found: told, .. } if told == found);
+            assert!(told, "{error}");
+        }
+    }
+
+    /// More frames than may wait: the thread that verifies them must not wait for ever.
+    #[test]
+    fn a_command_that_cannot_be_applied_ends_the_replay() {
+        let error = replayed(segment(2 * FRAMES_AHEAD, 1, &[99]), 0).err().unwrap();
+        assert!(matches!(error, Error::UnknownTag { sequence: 1, tag: 99, .. }), "{error}");
+    }
+}

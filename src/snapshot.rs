@@ -301,4 +301,65 @@ mod tests {
         assert!(result.is_err());
         assert!(Disk.list(directory.path()).unwrap().is_empty());
     }
+
+    /// A model that serde gives up on.
+    struct Unencodable;
+
+    impl Serialize for Unencodable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("on purpose"))
+        }
+    }
+
+    const PLAIN: Packing = Packing { compression_level: 0, compression_threads: 0 };
+
+    #[test]
+    fn a_model_that_cannot_be_encoded_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (header, pace) = (header(PLAIN), Pace::full());
+        let written = write_snapshot(&Disk, directory.path(), &header, &Unencodable, PLAIN, &pace);
+        let error = written.err().unwrap();
+        let told = matches!(&error, Error::Encode { reason, .. } if reason.contains("on purpose"));
+        assert!(told, "{error}");
+        assert!(Disk.list(directory.path()).unwrap().is_empty());
+    }
+
+    /// A sound packed file with this content, as a snapshot whose footer states `chain`.
+    fn with_content(content: &[u8], chain: u32) -> Result<PackedFile, Error> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = snapshot_path(directory.path(), 42);
+        let (header, pace) = (header(PLAIN), Pace::full());
+        write_packed(&Disk, &path, &header, (42, chain), PLAIN, &pace, |target| {
+            let mut target = Tattling { inner: target, failed: None };
+            target.write_all(content)?;
+            Ok(target.flush()?)
+        })?;
+        open_snapshot(&Disk, directory.path(), 42)
+    }
+
+    #[test]
+    fn a_footer_of_another_version_is_noticed() {
+        with_content(b"x", 0xabcd).unwrap();
+        let error = with_content(b"x", 0xabce).err().unwrap();
+        assert!(matches!(error, Error::Corrupt { position: 76, .. }), "{error}");
+    }
+
+    #[test]
+    fn content_that_ends_within_a_value_is_an_error_not_a_panic() {
+        // The marker of a `u64`, without the number.
+        let file = with_content(&[253], 0xabcd).unwrap();
+        assert!(matches!(decode::<u64>(&file), Err(Error::Undecodable { .. })));
+    }
+
+    #[test]
+    fn a_reader_says_how_much_there_is() {
+        let file = with_content(b"x", 0xabcd).unwrap();
+        let told = file.unpack(|blocks| {
+            let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
+            let told = format!("{reader:?}");
+            reader.decode::<u8>().unwrap();
+            Ok(told)
+        });
+        assert_eq!(told.unwrap(), "SnapshotReader { raw_bytes: 1, .. }");
+    }
 }

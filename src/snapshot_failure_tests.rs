@@ -17,7 +17,7 @@ use crate::{Database, Error, Health, Retention, SnapshotPolicy};
 
 type Fails = fn(&Operation, &Path) -> bool;
 
-fn ends(path: &Path, extension: &str) -> bool {
+pub(crate) fn ends(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
@@ -38,7 +38,7 @@ const STEPS: [(&str, Fails); 10] = [
     ("removing a segment", |op, _| matches!(op, Operation::Rename(path) if ends(path, "journal"))),
 ];
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let snapshots = SnapshotPolicy::manual();
     Options {
         snapshots,
@@ -49,7 +49,7 @@ fn options() -> Options {
     }
 }
 
-fn fill(database: &Database<Count>) {
+pub(crate) fn fill(database: &Database<Count>) {
     for _ in 0..5 {
         database.execute(Add(vec![1; 600_000])).unwrap();
     }
@@ -181,27 +181,6 @@ fn a_failed_backup_leaves_nothing_to_open() {
     armed.store(false, Ordering::SeqCst);
     database.backup(&target).unwrap();
     assert_eq!(Database::<Count>::open(&target).unwrap().sequence(), 5);
-}
-
-#[test]
-fn another_databases_archive_does_not_stand_for_ours() {
-    let directory = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
-    let disk = || Arc::new(crate::storage::Disk);
-    for root in [&theirs, &ours] {
-        let database = open(disk(), root, options()).unwrap();
-        fill(&database);
-        if root == &theirs {
-            database.snapshot().unwrap();
-        } else {
-            std::fs::create_dir(root.join("archive")).unwrap();
-            let name = "archive/00000000000000000001.archive";
-            std::fs::copy(theirs.join(name), root.join(name)).unwrap();
-            let error = database.snapshot().unwrap_err();
-            assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
-            assert!(root.join("journal/00000000000000000001.journal").exists());
-        }
-    }
 }
 
 #[test]

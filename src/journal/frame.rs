@@ -294,4 +294,15 @@ mod tests {
         };
         assert_ne!(chain_after(3), chain_after(4));
     }
+
+    #[test]
+    fn a_payload_larger_than_any_is_not_looked_for() {
+        let decoded = |payload_length| {
+            let header =
+                FrameHeader { payload_length, first_sequence: 1, durable_sequence: 0, count: 1 };
+            FrameHeader::decode(&header.encode(5), 5)
+        };
+        assert!(decoded(LARGEST_PAYLOAD_BYTES).is_ok());
+        assert_eq!(decoded(LARGEST_PAYLOAD_BYTES + 1).unwrap_err().at, 4);
+    }
 }

@@ -260,3 +260,38 @@ impl<'a> SegmentScan<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::FrameBuffer;
+    use super::*;
+    use crate::error::DatabaseId;
+
+    #[test]
+    fn a_batch_that_reaches_into_the_next_segment_is_damage() {
+        let header = FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: DatabaseId([7; 16]),
+            packing: 0,
+            model_version: 1,
+            sequence: 1,
+            time_ns: 0,
+            salt: 5,
+            file_bytes: 0,
+            chain: 9,
+            model_name: "Bank".to_owned(),
+            commands: Vec::new(),
+        };
+        let mut bytes = header.encode().unwrap();
+        let begin = frames_begin(bytes.len());
+        bytes.resize(begin, 0);
+        // One batch, of the sequences 1 and 2.
+        bytes.extend_from_slice(FrameBuffer::new().seal(1, 2, 0, header.salt, header.chain).0);
+        let segment = Segment::from_bytes("x".into(), FileBytes::Owned(bytes), 1).unwrap();
+        let first = |takeover| SegmentScan::new(&segment, Some(takeover), 0).next_frame();
+        assert!(first(3).is_ok_and(|frame| frame.is_ok()));
+        let error = first(2).err().unwrap();
+        let at = position(begin + 24);
+        assert!(matches!(error, Error::Corrupt { position, .. } if position == at), "{error}");
+    }
+}

@@ -183,4 +183,24 @@ mod tests {
             assert_eq!(parse_name(name), None, "{name}");
         }
     }
+
+    #[test]
+    fn a_vocabulary_that_fits_no_header_makes_no_segment() {
+        use crate::storage::Disk;
+
+        let directory = tempfile::tempdir().unwrap();
+        let prepared = Prepared::now(&Disk, directory.path(), 64 << 10).unwrap();
+        let identity = SegmentIdentity {
+            database: DatabaseId([7; 16]),
+            model_name: "Bank".to_owned(),
+            model_version: 1,
+            commands: (0..20).map(|tag| (tag, "x".repeat(60_000))).collect(),
+        };
+        let start = SegmentStart { first_sequence: 1, chain: 0, time_ns: 0 };
+        let none = [].iter();
+        let made = publish_segment(&Disk, directory.path(), prepared, &identity, start, none);
+        let error = made.err().unwrap();
+        assert!(matches!(error, Error::InvalidOption { option: "commands!", .. }), "{error}");
+        assert!(Disk.list(directory.path()).unwrap().is_empty());
+    }
 }

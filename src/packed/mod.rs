@@ -7,6 +7,8 @@
 
 mod format;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub(crate) use read::{Blocks, PackedFile};

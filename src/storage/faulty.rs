@@ -11,6 +11,7 @@ use super::{Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TemporaryFile
 /// What an operation did, or would have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
+    CreateDirectory(PathBuf),
     Write(u64, usize),
     SyncData,
     SyncAll,
@@ -58,6 +59,7 @@ impl Storage for Faulty {
         Disk.kind(path)
     }
     fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.check(&Operation::CreateDirectory(path.to_path_buf()))?;
         Disk.create_directory(path)
     }
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
