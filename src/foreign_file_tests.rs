@@ -2,7 +2,6 @@
 //! its to replace or to remove.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
