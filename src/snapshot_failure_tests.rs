@@ -273,13 +273,20 @@ crate::commands! { Endless { 1 => Long } }
 
 #[test]
 fn a_snapshot_that_fills_the_disk_gives_way_to_the_journal() {
+    gives_way(|operation| matches!(operation, Operation::Write(0, 262_144..)));
+    gives_way(
+        |operation| matches!(operation, Operation::Publish(path) if path.ends_with("MANIFEST")),
+    );
+}
+
+/// There is no room for what `needs_room` for as long as a snapshot is being written.
+fn gives_way(needs_room: fn(&Operation) -> bool) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_path_buf();
     let at = root.join("snapshots");
-    // There is no room for a new segment for as long as a snapshot is being written.
     let storage = Faulty::new(move |operation| {
-        let fills = matches!(operation, Operation::Write(0, 262_144..));
-        let full = fills && !temporaries(&at).is_empty() && ENCODING.load(Ordering::SeqCst);
+        let encoding = ENCODING.load(Ordering::SeqCst);
+        let full = encoding && needs_room(operation) && !temporaries(&at).is_empty();
         full.then(|| io::ErrorKind::StorageFull.into())
     });
     let options = Options { segment_bytes: 256 << 10, ..options() };
