@@ -3,8 +3,8 @@
 //!
 //! A commit is a chain of short waits: for the disk, for a thread to be woken. Measured on two
 //! virtual cores, a bare loop of write and fdatasync beside a second thread that only computes has
-//! a p99.9 of 2 to 4 ms instead of 1.1 ms, at any priority of that thread; it is 1.1 to 1.2 ms when
-//! that thread pauses for a millisecond after every three. See `docs/performance.md`.
+//! a p99.9 of 2 to 4 ms instead of 1.1 ms, at any priority of that thread; it is 1.1 ms when that
+//! thread pauses for 250 µs after every 250 µs. See `docs/performance.md`.
 
 use std::cell::Cell;
 use std::io;
@@ -17,7 +17,7 @@ use crate::stats::Counters;
 /// So long the work goes on before it pauses.
 const TURN: Duration = Duration::from_micros(250);
 /// So long it pauses.
-const PAUSE: Duration = Duration::from_micros(100);
+const PAUSE: Duration = Duration::from_micros(250);
 
 /// Asked after every piece of the work.
 pub(crate) struct Pace<'a> {
