@@ -68,7 +68,12 @@ struct Pipeline {
 }
 
 /// As `Engine::start` does it.
-fn start(durability: Durability, linger: Duration, fails_after: u64) -> Pipeline {
+fn start(
+    durability: Durability,
+    linger: Duration,
+    fails_after: u64,
+    batch_commands: u32,
+) -> Pipeline {
     let version = Arc::new(Version::written(Tally(0), 0, 0, 0));
     let (snapshots, _) = SnapshotBoard::new(no_snapshots());
     let shared = Arc::new(Shared {
@@ -91,7 +96,7 @@ fn start(durability: Durability, linger: Duration, fails_after: u64) -> Pipeline
     };
     let writer = Writer {
         queue: receiver,
-        limits: BatchLimits { commands: 2, bytes: 1000, linger },
+        limits: BatchLimits { commands: batch_commands, bytes: 1000, linger },
         working: Working::new(version, RandomSeed::new(DatabaseId([0; 16]))),
         lane: Lane { committer: committer.clone(), batches, spare, completed },
         shared: shared.clone(),
@@ -184,8 +189,8 @@ impl Pipeline {
 }
 
 /// Everybody is answered, and the last version has all of it.
-fn all_is_answered(durability: Durability, linger: Duration) {
-    let pipeline = start(durability, linger, u64::MAX);
+fn all_is_answered(durability: Durability, linger: Duration, batch_commands: u32) {
+    let pipeline = start(durability, linger, u64::MAX, batch_commands);
     let callers = [0, 1, 2].map(|caller| pipeline.spawn_caller(caller));
     let shared = pipeline.shared.clone();
     let waiting =
@@ -203,7 +208,7 @@ fn all_is_answered(durability: Durability, linger: Duration) {
 
 /// The journal fails in the middle, or the end comes there: nobody is left waiting.
 fn nobody_is_left_waiting(fails_after: u64) {
-    let pipeline = start(Durability::Sync, Duration::ZERO, fails_after);
+    let pipeline = start(Durability::Sync, Duration::ZERO, fails_after, 2);
     let callers = [0, 1, 2].map(|caller| pipeline.spawn_caller(caller));
     let shared = pipeline.shared.clone();
     let waiting =
@@ -222,9 +227,11 @@ fn nobody_is_left_waiting(fails_after: u64) {
 }
 
 fn explore_all(schedules: usize) {
-    explore(schedules, || all_is_answered(Durability::Sync, Duration::ZERO));
-    explore(schedules / 2, || all_is_answered(Durability::Sync, Duration::from_millis(1)));
-    explore(schedules / 2, || all_is_answered(Durability::Buffered, Duration::ZERO));
+    explore(schedules, || all_is_answered(Durability::Sync, Duration::ZERO, 2));
+    // Batches that are full at once: several are under way between writer and committer.
+    explore(schedules, || all_is_answered(Durability::Sync, Duration::ZERO, 1));
+    explore(schedules / 2, || all_is_answered(Durability::Sync, Duration::from_millis(1), 2));
+    explore(schedules / 2, || all_is_answered(Durability::Buffered, Duration::ZERO, 2));
     explore(schedules / 2, || nobody_is_left_waiting(1));
     explore(schedules / 2, || nobody_is_left_waiting(u64::MAX));
 }
