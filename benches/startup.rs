@@ -2,42 +2,13 @@
 //! well `startup_within` keeps its budget. Prints figures of its own;
 //! `cargo bench --bench startup -- --test` runs it small.
 
+mod ledger;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use imbl::OrdMap;
-use prevalence::{Command, Context, Database, Model, SnapshotPolicy};
-use serde::{Deserialize, Serialize};
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Ledger(OrdMap<u64, i64>);
-
-impl Model for Ledger {
-    type Event = ();
-}
-
-#[derive(Serialize, Deserialize)]
-struct Add(u64, i64);
-
-impl Command<Ledger> for Add {
-    type Output = ();
-    type Rejection = std::convert::Infallible;
-
-    fn apply(
-        self,
-        ledger: &mut Ledger,
-        _: &mut Context<'_, Ledger>,
-    ) -> Result<(), Self::Rejection> {
-        *ledger.0.entry(self.0).or_default() += self.1;
-        Ok(())
-    }
-}
-
-prevalence::commands! { Ledger { 1 => Add } }
-
-fn random_key(index: u64, entries: u64) -> u64 {
-    (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % entries
-}
+use ledger::{Add, Ledger, random_key};
+use prevalence::{Database, SnapshotPolicy};
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable")

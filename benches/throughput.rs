@@ -2,13 +2,15 @@
 //! into a zero-filled file. Everything runs on the disk of the target directory, not on /tmp,
 //! which may be memory.
 
+mod ledger;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use imbl::OrdMap;
+use ledger::{Add, Ledger, random_key};
 use prevalence::{Command, Context, Database, Model};
 use serde::{Deserialize, Serialize};
 
@@ -37,32 +39,6 @@ impl Command<Counter> for Increment {
 }
 
 prevalence::commands! { Counter { 1 => Increment } }
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Ledger(OrdMap<u64, i64>);
-
-impl Model for Ledger {
-    type Event = ();
-}
-
-#[derive(Serialize, Deserialize)]
-struct Add(u64, i64);
-
-impl Command<Ledger> for Add {
-    type Output = ();
-    type Rejection = std::convert::Infallible;
-
-    fn apply(
-        self,
-        ledger: &mut Ledger,
-        _: &mut Context<'_, Ledger>,
-    ) -> Result<(), Self::Rejection> {
-        *ledger.0.entry(self.0).or_default() += self.1;
-        Ok(())
-    }
-}
-
-prevalence::commands! { Ledger { 1 => Add } }
 
 const LEDGER_ENTRIES: u64 = 1 << 20;
 const IN_FLIGHT: usize = 4096;
@@ -128,10 +104,6 @@ where
     began.elapsed()
 }
 
-fn random_key(index: u64) -> u64 {
-    (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % LEDGER_ENTRIES
-}
-
 fn ledger() -> Ledger {
     Ledger((0..LEDGER_ENTRIES).map(|key| (key, 1)).collect())
 }
@@ -158,7 +130,7 @@ fn throughput(criterion: &mut Criterion) {
         bencher.iter_custom(|iterations| {
             let began = Instant::now();
             for index in 0..iterations {
-                *model.0.entry(random_key(index)).or_default() += 1;
+                *model.0.entry(random_key(index, LEDGER_ENTRIES)).or_default() += 1;
                 if index % 1024 == 0 {
                     frozen = model.clone();
                 }
@@ -172,7 +144,7 @@ fn throughput(criterion: &mut Criterion) {
         let builder = Database::<Ledger>::builder().initial(ledger());
         let database = builder.open(directory.path()).expect("open");
         bencher.iter_custom(|iterations| {
-            pipelined(&database, iterations, |index| Add(random_key(index), 1))
+            pipelined(&database, iterations, |index| Add(random_key(index, LEDGER_ENTRIES), 1))
         });
     });
     group.finish();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
-use crate::storage::Storage;
 use crate::storage::faulty::{Faulty, Operation};
+use crate::storage::{Disk, Storage};
 use crate::{
     Command, Context, Database, Durability, Error, ExecuteError, Health, Model, WaitError,
 };
@@ -280,4 +280,27 @@ fn time_never_goes_back_whatever_the_clock_does() {
     assert_eq!(database.view().time(), before);
     database.execute(Add(vec![1])).unwrap();
     assert_eq!(database.view().time(), before);
+}
+
+#[test]
+fn a_frame_longer_than_a_segment_finds_zeros_to_write_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 64 << 10, ..small() };
+    let database = open(Arc::new(Disk), directory.path(), options).unwrap();
+    for bytes in [10, 1 << 20, 10, 300_000] {
+        database.execute(Add(vec![1; bytes])).unwrap();
+    }
+    database.close().unwrap();
+    // Written beyond what was prepared, a file would be longer than its header says.
+    let journal = directory.path().join("journal");
+    let mut longest = 0;
+    for first in crate::journal::list_segments(&Disk, &journal).unwrap() {
+        let path = crate::journal::segment_path(&journal, first);
+        let bytes = std::fs::read(&path).unwrap();
+        let magic = crate::header::SEGMENT_MAGIC;
+        let (header, _) = crate::header::FileHeader::decode(&path, magic, &bytes).unwrap();
+        assert_eq!(header.file_bytes, bytes.len() as u64, "{}", path.display());
+        longest = longest.max(bytes.len());
+    }
+    assert!(longest > 1 << 20);
 }

@@ -53,8 +53,7 @@ pub(crate) fn archive_segment(
 }
 
 /// Whether this very segment was archived already: then a crash came between that and removing the
-/// segment. An archive that is damaged or
-/// another's is an error: it is not ours to replace.
+/// segment. An archive that is damaged or another's is an error: it is not ours to replace.
 fn is_archived(
     storage: &dyn Storage,
     path: &Path,

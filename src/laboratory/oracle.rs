@@ -133,7 +133,7 @@ fn with_recovery(
         Ok(recovered) => recovered,
         // A file was taken away, and what stood in for it lost with the power: frames that an open
         // had written anew, because they were not synced where they stood first.
-        Err(_) if expectation.damaged && cut => {
+        Err(Error::Corrupt { .. } | Error::Missing { .. }) if expectation.damaged && cut => {
             return Ok(Verdict { sequence: Some(sequence), log });
         }
         Err(error) => return Err(format!("once appended to, it does not open again: {error}")),
