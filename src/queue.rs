@@ -1,6 +1,5 @@
 //! Owns the bounded queue between callers and the writer: a bound on commands and one on bytes.
 //! Knows nothing of what the commands do.
-
 //!
 //! A mutex and two condition variables, and the writer takes all that waits at once. A channel that
 //! yields before it sleeps would be shorter, but on a busy core a yield gives a whole time slice
@@ -14,6 +13,7 @@ use super::pending::Ticket;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::sync::{Condvar, Instant, Mutex, MutexGuard, hint};
 use crate::context::Context;
+use crate::encoded::EncodedRecord;
 use crate::model::Model;
 
 /// Applies one command: decodes it, changes the model, puts the answer into the slot.
@@ -34,7 +34,7 @@ pub(crate) enum Applied {
 /// A command on its way to the writer.
 pub(crate) struct Submission<M: Model> {
     /// The whole record, but for its time.
-    pub(crate) record: Vec<u8>,
+    pub(crate) record: EncodedRecord,
     pub(crate) metadata_length: usize,
     pub(crate) apply: ApplyFn<M>,
     /// Refused unless this is the last accepted command's sequence.
@@ -63,6 +63,7 @@ pub(crate) struct QueueReceiver<M: Model> {
     queue: Arc<Queue<M>>,
     /// Taken out all at once; still counted as queued.
     taken: VecDeque<Submission<M>>,
+    takings: u64,
     /// Of commands that were given, and are in the batch that is being filled.
     batch_bytes: usize,
 }
@@ -100,15 +101,46 @@ struct Queue<M: Model> {
     arrived: Condvar,
     /// For callers.
     room: Condvar,
-    /// Raised under the lock, lowered without it by the writer.
-    commands: AtomicUsize,
-    bytes: AtomicUsize,
+    /// All that was ever sent, wrapping; raised under the lock.
+    sent: Tally,
+    /// All of it that takes no room any more; the writer's alone.
+    gone: Apart<Tally>,
     /// The state has something else for the writer than commands.
     signalled: AtomicBool,
 }
 
+/// Commands and bytes, counted by one thread at a time: an addition that is atomic as a whole would
+/// cost each command more than the rest of the queue does.
+struct Tally {
+    commands: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Tally {
+    fn zero() -> Self {
+        Self { commands: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    fn add(&self, commands: usize, bytes: usize) {
+        for (count, more) in [(&self.commands, commands), (&self.bytes, bytes)] {
+            let sum = count.load(Ordering::Relaxed).wrapping_add(more);
+            count.store(sum, Ordering::SeqCst);
+        }
+    }
+
+    fn get(&self) -> (usize, usize) {
+        (self.commands.load(Ordering::SeqCst), self.bytes.load(Ordering::SeqCst))
+    }
+}
+
+/// On a cache line of its own, so that the writer's counting does not slow callers down.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 struct State<M: Model> {
     waiting: VecDeque<Submission<M>>,
+    /// What callers last saw of `Queue::gone`: they look again only when there seems to be no room.
+    gone_seen: (usize, usize),
     /// Nothing more gets in.
     stopped: bool,
     rung: bool,
@@ -122,6 +154,7 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
         most_bytes: bytes,
         state: Mutex::new(State {
             waiting: VecDeque::new(),
+            gone_seen: (0, 0),
             stopped: false,
             rung: false,
             writer_sleeps: false,
@@ -129,13 +162,13 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
         }),
         arrived: Condvar::new(),
         room: Condvar::new(),
-        commands: AtomicUsize::new(0),
-        bytes: AtomicUsize::new(0),
+        sent: Tally::zero(),
+        gone: Apart(Tally::zero()),
         signalled: AtomicBool::new(false),
     });
     (
         QueueSender { queue: queue.clone() },
-        QueueReceiver { queue, taken: VecDeque::new(), batch_bytes: 0 },
+        QueueReceiver { queue, taken: VecDeque::new(), takings: 0, batch_bytes: 0 },
     )
 }
 
@@ -144,15 +177,26 @@ impl<M: Model> Queue<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
-        let queued_bytes = self.bytes.load(Ordering::SeqCst);
-        let fits = queued_bytes == 0 || queued_bytes.saturating_add(bytes) <= self.most_bytes;
-        fits && self.commands.load(Ordering::SeqCst) < self.most_commands
+    /// What takes room, as far as was seen.
+    fn queued(&self, gone: (usize, usize)) -> (usize, usize) {
+        let sent = self.sent.get();
+        (sent.0.wrapping_sub(gone.0), sent.1.wrapping_sub(gone.1))
+    }
+
+    fn has_room(&self, state: &mut State<M>, bytes: usize) -> bool {
+        let fits = |(queued, queued_bytes): (usize, usize)| {
+            let in_bytes = queued_bytes.saturating_add(bytes) <= self.most_bytes;
+            queued < self.most_commands && (in_bytes || queued_bytes == 0)
+        };
+        if fits(self.queued(state.gone_seen)) {
+            return true;
+        }
+        state.gone_seen = self.gone.0.get();
+        fits(self.queued(state.gone_seen))
     }
 
     fn push(&self, mut state: MutexGuard<'_, State<M>>, submission: Submission<M>) {
-        self.commands.fetch_add(1, Ordering::SeqCst);
-        self.bytes.fetch_add(submission.record.len(), Ordering::SeqCst);
+        self.sent.add(1, submission.record.len());
         state.waiting.push_back(submission);
         self.wake_writer(state);
     }
@@ -185,7 +229,7 @@ impl<M: Model> QueueSender<M> {
         let queue = &*self.queue;
         let mut state = queue.lock();
         while !state.stopped {
-            if queue.has_room(submission.record.len()) {
+            if queue.has_room(&mut state, submission.record.len()) {
                 queue.push(state, submission);
                 return Ok(());
             }
@@ -198,11 +242,11 @@ impl<M: Model> QueueSender<M> {
 
     /// Never waits.
     pub(crate) fn try_send(&self, submission: Submission<M>) -> Result<(), Refusal> {
-        let state = self.queue.lock();
+        let mut state = self.queue.lock();
         if state.stopped {
             return Err(Refusal::Stopped);
         }
-        if !self.queue.has_room(submission.record.len()) {
+        if !self.queue.has_room(&mut state, submission.record.len()) {
             return Err(Refusal::Full);
         }
         self.queue.push(state, submission);
@@ -215,11 +259,17 @@ impl<M: Model> QueueSender<M> {
     }
 
     pub(crate) fn commands(&self) -> usize {
-        self.queue.commands.load(Ordering::Relaxed)
+        self.queued().0
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.queue.bytes.load(Ordering::Relaxed)
+        self.queued().1
+    }
+
+    fn queued(&self) -> (usize, usize) {
+        // In this order: what is gone was sent before.
+        let gone = self.queue.gone.0.get();
+        self.queue.queued(gone)
     }
 
     #[cfg(test)]
@@ -262,6 +312,7 @@ impl<M: Model> QueueReceiver<M> {
             if !state.waiting.is_empty() {
                 std::mem::swap(&mut state.waiting, &mut self.taken);
                 drop(state);
+                self.takings += 1;
                 return self.pop().map_or(Next::Nothing, Next::Command);
             }
             if state.stopped {
@@ -290,9 +341,14 @@ impl<M: Model> QueueReceiver<M> {
         }
     }
 
+    /// How often commands were taken out so far.
+    pub(crate) fn takings(&self) -> u64 {
+        self.takings
+    }
+
     fn pop(&mut self) -> Option<Submission<M>> {
         let submission = self.taken.pop_front()?;
-        self.queue.commands.fetch_sub(1, Ordering::SeqCst);
+        self.queue.gone.0.add(1, 0);
         self.batch_bytes += submission.record.len();
         Some(submission)
     }
@@ -303,14 +359,14 @@ impl<M: Model> QueueReceiver<M> {
         if bytes == 0 {
             return;
         }
-        self.queue.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.queue.gone.0.add(0, bytes);
         if self.queue.lock().callers_blocked > 0 {
             self.queue.room.notify_all();
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.commands.load(Ordering::SeqCst) == 0
+        !self.queue.has_commands()
     }
 
     /// For whoever has something to tell the writer.
@@ -320,9 +376,14 @@ impl<M: Model> QueueReceiver<M> {
 }
 
 impl<M: Model> Queue<M> {
+    /// As the writer sees it.
+    fn has_commands(&self) -> bool {
+        self.queued(self.gone.0.get()).0 > 0
+    }
+
     fn spin(&self) {
         let began = Instant::now();
-        while self.commands.load(Ordering::Relaxed) == 0
+        while !self.has_commands()
             && !self.signalled.load(Ordering::Relaxed)
             && began.elapsed() < SPIN
         {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::encoded::EncodedRecord;
 use crate::model::Model;
 use crate::pending::{Pending, Slot, Ticket};
 use crate::queue::{Applied, ApplyFn, Next, Patience, Refusal, Submission, queue};
@@ -20,7 +21,7 @@ type Answer = Pending<(), ()>;
 fn submission(bytes: usize) -> (Submission<Nothing>, Answer) {
     let slot = Slot::<(), ()>::new();
     let ticket = Ticket::new(slot.clone());
-    let record = vec![0; bytes];
+    let record = EncodedRecord::copy_of(&vec![0; bytes]);
     let apply: ApplyFn<Nothing> = |_, _, _, _| Applied::Accepted;
     (Submission { record, metadata_length: 0, apply, only_at: None, ticket }, Pending::new(slot))
 }

@@ -6,12 +6,10 @@ use super::queue::{Applied, Submission};
 use crate::codec::{self, EncodeFailure};
 use crate::commands::{Registered, panic_message};
 use crate::context::Context;
+use crate::encoded::EncodedRecord;
 use crate::error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::model::{Command, Model};
-
-/// Commands rarely take more; a larger one makes its buffer grow.
-const USUAL_RECORD_BYTES: usize = 48;
 
 /// A submission, and where its result will be.
 pub(crate) type Submitted<M, C> =
@@ -24,11 +22,25 @@ pub(crate) fn submission<M: Model, C: Registered<M>>(
     limit: usize,
 ) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
     let metadata_length = metadata.len();
-    let before = RECORD_HEADER_BYTES + metadata_length;
-    let mut record = Vec::with_capacity(USUAL_RECORD_BYTES + metadata_length);
+    let record = EncodedRecord::encode(|record| encode(command, metadata, limit, record))?;
+    let slot = Slot::<C::Output, C::Rejection>::new();
+    let ticket = Ticket::new(slot.clone());
+    let apply = apply_encoded::<M, C>;
+    let submission = Submission { record, metadata_length, apply, only_at: None, ticket };
+    Ok((submission, Pending::new(slot)))
+}
+
+/// Appends the whole record to an empty buffer.
+fn encode<M: Model, C: Registered<M>>(
+    command: &C,
+    metadata: &[u8],
+    limit: usize,
+    record: &mut Vec<u8>,
+) -> Result<(), ExecuteError<C::Rejection>> {
+    let before = RECORD_HEADER_BYTES + metadata.len();
     record.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
     record.extend_from_slice(metadata);
-    codec::encode_onto(command, &mut record, before + limit).map_err(|failure| match failure {
+    codec::encode_onto(command, record, before + limit).map_err(|failure| match failure {
         EncodeFailure::TooLarge { bytes } => {
             ExecuteError::TooLarge { bytes: bytes - before, limit }
         }
@@ -38,16 +50,12 @@ pub(crate) fn submission<M: Model, C: Registered<M>>(
         length: u32::try_from(record.len() - RECORD_HEADER_BYTES)
             .expect("metadata and command are limited to far less"),
         tag: C::TAG,
-        metadata_length: u16::try_from(metadata_length).expect("limited when it was encoded"),
+        metadata_length: u16::try_from(metadata.len()).expect("limited when it was encoded"),
         time_ns: 0, // the writer's to know
     };
     let (head, _) = record.split_at_mut(RECORD_HEADER_BYTES);
     head.copy_from_slice(&header.encode());
-    let slot = Slot::<C::Output, C::Rejection>::new();
-    let ticket = Ticket::new(slot.clone());
-    let apply = apply_encoded::<M, C>;
-    let submission = Submission { record, metadata_length, apply, only_at: None, ticket };
-    Ok((submission, Pending::new(slot)))
+    Ok(())
 }
 
 /// Decodes and applies a command, and leaves the answer in its slot. Runs on the writer's thread.

@@ -25,6 +25,9 @@ use crate::storage::Storage;
 /// who executes one command after the other never pays for a mark.
 const IDLE_BEFORE_MARK: Duration = Duration::from_millis(5);
 
+/// So many commands that were taken from the queue together share a reading of the clock.
+const SHARE_A_TIME: u32 = 16;
+
 /// One command in so many is timed, for predicting how long a replay takes.
 const SAMPLE_EVERY: usize = 64;
 
@@ -53,10 +56,20 @@ pub(crate) struct Writer<M: Model> {
     pub(crate) storage: Arc<dyn Storage>,
     /// Batches given to the committer's thread.
     pub(crate) handed: u64,
-    /// The batch that the writer committed itself, for its buffers to be used again.
+    /// An empty batch, for its buffers to be used again.
     pub(crate) spare: Option<Batch<M>>,
     /// The newest batch may not be marked yet.
     pub(crate) unmarked: bool,
+    pub(crate) clock: Clock,
+}
+
+/// The time of the newest commands.
+#[derive(Default)]
+pub(crate) struct Clock {
+    time_ns: u64,
+    /// How many more commands may have it, and of which taking from the queue.
+    left: u32,
+    taking: u64,
 }
 
 /// What happened to a batch while it was open.
@@ -70,14 +83,21 @@ impl<M: Model> Writer<M> {
     /// Runs until told to stop or until every handle is gone.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.wait_for_first() {
-            let spare = self.spare.take().or_else(|| self.lane.spare.try_recv().ok());
-            let mut batch = spare.unwrap_or_else(Batch::new);
+            let mut batch = self.spare.take().unwrap_or_else(Batch::new);
             self.apply(first, &mut batch);
             let filled = self.fill(&mut batch);
             self.hand_over(batch);
             if filled == Filled::Stop {
                 return;
             }
+        }
+    }
+
+    /// Takes back the batches that the committer's thread is done with.
+    fn reclaim(&mut self) {
+        while let Ok(mut batch) = self.lane.spare.try_recv() {
+            batch.reset();
+            self.spare = Some(batch);
         }
     }
 
@@ -95,9 +115,9 @@ impl<M: Model> Writer<M> {
                     lock(&self.lane.committer).mark();
                     self.unmarked = false;
                 }
-                // A batch was done: nothing to do with it here.
                 Next::Nothing | Next::Rung => {}
             }
+            self.reclaim();
         }
     }
 
@@ -135,7 +155,7 @@ impl<M: Model> Writer<M> {
         if let Some(poisoned) = self.shared.status.poisoned() {
             return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
         }
-        let now_ns = time_ns(self.storage.now());
+        let now_ns = self.now_ns();
         let sampled = batch.tickets.len().is_multiple_of(SAMPLE_EVERY).then(Instant::now);
         let applied = self.working.apply(submission, batch, now_ns);
         if let Some(began) = sampled {
@@ -147,6 +167,16 @@ impl<M: Model> Writer<M> {
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));
         }
+    }
+
+    fn now_ns(&mut self) -> u64 {
+        let taking = self.queue.takings();
+        if self.clock.left == 0 || self.clock.taking != taking {
+            let time_ns = time_ns(self.storage.now());
+            self.clock = Clock { time_ns, left: SHARE_A_TIME, taking };
+        }
+        self.clock.left -= 1;
+        self.clock.time_ns
     }
 
     fn hand_over(&mut self, mut batch: Batch<M>) {
@@ -166,6 +196,8 @@ impl<M: Model> Writer<M> {
             self.handed += 1;
             // Its thread lives as long as this end of the channel.
             self.lane.batches.send(batch).ok();
+            // While that one is committed.
+            self.reclaim();
         }
     }
 

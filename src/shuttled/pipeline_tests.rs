@@ -17,7 +17,7 @@ use super::status::Status;
 use super::submission::submission;
 use super::sync::{Mutex, thread};
 use super::working::Working;
-use super::writer::{BatchLimits, Lane, Writer};
+use super::writer::{BatchLimits, Clock, Lane, Writer};
 use crate::context::{Context, RandomSeed};
 use crate::error::{DatabaseId, ExecuteError, WaitError};
 use crate::model::{Command, Model};
@@ -104,6 +104,7 @@ fn start(
         handed: 0,
         spare: None,
         unmarked: true,
+        clock: Clock::default(),
     };
     let committing = {
         let (committer, shared) = (committer.clone(), shared.clone());

@@ -13,6 +13,7 @@ use super::queue::{
 };
 use super::sync::{Instant, thread};
 use crate::ExecuteError;
+use crate::encoded::EncodedRecord;
 use crate::model::Model;
 
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
@@ -36,6 +37,7 @@ fn submission(name: Name, bytes: usize) -> (Submission<Nothing>, Pending<Name, (
     let ticket = Ticket::new(slot.clone());
     let mut record = vec![0; bytes];
     (record[0], record[1]) = name;
+    let record = EncodedRecord::copy_of(&record);
     let apply: ApplyFn<Nothing> = |_, _, _, _| Applied::Accepted;
     (Submission { record, metadata_length: 0, apply, only_at: None, ticket }, Pending::new(slot))
 }
