@@ -1,6 +1,7 @@
 //! Owns the journal's vocabulary: which tag means which command, for ever. Knows nothing of how
 //! records are stored.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -43,7 +44,15 @@ pub struct Entry<M: Model> {
     /// What older segments may call it.
     known_as: &'static [&'static str],
     replay: ReplayFn<M>,
+    decode: DecodeFn,
+    to_json: ToJsonFn,
 }
+
+/// Decodes a command into the type that is applied.
+type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any>, String>;
+
+/// Decodes a command and writes it as JSON.
+type ToJsonFn = fn(&[u8]) -> Result<String, String>;
 
 /// Decodes and applies a command that was accepted once.
 type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
@@ -56,7 +65,14 @@ impl<M: Model> Entry<M> {
         name: &'static str,
         known_as: &'static [&'static str],
     ) -> Self {
-        Self { tag, name, known_as, replay: replay::<M, C, C> }
+        Self {
+            tag,
+            name,
+            known_as,
+            replay: replay::<M, C, C>,
+            decode: decode_any::<C, C>,
+            to_json: to_json::<C, C>,
+        }
     }
 
     /// A line `tag => Old as Current`. The tag may have been journaled under either name: old
@@ -71,7 +87,14 @@ impl<M: Model> Entry<M> {
         Old: serde::de::DeserializeOwned + Into<Current>,
         Current: Command<M>,
     {
-        Self { tag, name, known_as, replay: replay::<M, Old, Current> }
+        Self {
+            tag,
+            name,
+            known_as,
+            replay: replay::<M, Old, Current>,
+            decode: decode_any::<Old, Current>,
+            to_json: to_json::<Old, Current>,
+        }
     }
 
     pub(crate) fn tag(&self) -> u16 {
@@ -85,6 +108,18 @@ impl<M: Model> Entry<M> {
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.known_as.iter().any(|known| same_name(known, name))
     }
+
+    /// The command, if `C` is the type that is applied.
+    pub(crate) fn decode<C: Command<M>>(&self, bytes: &[u8]) -> Option<Result<C, String>> {
+        match (self.decode)(bytes) {
+            Ok(command) => command.downcast().ok().map(|command| Ok(*command)),
+            Err(reason) => Some(Err(reason)),
+        }
+    }
+
+    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, String> {
+        (self.to_json)(bytes)
+    }
 }
 
 fn replay<M, Old, C>(bytes: &[u8], model: &mut M, cx: &mut Context<'_, M>) -> Result<(), String>
@@ -93,13 +128,37 @@ where
     Old: serde::de::DeserializeOwned + Into<C>,
     C: Command<M>,
 {
-    let command: C = codec::decode_exact::<Old>(bytes)
-        .map_err(|reason| format!("its bytes are not those of this type: {reason}"))?
-        .into();
+    let command: C = decode::<Old, C>(bytes)?;
     match command.apply(model, cx) {
         Ok(_) => Ok(()),
         Err(_) => Err("it is rejected now".to_owned()),
     }
+}
+
+fn decode<Old, C>(bytes: &[u8]) -> Result<C, String>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+{
+    codec::decode_exact::<Old>(bytes)
+        .map(Into::into)
+        .map_err(|reason| format!("its bytes are not those of this type: {reason}"))
+}
+
+fn decode_any<Old, C>(bytes: &[u8]) -> Result<Box<dyn Any>, String>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+    C: 'static,
+{
+    decode::<Old, C>(bytes).map(|command| Box::new(command) as Box<dyn Any>)
+}
+
+fn to_json<Old, C>(bytes: &[u8]) -> Result<String, String>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+    C: serde::Serialize,
+{
+    let command = decode::<Old, C>(bytes)?;
+    serde_json::to_string(&command).map_err(|error| format!("JSON has no form for it: {error}"))
 }
 
 /// A type's name without the path in front of it: where a type lives may change.

@@ -13,6 +13,7 @@ use crate::context::RandomSeed;
 use crate::copy::write_copy;
 use crate::engine::Engine;
 use crate::error::{Error, ExecuteError, TrySubmitError, WaitError};
+use crate::history::History;
 use crate::identity::identity;
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
 use crate::model::Model;
@@ -162,6 +163,43 @@ impl<M: Model> Database<M> {
         let version = shared.published.pin();
         let (metadata, limit) = (self.metadata.clone(), *max_command_bytes);
         ask(&mut Sandbox::fork(&version, seed, metadata, limit, storage.clone()))
+    }
+
+    /// The stored history up to now: every command that was accepted, and the model as it was after
+    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive) it is complete; under
+    /// `Truncate` it reaches back to the oldest snapshot that is kept. Commands, reads and
+    /// snapshots go on meanwhile.
+    ///
+    /// ```
+    /// # use prevalence::{Command, Context, Database, Metadata, Model, Retention};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Till { cents: u64 }
+    /// # impl Model for Till { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct PayIn { cents: u64 }
+    /// # impl Command<Till> for PayIn {
+    /// #     type Output = ();
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, till: &mut Till, _: &mut Context<'_, Till>)
+    /// #         -> Result<(), Self::Rejection> { till.cents += self.cents; Ok(()) }
+    /// # }
+    /// # prevalence::commands! { Till { 1 => PayIn } }
+    /// # let directory = tempfile::tempdir()?;
+    /// let till = Database::<Till>::builder().retention(Retention::Archive).open(directory.path())?;
+    /// let ann = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
+    /// till.with_metadata(&ann)?.execute(PayIn { cents: 100 })?;
+    /// till.execute(PayIn { cents: 50 })?;
+    ///
+    /// let history = till.history();
+    /// assert_eq!(history.at(1)?.cents, 100); // the model as it was
+    /// let first = history.records(1..=1)?.next().expect("there is one")?;
+    /// assert_eq!((first.command_name(), first.metadata()), ("PayIn", ann));
+    /// assert_eq!(first.command_json()?, r#"{"cents":100}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn history(&self) -> History<M> {
+        History::of(self.engine.clone())
     }
 
     /// Puts a command on its way and returns at once, unless the queue is full: then it waits for

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::committer::{self, Committer, CommitterEnds, SharedCommitter, lock};
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::journal::SegmentIdentity;
 use crate::manifest::{ManifestFile, State};
@@ -56,6 +57,7 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
     pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: Directory,
     pub(crate) identity: SegmentIdentity,
     pub(crate) packing: Packing,
     pub(crate) max_command_bytes: usize,
@@ -174,7 +176,7 @@ impl<M: Model> Engine<M> {
         let snapshotter = Snapshotter {
             options: SnapshotterOptions {
                 storage: storage.clone(),
-                directory,
+                directory: directory.clone(),
                 identity: identity.clone(),
                 packing,
                 policy: options.snapshots,
@@ -220,6 +222,7 @@ impl<M: Model> Engine<M> {
             committer,
             report,
             storage,
+            directory,
             identity,
             packing,
             max_command_bytes,

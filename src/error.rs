@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -196,6 +197,75 @@ pub enum Error {
         command: String,
         /// What happened instead.
         reason: String,
+    },
+    /// A stored command's bytes are not those of its type.
+    #[error(
+        "{} holds, at sequence {sequence}, a command `{command}` that this program cannot decode: \
+         {reason}. Was its type changed? Keep the old one and write `tag => Old as {command}`",
+        path.display()
+    )]
+    CommandUndecodable {
+        /// The segment or archive that holds the command.
+        path: PathBuf,
+        /// The command's sequence.
+        sequence: u64,
+        /// Its name when it was journaled.
+        command: String,
+        /// What the codec said.
+        reason: String,
+    },
+    /// A command that the model accepted was refused by the model that it was projected onto.
+    #[error(
+        "cannot project the history onto model `{model}`: at sequence {sequence}, command \
+         `{command}`: {reason}. A projection must accept every command that was accepted"
+    )]
+    ProjectionFailed {
+        /// The name of the model that was projected onto.
+        model: String,
+        /// The command's sequence.
+        sequence: u64,
+        /// The command's name.
+        command: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The stored history begins later.
+    #[error(
+        "the history in {} does not reach back to sequence {wanted}: the oldest that can be reached          is {oldest}. Commands behind snapshots are kept only under Retention::Archive",
+        path.display()
+    )]
+    HistoryTruncated {
+        /// The database directory.
+        path: PathBuf,
+        /// The sequence asked for.
+        wanted: u64,
+        /// The oldest sequence that can be asked for.
+        oldest: u64,
+    },
+    /// The stored history begins after that time.
+    #[error(
+        "the history in {} does not reach back to that time: the oldest state that can be reached          is that of sequence {oldest}. Commands behind snapshots are kept only under \
+         Retention::Archive",
+        path.display()
+    )]
+    TimeTruncated {
+        /// The database directory.
+        path: PathBuf,
+        /// The time asked for.
+        wanted: SystemTime,
+        /// The oldest sequence that can be asked for.
+        oldest: u64,
+    },
+    /// A sequence that no command has yet.
+    #[error(
+        "sequence {wanted} is not there yet: this history ends with {newest}; call history() \
+         again once it was reached"
+    )]
+    NotReached {
+        /// The sequence asked for.
+        wanted: u64,
+        /// The newest one there was when the history was asked for.
+        newest: u64,
     },
     /// An option's value cannot work.
     #[error("option {option} is {value}, but {constraint}")]

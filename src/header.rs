@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::codec::CODEC_ID;
 use crate::error::{DatabaseId, Error};
 use crate::fields::{FieldReader, position};
+use crate::storage::{ReadableFile, read_up_to};
 
 /// The version of all file formats together; a change of any raises it.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -19,6 +20,9 @@ const FIXED_BYTES: usize = 88;
 const CHECKSUM_BYTES: usize = 4;
 /// A header that claims more is not one: it bounds what is read before the checksum is known good.
 pub(crate) const LARGEST_HEADER_BYTES: usize = 1 << 20;
+
+/// Most headers fit into this, and are read at once.
+const COMMON_HEADER_BYTES: usize = 4096;
 
 /// What a file says of itself before its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,26 @@ impl FileHeader {
         bytes.get_mut(12..16)?.copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         Some(bytes)
+    }
+
+    /// Reads the header of an open file; says how long it is.
+    pub(crate) fn read(
+        path: &Path,
+        magic: [u8; 8],
+        file: &dyn ReadableFile,
+    ) -> Result<(Self, usize), Error> {
+        let begin = |length: usize| {
+            let mut bytes = vec![0; length];
+            let read = read_up_to(file, &mut bytes, 0).map_err(Error::io("read", path))?;
+            bytes.truncate(read);
+            Ok::<_, Error>(bytes)
+        };
+        let mut bytes = begin(COMMON_HEADER_BYTES)?;
+        let stated = FieldReader::new(bytes.get(12..).unwrap_or(&[])).length().unwrap_or(0);
+        if (bytes.len() + 1..=LARGEST_HEADER_BYTES).contains(&stated) {
+            bytes = begin(stated)?;
+        }
+        Self::decode(path, magic, &bytes)
     }
 
     /// Reads the header at the start of `bytes`; says how long it is.

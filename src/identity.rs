@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::commands::{CommandTable, model_name, same_name};
 use crate::error::{DatabaseId, Error};
 use crate::header::FileHeader;
-use crate::journal::{Segment, SegmentIdentity};
+use crate::journal::SegmentIdentity;
 use crate::model::Model;
 
 /// What this program writes into the header of every file.
@@ -39,14 +39,14 @@ pub(crate) fn check_identity<M: Model>(
 }
 
 /// That every tag still means what it meant. Tags that are gone matter only where they are used.
-pub(crate) fn check_tags<M: Model>(segment: &Segment) -> Result<(), Error> {
+pub(crate) fn check_tags<M: Model>(path: &Path, header: &FileHeader) -> Result<(), Error> {
     let table = CommandTable::<M>::new();
-    for (tag, journaled) in &segment.header.commands {
+    for (tag, journaled) in &header.commands {
         if let Some(entry) = table.get(*tag)
             && !entry.is_called(journaled)
         {
             return Err(Error::RenumberedTag {
-                path: segment.path.clone(),
+                path: path.to_path_buf(),
                 tag: *tag,
                 journaled: journaled.clone(),
                 declared: entry.name().to_owned(),
@@ -54,4 +54,16 @@ pub(crate) fn check_tags<M: Model>(segment: &Segment) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// That a file holds a command of which this program knows nothing.
+pub(crate) fn unknown_tag(path: &Path, header: &FileHeader, sequence: u64, tag: u16) -> Error {
+    let name = header.commands.iter().find(|(known, _)| *known == tag);
+    Error::UnknownTag {
+        path: path.to_path_buf(),
+        sequence,
+        tag,
+        command: name
+            .map_or_else(|| "(not even in the file's table)".to_owned(), |name| name.1.clone()),
+    }
 }

@@ -51,6 +51,10 @@ pub struct View<M> {
 }
 
 impl<M> View<M> {
+    pub(crate) fn of(version: Version<M>) -> Self {
+        Self { version: Arc::new(version) }
+    }
+
     /// The sequence of the newest command in this version; 0 for the initial model.
     #[must_use]
     pub fn sequence(&self) -> u64 {

@@ -325,7 +325,7 @@ impl Opening<'_> {
         for &first in listed.get(start..).unwrap_or(&[]) {
             let segment = Segment::open(storage, directory, first)?;
             check_identity::<M>(&segment.path, &segment.header, stated.database)?;
-            check_tags::<M>(&segment)?;
+            check_tags::<M>(&segment.path, &segment.header)?;
             segments.push(segment);
         }
         Ok(segments)

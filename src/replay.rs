@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::commands::CommandTable;
+use crate::commands::{CommandTable, Entry};
 use crate::context::{Context, RandomSeed};
 use crate::error::Error;
 use crate::fields::position;
-use crate::journal::{Ending, FrameRef, Records, Segment, SegmentScan};
+use crate::identity::unknown_tag;
+use crate::journal::{Ending, FrameRef, Record, Records, Segment, SegmentScan};
 use crate::model::Model;
 
 /// Verified frames between the two threads; frames are borrowed, so this is hardly any memory.
@@ -62,6 +63,28 @@ pub(crate) struct Replayed<M> {
     pub(crate) payload_bytes: u64,
     /// From the first command that was applied to the last.
     pub(crate) apply_time: Duration,
+}
+
+impl<M: Model> Replayed<M> {
+    /// Applies the next command. `events` are dropped: they were delivered when it was live.
+    pub(crate) fn apply(
+        &mut self,
+        entry: &Entry<M>,
+        record: &Record<'_>,
+        seed: RandomSeed,
+        events: &mut Vec<M::Event>,
+    ) -> Result<(), Error> {
+        let sequence = self.sequence + 1;
+        let mut cx = Context::new(seed, sequence, record.time_ns, record.metadata, events);
+        CommandTable::replay(entry, record.command, &mut self.model, &mut cx).map_err(
+            |reason| Error::ReplayDiverged { sequence, command: entry.name().to_owned(), reason },
+        )?;
+        events.clear();
+        self.sequence = sequence;
+        self.time_ns = self.time_ns.max(record.time_ns);
+        self.commands += 1;
+        Ok(())
+    }
 }
 
 /// Replays all `segments` (contiguous, oldest first, the last one being the journal's end) onto
@@ -225,26 +248,16 @@ fn apply_frame<M: Model>(
         Error::corrupt(&segment.path, frame.position, expected, found)
     };
     let mut sequence = frame.header.first_sequence;
-    let mut events = Vec::new(); // delivered when the commands were live
+    let mut events = Vec::new();
     for record in Records::new(frame.payload) {
         let record = record.map_err(|at| {
             inconsistent("whole records in the frame".to_owned(), format!("none at its byte {at}"))
         })?;
         if sequence == replayed.sequence + 1 {
-            let entry =
-                table.get(record.tag).ok_or_else(|| unknown_tag(segment, sequence, record.tag))?;
-            let (metadata, time_ns) = (record.metadata, record.time_ns);
-            let mut cx = Context::new(seed, sequence, time_ns, metadata, &mut events);
-            CommandTable::replay(entry, record.command, &mut replayed.model, &mut cx).map_err(
-                |reason| {
-                    let command = entry.name().to_owned();
-                    Error::ReplayDiverged { sequence, command, reason }
-                },
-            )?;
-            events.clear();
-            replayed.sequence = sequence;
-            replayed.time_ns = replayed.time_ns.max(record.time_ns);
-            replayed.commands += 1;
+            let entry = table
+                .get(record.tag)
+                .ok_or_else(|| unknown_tag(&segment.path, &segment.header, sequence, record.tag))?;
+            replayed.apply(entry, &record, seed, &mut events)?;
         }
         sequence += 1;
     }
@@ -253,17 +266,6 @@ fn apply_frame<M: Model>(
         return Err(inconsistent(format!("{} records in the frame", frame.header.count), found));
     }
     Ok(())
-}
-
-fn unknown_tag(segment: &Segment, sequence: u64, tag: u16) -> Error {
-    let name = segment.header.commands.iter().find(|(known, _)| *known == tag);
-    Error::UnknownTag {
-        path: segment.path.clone(),
-        sequence,
-        tag,
-        command: name
-            .map_or_else(|| "(not even in the segment's table)".to_owned(), |n| n.1.clone()),
-    }
 }
 
 #[cfg(test)]

@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use crate::replay::TornTail;
 
-/// How far an open has come; see [`Builder::on_progress`](crate::Builder::on_progress).
+/// How far an open, or a replay of history, has come; see
+/// [`Builder::on_progress`](crate::Builder::on_progress) and
+/// [`History::on_progress`](crate::History::on_progress).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
-    /// Bytes done in this phase.
+    /// What is done of this phase: bytes, or commands in [`Phase::History`].
     pub done: u64,
-    /// Bytes to do in this phase.
+    /// What there is to do in this phase.
     pub total: u64,
 }
 
-/// The parts of an open that take time.
+/// The parts of an open, and of a replay of history, that take time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -25,6 +27,8 @@ pub enum Phase {
     Snapshot,
     /// The journal's tail is verified and replayed.
     Journal,
+    /// Stored commands are replayed for [`Database::history`](crate::Database::history).
+    History,
 }
 
 /// A snapshot that could not be used.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::scan::{Segment, SegmentScan};
+use super::segment::list_sequences;
 use crate::error::Error;
 use crate::header::{ARCHIVE_MAGIC, FileHeader};
 use crate::pace::Pace;
@@ -14,6 +15,19 @@ const ARCHIVE_SUFFIX: &str = ".archive";
 
 pub(crate) fn archive_path(archive_directory: &Path, first_sequence: u64) -> PathBuf {
     archive_directory.join(format!("{first_sequence:020}{ARCHIVE_SUFFIX}"))
+}
+
+/// The first sequences of the archives in a directory, oldest first; none when it is not there.
+/// Other names are not ours.
+pub(crate) fn list_archives(
+    storage: &dyn Storage,
+    archive_directory: &Path,
+) -> Result<Vec<u64>, Error> {
+    let kind = storage.kind(archive_directory).map_err(Error::io("examine", archive_directory))?;
+    match kind {
+        None => Ok(Vec::new()),
+        Some(_) => list_sequences(storage, archive_directory, ARCHIVE_SUFFIX),
+    }
 }
 
 /// Archives the segment that begins at `first_sequence` and ends where the next begins, at

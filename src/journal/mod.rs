@@ -7,6 +7,7 @@
 //! - `prepare`: zero-filled files made ahead of need, on a thread of their own
 //! - `append`: writes frames, syncs, rotates
 //! - `scan`: reads a segment and classifies where it ends
+//! - `stream`: reads the frames of a segment or an archive beside the appender
 //! - `archive`: packs a segment that is no longer needed for recovery
 
 mod append;
@@ -16,13 +17,15 @@ mod prepare;
 mod record;
 mod scan;
 mod segment;
+mod stream;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
-pub(crate) use archive::archive_segment;
+pub(crate) use archive::{archive_path, archive_segment, list_archives};
 pub(crate) use frame::FrameBuffer;
 pub(crate) use prepare::Prepared;
-pub(crate) use record::{RECORD_HEADER_BYTES, RecordHeader, Records};
+pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records};
 pub(crate) use scan::{Ending, FrameRef, Segment, SegmentScan};
 pub(crate) use segment::{
     SegmentIdentity, SegmentStart, list_segments, publish_segment, random_bytes, segment_path,
 };
+pub(crate) use stream::{FrameStream, StreamedFile};

@@ -48,14 +48,24 @@ pub(crate) fn list_segments(
     storage: &dyn Storage,
     journal_directory: &Path,
 ) -> Result<Vec<u64>, Error> {
-    let names = storage.list(journal_directory).map_err(Error::io("list", journal_directory))?;
-    let mut segments: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
-    segments.sort_unstable();
-    Ok(segments)
+    list_sequences(storage, journal_directory, SEGMENT_SUFFIX)
 }
 
-fn parse_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+/// The sequences by which the files with that suffix are named, in order.
+pub(super) fn list_sequences(
+    storage: &dyn Storage,
+    directory: &Path,
+    suffix: &str,
+) -> Result<Vec<u64>, Error> {
+    let names = storage.list(directory).map_err(Error::io("list", directory))?;
+    let mut sequences: Vec<u64> =
+        names.iter().filter_map(|name| parse_name(name, suffix)).collect();
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+fn parse_name(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
     let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     if digits.len() == SEQUENCE_DIGITS && only_digits { digits.parse().ok() } else { None }
 }
@@ -171,7 +181,7 @@ mod tests {
     fn only_our_names_are_segments() {
         let path = segment_path(Path::new("journal"), 42);
         assert_eq!(path, Path::new("journal/00000000000000000042.journal"));
-        assert_eq!(parse_name("00000000000000000042.journal"), Some(42));
+        assert_eq!(parse_name("00000000000000000042.journal", SEGMENT_SUFFIX), Some(42));
         for name in [
             "42.journal",
             "+0000000000000000042.journal",
@@ -180,7 +190,7 @@ mod tests {
             "00000000000000000042.journal~",
             "99999999999999999999.journal",
         ] {
-            assert_eq!(parse_name(name), None, "{name}");
+            assert_eq!(parse_name(name, SEGMENT_SUFFIX), None, "{name}");
         }
     }
 

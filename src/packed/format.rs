@@ -16,15 +16,18 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::fields::{FieldReader, position};
+use crate::storage::{ReadableFile, read_up_to};
 
 /// Both ends buffer one chunk, so this bounds their memory.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) const CHUNK_HEADER_BYTES: usize = 8;
 const FOOTER_MAGIC: [u8; 8] = *b"PREVSEND";
 const FOOTER_COVERED_BYTES: usize = 52;
+const FOOTER_BYTES: usize = FOOTER_COVERED_BYTES + 4;
 
 /// How chunks are packed, as the file header says it.
 pub(crate) const PACKING_PLAIN: u32 = 0;
@@ -59,53 +62,63 @@ impl Footer {
     }
 }
 
-/// The chunks of a file whose bytes are at hand.
-pub(crate) struct Chunks<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    position: usize,
+/// The chunks of an open file.
+pub(crate) struct Chunks {
+    path: Arc<Path>,
+    file: Arc<dyn ReadableFile>,
+    position: u64,
     checksum: u32,
     packed_bytes: u64,
+    chunk: Vec<u8>,
 }
 
-impl<'a> Chunks<'a> {
+impl Chunks {
     /// `begin`: where the header ends.
-    pub(crate) fn new(path: &'a Path, bytes: &'a [u8], begin: usize) -> Self {
-        Self { path, bytes, position: begin, checksum: 0, packed_bytes: 0 }
+    pub(crate) fn new(path: Arc<Path>, file: Arc<dyn ReadableFile>, begin: u64) -> Self {
+        Self { path, file, position: begin, checksum: 0, packed_bytes: 0, chunk: Vec::new() }
     }
 
     /// The next chunk, verified; `None` at the end mark.
-    pub(crate) fn next_chunk(&mut self) -> Result<Option<&'a [u8]>, Error> {
-        let rest = self.bytes.get(self.position..).unwrap_or(&[]);
-        let mut fields = FieldReader::new(rest);
-        let length = fields.length().ok_or_else(|| self.cut())?;
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<&[u8]>, Error> {
+        let length = FieldReader::new(&self.bytes::<4>(0)?).length().ok_or_else(|| self.cut())?;
         if length == 0 {
+            self.chunk.clear();
             return Ok(None);
         }
         if length > CHUNK_BYTES {
             let expected = format!("a chunk of at most {CHUNK_BYTES} bytes");
-            let at = position(self.position);
-            return Err(Error::corrupt(self.path, at, expected, length.to_string()));
+            return Err(Error::corrupt(&self.path, self.position, expected, length.to_string()));
         }
-        let stored = fields.u32().ok_or_else(|| self.cut())?;
-        let chunk = fields.bytes(length).ok_or_else(|| self.cut())?;
-        let computed = crc32c::crc32c_append(self.checksum, chunk);
+        let stored = u32::from_le_bytes(self.bytes(4)?);
+        self.chunk.resize(length, 0);
+        let begin = self.position + position(CHUNK_HEADER_BYTES);
+        let read = read_up_to(&*self.file, &mut self.chunk, begin)
+            .map_err(Error::io("read", &self.path))?;
+        if read < length {
+            return Err(self.cut());
+        }
+        let computed = crc32c::crc32c_append(self.checksum, &self.chunk);
         if stored != computed {
-            let at = position(self.position + 4);
             let expected = format!("chunk checksum {computed:08x}");
-            return Err(Error::corrupt(self.path, at, expected, format!("{stored:08x}")));
+            let at = self.position + 4;
+            return Err(Error::corrupt(&self.path, at, expected, format!("{stored:08x}")));
         }
         self.checksum = computed;
-        self.position += CHUNK_HEADER_BYTES + length;
+        self.position = begin + position(length);
         self.packed_bytes += position(length);
-        Ok(Some(chunk))
+        Ok(Some(&self.chunk))
+    }
+
+    /// The chunk read last.
+    pub(crate) fn current(&self) -> &[u8] {
+        &self.chunk
     }
 
     /// The footer, verified, once the end mark was reached. Nothing may follow it.
     pub(crate) fn footer(self) -> Result<Footer, Error> {
         let at = self.position + 4;
-        let rest = self.bytes.get(at..).unwrap_or(&[]);
-        let mut fields = FieldReader::new(rest);
+        let whole = self.bytes::<FOOTER_BYTES>(4)?;
+        let mut fields = FieldReader::new(&whole);
         let mut parse = || {
             let magic = fields.array::<8>()?;
             let footer = Footer {
@@ -115,31 +128,38 @@ impl<'a> Chunks<'a> {
                 digest: fields.array()?,
                 chain: fields.u32()?,
             };
-            Some((magic, footer, fields.u32()?, fields.position()))
+            Some((magic, footer, fields.u32()?))
         };
-        let (magic, footer, stored, length) = parse().ok_or_else(|| self.cut())?;
-        let covered = rest.get(..FOOTER_COVERED_BYTES).ok_or_else(|| self.cut())?;
+        let (magic, footer, stored) = parse().ok_or_else(|| self.cut())?;
+        let (covered, _) = whole.split_at(FOOTER_COVERED_BYTES);
         let computed = crc32c::crc32c_append(self.checksum, covered);
         if magic != FOOTER_MAGIC || stored != computed {
             let expected = format!("a footer with checksum {computed:08x}");
-            let found = format!("{stored:08x}");
-            return Err(Error::corrupt(self.path, position(at), expected, found));
+            return Err(Error::corrupt(&self.path, at, expected, format!("{stored:08x}")));
         }
         if footer.packed_bytes != self.packed_bytes {
             let expected = format!("chunks of {} bytes together", footer.packed_bytes);
             let found = self.packed_bytes.to_string();
-            return Err(Error::corrupt(self.path, position(at + 24), expected, found));
+            return Err(Error::corrupt(&self.path, at + 24, expected, found));
         }
-        if rest.len() != length {
-            let after = position(at + length);
-            let found = format!("{} more bytes", rest.len() - length);
-            return Err(Error::corrupt(self.path, after, "the file's end", found));
+        let after = at + position(FOOTER_BYTES);
+        if self.file.length() > after {
+            let found = format!("{} more bytes", self.file.length() - after);
+            return Err(Error::corrupt(&self.path, after, "the file's end", found));
         }
         Ok(footer)
     }
 
+    /// Bytes from `offset` behind the current position on.
+    fn bytes<const N: usize>(&self, offset: u64) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        let read = read_up_to(&*self.file, &mut bytes, self.position + offset)
+            .map_err(Error::io("read", &self.path))?;
+        if read == N { Ok(bytes) } else { Err(self.cut()) }
+    }
+
     fn cut(&self) -> Error {
-        let end = position(self.bytes.len());
-        Error::corrupt(self.path, end, "the rest of the file", "the file's end")
+        let end = self.file.length();
+        Error::corrupt(&self.path, end, "the rest of the file", "the file's end")
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bincode::de::read::Reader;
 use bincode::error::DecodeError;
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::fields::position;
 use crate::header::FileHeader;
 use crate::pace::Pace;
-use crate::storage::{FileBytes, Storage};
+use crate::storage::{ReadableFile, Storage};
 
 /// Unpacked blocks between the two threads; with those in use this bounds the memory of a load.
 const BLOCKS_AHEAD: usize = 4;
@@ -27,35 +28,56 @@ pub(crate) struct PackedFile {
     pub(crate) path: PathBuf,
     pub(crate) header: FileHeader,
     pub(crate) footer: Footer,
-    bytes: FileBytes,
-    chunks_begin: usize,
+    file: Arc<dyn ReadableFile>,
+    chunks_begin: u64,
 }
 
 impl PackedFile {
+    /// Opens a file that nobody changes or removes while it is read, and maps it.
     pub(crate) fn open(storage: &dyn Storage, path: &Path, magic: [u8; 8]) -> Result<Self, Error> {
         let bytes = storage.read(path).map_err(Error::io("read", path))?;
-        Self::from_bytes(path.to_path_buf(), bytes, magic)
+        Self::from_file(path.to_path_buf(), Arc::new(bytes), magic)
     }
 
-    pub(crate) fn from_bytes(
-        path: PathBuf,
-        bytes: FileBytes,
+    /// As [`open`](Self::open), but the file may be moved, cut or removed meanwhile.
+    pub(crate) fn open_beside_others(
+        storage: &dyn Storage,
+        path: &Path,
         magic: [u8; 8],
     ) -> Result<Self, Error> {
-        let (header, chunks_begin) = FileHeader::decode(&path, magic, &bytes)?;
-        let mut chunks = Chunks::new(&path, &bytes, chunks_begin);
+        let file = storage.open_to_read(path).map_err(Error::io("read", path))?;
+        Self::from_file(path.to_path_buf(), file.into(), magic)
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn from_bytes(
+        path: PathBuf,
+        bytes: crate::storage::FileBytes,
+        magic: [u8; 8],
+    ) -> Result<Self, Error> {
+        Self::from_file(path, Arc::new(bytes), magic)
+    }
+
+    fn from_file(
+        path: PathBuf,
+        file: Arc<dyn ReadableFile>,
+        magic: [u8; 8],
+    ) -> Result<Self, Error> {
+        let (header, header_bytes) = FileHeader::read(&path, magic, &*file)?;
+        let chunks_begin = position(header_bytes);
+        let mut chunks = Chunks::new(path.as_path().into(), file.clone(), chunks_begin);
         while chunks.next_chunk()?.is_some() {}
         let footer = chunks.footer()?;
         if ![PACKING_PLAIN, PACKING_ZSTD].contains(&header.packing) {
             let expected = "packing 0 (plain) or 1 (zstd)";
             return Err(Error::corrupt(&path, 36, expected, header.packing.to_string()));
         }
-        Ok(Self { path, header, footer, bytes, chunks_begin })
+        Ok(Self { path, header, footer, file, chunks_begin })
     }
 
     /// The file's length in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
-        position(self.bytes.len())
+        self.file.length()
     }
 
     /// That the program cannot use what is packed: the packing is sound.
@@ -83,6 +105,18 @@ impl PackedFile {
         take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.unpack_paced(&Pace::full(), take)
+    }
+
+    /// The content as a stream of its own. Whoever reads it compares it with the footer.
+    pub(crate) fn unpacked(&self) -> io::Result<Box<dyn Read + Send>> {
+        let path = self.path.as_path().into();
+        let chunks = Chunks::new(path, self.file.clone(), self.chunks_begin);
+        let packed = ChunkReader { chunks, taken: 0 };
+        Ok(if self.header.packing == PACKING_PLAIN {
+            Box::new(packed)
+        } else {
+            Box::new(zstd::Decoder::with_buffer(packed)?)
+        })
     }
 
     fn unpack_paced<R>(
@@ -114,21 +148,19 @@ impl PackedFile {
         let taken = taken?;
         if digest != self.footer.digest {
             let expected = format!("digest {:02x?}", self.footer.digest);
-            let at = position(self.chunks_begin);
-            return Err(Error::corrupt(&self.path, at, expected, format!("{digest:02x?}")));
+            return Err(Error::corrupt(
+                &self.path,
+                self.chunks_begin,
+                expected,
+                format!("{digest:02x?}"),
+            ));
         }
         Ok(taken)
     }
 
     /// Sends the content in blocks; gives its digest. Ends early when nobody takes them.
     fn unpack_into(&self, outbox: &Sender<Vec<u8>>, pace: &Pace<'_>) -> io::Result<[u8; 16]> {
-        let chunks = Chunks::new(&self.path, &self.bytes, self.chunks_begin);
-        let packed = ChunkReader { chunks, current: &[] };
-        let mut content: Box<dyn Read> = if self.header.packing == PACKING_PLAIN {
-            Box::new(packed)
-        } else {
-            Box::new(zstd::Decoder::with_buffer(packed)?)
-        };
+        let mut content = self.unpacked()?;
         let mut digest: Box<Xxh3Default> = Box::default();
         let mut remaining = self.footer.raw_bytes;
         while remaining > 0 {
@@ -149,12 +181,13 @@ impl PackedFile {
 }
 
 /// The chunks' bytes as one stream.
-struct ChunkReader<'a> {
-    chunks: Chunks<'a>,
-    current: &'a [u8],
+struct ChunkReader {
+    chunks: Chunks,
+    /// How much of the current chunk was taken.
+    taken: usize,
 }
 
-impl Read for ChunkReader<'_> {
+impl Read for ChunkReader {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let length = available.len().min(target.len());
@@ -166,16 +199,19 @@ impl Read for ChunkReader<'_> {
     }
 }
 
-impl BufRead for ChunkReader<'_> {
+impl BufRead for ChunkReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.is_empty() {
-            self.current = self.chunks.next_chunk().map_err(io::Error::other)?.unwrap_or(&[]);
+        if self.taken == self.chunks.current().len() {
+            self.taken = 0;
+            if self.chunks.next_chunk().map_err(io::Error::other)?.is_none() {
+                return Ok(&[]);
+            }
         }
-        Ok(self.current)
+        Ok(self.chunks.current().get(self.taken..).unwrap_or(&[]))
     }
 
     fn consume(&mut self, amount: usize) {
-        self.current = self.current.get(amount..).unwrap_or(&[]);
+        self.taken += amount;
     }
 }
 

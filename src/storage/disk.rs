@@ -8,13 +8,23 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{
-    EntryKind, FileBytes, Lock, Storage, StoredFile, TEMPORARY_PREFIX, TEMPORARY_SUFFIX,
-    TemporaryFile,
+    EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
+    TEMPORARY_SUFFIX, TemporaryFile,
 };
 
 /// The file system of this machine.
 #[derive(Debug)]
 pub(crate) struct Disk;
+
+impl Disk {
+    /// The kind is asked first: opening a FIFO would wait for a writer for ever.
+    fn open_regular(&self, path: &Path) -> io::Result<File> {
+        if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        File::open(path)
+    }
+}
 
 impl Storage for Disk {
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
@@ -48,11 +58,14 @@ impl Storage for Disk {
     }
 
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
-        // The kind is asked first: opening a FIFO would wait for a writer for ever.
-        if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        FileBytes::map(&File::open(path)?)
+        FileBytes::map(&self.open_regular(path)?)
+    }
+
+    // Not by a map: it would see bytes change under it, and end the process where a file was cut.
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
+        let file = self.open_regular(path)?;
+        let length = file.metadata()?.len();
+        Ok(Box::new(DiskReadable { file, length }))
     }
 
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
@@ -110,6 +123,21 @@ impl Storage for Disk {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(bytes)
+    }
+}
+
+struct DiskReadable {
+    file: File,
+    length: u64,
+}
+
+impl ReadableFile for DiskReadable {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, target: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(target, position)
     }
 }
 

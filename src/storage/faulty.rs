@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use super::{Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TemporaryFile};
+use super::{Disk, EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TemporaryFile};
 
 /// What an operation did, or would have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(crate) enum Operation {
     Rename(PathBuf),
     Shorten(u64),
     Remove(PathBuf),
+    OpenToRead(PathBuf),
 }
 
 type Decide = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
@@ -67,6 +68,11 @@ impl Storage for Faulty {
     }
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
         Disk.read(path)
+    }
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
+        let file = Disk.open_to_read(path)?;
+        self.check(&Operation::OpenToRead(path.to_path_buf()))?;
+        Ok(file)
     }
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
         let inner = Disk.create_temporary(directory)?;

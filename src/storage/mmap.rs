@@ -8,6 +8,8 @@ use std::ops::Deref;
 
 use memmap2::Mmap;
 
+use super::ReadableFile;
+
 /// The bytes of one file as they were when it was opened for reading.
 #[derive(Debug)]
 pub(crate) enum FileBytes {
@@ -41,5 +43,21 @@ impl Deref for FileBytes {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
         }
+    }
+}
+
+impl ReadableFile for FileBytes {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, target: &mut [u8], position: u64) -> io::Result<usize> {
+        let begin = usize::try_from(position).unwrap_or(usize::MAX);
+        let source = self.get(begin..).unwrap_or(&[]);
+        let length = source.len().min(target.len());
+        let (source, _) = source.split_at(length);
+        let (target, _) = target.split_at_mut(length);
+        target.copy_from_slice(source);
+        Ok(length)
     }
 }

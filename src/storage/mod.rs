@@ -46,6 +46,10 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// The whole content of a regular file.
     fn read(&self, path: &Path) -> io::Result<FileBytes>;
+    /// A regular file, to be read by position while others may append to it, cut it or remove it.
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
+        Ok(Box::new(self.read(path)?))
+    }
     /// A new, empty, uniquely named file in `directory` that is removed unless it is published.
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>>;
     /// Gives a file another name; not durable before the directory is synced.
@@ -65,6 +69,39 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn now(&self) -> SystemTime;
     /// Random bytes that nobody can guess.
     fn random(&self) -> io::Result<[u8; 16]>;
+}
+
+/// An open file that is read by position. What others append is seen or not; where they cut it
+/// off, it ends.
+pub(crate) trait ReadableFile: Send + Sync {
+    /// Its length in bytes when it was opened.
+    fn length(&self) -> u64;
+    /// Reads into a prefix of `target` from `position` on and says how long that prefix is; 0 at
+    /// the file's end.
+    fn read_at(&self, target: &mut [u8], position: u64) -> io::Result<usize>;
+}
+
+/// Reads from `position` on until `target` is full or the file ends; says how much that was.
+pub(crate) fn read_up_to(
+    file: &dyn ReadableFile,
+    target: &mut [u8],
+    position: u64,
+) -> io::Result<usize> {
+    let (mut done, mut retries) = (0, 0);
+    while let Some(rest) = target.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, position.saturating_add(done as u64)) {
+            Ok(0) => break,
+            Ok(read) => (done, retries) = (done + read, 0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                retries += 1;
+                if retries > INTERRUPTED_RETRIES {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 /// An open file that is written by position.

@@ -1,0 +1,86 @@
+//! Owns looking at the stored commands with another model than the one that accepted them. Knows
+//! nothing of the model that did.
+
+use std::ops::ControlFlow;
+
+use super::line::Line;
+use super::travel::History;
+use crate::commands::model_name;
+use crate::error::Error;
+use crate::model::Model;
+use crate::published::{Version, View};
+use crate::report::{Phase, Progress};
+
+/// How often the progress callback is called.
+const PROGRESS_COMMANDS: u64 = 1 << 14;
+
+impl<M: Model> History<M> {
+    /// Replays every command from sequence 1 on into a model of another type, beginning with its
+    /// default: an aggregate that nobody thought of when the commands came.
+    ///
+    /// `Other` has a `commands!` of its own, with the tags and names of this database's: its
+    /// commands' `apply` gets what they got when they were live, time, metadata and random numbers
+    /// included. See [`project_listed`](Self::project_listed) for one that is interested in some of
+    /// the commands only.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTag`] for a command that `Other` does not list,
+    /// [`Error::ProjectionFailed`] for one that is rejected or panics there.
+    /// [`Error::HistoryTruncated`] when the history does not reach back to sequence 1; otherwise as
+    /// of [`records`](Self::records).
+    pub fn project<Other: Model + Default>(&self) -> Result<View<Other>, Error> {
+        self.project_from(Other::default())
+    }
+
+    /// As [`project`](Self::project), beginning with `initial`.
+    ///
+    /// # Errors
+    /// As of [`project`](Self::project).
+    pub fn project_from<Other: Model>(&self, initial: Other) -> Result<View<Other>, Error> {
+        Ok(self.projected(initial, None)?.0)
+    }
+
+    /// As [`project_from`](Self::project_from), but commands that `Other` does not list are skipped.
+    /// Gives how many were.
+    ///
+    /// # Errors
+    /// As of [`project`](Self::project), but for `UnknownTag`.
+    pub fn project_listed<Other: Model>(
+        &self,
+        initial: Other,
+    ) -> Result<(View<Other>, u64), Error> {
+        self.projected(initial, Some(0))
+    }
+
+    fn projected<Other: Model>(
+        &self,
+        initial: Other,
+        skipped: Option<u64>,
+    ) -> Result<(View<Other>, u64), Error> {
+        let total = self.newest();
+        let mut line = Line::new(self.files.database, initial, 0, 0);
+        line.skipped = skipped;
+        let mut frames = self.files.frames(1, None)?;
+        self.tell(Progress { phase: Phase::History, done: 0, total });
+        frames
+            .each_record(|file, done, record| {
+                line.apply(file, record)?;
+                if done.is_multiple_of(PROGRESS_COMMANDS) {
+                    self.tell(Progress { phase: Phase::History, done, total });
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+            .map_err(|error| match error {
+                Error::ReplayDiverged { sequence, command, reason } => {
+                    let model = model_name::<Other>().to_owned();
+                    Error::ProjectionFailed { model, sequence, command, reason }
+                }
+                error => error,
+            })?;
+        self.tell(Progress { phase: Phase::History, done: total, total });
+        let (replayed, chain) = (line.replayed, frames.chain().unwrap_or_default());
+        let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
+        let version = Version::written(replayed.model, sequence, time_ns, chain);
+        Ok((View::of(version), line.skipped.unwrap_or_default()))
+    }
+}

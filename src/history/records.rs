@@ -1,0 +1,235 @@
+//! Owns the stored commands one by one, as an audit reads them. Knows nothing of files.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::source::{Frames, HistoryFiles, check_count, not_whole};
+use crate::commands::CommandTable;
+use crate::context::system_time;
+use crate::error::Error;
+use crate::identity::{check_tags, unknown_tag};
+use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
+use crate::metadata::Metadata;
+use crate::model::{Command, Model};
+
+/// One accepted command as it is stored: when, by whom, and what.
+pub struct HistoryRecord<M: Model> {
+    file: Arc<StreamedFile>,
+    sequence: u64,
+    time_ns: u64,
+    tag: u16,
+    /// Metadata, then the command.
+    body: Box<[u8]>,
+    metadata_bytes: usize,
+    table: Arc<CommandTable<M>>,
+}
+
+impl<M: Model> HistoryRecord<M> {
+    /// The command's sequence.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The time that was journaled with it; what [`Context::now`](crate::Context::now) gave it.
+    #[must_use]
+    pub fn time(&self) -> SystemTime {
+        system_time(self.time_ns)
+    }
+
+    /// Who asked; empty when nobody said.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        Metadata::decode(self.body.get(..self.metadata_bytes).unwrap_or(&[])).unwrap_or_default()
+    }
+
+    /// The command's stable tag.
+    #[must_use]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// The command's name when it was journaled.
+    #[must_use]
+    pub fn command_name(&self) -> &str {
+        let commands = &self.file.header.commands;
+        let named = commands.iter().find(|(tag, _)| *tag == self.tag);
+        named.map_or("", |(_, name)| name) // there is one: looked for when the record was read
+    }
+
+    /// The command itself, if it is a `C`: of the type that is applied, so a record that was
+    /// written as `WithdrawV1` gives a `Withdraw` by a line `2 => WithdrawV1 as Withdraw`. `None`
+    /// when it is of another type, or of none that `commands!` lists.
+    #[must_use]
+    pub fn command<C: Command<M>>(&self) -> Option<Result<C, Error>> {
+        let decoded = self.table.get(self.tag)?.decode(self.command_bytes())?;
+        Some(decoded.map_err(|reason| self.undecodable(reason)))
+    }
+
+    /// The command as JSON, by way of serde, in the shape of the type that is applied.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTag`] when `commands!` no longer lists the command;
+    /// [`Error::CommandUndecodable`] when its bytes are not those of its type, or JSON has no form
+    /// for it.
+    pub fn command_json(&self) -> Result<String, Error> {
+        let StreamedFile { path, header, .. } = &*self.file;
+        let entry = self
+            .table
+            .get(self.tag)
+            .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
+        entry.to_json(self.command_bytes()).map_err(|reason| self.undecodable(reason))
+    }
+
+    fn command_bytes(&self) -> &[u8] {
+        self.body.get(self.metadata_bytes..).unwrap_or(&[])
+    }
+
+    fn undecodable(&self, reason: String) -> Error {
+        Error::CommandUndecodable {
+            path: self.file.path.clone(),
+            sequence: self.sequence,
+            command: self.command_name().to_owned(),
+            reason,
+        }
+    }
+}
+
+impl<M: Model> fmt::Debug for HistoryRecord<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HistoryRecord")
+            .field("sequence", &self.sequence)
+            .field("time", &self.time())
+            .field("command", &self.command_name())
+            .field("metadata", &self.metadata())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The commands of [`History::records`](crate::History::records). After an error it ends.
+pub struct HistoryRecords<M: Model> {
+    frames: Frames,
+    /// The sequence after the last one wanted.
+    end: u64,
+    payload: Vec<u8>,
+    at: usize,
+    next_sequence: u64,
+    file: Option<Arc<StreamedFile>>,
+    table: Arc<CommandTable<M>>,
+    failed: bool,
+    model: PhantomData<fn() -> M>,
+}
+
+impl<M: Model> HistoryRecords<M> {
+    pub(super) fn new(
+        files: &Arc<HistoryFiles>,
+        range: &impl RangeBounds<u64>,
+    ) -> Result<Self, Error> {
+        let from = match range.start_bound() {
+            Bound::Included(&first) => first.max(1),
+            Bound::Excluded(&before) => before.saturating_add(1),
+            Bound::Unbounded => 1,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.saturating_add(1),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let end = end.min(files.newest + 1);
+        // Nothing to read, so nothing to be missing.
+        let from = if from < end { from } else { files.newest + 1 };
+        Ok(Self {
+            frames: files.frames(from, None)?,
+            end,
+            payload: Vec::new(),
+            at: 0,
+            next_sequence: from,
+            file: None,
+            table: Arc::new(CommandTable::new()),
+            failed: false,
+            model: PhantomData,
+        })
+    }
+
+    fn try_next(&mut self) -> Result<Option<HistoryRecord<M>>, Error> {
+        while self.next_sequence < self.end {
+            if self.at == self.payload.len() && !self.load_frame()? {
+                return Ok(None);
+            }
+            let sequence = self.next_sequence;
+            let record = self.take_record()?;
+            self.next_sequence += 1;
+            if sequence >= self.frames.from() {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    fn load_frame(&mut self) -> Result<bool, Error> {
+        if !self.frames.advance()? {
+            return Ok(false);
+        }
+        let Some((file, frame)) = self.frames.frame() else { return Ok(false) };
+        let mut sequence = frame.header.first_sequence;
+        for record in Records::new(frame.payload) {
+            let tag = record.map_err(|at| not_whole(file, &frame, at))?.tag;
+            if !file.header.commands.iter().any(|(known, _)| *known == tag) {
+                return Err(unknown_tag(&file.path, &file.header, sequence, tag));
+            }
+            sequence += 1;
+        }
+        check_count(file, &frame, sequence)?;
+        if self.file.as_ref().is_none_or(|known| !Arc::ptr_eq(known, file)) {
+            check_tags::<M>(&file.path, &file.header)?;
+            self.file = Some(file.clone());
+        }
+        self.payload.clear();
+        self.payload.extend_from_slice(frame.payload);
+        self.at = 0;
+        self.next_sequence = frame.header.first_sequence;
+        Ok(true)
+    }
+
+    fn take_record(&mut self) -> Result<HistoryRecord<M>, Error> {
+        let rest = self.payload.get(self.at..).unwrap_or(&[]);
+        let record = Records::new(rest).next();
+        let record = record.and_then(Result::ok).expect("the frame's records were counted");
+        let file = self.file.clone().expect("set with the frame");
+        self.at += RECORD_HEADER_BYTES + record.metadata.len() + record.command.len();
+        Ok(HistoryRecord {
+            file,
+            sequence: self.next_sequence,
+            time_ns: record.time_ns,
+            tag: record.tag,
+            body: [record.metadata, record.command].concat().into(),
+            metadata_bytes: record.metadata.len(),
+            table: self.table.clone(),
+        })
+    }
+}
+
+impl<M: Model> Iterator for HistoryRecords<M> {
+    type Item = Result<HistoryRecord<M>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.try_next();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+impl<M: Model> fmt::Debug for HistoryRecords<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HistoryRecords")
+            .field("next_sequence", &self.next_sequence)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

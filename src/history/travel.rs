@@ -1,0 +1,283 @@
+//! Owns the model as it was: the nearest older snapshot, and the commands behind it. Knows nothing
+//! of how the files of a history hang together.
+
+use std::fmt;
+use std::ops::{ControlFlow, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::line::Line;
+use super::records::HistoryRecords;
+use super::source::HistoryFiles;
+use crate::context::time_ns;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::model::Model;
+use crate::options::ProgressCallback;
+use crate::packed::PackedFile;
+use crate::published::{Version, View};
+use crate::replay::{KnownChain, Replayed};
+use crate::report::{DamagedSnapshot, Phase, Progress};
+use crate::snapshot::{check, decode_snapshot, snapshot_path};
+
+/// How often the progress callback is called.
+const PROGRESS_COMMANDS: u64 = 1 << 14;
+
+/// What was accepted up to one moment; see [`Database::history`](crate::Database::history).
+///
+/// It keeps the database open as a handle does, and ends with the newest version that was readable
+/// when it was asked for; ask anew for what came later.
+pub struct History<M: Model> {
+    pub(super) engine: Arc<Engine<M>>,
+    pub(super) files: Arc<HistoryFiles>,
+    progress: Mutex<ProgressCallback>,
+    damaged: Mutex<Vec<DamagedSnapshot>>,
+}
+
+/// Which state is asked for.
+#[derive(Clone, Copy)]
+enum Goal {
+    Sequence(u64),
+    /// That of the last command that was not later, in nanoseconds since 1970.
+    Time(u64, SystemTime),
+}
+
+impl<M: Model> History<M> {
+    pub(crate) fn of(engine: Arc<Engine<M>>) -> Self {
+        let files = Arc::new(HistoryFiles {
+            storage: engine.storage.clone(),
+            directory: engine.directory.clone(),
+            database: engine.identity.database,
+            model_name: engine.identity.model_name.clone(),
+            newest: engine.shared.published.sequence(),
+        });
+        Self { engine, files, progress: Mutex::new(Box::new(|_| {})), damaged: Mutex::default() }
+    }
+
+    /// Calls `callback` on the thread that asks, while a snapshot is loaded and commands are
+    /// replayed.
+    #[must_use]
+    pub fn on_progress(self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
+        Self { progress: Mutex::new(Box::new(callback)), ..self }
+    }
+
+    /// The newest sequence of this history.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.files.newest
+    }
+
+    /// The sequence of the oldest stored command: 1 when the history is complete. One more than
+    /// [`newest`](Self::newest) when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be read.
+    pub fn oldest_record(&self) -> Result<u64, Error> {
+        Ok(self.files.oldest_command()?.unwrap_or(self.files.newest + 1))
+    }
+
+    /// The stored commands with these sequences, in order, as far as this history goes. They are
+    /// read as the iterator goes on, with little memory; what is archived or moved meanwhile is
+    /// found where it went.
+    ///
+    /// # Errors
+    /// [`Error::HistoryTruncated`] when the first of them is not stored any more;
+    /// [`Error::Corrupt`] and [`Error::Missing`] when files are damaged or missing,
+    /// [`Error::RenumberedTag`] when a tag means another command today. The iterator gives the same
+    /// for what it meets later.
+    pub fn records(&self, range: impl RangeBounds<u64>) -> Result<HistoryRecords<M>, Error> {
+        HistoryRecords::new(&self.files, &range)
+    }
+
+    /// The model as it was after the command with this sequence; 0 is the initial model. Costs
+    /// loading the nearest older snapshot and replaying the commands behind it.
+    ///
+    /// A damaged snapshot is passed over for an older one, and noted in
+    /// [`damaged_snapshots`](Self::damaged_snapshots).
+    ///
+    /// # Errors
+    /// [`Error::NotReached`] beyond [`newest`](Self::newest); [`Error::HistoryTruncated`] when
+    /// what is needed is not stored any more. [`Error::Corrupt`] and [`Error::Missing`] when files
+    /// are damaged or missing; otherwise as of [`Builder::open`](crate::Builder::open) for what is
+    /// read.
+    pub fn at(&self, sequence: u64) -> Result<View<M>, Error> {
+        let newest = self.files.newest;
+        if sequence > newest {
+            return Err(Error::NotReached { wanted: sequence, newest });
+        }
+        let current = self.engine.shared.published.view();
+        if current.sequence() == sequence {
+            return Ok(current);
+        }
+        self.state(Goal::Sequence(sequence))
+    }
+
+    /// The model as it was at this time: after the last command that was not later, by journaled
+    /// time. Before the first command that is the initial model; after the last one, the newest
+    /// version of this history.
+    ///
+    /// # Errors
+    /// [`Error::TimeTruncated`] when what is needed is not stored any more; otherwise as of
+    /// [`at`](Self::at).
+    pub fn at_time(&self, time: SystemTime) -> Result<View<M>, Error> {
+        self.state(Goal::Time(time_ns(time), time))
+    }
+
+    /// Snapshots that [`at`](Self::at) and [`at_time`](Self::at_time) of this `History` found
+    /// damaged and passed over. Nothing is lost while the commands behind an older one are there.
+    #[must_use]
+    pub fn damaged_snapshots(&self) -> Vec<DamagedSnapshot> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn tell(&self, progress: Progress) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)(progress);
+    }
+
+    fn state(&self, goal: Goal) -> Result<View<M>, Error> {
+        let snapshots = self.files.snapshots()?;
+        let mut first_error = None;
+        for (sequence, path) in snapshots.iter().rev() {
+            match self.load(*sequence, path, goal) {
+                Ok(None) => {}
+                Ok(Some((line, known))) => return self.replay(line, known, goal, &snapshots),
+                Err(error @ Error::Corrupt { .. }) => {
+                    self.note_damaged(path, &error);
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(match first_error {
+            Some(error) => error,
+            None => self.truncated(goal, &snapshots)?,
+        })
+    }
+
+    /// Loads a snapshot, unless it is later than the goal or was removed just now.
+    fn load(
+        &self,
+        sequence: u64,
+        path: &Path,
+        goal: Goal,
+    ) -> Result<Option<(Line<M>, KnownChain)>, Error> {
+        if matches!(goal, Goal::Sequence(wanted) if sequence > wanted) {
+            return Ok(None);
+        }
+        // A superseded snapshot moves into the archive.
+        let moved = snapshot_path(&self.files.directory.archive, sequence);
+        for path in [path, &moved] {
+            match self.load_from(sequence, path, goal) {
+                Err(error) => {
+                    let kind = self.files.storage.kind(path).map_err(Error::io("examine", path))?;
+                    if kind.is_some() {
+                        return Err(error);
+                    }
+                }
+                loaded => return loaded,
+            }
+        }
+        Ok(None)
+    }
+
+    fn load_from(
+        &self,
+        sequence: u64,
+        path: &Path,
+        goal: Goal,
+    ) -> Result<Option<(Line<M>, KnownChain)>, Error> {
+        let storage = &*self.files.storage;
+        if let Goal::Time(wanted, _) = goal {
+            let file = storage.open_to_read(path).map_err(Error::io("read", path))?;
+            let (header, _) = FileHeader::read(path, SNAPSHOT_MAGIC, &*file)?;
+            // The initial model is what there was at any time before the first command.
+            if header.time_ns > wanted && sequence > 0 {
+                return Ok(None);
+            }
+        }
+        let file = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC)?;
+        let file = check(file, sequence)?;
+        self.files.check_identity(&file.path, &file.header)?;
+        let total = file.file_bytes();
+        self.tell(Progress { phase: Phase::Snapshot, done: 0, total });
+        let model = decode_snapshot(&file)?;
+        self.tell(Progress { phase: Phase::Snapshot, done: total, total });
+        let line = Line::new(self.files.database, model, sequence, file.header.time_ns);
+        let known = KnownChain { sequence, chain: file.footer.chain, source: file.path };
+        Ok(Some((line, known)))
+    }
+
+    fn replay(
+        &self,
+        mut line: Line<M>,
+        known: KnownChain,
+        goal: Goal,
+        snapshots: &[(u64, PathBuf)],
+    ) -> Result<View<M>, Error> {
+        let (begin, mut chain) = (line.replayed.sequence, known.chain);
+        let last = match goal {
+            Goal::Sequence(wanted) => wanted,
+            Goal::Time(..) => self.files.newest,
+        };
+        let total = last - begin;
+        if total > 0 {
+            let frames = self.files.frames(begin + 1, Some(known));
+            let mut frames = match frames {
+                Err(Error::HistoryTruncated { .. }) => {
+                    return Err(self.truncated(goal, snapshots)?);
+                }
+                frames => frames?,
+            };
+            self.tell(Progress { phase: Phase::History, done: 0, total });
+            frames.each_record(|file, sequence, record| {
+                if sequence > last
+                    || matches!(goal, Goal::Time(wanted, _) if record.time_ns > wanted)
+                {
+                    return Ok(ControlFlow::Break(()));
+                }
+                line.apply(file, record)?;
+                let done = sequence - begin;
+                if done.is_multiple_of(PROGRESS_COMMANDS) {
+                    self.tell(Progress { phase: Phase::History, done, total });
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            self.tell(Progress { phase: Phase::History, done: total, total });
+            chain = frames.chain().unwrap_or(chain);
+        }
+        let Replayed { model, sequence, time_ns, .. } = line.replayed;
+        if matches!(goal, Goal::Sequence(_)) {
+            assert_eq!(sequence, last, "frames follow from each other up to the newest");
+        }
+        Ok(View::of(Version::written(model, sequence, time_ns, chain)))
+    }
+
+    /// The oldest state that can be reached is that of the oldest snapshot from which on commands
+    /// are stored.
+    fn truncated(&self, goal: Goal, snapshots: &[(u64, PathBuf)]) -> Result<Error, Error> {
+        let oldest_record = self.oldest_record()?;
+        let oldest = snapshots.iter().map(|(sequence, _)| *sequence);
+        let oldest = oldest.filter(|sequence| sequence + 1 >= oldest_record).min();
+        let oldest = oldest.unwrap_or(self.files.newest);
+        let path = self.files.directory.root.clone();
+        Ok(match goal {
+            Goal::Sequence(wanted) => Error::HistoryTruncated { path, wanted, oldest },
+            Goal::Time(_, wanted) => Error::TimeTruncated { path, wanted, oldest },
+        })
+    }
+
+    fn note_damaged(&self, path: &Path, error: &Error) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.iter().all(|known| known.path != path) {
+            damaged.push(DamagedSnapshot { path: path.to_path_buf(), reason: error.to_string() });
+        }
+    }
+}
+
+impl<M: Model> fmt::Debug for History<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("newest", &self.newest()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,311 @@
+//! Owns reading the frames of one segment or archive in order, with a bounded window, while others
+//! may append to the file, cut it or remove it. Never changes anything and never knows what a
+//! command means, nor which file comes next.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::archive::archive_path;
+use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, frame_bytes};
+use super::scan::FrameRef;
+use super::segment::{frames_begin, segment_path};
+use crate::error::Error;
+use crate::fields::{all_zero, position};
+use crate::header::{ARCHIVE_MAGIC, FileHeader, SEGMENT_MAGIC};
+use crate::packed::PackedFile;
+use crate::storage::{ReadableFile, Storage, read_up_to};
+
+/// Read ahead in pieces of this size; a larger frame makes the window as large as itself.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// A file that frames are read from.
+#[derive(Debug)]
+pub(crate) struct StreamedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) header: FileHeader,
+    /// Sequence and chain at the end, which an archive states and a segment does not.
+    pub(crate) end: Option<(u64, u32)>,
+}
+
+/// The frames of one file.
+pub(crate) struct FrameStream {
+    file: Arc<StreamedFile>,
+    content: Box<dyn Read + Send>,
+    window: Vec<u8>,
+    /// Where in the window the next frame begins.
+    at: usize,
+    /// The same in the segment's file, or in the archive's content.
+    position: u64,
+    next_sequence: u64,
+    chain: u32,
+    /// The frame read last, and where in the window it begins.
+    frame: Option<(FrameHeader, usize)>,
+    chain_before: u32,
+}
+
+impl FrameStream {
+    pub(crate) fn of_segment(
+        storage: &dyn Storage,
+        journal_directory: &Path,
+        first_sequence: u64,
+    ) -> Result<Self, Error> {
+        let path = segment_path(journal_directory, first_sequence);
+        let file = storage.open_to_read(&path).map_err(Error::io("read", &path))?;
+        let (header, header_bytes) = FileHeader::read(&path, SEGMENT_MAGIC, &*file)?;
+        check_name(&path, &header, first_sequence)?;
+        if file.length() < header.file_bytes {
+            let expected = format!("a file of at least {} bytes", header.file_bytes);
+            return Err(Error::corrupt(&path, file.length(), expected, "its end"));
+        }
+        let begin = frames_begin(header_bytes);
+        let mut padding = vec![0; begin - header_bytes];
+        read_up_to(&*file, &mut padding, position(header_bytes))
+            .map_err(Error::io("read", &path))?;
+        if !all_zero(&padding) {
+            let at = position(header_bytes);
+            return Err(Error::corrupt(&path, at, "zeros up to the first frame", "other bytes"));
+        }
+        let content = FromPosition { file, position: position(begin) };
+        let file = StreamedFile { path, header, end: None };
+        Ok(Self::new(file, Box::new(content), position(begin)))
+    }
+
+    pub(crate) fn of_archive(
+        storage: &dyn Storage,
+        archive_directory: &Path,
+        first_sequence: u64,
+    ) -> Result<Self, Error> {
+        let path = archive_path(archive_directory, first_sequence);
+        let packed = PackedFile::open_beside_others(storage, &path, ARCHIVE_MAGIC)?;
+        check_name(&path, &packed.header, first_sequence)?;
+        let content = Digested {
+            inner: packed.unpacked().map_err(Error::io("unpack", &path))?,
+            left: packed.footer.raw_bytes,
+            digest: Box::default(),
+            expected: packed.footer.digest,
+        };
+        let end = Some((packed.footer.sequence, packed.footer.chain));
+        let file = StreamedFile { path, header: packed.header, end };
+        Ok(Self::new(file, Box::new(content), 0))
+    }
+
+    fn new(file: StreamedFile, content: Box<dyn Read + Send>, position: u64) -> Self {
+        Self {
+            content,
+            window: Vec::new(),
+            at: 0,
+            position,
+            next_sequence: file.header.sequence,
+            chain: file.header.chain,
+            frame: None,
+            chain_before: file.header.chain,
+            file: Arc::new(file),
+        }
+    }
+
+    pub(crate) fn file(&self) -> &Arc<StreamedFile> {
+        &self.file
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Where the next frame should begin, in bytes.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    /// The frame that [`advance`](Self::advance) came to.
+    pub(crate) fn frame(&self) -> Option<FrameRef<'_>> {
+        let (header, at) = self.frame?;
+        let begin = at + FRAME_HEADER_BYTES;
+        let payload = self.window.get(begin..begin + header.payload_length)?;
+        let position = self.position - position(header.frame_bytes());
+        Some(FrameRef { position, header, payload, chain_before: self.chain_before })
+    }
+
+    /// Goes on to the next frame that holds commands. There must be one: the caller knows with
+    /// which sequence, `end`, the file ends. `Ok(false)`: nothing more was ever written here.
+    pub(crate) fn advance(&mut self, end: u64) -> Result<bool, Error> {
+        self.frame = None;
+        loop {
+            let fault = match self.read_frame(end)? {
+                Ok(header) => {
+                    let at = self.at;
+                    self.step(header.frame_bytes());
+                    if header.count > 0 {
+                        self.frame = Some((header, at));
+                        return Ok(true);
+                    }
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            // A mark is not synced by itself, so it may be lost where the batch behind it is not.
+            if self.only_a_mark_is_lost()? {
+                self.step(frame_bytes(0));
+                continue;
+            }
+            let head = self.fill(FRAME_HEADER_BYTES)?;
+            if all_zero(head) {
+                return Ok(false);
+            }
+            let at = self.position + position(fault.at);
+            let mut expected = fault.expected;
+            if self.file.end.is_some() {
+                expected.push_str(" (at that position of the content, unpacked)");
+            }
+            return Err(Error::corrupt(&self.file.path, at, expected, fault.found));
+        }
+    }
+
+    /// That an archive holds what its footer says and nothing more, once its last frame was read.
+    pub(crate) fn check_end(&mut self) -> Result<(), Error> {
+        let Some((sequence, chain)) = self.file.end else { return Ok(()) };
+        let over = self.fill(1)?.len();
+        let path = &self.file.path;
+        if over > 0 {
+            let expected = "the end of the content, unpacked, after the last batch";
+            return Err(Error::corrupt(path, self.position, expected, "more bytes"));
+        }
+        if (self.next_sequence - 1, self.chain) != (sequence, chain) {
+            let expected = format!("sequence {sequence} and chain {chain:08x} at the end");
+            let found = format!("{} and {:08x}", self.next_sequence - 1, self.chain);
+            return Err(Error::corrupt(path, self.position, expected, found));
+        }
+        Ok(())
+    }
+
+    /// Verifies the frame at the current position and steps chain and sequence over it.
+    fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, Error> {
+        let (salt, chain, next_sequence) = (self.file.header.salt, self.chain, self.next_sequence);
+        let header = match FrameHeader::decode(self.fill(FRAME_HEADER_BYTES)?, salt) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let chain = match header.verify_body(self.fill(header.frame_bytes())?, chain) {
+            Ok((_, chain)) => chain,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let fault = |at, expected, found| Ok(Err(FrameFault { at, expected, found }));
+        if header.first_sequence != next_sequence {
+            let found = header.first_sequence.to_string();
+            return fault(8, format!("first sequence {next_sequence}"), found);
+        }
+        if header.next_sequence() - 1 > end {
+            let found = format!("one up to sequence {}", header.next_sequence() - 1);
+            return fault(24, format!("a batch that ends with sequence {end} at most"), found);
+        }
+        if header.count > 0 {
+            self.chain_before = self.chain;
+            (self.chain, self.next_sequence) = (chain, header.next_sequence());
+        }
+        Ok(Ok(header))
+    }
+
+    fn only_a_mark_is_lost(&mut self) -> Result<bool, Error> {
+        let (salt, chain, next_sequence) = (self.file.header.salt, self.chain, self.next_sequence);
+        let mark = frame_bytes(0);
+        let head = self.fill(mark + FRAME_HEADER_BYTES)?.get(mark..).unwrap_or(&[]);
+        let Ok(header) = FrameHeader::decode(head, salt) else { return Ok(false) };
+        if header.count == 0 || header.first_sequence != next_sequence {
+            return Ok(false);
+        }
+        let behind = self.fill(mark + header.frame_bytes())?.get(mark..).unwrap_or(&[]);
+        Ok(header.verify_body(behind, chain).is_ok())
+    }
+
+    fn step(&mut self, bytes: usize) {
+        self.at += bytes;
+        self.position += position(bytes);
+    }
+
+    /// That many bytes from the current position on, or as many as there are. Callers have
+    /// verified the length that they ask for.
+    fn fill(&mut self, wanted: usize) -> Result<&[u8], Error> {
+        if self.window.len() < self.at + wanted {
+            self.window.drain(..self.at);
+            self.at = 0;
+            let mut filled = self.window.len();
+            self.window.resize(wanted.max(WINDOW_BYTES), 0);
+            while filled < wanted {
+                let target = self.window.get_mut(filled..).unwrap_or(&mut []);
+                match self.content.read(target) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) => {
+                        self.window.truncate(filled);
+                        return Err(Error::io("read", &self.file.path)(error));
+                    }
+                }
+            }
+            self.window.truncate(filled);
+        }
+        let end = self.window.len().min(self.at + wanted);
+        Ok(self.window.get(self.at..end).unwrap_or(&[]))
+    }
+}
+
+fn check_name(path: &Path, header: &FileHeader, first_sequence: u64) -> Result<(), Error> {
+    if header.sequence == first_sequence {
+        return Ok(());
+    }
+    let expected = format!("first sequence {first_sequence}, as the file's name says");
+    Err(Error::corrupt(path, 40, expected, header.sequence.to_string()))
+}
+
+/// An open file as a stream.
+struct FromPosition {
+    file: Box<dyn ReadableFile>,
+    position: u64,
+}
+
+impl Read for FromPosition {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let read = read_up_to(&*self.file, target, self.position)?;
+        self.position += position(read);
+        Ok(read)
+    }
+}
+
+/// Compares the digest of what passes through: its last bytes pass only if it is right.
+struct Digested {
+    inner: Box<dyn Read + Send>,
+    left: u64,
+    digest: Box<Xxh3Default>,
+    expected: [u8; 16],
+}
+
+impl Read for Digested {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(target.len());
+        let (target, _) = target.split_at_mut(most);
+        if target.is_empty() {
+            return Ok(0);
+        }
+        let read = self.inner.read(target)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (taken, _) = target.split_at(read);
+        self.digest.update(taken);
+        self.left -= position(read);
+        if self.left > 0 {
+            return Ok(read);
+        }
+        let (expected, digest) = (self.expected, self.digest.digest128().to_le_bytes());
+        if digest == expected {
+            return Ok(read);
+        }
+        let reason = format!("expected digest {expected:02x?}, found {digest:02x?}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+    }
+}
