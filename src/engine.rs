@@ -29,6 +29,7 @@ use crate::snapshotter::{
 use crate::stats::Counters;
 use crate::status::Status;
 use crate::storage::{Lock, Storage};
+use crate::superseded::Superseded;
 use crate::syncer;
 use crate::working::Working;
 use crate::writer::{BatchLimits, Clock, Lane, Writer};
@@ -180,8 +181,15 @@ impl<M: Model> Engine<M> {
                 identity: identity.clone(),
                 packing,
                 policy: options.snapshots,
-                retention: options.retention,
                 keep_snapshots: options.keep_snapshots,
+            },
+            superseded: Superseded {
+                storage: storage.clone(),
+                directory: directory.clone(),
+                database: identity.database,
+                packing,
+                retention: options.retention,
+                archived_snapshots: options.archived_snapshots,
                 spared: report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
             },
             shared: shared.clone(),

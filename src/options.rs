@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::packed::Packing;
 use crate::report::Progress;
-use crate::snapshot_policy::{Retention, SnapshotPolicy};
+use crate::snapshot_policy::{ArchivedSnapshots, Retention, SnapshotPolicy};
 use crate::storage::Disk;
 
 /// When a command counts as done.
@@ -51,6 +51,7 @@ pub(crate) struct Options {
     pub(crate) compression_threads: u32,
     pub(crate) snapshots: SnapshotPolicy,
     pub(crate) retention: Retention,
+    pub(crate) archived_snapshots: ArchivedSnapshots,
     pub(crate) keep_snapshots: usize,
 }
 
@@ -77,6 +78,7 @@ impl Default for Options {
             compression_threads: 0,
             snapshots: SnapshotPolicy::default(),
             retention: Retention::default(),
+            archived_snapshots: ArchivedSnapshots::default(),
             keep_snapshots: 2,
         }
     }
@@ -289,6 +291,13 @@ impl<M: Model, I> Builder<M, I> {
     /// [`Retention::Truncate`].
     pub fn retention(mut self, retention: Retention) -> Self {
         self.options.retention = retention;
+        self
+    }
+
+    /// Which superseded snapshots go into the archive, under [`Retention::Archive`]; the others are
+    /// removed. Default: [`ArchivedSnapshots::All`].
+    pub fn archive_snapshots(mut self, archived: ArchivedSnapshots) -> Self {
+        self.options.archived_snapshots = archived;
         self
     }
 

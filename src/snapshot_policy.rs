@@ -152,6 +152,34 @@ pub enum Retention {
     Archive,
 }
 
+/// Which of the snapshots that newer ones supersede are kept in `archive/`, under
+/// [`Retention::Archive`]. From each, [`History::at`](crate::History::at) replays at most to the
+/// next, so this trades room on the disk against its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArchivedSnapshots {
+    /// All of them. The default.
+    #[default]
+    All,
+    /// The first, and each that is at least so many commands behind the last one kept.
+    EveryCommands(u64),
+    /// The first alone: that of the initial model, if the archive goes back to it.
+    FirstOnly,
+}
+
+impl ArchivedSnapshots {
+    /// `before`: the last one that was kept.
+    pub(crate) fn keeps(self, sequence: u64, before: Option<u64>) -> bool {
+        match (self, before) {
+            (_, None) | (Self::All, _) => true,
+            (Self::EveryCommands(commands), Some(before)) => {
+                sequence.saturating_sub(before) >= commands
+            }
+            (Self::FirstOnly, Some(_)) => false,
+        }
+    }
+}
+
 /// How fast this machine opens this database.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartupRates {

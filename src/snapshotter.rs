@@ -14,18 +14,18 @@ use crate::commands::panic_message;
 use crate::committer::{SharedCommitter, sync_outside_lock};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::fields::position;
-use crate::header::{FileHeader, SNAPSHOT_MAGIC};
-use crate::journal::{SegmentIdentity, archive_segment, list_segments, segment_path};
+use crate::header::FileHeader;
+use crate::journal::SegmentIdentity;
 use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
 use crate::room::Room;
 use crate::shared::Shared;
-use crate::snapshot::{list_snapshots, snapshot_header, snapshot_path, write_snapshot};
-use crate::snapshot_policy::{Limits, Retention, SnapshotPolicy, StartupRates};
-use crate::storage::{Storage, remove_gently};
+use crate::snapshot::{snapshot_header, write_snapshot};
+use crate::snapshot_policy::{Limits, SnapshotPolicy, StartupRates};
+use crate::storage::Storage;
+use crate::superseded::Superseded;
 
 /// After a failure the next try waits this long, and twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -139,14 +139,12 @@ pub(crate) struct SnapshotterOptions {
     pub(crate) identity: SegmentIdentity,
     pub(crate) packing: Packing,
     pub(crate) policy: SnapshotPolicy,
-    pub(crate) retention: Retention,
     pub(crate) keep_snapshots: usize,
-    /// Damaged snapshots that the open reported: they are left to be looked at.
-    pub(crate) spared: Vec<PathBuf>,
 }
 
 pub(crate) struct Snapshotter<M: Model> {
     pub(crate) options: SnapshotterOptions,
+    pub(crate) superseded: Superseded,
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) manifest: Arc<Mutex<ManifestFile>>,
@@ -355,66 +353,9 @@ impl<M: Model> Snapshotter<M> {
         })
     }
 
-    /// Removes snapshots that the MANIFEST does not list, and removes or archives the segments
-    /// behind the oldest one that it lists. May be interrupted anywhere and done again.
+    /// Clears what the listed snapshots make superfluous.
     fn tidy(&self) -> Result<(), Error> {
-        let SnapshotterOptions { storage, directory, identity, .. } = &self.options;
-        let (listed, newest_segment) = {
-            let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-            manifest.settle()?;
-            (manifest.current().snapshots.clone(), manifest.current().newest_segment)
-        };
-        for sequence in list_snapshots(&**storage, &directory.snapshots)? {
-            let path = snapshot_path(&directory.snapshots, sequence);
-            // What is damaged, or another database's, is left to its owner to look at.
-            if listed.contains(&sequence) || self.options.spared.contains(&path) {
-                continue;
-            }
-            let Ok(file) = PackedFile::open(&**storage, &path, SNAPSHOT_MAGIC) else { continue };
-            let length = file.file_bytes();
-            if file.header.database == identity.database {
-                drop(file); // no map may look at what is cut off
-                remove_gently(&**storage, &path, length).map_err(Error::io("remove", &path))?;
-            }
-        }
-        let oldest = if planted!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
-        let Some(&oldest) = oldest else { return Ok(()) };
-        let segments = list_segments(&**storage, &directory.journal)?;
-        for (&first, &takeover) in segments.iter().zip(segments.iter().skip(1)) {
-            // It holds a command that the oldest snapshot does not; or the name of the next one
-            // may not be durable yet, since the MANIFEST does not know it.
-            if takeover > oldest + 1 || takeover > newest_segment {
-                break;
-            }
-            self.clear_segment(first, takeover)?;
-        }
-        Ok(())
-    }
-
-    fn clear_segment(&self, first: u64, takeover: u64) -> Result<(), Error> {
-        let SnapshotterOptions { storage, directory, packing, retention, .. } = &self.options;
-        // Where a history was begun it goes on, whatever this open was asked for: to lose part of it
-        // must not be as easy as to forget an option.
-        let archive = &directory.archive;
-        let begun = storage.kind(archive).map_err(Error::io("examine", archive))?.is_some();
-        if *retention == Retention::Archive || begun {
-            directory.create_archive(&**storage)?;
-            let level = packing.compression_level;
-            let compression_level = if level == 0 { 3 } else { level };
-            let packing = Packing { compression_level, ..*packing };
-            let _taking = self.room.take();
-            archive_segment(
-                &**storage,
-                &directory.journal,
-                &directory.archive,
-                (first, takeover),
-                packing,
-                &self.pace(),
-            )?;
-        }
-        let path = segment_path(&directory.journal, first);
-        let length = storage.read(&path).map_err(Error::io("read", &path))?.len();
-        remove_gently(&**storage, &path, position(length)).map_err(Error::io("remove", &path))
+        self.superseded.clear(&self.manifest, &self.room, &self.pace())
     }
 }
 
