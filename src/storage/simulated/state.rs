@@ -52,6 +52,12 @@ pub(crate) enum Operation {
         from: String,
         to: String,
     },
+    /// A rename from one directory into another. Each directory's part of it may survive alone,
+    /// which is more than file systems do.
+    Move {
+        from: (NodeId, String),
+        to: (NodeId, String),
+    },
     Remove {
         directory: NodeId,
         name: String,
@@ -226,6 +232,12 @@ impl State {
                 let node = self.directory_mut(*directory).current[from];
                 let change = EntryChange::Rename { from: from.clone(), to: to.clone(), node };
                 self.change_entries(*directory, change);
+            }
+            Operation::Move { from: (from, old_name), to: (to, name) } => {
+                let node = self.directory_mut(*from).current[old_name];
+                self.change_entries(*to, EntryChange::Create { name: name.clone(), node });
+                let name = old_name.clone();
+                self.change_entries(*from, EntryChange::Remove { name, node });
             }
             Operation::Remove { directory, name } => {
                 let node = self.directory_mut(*directory).current[name];

@@ -81,12 +81,9 @@ impl World {
         self.may_fail(Target::Rename)?;
         let (directory, from) = self.place(from)?;
         let (target, to) = self.place(to)?;
-        if directory != target {
-            return Err(ErrorKind::CrossesDevices.into());
-        }
         let entries = &self.state.directory(directory).unwrap().current;
         let node = *entries.get(&from).ok_or(ErrorKind::NotFound)?;
-        if let Some(&replaced) = entries.get(&to)
+        if let Some(&replaced) = self.state.directory(target).unwrap().current.get(&to)
             && let Some(replaced) = self.state.directory(replaced)
         {
             if self.state.directory(node).is_none() {
@@ -96,7 +93,11 @@ impl World {
                 return Err(ErrorKind::DirectoryNotEmpty.into());
             }
         }
-        self.perform(Operation::Rename { directory, from, to });
+        self.perform(if directory == target {
+            Operation::Rename { directory, from, to }
+        } else {
+            Operation::Move { from: (directory, from), to: (target, to) }
+        });
         Ok(())
     }
 
