@@ -159,7 +159,7 @@ pub enum Error {
         path.display()
     )]
     RenumberedTag {
-        /// The segment that says so.
+        /// The segment or archive that says so.
         path: PathBuf,
         /// The tag.
         tag: u16,
@@ -168,14 +168,15 @@ pub enum Error {
         /// The command's name in this program.
         declared: String,
     },
-    /// The journal holds a command that this program does not list in `commands!`.
+    /// The journal or the archive holds a command that this program does not list in `commands!`.
     #[error(
         "{} holds, at sequence {sequence}, a command `{command}` with tag {tag} that `commands!` \
-         does not list: restore the type and the line `{tag} => {command}`",
+         does not list: restore the type and the line `{tag} => {command}` (or `{tag} => {command} \
+         as Successor`, with a `From` that converts it), for as long as it is stored",
         path.display()
     )]
     UnknownTag {
-        /// The segment that holds the command.
+        /// The segment or archive that holds the command.
         path: PathBuf,
         /// The command's sequence.
         sequence: u64,
@@ -231,7 +232,8 @@ pub enum Error {
     },
     /// The stored history begins later.
     #[error(
-        "the history in {} does not reach back to sequence {wanted}: the oldest that can be reached          is {oldest}. Commands behind snapshots are kept only under Retention::Archive",
+        "the history in {} does not reach back to sequence {wanted}: the oldest that can be \
+         reached is {oldest}. Commands behind snapshots are kept only under Retention::Archive",
         path.display()
     )]
     HistoryTruncated {
@@ -244,7 +246,8 @@ pub enum Error {
     },
     /// The stored history begins after that time.
     #[error(
-        "the history in {} does not reach back to that time: the oldest state that can be reached          is that of sequence {oldest}. Commands behind snapshots are kept only under \
+        "the history in {} does not reach back to that time: the oldest state that can be \
+         reached is that of sequence {oldest}. Commands behind snapshots are kept only under \
          Retention::Archive",
         path.display()
     )]

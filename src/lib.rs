@@ -97,6 +97,7 @@ compile_error!("prevalence needs positional I/O and directory syncs as on Unix, 
 #[macro_use]
 mod planted;
 
+mod archived_commands;
 mod batch;
 mod codec;
 mod commands;

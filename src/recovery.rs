@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::archived_commands::check_archived_commands;
 use crate::context::{RandomSeed, time_ns};
 use crate::directory::Directory;
 use crate::error::{DatabaseId, Error};
@@ -172,6 +173,8 @@ impl Opening<'_> {
     ) -> Result<Recovered<M>, Error> {
         let mut segments = Vec::new();
         let (version, end, report, loaded) = self.read(&manifest, &mut segments, progress)?;
+        let database = manifest.current().database;
+        check_archived_commands::<M>(&**self.storage, &self.directory, database)?;
         self.directory.remove_stale_temporaries(&**self.storage)?;
         self.go_on(manifest, lock, version, &end, report, loaded)
     }

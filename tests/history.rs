@@ -1,14 +1,13 @@
-//! Reading history back, from outside: every state, every command, beside whatever goes on.
+//! Reading history back: every state and every command of random histories.
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use common::{Add, Carry, Fail, Failure, Ledger, Mix, Stamp, Stamped, quiet_panics, temporary};
 use prevalence::{
-    ArchivedSnapshots, Database, Error, ExecuteError, Metadata, Pending, Phase, Retention,
-    SnapshotPolicy,
+    ArchivedSnapshots, Database, Error, ExecuteError, Metadata, Pending, Retention, SnapshotPolicy,
 };
 use proptest::prelude::*;
 
@@ -19,37 +18,6 @@ fn builder() -> prevalence::Builder<Ledger> {
         .keep_snapshots(1)
         .snapshots(SnapshotPolicy::manual())
         .retention(Retention::Archive)
-}
-
-fn mix(database: &Database<Ledger>, values: std::ops::Range<u64>) {
-    let pending: Vec<_> = values.map(|value| database.submit(Mix(value)).unwrap()).collect();
-    pending.into_iter().for_each(|pending| drop(pending.wait().unwrap()));
-}
-
-/// About 60 KiB of journal, so that a segment or two fill up.
-fn fill_a_segment(database: &Database<Ledger>) {
-    for _ in 0..6 {
-        database.execute(Carry(vec![7; 10 << 10])).unwrap();
-    }
-}
-
-fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|found| found == extension))
-        .collect();
-    paths.sort();
-    paths
-}
-
-fn archives(database: &Path) -> Vec<PathBuf> {
-    files(&database.join("archive"), "archive")
-}
-
-fn archived_snapshots(database: &Path) -> Vec<u64> {
-    let sequence = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    files(&database.join("archive"), "snapshot").iter().map(sequence).collect()
 }
 
 // ---- every state and every command of random histories ----

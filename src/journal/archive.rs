@@ -1,8 +1,10 @@
 //! Owns archived segments: what a sealed segment holds, compressed, under the segment's header.
 //! Nothing of a command is lost; only what stood beyond the segment's end is left out.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::record::Records;
 use super::scan::{Segment, SegmentScan};
 use super::segment::list_sequences;
 use crate::error::Error;
@@ -43,13 +45,18 @@ pub(crate) fn archive_segment(
 ) -> Result<PathBuf, Error> {
     let segment = Segment::open(storage, journal_directory, first_sequence)?;
     let mut frames = SegmentScan::new(&segment, Some(takeover), 0);
-    while frames.next_frame()?.is_ok() {}
+    let mut tags = BTreeSet::new();
+    while let Ok(frame) = frames.next_frame()? {
+        tags.extend(Records::new(frame.payload).filter_map(Result::ok).map(|record| record.tag));
+    }
     let end = (frames.next_sequence() - 1, frames.chain());
     let content = frames.read_so_far();
     let header = FileHeader {
         magic: ARCHIVE_MAGIC,
         packing: packing.code(),
         file_bytes: 0,
+        // What is not in it may be forgotten; what is, is an error at open once it is.
+        commands: named(&segment.header.commands, &tags),
         ..segment.header.clone()
     };
     let path = archive_path(archive_directory, first_sequence);
@@ -64,6 +71,11 @@ pub(crate) fn archive_segment(
         Ok(target.write_all(content)?)
     })?;
     Ok(path)
+}
+
+/// The lines of a table of names for these tags.
+fn named(commands: &[(u16, String)], tags: &BTreeSet<u16>) -> Vec<(u16, String)> {
+    commands.iter().filter(|(tag, _)| tags.contains(tag)).cloned().collect()
 }
 
 /// Whether this very segment was archived already: then a crash came between that and removing the
