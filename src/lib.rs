@@ -170,7 +170,10 @@ pub mod docs;
 pub use context::Context;
 pub use database::Database;
 pub use error::{DatabaseId, Error, ExecuteError, Poisoned, TrySubmitError, WaitError};
-pub use history::{History, HistoryRecord, HistoryRecords};
+pub use history::{
+    Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
+    verify_against, verify_history,
+};
 pub use metadata::Metadata;
 pub use model::{Command, Model};
 pub use options::{Builder, Durability, FromDefault, Given, InitialModel};

@@ -6,13 +6,22 @@
 //! - `line`: a model that stored commands are applied to
 //! - `travel`: the model as it was at a sequence or a time
 //! - `project`: a model of another type, from the same commands
+//! - `offline`: the history of a directory that nobody has open
+//! - `verify`: that today's code makes of it what was made of it once
+//! - `bisect`: the command at which two lines part
+//! - `report`: what a verification tells
 
+mod bisect;
 mod line;
+mod offline;
 mod project;
 mod records;
+mod report;
 mod source;
 mod travel;
+mod verify;
 
 pub use records::{HistoryRecord, HistoryRecords};
-pub(crate) use source::HistoryFiles;
+pub use report::{Culprit, Divergence, Evidence, HistoryReport};
 pub use travel::History;
+pub use verify::{verify_against, verify_history};

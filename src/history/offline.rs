@@ -1,0 +1,84 @@
+//! Owns reading the history of a directory that nobody has open: the lock, and where its journal
+//! ends. Changes nothing but the lock file, and knows nothing of models.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::source::HistoryFiles;
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
+use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
+use crate::storage::{Lock, Storage};
+
+/// A locked directory and its files.
+pub(crate) struct OfflineHistory {
+    pub(crate) files: Arc<HistoryFiles>,
+    lock: Box<dyn Lock>,
+    lock_path: PathBuf,
+}
+
+impl OfflineHistory {
+    /// Locks the directory `path`, which must hold a database of the model of that name, and finds
+    /// the journal's end as an open does.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        model_name: &str,
+    ) -> Result<Self, Error> {
+        let directory = Directory::at(path);
+        let missing = || Error::Missing {
+            path: path.join(MANIFEST_NAME),
+            reason: "there is no database in this directory".to_owned(),
+        };
+        if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
+            return Err(missing());
+        }
+        let lock_path = directory.lock.clone();
+        let lock = storage
+            .lock(&lock_path)
+            .map_err(Error::io("lock", &lock_path))?
+            .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
+        let manifest = ManifestFile::read(&storage, path)?
+            .filter(|manifest| manifest.current().state != State::Creating)
+            .ok_or_else(missing)?;
+        let newest = newest_sequence(&*storage, &directory, &manifest)?;
+        let database = manifest.current().database;
+        let model_name = model_name.to_owned();
+        let files = HistoryFiles { storage, directory, database, model_name, newest };
+        Ok(Self { files: Arc::new(files), lock, lock_path })
+    }
+
+    pub(crate) fn close(self) -> Result<(), Error> {
+        self.lock.unlock().map_err(Error::io("unlock", &self.lock_path))
+    }
+}
+
+/// With which sequence the journal ends.
+fn newest_sequence(
+    storage: &dyn Storage,
+    directory: &Directory,
+    manifest: &ManifestFile,
+) -> Result<u64, Error> {
+    let stated = manifest.current();
+    let listed = list_segments(storage, &directory.journal)?;
+    let newest = listed.last().filter(|_| listed.contains(&stated.newest_segment));
+    let &newest = newest.ok_or_else(|| Error::Missing {
+        path: segment_path(&directory.journal, stated.newest_segment),
+        reason: "the MANIFEST names it as the newest segment".to_owned(),
+    })?;
+    let segment = Segment::open(storage, &directory.journal, newest)?;
+    let mut frames = SegmentScan::new(&segment, None, stated.sequence);
+    while frames.next_frame()?.is_ok() {}
+    let reached = frames.next_sequence() - 1;
+    if stated.state == State::Clean && (stated.sequence, stated.chain) != (reached, frames.chain())
+    {
+        let expected = format!(
+            "sequence {reached}, chain {:08x}, with which the journal ends",
+            frames.chain()
+        );
+        let found = format!("{}, {:08x}", stated.sequence, stated.chain);
+        return Err(Error::corrupt(manifest.path(), 40, expected, found));
+    }
+    Ok(reached)
+}

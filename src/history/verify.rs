@@ -1,0 +1,329 @@
+//! Owns the proof that today's code makes of the stored commands what was made of them once. Reads
+//! a directory that nobody has open and changes nothing in it but its `LOCK`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::bisect::{Pair, Parting, first_parting};
+use super::line::Line;
+use super::offline::OfflineHistory;
+use super::report::{Culprit, Divergence, Evidence, HistoryReport, name};
+use super::source::HistoryFiles;
+use crate::codec;
+use crate::commands::model_name;
+use crate::error::Error;
+use crate::header::SNAPSHOT_MAGIC;
+use crate::journal::{Record, StreamedFile};
+use crate::model::Model;
+use crate::packed::PackedFile;
+use crate::snapshot::{check, decode_snapshot};
+use crate::storage::Disk;
+
+/// Replays the stored history of the closed database in the directory `path` with today's code,
+/// from the oldest stored snapshot from which on commands are stored (that of the initial model, if
+/// the history is complete), and compares the model with every stored snapshot on the way: by the
+/// digest of its encoding, or, where `Model::VERSION` has changed since, by that of the stored model
+/// after [`migrate`](Model::migrate). So a refactoring is proved to have changed nothing: for all
+/// that was ever accepted, and with the model's `Serialize` as judge.
+///
+/// Where they part, the report names the sequences in between which it happened, and the command
+/// where that is proved: by itself when it is refused now, or when it stands alone between two
+/// snapshots, or when replay is not deterministic. [`verify_against`] finds it in any case, but
+/// needs the former code.
+///
+/// ```no_run
+/// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)] struct Bank;
+/// # impl prevalence::Model for Bank { type Event = (); }
+/// # prevalence::commands! { Bank {} }
+/// let report = prevalence::verify_history::<Bank>("bank.db")?;
+/// if let Some(divergence) = report.divergence {
+///     eprintln!("{divergence}");
+/// }
+/// # Ok::<(), prevalence::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Locked`] when somebody has the database open. [`Error::Corrupt`], [`Error::Missing`]
+/// and [`Error::ForeignFile`] when its files are damaged, missing or mixed; [`Error::UnknownTag`],
+/// [`Error::RenumberedTag`], [`Error::WrongVersion`] and [`Error::Undecodable`] when this program
+/// does not know what is stored.
+pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport, Error> {
+    let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<M>())?;
+    let report = verify_alone::<M>(&Verification::of(&offline.files)?)?;
+    offline.close()?;
+    Ok(report)
+}
+
+/// Replays the stored history of the closed database in the directory `path` with two programs side
+/// by side: `Old`, the former release's model and commands, kept in a test, and `New`, today's. At
+/// every stored snapshot's sequence and at the end both models are compared by `equal`; where they
+/// are not equal, the two nearest such places are bisected, and the report names a command before
+/// which the models are equal and after which they are not.
+///
+/// Both begin with the oldest stored snapshot from which on commands are stored, each by its own
+/// decoding or [`migrate`](Model::migrate). Both have the model name that the files state: give it
+/// in `commands!`, as in `OldBank = "Bank" { … }`, where the types are called otherwise.
+///
+/// # Errors
+/// As of [`verify_history`]; [`Error::ReplayDiverged`] when `Old` refuses a stored command.
+pub fn verify_against<Old: Model, New: Model>(
+    path: impl AsRef<Path>,
+    equal: impl Fn(&Old, &New) -> bool,
+) -> Result<HistoryReport, Error> {
+    let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<New>())?;
+    let differ = |old: &Old, new: &New| Ok(!equal(old, new));
+    let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
+    offline.close()?;
+    Ok(report)
+}
+
+/// What a verification goes along.
+struct Verification<'a> {
+    files: &'a Arc<HistoryFiles>,
+    /// From the one that replay begins with, oldest first.
+    snapshots: Vec<(u64, PathBuf)>,
+}
+
+/// What ended a replay early.
+enum Ended {
+    Refused(Culprit, String),
+    /// The models were not equal at this sequence.
+    Differs(u64),
+}
+
+impl<'a> Verification<'a> {
+    fn of(files: &'a Arc<HistoryFiles>) -> Result<Self, Error> {
+        let mut snapshots = files.snapshots()?;
+        let oldest_command = files.oldest_command()?.unwrap_or(files.newest + 1);
+        snapshots.retain(|(sequence, _)| sequence + 1 >= oldest_command);
+        Ok(Self { files, snapshots })
+    }
+
+    fn begin(&self) -> Result<&(u64, PathBuf), Error> {
+        self.snapshots.first().ok_or_else(|| Error::Missing {
+            path: self.files.directory.snapshots.clone(),
+            reason: "no stored snapshot has the stored commands behind it".to_owned(),
+        })
+    }
+
+    fn report(&self) -> Result<HistoryReport, Error> {
+        let (begins, _) = *self.begin()?;
+        Ok(HistoryReport { begins, sequence: begins, ..HistoryReport::default() })
+    }
+
+    fn open_snapshot(&self, sequence: u64, path: &Path) -> Result<PackedFile, Error> {
+        let file = PackedFile::open(&*self.files.storage, path, SNAPSHOT_MAGIC)?;
+        let file = check(file, sequence)?;
+        self.files.check_identity(&file.path, &file.header)?;
+        Ok(file)
+    }
+
+    /// A line that begins with the oldest snapshot.
+    fn load<M: Model>(&self) -> Result<Line<M>, Error> {
+        let (sequence, path) = self.begin()?;
+        let file = self.open_snapshot(*sequence, path)?;
+        let model = decode_snapshot(&file)?;
+        Ok(Line::new(self.files.database, model, *sequence, file.header.time_ns))
+    }
+
+    /// Whether the replayed model is the one that was stored.
+    fn is_as_stored<M: Model>(&self, model: &M, sequence: u64, path: &Path) -> Result<bool, Error> {
+        let file = self.open_snapshot(sequence, path)?;
+        let replayed = digest(model)?;
+        if file.header.model_version == M::VERSION && file.footer.digest == replayed {
+            return Ok(true);
+        }
+        Ok(digest(&decode_snapshot::<M>(&file)?)? == replayed)
+    }
+
+    /// Shows every command to `apply`, until it says what ends the replay.
+    fn replay(
+        &self,
+        report: &mut HistoryReport,
+        mut apply: impl FnMut(&Arc<StreamedFile>, u64, &Record<'_>) -> Result<Option<Ended>, Error>,
+    ) -> Result<Option<Ended>, Error> {
+        let mut ended = None;
+        let mut frames = self.files.frames(report.begins + 1, None)?;
+        frames.each_record(|file, sequence, record| {
+            ended = apply(file, sequence, record)?;
+            if matches!(ended, Some(Ended::Refused(..))) {
+                return Ok(ControlFlow::Break(()));
+            }
+            report.sequence = sequence;
+            report.commands_replayed += 1;
+            Ok(if ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(ended)
+    }
+
+    fn divergence(&self, parting: Parting, evidence: Evidence) -> Result<Divergence, Error> {
+        let Parting { after, at } = parting;
+        let (mut culprit, mut commands) = (None, BTreeMap::<String, u64>::new());
+        if at > after {
+            self.files.frames(after + 1, None)?.each_record(|file, sequence, record| {
+                *commands.entry(name(file, record.tag).to_owned()).or_default() += 1;
+                if at - after == 1 {
+                    culprit = Some(Culprit::of(file, sequence, record));
+                }
+                let done = sequence == at;
+                Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+        }
+        let commands = commands.into_iter().collect();
+        Ok(Divergence { after, at, evidence, culprit, commands })
+    }
+
+    fn refused(&self, after: u64, culprit: Culprit, reason: String) -> Result<Divergence, Error> {
+        let parting = Parting { after, at: culprit.sequence };
+        let divergence = self.divergence(parting, Evidence::Refused(reason))?;
+        Ok(Divergence { culprit: Some(culprit), ..divergence })
+    }
+}
+
+/// Replays with one program, from stored snapshot to stored snapshot.
+fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
+    let mut report = verification.report()?;
+    let mut line = verification.load::<M>()?;
+    let mut agreed = pair(&line, &line);
+    let mut stored = verification.snapshots.iter().skip(1).peekable();
+    let mut compared = 0;
+    let ended = verification.replay(&mut report, |file, sequence, record| {
+        if let Some(refused) = refusal(line.apply(file, record), file, record)? {
+            return Ok(Some(refused));
+        }
+        let Some((_, path)) = stored.next_if(|(stored, _)| *stored == sequence) else {
+            return Ok(None);
+        };
+        compared += 1;
+        if !verification.is_as_stored(&line.replayed.model, sequence, path)? {
+            return Ok(Some(Ended::Differs(sequence)));
+        }
+        agreed = pair(&line, &line);
+        Ok(None)
+    })?;
+    report.snapshots_compared = compared;
+    report.divergence = match ended {
+        None => None,
+        Some(Ended::Refused(culprit, reason)) => {
+            Some(verification.refused(agreed.sequence, culprit, reason)?)
+        }
+        Some(Ended::Differs(at)) => Some(between_snapshots(verification, agreed, at)?),
+    };
+    Ok(report)
+}
+
+/// What can be said of the commands between two snapshots, of which the first is as stored and the
+/// second is not.
+fn between_snapshots<M: Model>(
+    verification: &Verification<'_>,
+    agreed: Pair<M, M>,
+    at: u64,
+) -> Result<Divergence, Error> {
+    let after = agreed.sequence;
+    let differ = |left: &M, right: &M| Ok(digest(left)? != digest(right)?);
+    // The same code twice: if that parts, it is not deterministic.
+    match first_parting(verification.files, agreed, at, &differ)? {
+        Some(parting) => verification.divergence(parting, Evidence::NotDeterministic),
+        None => verification.divergence(Parting { after, at }, Evidence::SnapshotDiffers),
+    }
+}
+
+/// Replays with both programs, side by side.
+fn verify_both<Old: Model, New: Model>(
+    verification: &Verification<'_>,
+    differ: &dyn Fn(&Old, &New) -> Result<bool, Error>,
+) -> Result<HistoryReport, Error> {
+    let mut report = verification.report()?;
+    let (mut old, mut new) = (verification.load::<Old>()?, verification.load::<New>()?);
+    let mut equal = pair(&old, &new);
+    if differ(&equal.left, &equal.right)? {
+        let parting = Parting { after: report.begins, at: report.begins };
+        report.divergence = Some(verification.divergence(parting, Evidence::ModelsDiffer)?);
+        return Ok(report);
+    }
+    let mut stored = verification.snapshots.iter().skip(1).map(|(stored, _)| *stored).peekable();
+    let (newest, mut compared) = (verification.files.newest, 0);
+    let ended = verification.replay(&mut report, |file, sequence, record| {
+        old.apply(file, record)?;
+        if let Some(refused) = refusal(new.apply(file, record), file, record)? {
+            return Ok(Some(refused));
+        }
+        let is_stored = stored.next_if_eq(&sequence).is_some();
+        if !is_stored && sequence != newest {
+            return Ok(None);
+        }
+        compared += u64::from(is_stored);
+        let here = pair(&old, &new);
+        if differ(&here.left, &here.right)? {
+            return Ok(Some(Ended::Differs(sequence)));
+        }
+        equal = here;
+        Ok(None)
+    })?;
+    report.snapshots_compared = compared;
+    report.divergence = match ended {
+        None => None,
+        Some(Ended::Refused(culprit, reason)) => {
+            Some(verification.refused(equal.sequence, culprit, reason)?)
+        }
+        Some(Ended::Differs(at)) => {
+            let known = Parting { after: equal.sequence, at };
+            let found = first_parting(verification.files, equal, at, differ)?;
+            let parting = found.unwrap_or(known);
+            Some(verification.divergence(parting, Evidence::ModelsDiffer)?)
+        }
+    };
+    Ok(report)
+}
+
+fn pair<A: Model, B: Model>(left: &Line<A>, right: &Line<B>) -> Pair<A, B> {
+    Pair {
+        left: left.replayed.model.clone(),
+        right: right.replayed.model.clone(),
+        sequence: left.replayed.sequence,
+        time_ns: left.replayed.time_ns,
+    }
+}
+
+/// A command that does otherwise today is what is looked for; any other error is one.
+fn refusal(
+    applied: Result<(), Error>,
+    file: &StreamedFile,
+    record: &Record<'_>,
+) -> Result<Option<Ended>, Error> {
+    match applied {
+        Ok(()) => Ok(None),
+        Err(Error::ReplayDiverged { sequence, reason, .. }) => {
+            Ok(Some(Ended::Refused(Culprit::of(file, sequence, record), reason)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The digest that a snapshot of this model states.
+fn digest<M: Model>(model: &M) -> Result<[u8; 16], Error> {
+    let mut digest = Digest(Box::default());
+    codec::encode_stream(model, &mut digest).map_err(|error| Error::Encode {
+        what: "the model".to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok(digest.0.digest128().to_le_bytes())
+}
+
+struct Digest(Box<Xxh3Default>);
+
+impl io::Write for Digest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
