@@ -18,6 +18,8 @@ mod project;
 mod records;
 mod report;
 mod source;
+#[cfg(test)]
+mod tests;
 mod travel;
 mod verify;
 

@@ -70,9 +70,8 @@ impl Storage for Faulty {
         Disk.read(path)
     }
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
-        let file = Disk.open_to_read(path)?;
         self.check(&Operation::OpenToRead(path.to_path_buf()))?;
-        Ok(file)
+        Disk.open_to_read(path)
     }
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
         let inner = Disk.create_temporary(directory)?;
