@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ExecuteError, TrySubmitError, WaitError};
 use crate::history::History;
 use crate::identity::identity;
+use crate::loading::LoadingThread;
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
 use crate::model::Model;
 use crate::options::{Builder, Options, ProgressCallback};
@@ -63,11 +64,18 @@ impl<M: Model> Database<M> {
         storage: Arc<dyn Storage>,
         path: &Path,
         options: Options,
-        initial: impl FnOnce() -> M,
+        initial: impl FnOnce() -> M + Send + 'static,
         progress: &mut ProgressCallback,
     ) -> Result<Self, Error> {
-        let recovered = recover(&storage, path, &options, initial, progress)?;
-        let engine = Engine::start(storage, &options, recovered)?;
+        let thread = LoadingThread::start(path)?;
+        let recovered = {
+            let (storage, path, options) = (storage.clone(), path.to_path_buf(), options.clone());
+            thread.run(
+                move |progress| recover(&storage, &path, &options, initial, progress),
+                progress,
+            )?
+        };
+        let engine = Engine::start(storage, &options, recovered, thread)?;
         Ok(Self { engine: Arc::new(engine), metadata: Arc::new([]) })
     }
 

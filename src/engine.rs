@@ -12,6 +12,7 @@ use crate::committer::{self, Committer, CommitterEnds, SharedCommitter, lock};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::journal::SegmentIdentity;
+use crate::loading::LoadingThread;
 use crate::manifest::{ManifestFile, State};
 use crate::model::Model;
 use crate::options::{Durability, Options};
@@ -114,6 +115,7 @@ impl<M: Model> Engine<M> {
         storage: Arc<dyn Storage>,
         options: &Options,
         recovered: Recovered<M>,
+        thread: LoadingThread,
     ) -> Result<Self, Error> {
         let Recovered { version, journal, manifest, lock, lock_path, seed, report, .. } = recovered;
         let room = journal.room();
@@ -205,7 +207,10 @@ impl<M: Model> Engine<M> {
             owed: false,
         };
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
-        let writer = spawner.spawn("writer", move || writer.run())?;
+        let writer = {
+            let shared = shared.clone();
+            thread.go_on(move || shared.run_guarded("writer", || writer.run()))
+        };
         let queue = Arc::new(queue);
         let running = Running {
             shared: shared.clone(),

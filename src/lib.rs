@@ -114,6 +114,7 @@ mod header;
 mod history;
 mod identity;
 mod journal;
+mod loading;
 mod manifest;
 mod metadata;
 mod model;

@@ -130,7 +130,7 @@ fn require<T: PartialOrd + fmt::Display>(
 }
 
 /// Where a new database's model comes from. Implemented by [`FromDefault`] and [`Given`].
-pub trait InitialModel<M>: sealed::Sealed {
+pub trait InitialModel<M>: sealed::Sealed + Send + 'static {
     /// The model of an empty database.
     #[doc(hidden)]
     fn initial(self) -> M;
@@ -156,7 +156,7 @@ impl<M: Default> InitialModel<M> for FromDefault {
     }
 }
 
-impl<M> InitialModel<M> for Given<M> {
+impl<M: Send + 'static> InitialModel<M> for Given<M> {
     fn initial(self) -> M {
         self.0
     }
