@@ -1,5 +1,8 @@
 //! The model that the benches share: a ledger of accounts, and keys in an order that is not one.
 
+// Each bench uses a part of it.
+#![allow(dead_code)]
+
 use imbl::OrdMap;
 use prevalence::{Command, Context, Model};
 use serde::{Deserialize, Serialize};
@@ -9,6 +12,18 @@ pub struct Ledger(pub OrdMap<u64, i64>);
 
 impl Model for Ledger {
     type Event = ();
+}
+
+impl Ledger {
+    /// Keys 0, 1, 2 …, each with 1.
+    pub fn of(entries: u64) -> Self {
+        Self((0..entries).map(|key| (key, 1)).collect())
+    }
+
+    /// What an [`Add`] does.
+    pub fn add(&mut self, key: u64, amount: i64) {
+        *self.0.entry(key).or_default() += amount;
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -23,13 +38,17 @@ impl Command<Ledger> for Add {
         ledger: &mut Ledger,
         _: &mut Context<'_, Ledger>,
     ) -> Result<(), Self::Rejection> {
-        *ledger.0.entry(self.0).or_default() += self.1;
+        ledger.add(self.0, self.1);
         Ok(())
     }
 }
 
 prevalence::commands! { Ledger { 1 => Add } }
 
+/// Key number `index`: the same in each run, and spread as if at random (SplitMix64).
 pub fn random_key(index: u64, entries: u64) -> u64 {
-    (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % entries
+    let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) % entries
 }

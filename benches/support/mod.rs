@@ -1,0 +1,45 @@
+//! What the benches share: where they run, what one run came to, and how it compares to its floor.
+
+// Each bench uses a part of it.
+#![allow(dead_code)]
+
+pub mod comparison;
+pub mod run;
+
+use std::path::Path;
+
+/// Whether everything should be small and quick: `-- --test`, or `cargo test --benches`.
+pub fn is_short() -> bool {
+    let has = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    has("--test") || !has("--bench")
+}
+
+/// A directory on the disk of the target directory; /tmp may be memory.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable")
+}
+
+/// A number from the environment.
+pub fn setting(name: &str, otherwise: u64) -> u64 {
+    let Ok(text) = std::env::var(name) else { return otherwise };
+    text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
+}
+
+/// Resident memory of this process in bytes, as Linux says it.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it is always there");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") << 10
+}
+
+/// Bytes of all files below `directory`.
+pub fn disk_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    entries
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| match entry.file_type().expect("a type").is_dir() {
+            true => disk_bytes(&entry.path()),
+            false => entry.metadata().expect("metadata").len(),
+        })
+        .sum()
+}

@@ -1,0 +1,171 @@
+//! The models and commands that are measured.
+
+use std::fmt;
+
+use imbl::OrdMap;
+use prevalence::__private::Registered;
+use prevalence::{Command, Context, Model};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::ledger::{Add, Ledger, random_key};
+
+/// A model, and the command that is put to it over and over.
+pub trait Workload: 'static {
+    const NAME: &'static str;
+    type Model: Model;
+    type Command: Registered<Self::Model, Output: fmt::Debug, Rejection: fmt::Debug>;
+
+    fn model(entries: u64) -> Self::Model;
+
+    /// Command number `index`.
+    fn command(index: u64, entries: u64) -> Self::Command;
+
+    /// What that command does, without engine, encoding or context.
+    fn update(model: &mut Self::Model, index: u64, entries: u64);
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Counter(u64);
+
+impl Model for Counter {
+    type Event = ();
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Increment(u64);
+
+impl Command<Counter> for Increment {
+    type Output = u64;
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        counter: &mut Counter,
+        _: &mut Context<'_, Counter>,
+    ) -> Result<u64, Self::Rejection> {
+        counter.0 = counter.0.wrapping_add(self.0);
+        Ok(counter.0)
+    }
+}
+
+prevalence::commands! { Counter { 1 => Increment } }
+
+impl Workload for Counter {
+    const NAME: &'static str = "counter";
+    type Model = Self;
+    type Command = Increment;
+
+    fn model(_: u64) -> Self {
+        Self(0)
+    }
+
+    fn command(index: u64, _: u64) -> Increment {
+        Increment(index % 100)
+    }
+
+    fn update(model: &mut Self, index: u64, _: u64) {
+        model.0 = model.0.wrapping_add(index % 100);
+    }
+}
+
+impl Workload for Ledger {
+    const NAME: &'static str = "ledger";
+    type Model = Self;
+    type Command = Add;
+
+    fn model(entries: u64) -> Self {
+        Self::of(entries)
+    }
+
+    fn command(index: u64, entries: u64) -> Add {
+        Add(random_key(index, entries), 1)
+    }
+
+    fn update(model: &mut Self, index: u64, entries: u64) {
+        model.add(random_key(index, entries), 1);
+    }
+}
+
+const VALUE_BYTES: usize = 100;
+
+/// Stands in the map's nodes by itself, not behind a pointer.
+#[derive(Clone)]
+pub struct Value([u8; VALUE_BYTES]);
+
+impl Value {
+    fn of(index: u64) -> Self {
+        let mut bytes = [b'.'; VALUE_BYTES];
+        bytes[..8].copy_from_slice(&index.to_le_bytes());
+        Self(bytes)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl de::Visitor<'_> for Bytes {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{VALUE_BYTES} bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Value, E> {
+                let bytes = bytes.try_into();
+                bytes.map(Value).map_err(|_| E::custom("a value of another length"))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Values(OrdMap<u64, Value>);
+
+impl Model for Values {
+    type Event = ();
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Put(u64, Value);
+
+impl Command<Values> for Put {
+    type Output = ();
+    type Rejection = std::convert::Infallible;
+
+    fn apply(
+        self,
+        values: &mut Values,
+        _: &mut Context<'_, Values>,
+    ) -> Result<(), Self::Rejection> {
+        values.0.insert(self.0, self.1);
+        Ok(())
+    }
+}
+
+prevalence::commands! { Values { 1 => Put } }
+
+impl Workload for Values {
+    const NAME: &'static str = "values";
+    type Model = Self;
+    type Command = Put;
+
+    fn model(entries: u64) -> Self {
+        Self((0..entries).map(|key| (key, Value::of(key))).collect())
+    }
+
+    fn command(index: u64, entries: u64) -> Put {
+        Put(random_key(index, entries), Value::of(index))
+    }
+
+    fn update(model: &mut Self, index: u64, entries: u64) {
+        model.0.insert(random_key(index, entries), Value::of(index));
+    }
+}
