@@ -3,8 +3,10 @@
 // Each bench uses a part of it.
 #![allow(dead_code)]
 
+use std::collections::VecDeque;
+
 use imbl::OrdMap;
-use prevalence::{Command, Context, Model};
+use prevalence::{Command, Context, Database, Model, Pending};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -51,4 +53,22 @@ pub fn random_key(index: u64, entries: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed ^ (mixed >> 31)) % entries
+}
+
+/// Puts the [`Add`]s with these numbers, with 4,096 in flight, and waits for all of them.
+pub fn put(database: &Database<Ledger>, numbers: impl Iterator<Item = u64>, entries: u64) {
+    let mut in_flight = VecDeque::new();
+    for index in numbers {
+        if in_flight.len() == 4096 {
+            let oldest: Pending<_, _> = in_flight.pop_front().expect("not empty");
+            oldest.wait().expect("accepted");
+        }
+        let command = Add(random_key(index, entries), 1);
+        in_flight.push_back(database.submit(command).expect("queued"));
+    }
+    in_flight.into_iter().for_each(|pending| pending.wait().expect("accepted"));
+}
+
+pub fn encoded(ledger: &Ledger) -> Vec<u8> {
+    bincode::serde::encode_to_vec(ledger, bincode::config::standard()).expect("encodes")
 }

@@ -17,10 +17,15 @@ pub enum Target {
     RateAtLeast(f64),
     /// Median latency, as a multiple of the floor's.
     MedianLatencyAtMost(f64),
-    /// Time per operation, as a multiple of the floor's.
-    TimeAtMost(f64),
+    /// Processor time of the callers per operation, as a multiple of the floor's: what is left when
+    /// waiting for a core does not count.
+    ProcessorAtMost(f64),
+    /// Processor time of the callers per operation, in nanoseconds beyond the floor's.
+    ProcessorBeyondAtMost(f64),
     /// Operations a second, as a part of the floor's; only to look at.
     Rate,
+    /// Processor time of the callers, as a multiple of the floor's; only to look at.
+    Processor,
     /// Without a floor: operations a second, and processor time per operation in nanoseconds.
     Absolute { per_second: f64, processor_ns: f64 },
 }
@@ -95,8 +100,8 @@ impl Comparison {
     /// Prints everything.
     pub fn print(&self) {
         println!(
-            "\n{:<52} {:>12} {:>10} {:>10} {:>10} {:>10}",
-            "", "per second", "p50", "p99", "p99.9", "CPU ns/op"
+            "\n{:<52} {:>12} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "", "per second", "p50", "p99", "p99.9", "CPU ns/op", "callers'"
         );
         for case in &self.cases {
             print_run(&case.name, &Run::sum(case.pairs.iter().map(|(run, _)| run)));
@@ -123,7 +128,8 @@ fn print_run(name: &str, run: &Run) {
         None => format!("{:>32}", ""),
     };
     let (rate, processor) = (run.per_second(), run.processor_ns());
-    println!("{name:<52} {rate:>12.0} {latency} {processor:>10.0}");
+    let callers = run.callers_processor_ns();
+    println!("{name:<52} {rate:>12.0} {latency} {processor:>10.0} {callers:>10.0}");
 }
 
 impl Case {
@@ -157,7 +163,12 @@ impl Target {
     fn ratio(self, run: &Run, floor: &Run) -> f64 {
         match self {
             Self::RateAtLeast(_) | Self::Rate => run.per_second() / floor.per_second(),
-            Self::TimeAtMost(_) => floor.per_second() / run.per_second(),
+            Self::ProcessorAtMost(_) | Self::Processor => {
+                run.callers_processor_ns() / floor.callers_processor_ns()
+            }
+            Self::ProcessorBeyondAtMost(_) => {
+                run.callers_processor_ns() - floor.callers_processor_ns()
+            }
             Self::MedianLatencyAtMost(_) => {
                 let p50 = |run: &Run| run.percentiles([500]).expect("latencies")[0].as_secs_f64();
                 p50(run) / p50(floor)
@@ -171,12 +182,17 @@ impl Target {
             Self::RateAtLeast(least) => {
                 ("rate", format!("target at least {least}: {}", verdict(ratio >= least)))
             }
-            Self::TimeAtMost(most) => {
-                ("time", format!("target at most {most}: {}", verdict(ratio <= most)))
+            Self::ProcessorAtMost(most) => {
+                ("CPU time", format!("target at most {most}: {}", verdict(ratio <= most)))
+            }
+            Self::ProcessorBeyondAtMost(most) => {
+                let goal = format!("target at most {most}: {}", verdict(ratio <= most));
+                return format!("CPU time {ratio:.1} ns beyond {floor} {range}, {goal}");
             }
             Self::MedianLatencyAtMost(most) => {
                 ("p50", format!("target at most {most}: {}", verdict(ratio <= most)))
             }
+            Self::Processor => ("CPU time", "no target".to_owned()),
             Self::Rate | Self::Absolute { .. } => ("rate", "no target".to_owned()),
         };
         format!("{what} {ratio:.2} x {floor} {range}, {goal}")

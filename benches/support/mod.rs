@@ -14,6 +14,12 @@ pub fn is_short() -> bool {
     has("--test") || !has("--bench")
 }
 
+/// Whether the part of a bench with this name was asked for: all are, unless words are given.
+pub fn is_wanted(name: &str) -> bool {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with('-')).peekable();
+    words.peek().is_none() || words.any(|word| name.contains(&word))
+}
+
 /// A directory on the disk of the target directory; /tmp may be memory.
 pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable")

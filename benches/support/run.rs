@@ -12,6 +12,8 @@ pub struct Run {
     pub elapsed: Duration,
     /// User and system time of the whole process.
     pub processor: Duration,
+    /// User and system time of the calling threads alone.
+    pub callers_processor: Duration,
     /// Of all operations, or of every so many.
     pub latencies: Vec<Duration>,
 }
@@ -30,31 +32,35 @@ impl Run {
                 let (start, body) = (&start, &body);
                 scope.spawn(move || {
                     start.wait();
-                    body(caller)
+                    let processor = thread_time();
+                    let latencies = body(caller);
+                    (latencies, thread_time().saturating_sub(processor))
                 })
             };
             let threads: Vec<_> = (0..callers).map(caller).collect();
             start.wait();
             let (began, processor) = (Instant::now(), processor_time());
-            let latencies =
-                threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
-            Self {
-                operations: callers * operations_each,
-                elapsed: began.elapsed(),
-                processor: processor_time().saturating_sub(processor),
-                latencies,
+            let mut run = Self { operations: callers * operations_each, ..Self::default() };
+            for thread in threads {
+                let (latencies, processor) = thread.join().expect("no panic");
+                run.latencies.extend(latencies);
+                run.callers_processor += processor;
             }
+            run.elapsed = began.elapsed();
+            run.processor = processor_time().saturating_sub(processor);
+            run
         })
     }
 
     /// Has the calling thread run `body`, which gives the latencies it saw.
     pub fn alone(operations: u64, body: impl FnOnce() -> Vec<Duration>) -> Self {
-        let (began, processor) = (Instant::now(), processor_time());
+        let (began, processor, thread) = (Instant::now(), processor_time(), thread_time());
         let latencies = body();
         Self {
             operations,
             elapsed: began.elapsed(),
             processor: processor_time().saturating_sub(processor),
+            callers_processor: thread_time().saturating_sub(thread),
             latencies,
         }
     }
@@ -72,12 +78,17 @@ impl Run {
         self.processor.as_secs_f64() * 1e9 / self.operations as f64
     }
 
+    pub fn callers_processor_ns(&self) -> f64 {
+        self.callers_processor.as_secs_f64() * 1e9 / self.operations as f64
+    }
+
     /// All runs as one.
     pub fn sum<'a>(runs: impl Iterator<Item = &'a Self>) -> Self {
         runs.fold(Self::default(), |mut sum, run| {
             sum.operations += run.operations;
             sum.elapsed += run.elapsed;
             sum.processor += run.processor;
+            sum.callers_processor += run.callers_processor;
             sum.latencies.extend(&run.latencies);
             sum
         })
@@ -93,9 +104,17 @@ impl Run {
 }
 
 /// User and system time of this process so far.
-pub fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(time).expect("processor time is never negative")
+fn processor_time() -> Duration {
+    clock(ClockId::ProcessCPUTime)
+}
+
+/// User and system time of this thread so far.
+fn thread_time() -> Duration {
+    clock(ClockId::ThreadCPUTime)
+}
+
+fn clock(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).expect("processor time is never negative")
 }
 
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {

@@ -1,0 +1,96 @@
+//! The same commands with a snapshot every so many of them.
+
+use std::time::Instant;
+
+use prevalence::{Database, SnapshotPolicy};
+
+use crate::ledger::{Ledger, put};
+use crate::open;
+use crate::support::run::median;
+use crate::support::{directory, disk_bytes};
+
+/// Commands between snapshots, as parts of all commands.
+const PARTS: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
+/// How often disk use is looked at.
+const LOOKS: u64 = 40;
+
+/// What an interval came to; medians over the rounds.
+pub struct Point {
+    pub every_commands: u64,
+    pub commands_per_second: f64,
+    pub snapshots_taken: f64,
+    /// At most, while commands ran.
+    pub disk_bytes: f64,
+    /// Behind the newest snapshot, at most.
+    pub commands_behind: f64,
+    /// Of the open after the last command.
+    pub open_seconds: f64,
+}
+
+/// In rounds over all intervals, so that all meet the same disk.
+pub fn measure(entries: u64, commands: u64, rounds: usize) -> Vec<Point> {
+    println!(
+        "\n== intervals: {commands} pipelined commands on {entries} entries, medians of {rounds}"
+    );
+    let mut runs: Vec<Vec<Point>> = PARTS.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (parts, runs) in PARTS.into_iter().zip(&mut runs) {
+            runs.push(one(entries, commands, commands / parts));
+        }
+    }
+    println!(
+        "{:>9} {:>11} {:>10} {:>10} {:>8} {:>15} {:>10}",
+        "every", "commands/s", "lowest", "snapshots", "disk MB", "behind at most", "next open"
+    );
+    runs.iter().map(|runs| show(runs)).collect()
+}
+
+fn one(entries: u64, commands: u64, every: u64) -> Point {
+    let directory = directory();
+    let database = open(directory.path(), SnapshotPolicy::every_commands(every), entries);
+    let (mut disk, mut behind) = (0, 0);
+    let mut elapsed = 0.0;
+    let step = commands / LOOKS;
+    for look in 0..LOOKS {
+        let began = Instant::now();
+        put(&database, look * step..(look + 1) * step, entries);
+        elapsed += began.elapsed().as_secs_f64();
+        behind = behind.max(database.stats().commands_since_snapshot);
+        disk = disk.max(disk_bytes(directory.path()));
+    }
+    let taken = database.stats().snapshots_taken;
+    database.close().expect("close");
+    let began = Instant::now();
+    drop(Database::<Ledger>::open(directory.path()).expect("open"));
+    Point {
+        every_commands: every,
+        commands_per_second: (step * LOOKS) as f64 / elapsed,
+        snapshots_taken: taken as f64,
+        disk_bytes: disk as f64,
+        commands_behind: behind as f64,
+        open_seconds: began.elapsed().as_secs_f64(),
+    }
+}
+
+fn show(runs: &[Point]) -> Point {
+    let middle = |of: fn(&Point) -> f64| median(runs.iter().map(of));
+    let point = Point {
+        every_commands: runs[0].every_commands,
+        commands_per_second: middle(|run| run.commands_per_second),
+        snapshots_taken: middle(|run| run.snapshots_taken),
+        disk_bytes: middle(|run| run.disk_bytes),
+        commands_behind: middle(|run| run.commands_behind),
+        open_seconds: middle(|run| run.open_seconds),
+    };
+    let lowest = runs.iter().map(|run| run.commands_per_second).fold(f64::INFINITY, f64::min);
+    println!(
+        "{:>9} {:>11.0} {lowest:>10.0} {:>10.0} {:>8.0} {:>15.0} {:>7.0} ms",
+        point.every_commands,
+        point.commands_per_second,
+        point.snapshots_taken,
+        point.disk_bytes / 1e6,
+        point.commands_behind,
+        point.open_seconds * 1e3,
+    );
+    point
+}

@@ -1,0 +1,87 @@
+//! One snapshot, and the commands beside it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use prevalence::{Database, SnapshotPolicy};
+
+use crate::ledger::{Add, Ledger, random_key};
+use crate::open;
+use crate::support::comparison::verdict;
+use crate::support::run::Run;
+use crate::support::{directory, resident_bytes};
+
+const ROUNDS: u64 = 10;
+const TAIL_AT_MOST: f64 = 1.5;
+
+pub fn measure(entries: u64, commands: u64) {
+    println!("\n== latency: one snapshot of {entries} entries");
+    let directory = directory();
+    let database = open(directory.path(), SnapshotPolicy::manual(), entries);
+    database.execute(Add(0, 1)).expect("accepted");
+    idle(&database);
+    // In alternating rounds, so that both meet the same disk.
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let each = commands / ROUNDS;
+        without.push(execute(&database, 2 * round * each, each, entries));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    database.snapshot().expect("snapshot");
+                }
+            });
+            with.push(execute(&database, (2 * round + 1) * each, each, entries));
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+    let without = show("without a snapshot", &Run::sum(without.iter()));
+    let with = show("while they are taken", &Run::sum(with.iter()));
+    let ratio = with.as_secs_f64() / without.as_secs_f64();
+    println!(
+        "ratio  p99.9 during a snapshot {ratio:.2} x without, target at most {TAIL_AT_MOST}: {}",
+        verdict(ratio <= TAIL_AT_MOST)
+    );
+}
+
+fn idle(database: &Database<Ledger>) {
+    let before = resident_bytes();
+    let (info, peak) = std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| database.snapshot().expect("snapshot"));
+        let mut peak = before;
+        while !snapshot.is_finished() {
+            peak = peak.max(resident_bytes());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (snapshot.join().expect("no panic"), peak)
+    });
+    println!(
+        "idle: {:.2?}, {} MB of encoding in a file of {} MB, peak extra memory {:.1} MiB of {} MiB",
+        info.duration,
+        info.raw_bytes / 1_000_000,
+        info.file_bytes / 1_000_000,
+        (peak - before) as f64 / (1 << 20) as f64,
+        before >> 20,
+    );
+}
+
+/// Commands one after the other, and their latencies.
+fn execute(database: &Database<Ledger>, first: u64, commands: u64, entries: u64) -> Run {
+    let one = |index| {
+        let began = Instant::now();
+        database.execute(Add(random_key(index, entries), 1)).expect("accepted");
+        began.elapsed()
+    };
+    Run::alone(commands, || (first..first + commands).map(one).collect())
+}
+
+/// Gives the p99.9.
+fn show(name: &str, run: &Run) -> Duration {
+    let of = run.percentiles([500, 990, 999, 1000]).expect("latencies");
+    println!(
+        "{name:<28} {:>8} commands  p50 {:>9.1?}  p99 {:>9.1?}  p99.9 {:>9.1?}  max {:>9.1?}",
+        run.operations, of[0], of[1], of[2], of[3],
+    );
+    of[2]
+}

@@ -1,0 +1,43 @@
+//! What a snapshot in progress costs commands and memory, and what the interval between snapshots
+//! costs and saves. Prints figures of its own, since criterion has no percentiles.
+//!
+//! `cargo bench --bench snapshot -- WORD…` runs the parts with these words in their names
+//! (`latency`, `intervals`); `-- --test` runs both small. Entries: `PREVALENCE_BENCH_ENTRIES`
+//! (default 5,000,000, and a fifth of it for `intervals`). The intervals are drawn into the file
+//! `PREVALENCE_BENCH_CHART`, otherwise `target/tmp/snapshot-intervals.svg`.
+
+#[path = "../ledger/mod.rs"]
+mod ledger;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chart;
+mod intervals;
+mod latency;
+
+use std::path::Path;
+
+use ledger::Ledger;
+use prevalence::{Database, SnapshotPolicy};
+use support::{is_short, is_wanted, setting};
+
+fn open(path: &Path, policy: SnapshotPolicy, entries: u64) -> Database<Ledger> {
+    let builder = Database::<Ledger>::builder().snapshots(policy).initial(Ledger::of(entries));
+    builder.open(path).expect("open")
+}
+
+fn main() {
+    let short = is_short();
+    let entries = setting("PREVALENCE_BENCH_ENTRIES", if short { 20_000 } else { 5_000_000 });
+    if is_wanted("latency") {
+        latency::measure(entries, if short { 200 } else { 50_000 });
+    }
+    if is_wanted("intervals") {
+        let (commands, rounds) = if short { (20_000, 1) } else { (2_000_000, 3) };
+        let points = intervals::measure(entries / 5, commands, rounds);
+        let otherwise = || format!("{}/snapshot-intervals.svg", env!("CARGO_TARGET_TMPDIR"));
+        let path = std::env::var("PREVALENCE_BENCH_CHART").unwrap_or_else(|_| otherwise());
+        chart::draw(Path::new(&path), &points).expect("the chart");
+        println!("drawn: {path}");
+    }
+}

@@ -1,0 +1,47 @@
+//! How long an open takes. Prints figures of its own: criterion has no way to say that a run
+//! reports parts of its time. The files are in the page cache.
+//!
+//! `cargo bench --bench startup -- WORD…` runs the parts with these words in their names (`tails`,
+//! `journal alone`, `budget`); `-- --test` runs all of them small. Entries for `tails`:
+//! `PREVALENCE_BENCH_ENTRIES` (otherwise 1,000,000 and 5,000,000).
+
+#[path = "../ledger/mod.rs"]
+mod ledger;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
+mod journal_alone;
+mod tails;
+
+use std::path::Path;
+use std::time::Duration;
+
+use ledger::Ledger;
+use prevalence::{Database, SnapshotPolicy};
+use support::{is_short, is_wanted, setting};
+
+fn open(path: &Path, policy: SnapshotPolicy) -> Database<Ledger> {
+    Database::<Ledger>::builder().snapshots(policy).open(path).expect("open")
+}
+
+fn main() {
+    let short = is_short();
+    if is_wanted("tails") {
+        let (first, second) = if short { (5_000, 10_000) } else { (1_000_000, 5_000_000) };
+        let tails = if short { [0, 2_000, 20_000] } else { [0, 100_000, 1_000_000] };
+        match setting("PREVALENCE_BENCH_ENTRIES", 0) {
+            0 => [first, second].into_iter().for_each(|entries| tails::measure(entries, tails)),
+            entries => tails::measure(entries, tails),
+        }
+    }
+    if is_wanted("journal alone") {
+        journal_alone::measure(if short { 10_000 } else { 1_000_000 }, 20);
+    }
+    if is_wanted("budget") {
+        match short {
+            true => budget::measure(Duration::from_millis(50), 2, 20_000),
+            false => budget::measure(Duration::from_millis(500), 8, 500_000),
+        }
+    }
+}
