@@ -33,6 +33,8 @@ use writer::Writer;
 
 /// A case and its floor share it.
 const TIME: Duration = Duration::from_secs(4);
+/// Many and short ones: the machine's moods last longer than a sample.
+const SAMPLES: usize = 30;
 const READS_PER_VIEW: u64 = 1_000;
 /// The default of `max_batch_commands`.
 const COMMANDS_PER_CLONE: u64 = 1024;
@@ -94,15 +96,23 @@ impl Maps<'_> {
         }
         case.writer.beside(self.entries, || {
             Run::of(case.readers, each, |reader| {
-                self.read(case, held.as_deref(), reader * each..(reader + 1) * each);
+                let reads = reader * each..(reader + 1) * each;
+                match case.operation.is_chained() {
+                    true => self.read::<true>(case, held.as_deref(), reads),
+                    false => self.read::<false>(case, held.as_deref(), reads),
+                }
                 Vec::new()
             })
         })
     }
 
-    fn read(&self, case: Case<'_>, held: Option<&Ledger>, reads: Range<u64>) {
+    /// A constant says whether reads are chained: a condition would itself make the next key wait.
+    fn read<const CHAINED: bool>(&self, case: Case<'_>, held: Option<&Ledger>, reads: Range<u64>) {
         let &Self { entries, database, bare, lock, .. } = self;
-        let one = |ledger: &Ledger, last, index| case.operation.read(ledger, last, index, entries);
+        let one = |ledger: &Ledger, last, index| {
+            let last = if CHAINED { last } else { 0 };
+            case.operation.read(ledger, last, index, entries)
+        };
         match case.access {
             Access::Query => {
                 reads.fold(0, |last, index| database.query(|ledger| one(ledger, last, index)))
@@ -219,8 +229,8 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("reads");
     group.throughput(Throughput::Elements(1));
-    configure(&mut group, TIME);
-    let mut reads = Reads { group, comparison: Comparison::default(), maps };
+    configure(&mut group, SAMPLES, TIME);
+    let mut reads = Reads { group, comparison: Comparison::of(SAMPLES), maps };
     let cases = [
         (Operation::Point, 1),
         (Operation::Point, 2),

@@ -31,6 +31,11 @@ impl Operation {
         }
     }
 
+    /// Whether each read has to wait for what the one before it found.
+    pub fn is_chained(self) -> bool {
+        self != Self::OverlappingPoint
+    }
+
     /// Read number `index`, after one that gave `last`. Gives 0, in a way that no compiler and no
     /// processor can foresee.
     pub fn read(self, ledger: &Ledger, last: u64, index: u64, entries: u64) -> u64 {
@@ -42,6 +47,6 @@ impl Operation {
         };
         let found = black_box(found);
         // Amounts are never negative.
-        if self == Self::OverlappingPoint { 0 } else { u64::from(found < 0) }
+        u64::from(found < 0)
     }
 }

@@ -83,13 +83,13 @@ fn print(tail: u64, rounds: &[Round]) -> Vec<String> {
         if tail == 0 { String::new() } else { format!("{replay:.2}") },
     );
     let mut lines = vec![format!(
-        "ratio  a tail of {tail}: load takes {load:.2} x decoding the same bytes from memory, \
+        "ratio  a tail of {tail}: load takes {load:.3} x decoding the same bytes from memory, \
          target at most {LOAD_AT_MOST}: {}",
         verdict(load <= LOAD_AT_MOST)
     )];
     if tail > 0 {
         lines.push(format!(
-            "ratio  a tail of {tail}: replay at {replay:.2} x the rate of applying in memory, \
+            "ratio  a tail of {tail}: replay at {replay:.3} x the rate of applying in memory, \
              target at least {REPLAY_AT_LEAST}: {}",
             verdict(replay >= REPLAY_AT_LEAST)
         ));

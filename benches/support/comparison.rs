@@ -7,9 +7,6 @@ use criterion::{BenchmarkGroup, SamplingMode};
 
 use super::run::{Run, median};
 
-/// Criterion's least. It comes last, after the warm-up; so the last pairs are the measured ones.
-const SAMPLES: usize = 10;
-
 /// What a case is held against, and how.
 #[derive(Clone, Copy)]
 pub enum Target {
@@ -39,15 +36,15 @@ struct Case {
 }
 
 /// All cases of a bench.
-#[derive(Default)]
 pub struct Comparison {
+    samples: usize,
     cases: Vec<Case>,
 }
 
-/// How long a benchmark may take in all, with its floor.
-pub fn configure(group: &mut BenchmarkGroup<'_, WallTime>, time: Duration) {
+/// How long a benchmark may take in all, with its floor, and in how many samples.
+pub fn configure(group: &mut BenchmarkGroup<'_, WallTime>, samples: usize, time: Duration) {
     group
-        .sample_size(SAMPLES)
+        .sample_size(samples)
         .sampling_mode(SamplingMode::Flat)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(time);
@@ -62,6 +59,10 @@ pub fn no_floor() -> Floor<fn(u64) -> Run> {
 }
 
 impl Comparison {
+    pub fn of(samples: usize) -> Self {
+        Self { samples, cases: Vec::new() }
+    }
+
     /// Measures `case` and, in turns with it, its floor. Both are given how many operations to do.
     pub fn measure<F: FnMut(u64) -> Run>(
         &mut self,
@@ -89,7 +90,8 @@ impl Comparison {
                 time
             });
         });
-        pairs.drain(..pairs.len().saturating_sub(SAMPLES));
+        // The warm-up comes first.
+        pairs.drain(..pairs.len().saturating_sub(self.samples));
         // Otherwise the filter on the command line left it out.
         if !pairs.is_empty() {
             let floor = floor.map_or("", |(name, _)| name);

@@ -38,7 +38,8 @@ pub fn resident_bytes() -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") << 10
 }
 
-/// Bytes of all files below `directory`.
+/// Bytes of all files below `directory`. A segment that is being prepared has no name yet, and is
+/// not among them.
 pub fn disk_bytes(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).expect("a directory");
     entries

@@ -29,6 +29,8 @@ use workload::{Counter, Values, Workload};
 
 /// A case and its floor share it.
 const TIME: Duration = Duration::from_secs(8);
+/// Criterion's least.
+const SAMPLES: usize = 10;
 const BARE: &str = "bare model, a clone per 1,024";
 
 struct Bench<'a> {
@@ -126,9 +128,9 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("throughput");
     group.throughput(Throughput::Elements(1));
-    configure(&mut group, TIME);
+    configure(&mut group, SAMPLES, TIME);
     let entries = setting("PREVALENCE_BENCH_ENTRIES", if is_short() { 1 << 12 } else { 1 << 20 });
-    let mut bench = Bench { group, comparison: Comparison::default(), entries };
+    let mut bench = Bench { group, comparison: Comparison::of(SAMPLES), entries };
     bench.blocked_callers::<Counter>();
     bench.blocked_callers::<Ledger>();
     bench.blocked_callers::<Values>();
