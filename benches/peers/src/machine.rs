@@ -55,6 +55,12 @@ fn queue(directory: &Path, name: &str) -> Option<String> {
     fs::read_to_string(disk(directory)?.join("queue").join(name)).ok()
 }
 
+/// Whether what was written is lost with the power unless the disk is told to flush, so that a sync
+/// cannot do without a flush.
+pub fn needs_flushes(directory: &Path) -> bool {
+    queue(directory, "write_cache").is_some_and(|cache| cache.trim() == "write back")
+}
+
 /// How many flushes the disk under `directory` has completed since the start of the machine.
 pub fn flushes(directory: &Path) -> Option<u64> {
     /// Its place in `stat`, counted from 0.

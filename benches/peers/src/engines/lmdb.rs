@@ -9,8 +9,8 @@ use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, IntegerComparator};
 use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
 use crate::load::{Put, digest};
 
-pub const SETTING: &str = "through heed, `IntegerComparator`, default flags: data is synced, then the \
-    meta page is written to an `O_DSYNC` file; a transaction per put, in `values` per 4,096";
+pub const SETTING: &str = "through heed, `IntegerComparator`, default flags: data is synced, then \
+    the meta page is written to an `O_DSYNC` file; a transaction per put, in `values` per 4,096";
 
 /// Room for what a million entries take with all the pages that are free at times.
 const MAP_BYTES: usize = 4 << 30;

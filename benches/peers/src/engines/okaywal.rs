@@ -9,7 +9,8 @@ use crate::engine::{Caller, Engine, Outcome, WINDOW, Workload};
 use crate::load::Put;
 
 pub const SETTING: &str = "a log only: it keeps nothing that could be read, and a checkpoint \
-    throws the entries away; one entry per put, in `values` one of 4,096 chunks; segments of 64 MiB";
+    throws the entries away; one entry per put, in `values` one of 4,096 chunks; segments of \
+    64 MiB";
 
 /// Its default is 1 MiB, of which `values` would fill two in three commits.
 const SEGMENT_BYTES: u32 = 64 << 20;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
 use crate::load::{LONGEST_VALUE_BYTES, Put, digest};
 
-pub const ORDERED: &str = "defaults (`Durability::Sync`), model `imbl::OrdMap<u64, ArrayString<100>>`; \
-    in `values` 4,096 in flight by `submit`, each acknowledged by itself";
+pub const ORDERED: &str = "defaults (`Durability::Sync`), model \
+    `imbl::OrdMap<u64, ArrayString<100>>`; in `values` 4,096 in flight by `submit`, each acknowledged by itself";
 pub const HASHED: &str = "the same with `imbl::HashMap` and a fixed hasher";
 pub const BATCHED: &str = "the same as `prevalence`, one command of 4,096 puts, one at a time";
 

@@ -1,5 +1,5 @@
-//! A Redis server of our own on the loopback interface, where Debian's redis-server is installed. It
-//! is a server and no library, so each put also pays for a socket.
+//! A Redis server of our own over loopback, where Debian's redis-server is installed. It is a server
+//! and no library, so each put also pays for a socket.
 
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
