@@ -55,6 +55,38 @@ impl<M: Model> Database<M> {
         Self::builder().open(path)
     }
 
+    /// Opens a new database that is in memory alone, for tests and for what need not last: the
+    /// same engine with the same behaviour, but nothing touches the disk, and all of it is gone
+    /// when the last handle goes. See [`Builder::open_in_memory`].
+    ///
+    /// ```
+    /// # use prevalence::{Command, Context, Database, Model};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Counter(u64);
+    /// # impl Model for Counter { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Add(u64);
+    /// # impl Command<Counter> for Add {
+    /// #     type Output = u64;
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, counter: &mut Counter, _: &mut Context<'_, Counter>)
+    /// #         -> Result<u64, Self::Rejection> { counter.0 += self.0; Ok(counter.0) }
+    /// # }
+    /// # prevalence::commands! { Counter { 1 => Add } }
+    /// let database = Database::<Counter>::in_memory()?;
+    /// assert_eq!(database.execute(Add(2))?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Builder::open_in_memory`].
+    pub fn in_memory() -> Result<Self, Error>
+    where
+        M: Default,
+    {
+        Self::builder().open_in_memory()
+    }
+
     /// Opens a database with options, or from a given initial model.
     pub fn builder() -> Builder<M> {
         Builder::new()
@@ -380,7 +412,8 @@ impl<M: Model> Database<M> {
     /// own that opens by itself: what `restore` takes, or anything that can copy a directory.
     /// Commands and reads go on meanwhile; only the snapshot's few buffers are held in memory.
     ///
-    /// The copy holds no commands: what was archived stays where it is.
+    /// The copy holds no commands: what was archived stays where it is. That of a database
+    /// [in memory](Self::in_memory) is written to the disk all the same.
     ///
     /// # Errors
     /// [`Error::NotEmpty`] when something is at `target`; [`Error::Io`] or [`Error::Encode`] when
@@ -392,7 +425,7 @@ impl<M: Model> Database<M> {
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
         let version = shared.published.pin();
         sync_outside_lock(committer)?;
-        write_copy(storage, target.as_ref(), identity, &version, *packing)
+        write_copy(&storage.clone().for_copies(), target.as_ref(), identity, &version, *packing)
     }
 
     /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or

@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::packed::Packing;
 use crate::report::Progress;
 use crate::snapshot_policy::{ArchivedSnapshots, Retention, SnapshotPolicy};
-use crate::storage::Disk;
+use crate::storage::{Disk, Memory};
 
 /// When a command counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,10 @@ const SMALLEST_SEGMENT_BYTES: u64 = 64 << 10;
 const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
 /// The MANIFEST lists them.
 const MOST_KEPT_SNAPSHOTS: usize = 1024;
+/// What stands at the root of a database in memory: no directory of that name is looked for.
+const IN_MEMORY: &str = "<in memory>";
+/// Nothing is gained there by large segments, and those that are prepared take room.
+const LARGEST_SEGMENT_IN_MEMORY_BYTES: u64 = 1 << 20;
 const LARGEST_QUEUE: usize = 1 << 20;
 const MOST_COMPRESSION_THREADS: u32 = 64;
 
@@ -328,6 +332,33 @@ impl<M: Model, I> Builder<M, I> {
         let Self { options, initial, mut progress, .. } = self;
         let initial = || initial.initial();
         Database::open_with(Arc::new(Disk), path.as_ref(), options, initial, &mut progress)
+    }
+
+    /// Opens a new database that is in memory alone: the same engine on files that are in memory
+    /// too. All options work as they do on a disk, but a segment takes 1 MiB at most. Nothing
+    /// touches the disk, unless [`backup`](Database::backup) is asked to; and all of it is gone
+    /// when the last handle is. Paths in errors and figures begin with `<in memory>`.
+    ///
+    /// Besides the model, memory holds the journal since the oldest snapshot that is kept, those
+    /// snapshots, and, under [`Retention::Archive`], every command for ever. So the journal is
+    /// bounded by the snapshot policy as it is on a disk. For a short life
+    /// [`SnapshotPolicy::manual`] saves their cost.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]; [`Error::Encode`] when the initial model cannot be encoded, or
+    /// [`Error::Undecodable`] when it cannot be decoded from that; [`Error::Io`] when a thread
+    /// cannot be started.
+    pub fn open_in_memory(mut self) -> Result<Database<M>, Error>
+    where
+        I: InitialModel<M>,
+    {
+        self.options.validate()?;
+        let largest = LARGEST_SEGMENT_IN_MEMORY_BYTES;
+        self.options.segment_bytes = self.options.segment_bytes.min(largest);
+        let Self { options, initial, mut progress, .. } = self;
+        let initial = || initial.initial();
+        let storage = Arc::new(Memory::default());
+        Database::open_with(storage, Path::new(IN_MEMORY), options, initial, &mut progress)
     }
 }
 

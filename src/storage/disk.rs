@@ -124,6 +124,10 @@ impl Storage for Disk {
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(bytes)
     }
+
+    fn for_copies(self: Arc<Self>) -> Arc<dyn Storage> {
+        self
+    }
 }
 
 struct DiskReadable {

@@ -105,6 +105,9 @@ impl Storage for Faulty {
     fn random(&self) -> io::Result<[u8; 16]> {
         Disk.random()
     }
+    fn for_copies(self: Arc<Self>) -> Arc<dyn Storage> {
+        self
+    }
 }
 
 struct FaultyTemporary {

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -17,6 +18,8 @@ pub(crate) enum FileBytes {
     Mapped(Mmap),
     /// Held in memory: an empty file (which cannot be mapped), or a simulated disk's.
     Owned(Vec<u8>),
+    /// Those of a file that is in memory itself.
+    Shared(Arc<Vec<u8>>),
 }
 
 impl FileBytes {
@@ -42,6 +45,7 @@ impl Deref for FileBytes {
         match self {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod memory;
 mod mmap;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) mod simulated;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(crate) use disk::Disk;
+pub(crate) use memory::Memory;
 pub(crate) use mmap::FileBytes;
 
 /// How often one interrupted call is tried again before the interruption counts as a failure.
@@ -69,6 +71,8 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn now(&self) -> SystemTime;
     /// Random bytes that nobody can guess.
     fn random(&self) -> io::Result<[u8; 16]>;
+    /// Where a copy of a database is written, so that it outlives this one.
+    fn for_copies(self: Arc<Self>) -> Arc<dyn Storage>;
 }
 
 /// An open file that is read by position. What others append is seen or not; where they cut it

@@ -235,6 +235,10 @@ impl Storage for SimulatedDisk {
         let bytes = self.world().random.bytes(16);
         Ok(bytes.try_into().unwrap())
     }
+
+    fn for_copies(self: Arc<Self>) -> Arc<dyn Storage> {
+        self
+    }
 }
 
 struct SimulatedFile {
