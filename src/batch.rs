@@ -27,6 +27,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) reapplied: u64,
     /// Commands for another sequence than the batch had come to.
     pub(crate) stale: u64,
+    /// Commands whose request id was accepted before.
+    pub(crate) duplicates: u64,
 }
 
 impl<M: Model> Batch<M> {
@@ -41,6 +43,7 @@ impl<M: Model> Batch<M> {
             panicked: 0,
             reapplied: 0,
             stale: 0,
+            duplicates: 0,
         }
     }
 

@@ -65,6 +65,11 @@ pub(crate) fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Strin
     }
 }
 
+/// Decodes a value that borrows from `bytes` and stands at their beginning; `None` when it does not.
+pub(crate) fn decode_first<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    bincode::serde::borrow_decode_from_slice(bytes, SMALL).ok().map(|(value, _)| value)
+}
+
 /// Streams the encoding of a model; the size of a model is bounded only by memory.
 pub(crate) fn encode_stream<T: Serialize>(
     value: &T,

@@ -75,6 +75,7 @@ impl<M: Model> Committer<M> {
         counters.panicked.add(batch.panicked);
         counters.reapplied.add(batch.reapplied);
         counters.stale.add(batch.stale);
+        counters.duplicates.add(batch.duplicates);
         if batch.count > 0 {
             counters.batches.add(1);
             counters.accepted.add(batch.count.into());

@@ -24,6 +24,7 @@ use crate::published::View;
 use crate::queue::Refusal;
 use crate::recovery::{read_whole, recover};
 use crate::report::RecoveryReport;
+use crate::requests::MOST_IDS;
 use crate::sandbox::Sandbox;
 use crate::snapshotter::{SnapshotInfo, current_rates};
 use crate::stats::Stats;
@@ -368,6 +369,7 @@ impl<M: Model> Database<M> {
             panicked: counters.panicked.get(),
             reapplied: counters.reapplied.get(),
             stale: counters.stale.get(),
+            duplicates: counters.duplicates.get(),
             batches: counters.batches.get(),
             inline_batches: counters.inline_batches.get(),
             largest_batch: counters.largest_batch.get(),
@@ -438,7 +440,8 @@ impl<M: Model> Database<M> {
     /// be written.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let storage: Arc<dyn Storage> = Arc::new(Disk);
-        let options = Options::default();
+        // A copy remembers what the original does, however much that is.
+        let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
         let (database, version) = read_whole::<M>(&storage, backup.as_ref(), &options)?;
         let packing = options.packing();
         write_copy(&storage, target.as_ref(), &identity::<M>(database), &version, packing)?;

@@ -414,6 +414,18 @@ pub enum ExecuteError<R> {
         /// The sequence of the last command accepted before it.
         found: u64,
     },
+    /// A command with the same [`request_id`](crate::Metadata::request_id) was accepted before, and
+    /// is as durable as if it had been answered now; this one was not applied. Its output is not
+    /// kept: read what came of it, if need be with [`Database::wait_for`](crate::Database::wait_for)
+    /// its sequence.
+    #[error(
+        "a command with this request id was accepted at sequence {sequence}, so it was not applied \
+         again; if this is another request, give it an id of its own"
+    )]
+    Duplicate {
+        /// The sequence under which it was accepted.
+        sequence: u64,
+    },
     /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
     /// for itself. When it was [`Pending::wait`](crate::Pending::wait), the command goes on.
     #[error(

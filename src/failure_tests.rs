@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Disk, Storage};
 use crate::{
-    Command, Context, Database, Durability, Error, ExecuteError, Health, Model, WaitError,
+    Command, Context, Database, Durability, Error, ExecuteError, Health, Metadata, Model, WaitError,
 };
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -90,6 +90,25 @@ fn failing(
     Faulty::new(move |operation| {
         (*armed.lock().unwrap() && fails(operation)).then(|| io::Error::other("the disk is gone"))
     })
+}
+
+/// To be told "duplicate" rests on the first one being durable.
+#[test]
+fn a_duplicate_of_what_was_lost_is_told_of_the_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let armed = Arc::new(Mutex::new(false));
+    let storage = failing(&armed, |operation| matches!(operation, Operation::SyncData));
+    let linger = Duration::from_secs(600);
+    let options = Options { max_batch_commands: 2, linger, ..small() };
+    let database = open(storage, directory.path(), options).unwrap();
+    let metadata = Metadata { request_id: "one".to_owned(), ..Metadata::default() };
+    let request = database.with_metadata(&metadata).unwrap();
+    *armed.lock().unwrap() = true;
+    let both = [(); 2].map(|()| request.submit(Add(vec![1])).unwrap());
+    for pending in both {
+        let error = pending.wait().unwrap_err();
+        assert!(matches!(error, ExecuteError::Poisoned(_)), "{error:?}");
+    }
 }
 
 fn assert_poisoned_from(database: &Database<Count>, durable: u64) {

@@ -39,8 +39,8 @@ pub(crate) struct FileHeader {
     /// Makes frame headers of this segment unguessable and unlike those of any other; 0 in
     /// snapshots.
     pub(crate) salt: u64,
-    /// The length the file was published with, so that a shortened one is noticed; 0 in snapshots,
-    /// which end in a footer instead.
+    /// The length the file was published with, so that a shortened one is noticed. Packed files end
+    /// in a footer instead: there it is the size of what stands behind the content, before packing.
     pub(crate) file_bytes: u64,
     /// The chain value after the last command before this segment, or up to this snapshot.
     pub(crate) chain: u32,

@@ -127,6 +127,7 @@ mod queue;
 mod recovery;
 mod replay;
 mod report;
+mod requests;
 mod room;
 mod sandbox;
 mod shared;

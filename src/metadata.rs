@@ -18,7 +18,12 @@ pub(crate) const LARGEST_METADATA_BYTES: usize = u16::MAX as usize;
 pub struct Metadata {
     /// The person or program that asked; empty when unknown.
     pub actor: String,
-    /// The caller's own name for the request; empty when it has none.
+    /// The caller's own name for the request; empty when it has none. A command whose request id is
+    /// known is not applied again but answered with
+    /// [`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate), so a caller that lost an answer
+    /// may ask once more. Accepted ids are remembered up to
+    /// [`Builder::remembered_requests`](crate::Builder::remembered_requests), across restarts and
+    /// crashes.
     pub request_id: String,
     /// Anything else worth keeping.
     pub attributes: BTreeMap<String, String>,
@@ -39,6 +44,22 @@ impl Metadata {
     }
 }
 
+/// The request id in encoded metadata, if there is one, without decoding all of it.
+pub(crate) fn request_id(metadata: &[u8]) -> Option<&str> {
+    /// The first fields of [`Metadata`].
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        #[serde(rename = "actor")]
+        _actor: &'a str,
+        request_id: &'a str,
+    }
+    if metadata.is_empty() {
+        return None;
+    }
+    let asked: Asked<'_> = codec::decode_first(metadata)?;
+    Some(asked.request_id).filter(|id| !id.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +71,11 @@ mod tests {
         let mut metadata = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
         metadata.attributes.insert("from".to_owned(), "branch 7".to_owned());
         assert_eq!(Metadata::decode(&metadata.encode().unwrap()).unwrap(), metadata);
+        assert_eq!(request_id(&metadata.encode().unwrap()), None);
+        metadata.request_id = "r 1".to_owned();
+        let encoded = metadata.encode().unwrap();
+        assert_eq!(request_id(&encoded), Some("r 1"));
+        assert_eq!((request_id(&[]), request_id(&encoded[..6])), (None, None));
         metadata.request_id = "x".repeat(LARGEST_METADATA_BYTES);
         assert!(matches!(metadata.encode(), Err(EncodeFailure::TooLarge { .. })));
     }

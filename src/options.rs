@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::packed::Packing;
 use crate::report::Progress;
+use crate::requests::{MOST_IDS, RequestLimits};
 use crate::snapshot_policy::{ArchivedSnapshots, Retention, SnapshotPolicy};
 use crate::storage::{Disk, Memory};
 
@@ -53,6 +54,7 @@ pub(crate) struct Options {
     pub(crate) retention: Retention,
     pub(crate) archived_snapshots: ArchivedSnapshots,
     pub(crate) keep_snapshots: usize,
+    pub(crate) remembered_requests: usize,
 }
 
 const LARGEST_BATCH_BYTES: usize = 32 << 20;
@@ -84,6 +86,7 @@ impl Default for Options {
             retention: Retention::default(),
             archived_snapshots: ArchivedSnapshots::default(),
             keep_snapshots: 2,
+            remembered_requests: 65_536,
         }
     }
 }
@@ -94,6 +97,10 @@ impl Options {
             compression_level: self.compression_level,
             compression_threads: self.compression_threads,
         }
+    }
+
+    pub(crate) fn request_limits(&self) -> RequestLimits {
+        RequestLimits::of(self.remembered_requests)
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -108,6 +115,7 @@ impl Options {
         require("compression_level", self.compression_level, *levels.start(), *levels.end())?;
         require("compression_threads", self.compression_threads, 0, MOST_COMPRESSION_THREADS)?;
         require("keep_snapshots", self.keep_snapshots, 1, MOST_KEPT_SNAPSHOTS)?;
+        require("remembered_requests", self.remembered_requests, 0, MOST_IDS)?;
         match self.durability {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
                 option: "durability",
@@ -309,6 +317,20 @@ impl<M: Model, I> Builder<M, I> {
     /// Default: 2, so that damage to the newest costs nothing but time.
     pub fn keep_snapshots(mut self, snapshots: usize) -> Self {
         self.options.keep_snapshots = snapshots;
+        self
+    }
+
+    /// How many request ids are remembered, so that a request that is made again is not applied
+    /// again ([`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate)): those of the newest
+    /// accepted commands that had one, from 0 (none) to 16,777,216. Together they take 64 bytes each
+    /// at most: where they are longer, fewer are kept, but the newest always. The oldest is forgotten
+    /// first. Default: 65,536.
+    ///
+    /// They stand in snapshots, and are the same after every start and crash. With another number at
+    /// the next open: a smaller one forgets the oldest at once, a larger one does not bring back what
+    /// was forgotten. Each takes its own length and about 100 bytes of memory.
+    pub fn remembered_requests(mut self, requests: usize) -> Self {
+        self.options.remembered_requests = requests;
         self
     }
 

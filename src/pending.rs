@@ -184,6 +184,8 @@ pub(crate) trait AnySlot: Send + Sync {
     fn release(&self);
     /// Leaves the answer that the command's condition does not hold.
     fn put_stale(&self, expected: u64, found: u64);
+    /// Leaves the answer that the command was accepted before.
+    fn put_duplicate(&self, sequence: u64);
     /// Gives an error instead of whatever was put.
     fn release_error(&self, failure: Failure);
 }
@@ -206,6 +208,10 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
 
     fn put_stale(&self, expected: u64, found: u64) {
         self.put(Err(ExecuteError::Stale { expected, found }));
+    }
+
+    fn put_duplicate(&self, sequence: u64) {
+        self.put(Err(ExecuteError::Duplicate { sequence }));
     }
 
     fn release_error(&self, failure: Failure) {
@@ -234,6 +240,13 @@ impl Ticket {
     pub(crate) fn put_stale(&self, expected: u64, found: u64) {
         if let Some(slot) = &self.slot {
             slot.put_stale(expected, found);
+        }
+    }
+
+    /// Answers, once released, that a command with its request id was accepted before.
+    pub(crate) fn put_duplicate(&self, sequence: u64) {
+        if let Some(slot) = &self.slot {
+            slot.put_duplicate(sequence);
         }
     }
 

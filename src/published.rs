@@ -11,6 +11,7 @@ use super::sync::atomic::{AtomicUsize, Ordering, fence};
 use super::sync::{ArcSwap, Condvar, Instant, Mutex};
 use crate::context::system_time;
 use crate::error::WaitError;
+use crate::requests::{RequestLimits, RequestLog};
 
 /// The model at one sequence.
 pub(crate) struct Version<M> {
@@ -18,6 +19,8 @@ pub(crate) struct Version<M> {
     pub(crate) sequence: u64,
     /// Time of the newest command in it.
     pub(crate) time_ns: u64,
+    /// What is remembered of the requests that led to it.
+    pub(crate) requests: RequestLog,
     /// The journal's chain value at `sequence`; known once the batch is written.
     chain: OnceLock<u32>,
 }
@@ -25,11 +28,17 @@ pub(crate) struct Version<M> {
 impl<M> Version<M> {
     /// A version whose batch is not written yet.
     pub(crate) fn unwritten(model: M, sequence: u64, time_ns: u64) -> Self {
-        Self { model, sequence, time_ns, chain: OnceLock::new() }
+        let requests = RequestLog::new(RequestLimits::of(0));
+        Self { model, sequence, time_ns, requests, chain: OnceLock::new() }
     }
 
     pub(crate) fn written(model: M, sequence: u64, time_ns: u64, chain: u32) -> Self {
-        Self { model, sequence, time_ns, chain: OnceLock::from(chain) }
+        let requests = RequestLog::new(RequestLimits::of(0));
+        Self { model, sequence, time_ns, requests, chain: OnceLock::from(chain) }
+    }
+
+    pub(crate) fn with_requests(self, requests: RequestLog) -> Self {
+        Self { requests, ..self }
     }
 
     /// Notes the chain value; the first one stays, and there is only one.

@@ -22,7 +22,7 @@ use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 use crate::snapshot::{
-    decode_snapshot, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
+    decode_version, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
 };
 use crate::snapshotter::SnapshotInfo;
 use crate::storage::{Lock, Storage};
@@ -151,14 +151,14 @@ impl Opening<'_> {
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The model that runs is the one that was stored: what serde skips is skipped from the
         // start.
-        let model: M = decode_snapshot(&snapshot)?;
+        let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
         let loaded = Loaded {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,
             damaged: Vec::new(),
             apply_time: Duration::ZERO,
         };
-        let version = Version::written(model, 0, time_ns, chain);
+        let version = Version::written(model, 0, time_ns, chain).with_requests(requests);
         let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
         let end = JournalEnd { next_sequence: 1, chain, unvouched: [].into(), torn: None };
         self.go_on(manifest, lock, version, &end, report, loaded)
@@ -236,8 +236,8 @@ impl Opening<'_> {
         report.tail_bytes = replayed.payload_bytes;
         loaded.apply_time = replayed.apply_time;
         report.damaged_snapshots.clone_from(&loaded.damaged);
-        let Replayed { model, sequence, time_ns, .. } = replayed;
-        let version = Version::written(model, sequence, time_ns, end.chain);
+        let Replayed { model, sequence, time_ns, requests, .. } = replayed;
+        let version = Version::written(model, sequence, time_ns, end.chain).with_requests(requests);
         Ok((version, end, report, loaded))
     }
 
@@ -286,7 +286,7 @@ impl Opening<'_> {
         check_identity::<M>(&path, &snapshot.header, stated.database)?;
         let total = snapshot.file_bytes();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
-        let model = decode_snapshot(&snapshot)?;
+        let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
         progress(Progress { phase: Phase::Snapshot, done: total, total });
         report.snapshot_sequence = sequence;
         report.snapshot_bytes = total;
@@ -297,6 +297,7 @@ impl Opening<'_> {
             model,
             sequence,
             time_ns,
+            requests,
             commands: 0,
             payload_bytes: 0,
             apply_time: Duration::ZERO,

@@ -14,6 +14,7 @@ use crate::fields::position;
 use crate::identity::unknown_tag;
 use crate::journal::{Ending, FrameRef, Record, Records, Segment, SegmentScan};
 use crate::model::Model;
+use crate::requests::RequestLog;
 
 /// Verified frames between the two threads; frames are borrowed, so this is hardly any memory.
 const FRAMES_AHEAD: usize = 256;
@@ -58,6 +59,7 @@ pub(crate) struct Replayed<M> {
     /// Everything up to here is in the model.
     pub(crate) sequence: u64,
     pub(crate) time_ns: u64,
+    pub(crate) requests: RequestLog,
     pub(crate) commands: u64,
     /// Bytes of the frames that held them.
     pub(crate) payload_bytes: u64,
@@ -80,6 +82,7 @@ impl<M: Model> Replayed<M> {
             |reason| Error::ReplayDiverged { sequence, command: entry.name().to_owned(), reason },
         )?;
         events.clear();
+        self.requests.note(sequence, record.metadata);
         self.sequence = sequence;
         self.time_ns = self.time_ns.max(record.time_ns);
         self.commands += 1;
@@ -276,6 +279,7 @@ mod tests {
     use crate::failure_tests::{Add, Count};
     use crate::header::{FileHeader, SEGMENT_MAGIC};
     use crate::journal::{FrameBuffer, RecordHeader};
+    use crate::requests::RequestLimits;
     use crate::storage::FileBytes;
 
     /// One `Add`, under whatever tag.
@@ -325,6 +329,7 @@ mod tests {
             model: Count(sequence),
             sequence,
             time_ns: 0,
+            requests: RequestLog::new(RequestLimits::of(0)),
             commands: 0,
             payload_bytes: 0,
             apply_time: Duration::ZERO,

@@ -13,6 +13,7 @@ use crate::model::Model;
 use crate::pending::{EngineThread, on_engine_thread};
 use crate::published::Version;
 use crate::queue::{Applied, Submission};
+use crate::requests::RequestLog;
 use crate::storage::Storage;
 use crate::submission::submission;
 
@@ -20,11 +21,14 @@ use crate::submission::submission;
 /// [`Database::what_if`](crate::Database::what_if).
 ///
 /// Commands run here as they would in the database: encoded, decoded and applied, with the sequence
-/// and the random numbers that they would get if nothing else came before them.
+/// and the random numbers that they would get if nothing else came before them. A request id that
+/// the database remembers, or that a command before had, is a duplicate here too; to find out takes
+/// longer the more there are.
 pub struct Sandbox<M: Model> {
     model: M,
     sequence: u64,
     time_ns: u64,
+    requests: RequestLog,
     seed: RandomSeed,
     metadata: Arc<[u8]>,
     max_command_bytes: usize,
@@ -40,7 +44,8 @@ impl<M: Model> Sandbox<M> {
         storage: Arc<dyn Storage>,
     ) -> Self {
         let (model, sequence, time_ns) = (version.model.clone(), version.sequence, version.time_ns);
-        Self { model, sequence, time_ns, seed, metadata, max_command_bytes, storage }
+        let requests = version.requests.clone();
+        Self { model, sequence, time_ns, requests, seed, metadata, max_command_bytes, storage }
     }
 
     /// Executes a command on the fork. One that is rejected or panics leaves no trace in it.
@@ -59,6 +64,11 @@ impl<M: Model> Sandbox<M> {
         let Submission { record, metadata_length, apply, ticket, .. } = submission;
         let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
         let (metadata, command) = body.split_at(metadata_length.min(body.len()));
+        if let Some(sequence) = self.requests.sequence_in(metadata) {
+            ticket.put_duplicate(sequence);
+            ticket.release();
+            return pending.wait();
+        }
         let time_ns = self.time_ns.max(time_ns(self.storage.now()));
         let before = self.model.clone();
         let mut events = Vec::new();
@@ -70,6 +80,7 @@ impl<M: Model> Sandbox<M> {
         };
         if applied == Applied::Accepted {
             self.sequence += 1;
+            self.requests.note(self.sequence, metadata);
             self.time_ns = time_ns;
         } else {
             self.model = before;

@@ -13,7 +13,9 @@ use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::pace::Pace;
-use crate::packed::{Blocks, PackedFile, Packing, WriteFailure, write_packed};
+use crate::packed::{Blocks, PackedFile, Packing, WriteFailure, write_packed_with};
+use crate::published::Version;
+use crate::requests::{RequestLimits, RequestLog, read_section, section_bytes, write_section};
 use crate::storage::Storage;
 
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
@@ -71,14 +73,47 @@ pub(crate) fn write_snapshot<T: Serialize>(
     packing: Packing,
     pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
+    let none = RequestLog::new(RequestLimits::of(0));
+    write(storage, snapshot_directory, header, (model, &none), packing, pace)
+}
+
+/// As [`write_snapshot`], with the request ids that are remembered at that version.
+pub(crate) fn write_version<M: Serialize>(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    header: &FileHeader,
+    version: &Version<M>,
+    packing: Packing,
+    pace: &Pace<'_>,
+) -> Result<PackedFile, Error> {
+    if planted!(RequestIdsNotInSnapshot) {
+        let model = &version.model;
+        return write_snapshot(storage, snapshot_directory, header, model, packing, pace);
+    }
+    let content = (&version.model, &version.requests);
+    write(storage, snapshot_directory, header, content, packing, pace)
+}
+
+fn write<T: Serialize>(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    header: &FileHeader,
+    (model, requests): (&T, &RequestLog),
+    packing: Packing,
+    pace: &Pace<'_>,
+) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, header.sequence);
     let end = (header.sequence, header.chain);
-    write_packed(storage, &path, header, end, packing, pace, |target| {
+    let header = FileHeader { file_bytes: section_bytes(requests), ..header.clone() };
+    let encode = |target: &mut dyn Write| {
         let mut target = Tattling { inner: target, failed: None };
         codec::encode_stream(model, &mut target).map_err(|error| match target.failed.take() {
             Some(error) => WriteFailure::Io(error),
             None => WriteFailure::Content(error.to_string()),
         })
+    };
+    write_packed_with(storage, &path, &header, end, packing, pace, encode, |target| {
+        Ok(write_section(requests, target)?)
     })
 }
 
@@ -133,8 +168,17 @@ pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error
 
 /// Decodes the model of a snapshot, by [`Model::migrate`] if another version wrote it.
 pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
+    decode_version(file, RequestLimits::of(0)).map(|(model, _)| model)
+}
+
+/// As [`decode_snapshot`], with the request ids behind the model, of which `limits` say how many
+/// are kept.
+pub(crate) fn decode_version<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+) -> Result<(M, RequestLog), Error> {
     let found = file.header.model_version;
-    file.unpack(|blocks| {
+    let decode = |blocks: &mut Blocks| {
         let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
         let decoded =
             if found == M::VERSION { reader.decode() } else { M::migrate(found, &mut reader) };
@@ -149,6 +193,11 @@ pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
                 file.undecodable(format!("as version {found} of the model, {reason}"))
             }
         })
+    };
+    file.unpack_with(decode, |blocks| {
+        let (bytes, sequence) = (file.header.file_bytes, file.header.sequence);
+        read_section(blocks, bytes, sequence, limits)
+            .map_err(|(expected, found)| file.corrupt_content(expected, found))
     })
 }
 
@@ -329,7 +378,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = snapshot_path(directory.path(), 42);
         let (header, pace) = (header(PLAIN), Pace::full());
-        write_packed(&Disk, &path, &header, (42, chain), PLAIN, &pace, |target| {
+        crate::packed::write_packed(&Disk, &path, &header, (42, chain), PLAIN, &pace, |target| {
             let mut target = Tattling { inner: target, failed: None };
             target.write_all(content)?;
             Ok(target.flush()?)

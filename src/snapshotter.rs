@@ -22,7 +22,7 @@ use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
 use crate::room::Room;
 use crate::shared::Shared;
-use crate::snapshot::{snapshot_header, write_snapshot};
+use crate::snapshot::{snapshot_header, write_version};
 use crate::snapshot_policy::{Limits, SnapshotPolicy, StartupRates};
 use crate::storage::Storage;
 use crate::superseded::Superseded;
@@ -310,11 +310,11 @@ impl<M: Model> Snapshotter<M> {
             self.tidy()?;
         }
         let taking = self.room.take();
-        let file = write_snapshot(
+        let file = write_version(
             &**storage,
             &directory.snapshots,
             &header,
-            &version.model,
+            &version,
             *packing,
             &self.pace(),
         )?;

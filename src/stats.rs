@@ -23,6 +23,8 @@ pub struct Stats {
     pub panicked: u64,
     /// Commands of [`execute_if`](crate::Database::execute_if) that came too late.
     pub stale: u64,
+    /// Commands that were not applied because their request id had been accepted before.
+    pub duplicates: u64,
     /// Accepted commands that were applied once more, because a later one of their batch failed.
     pub reapplied: u64,
     /// Frames written, one for each batch with an accepted command.
@@ -68,6 +70,7 @@ pub(crate) struct Counters {
     pub(crate) panicked: Counter,
     pub(crate) reapplied: Counter,
     pub(crate) stale: Counter,
+    pub(crate) duplicates: Counter,
     pub(crate) batches: Counter,
     pub(crate) inline_batches: Counter,
     pub(crate) largest_batch: Counter,

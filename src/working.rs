@@ -16,6 +16,7 @@ use crate::commands::CommandTable;
 use crate::context::{Context, RandomSeed};
 use crate::journal::{RECORD_HEADER_BYTES, Records};
 use crate::model::Model;
+use crate::requests::RequestMemory;
 
 pub(crate) struct Working<M: Model> {
     model: M,
@@ -27,6 +28,8 @@ pub(crate) struct Working<M: Model> {
     events: Vec<M::Event>,
     seed: RandomSeed,
     table: CommandTable<M>,
+    /// Ids enter only when their command is accepted, so a rollback has none to take back.
+    requests: RequestMemory,
 }
 
 /// A command that was accepted did otherwise when it was applied again at once.
@@ -46,6 +49,7 @@ impl<M: Model> Working<M> {
             model: version.model.clone(),
             sequence: version.sequence,
             time_ns: version.time_ns,
+            requests: RequestMemory::of(&version.requests),
             checkpoint: version,
             checkpoint_payload: 0,
             events: Vec::new(),
@@ -63,6 +67,17 @@ impl<M: Model> Working<M> {
         now_ns: u64,
     ) -> Result<(), NotDeterministic> {
         let Submission { record, metadata_length, apply, only_at, ticket } = submission;
+        let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
+        let (metadata, command) = body.split_at(metadata_length.min(body.len()));
+        let request_id = self.requests.id_in(metadata);
+        // Before the condition: that does not hold any more because of the command's own first try.
+        if let Some(sequence) = request_id.and_then(|id| self.requests.sequence_of(id)) {
+            // Answered with the batch: the first try may be in it, or in one that is not durable.
+            ticket.put_duplicate(sequence);
+            batch.tickets.push(ticket);
+            batch.duplicates += 1;
+            return Ok(());
+        }
         if let Some(expected) = only_at.filter(|&expected| expected != self.sequence) {
             // Answered with the batch, like a rejection: it may rest on what is not durable yet.
             ticket.put_stale(expected, self.sequence);
@@ -72,8 +87,6 @@ impl<M: Model> Working<M> {
         }
         // Clocks may be set back, journaled time may not.
         let time_ns = self.time_ns.max(now_ns);
-        let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
-        let (metadata, command) = body.split_at(metadata_length.min(body.len()));
         let mut cx =
             Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
@@ -86,6 +99,9 @@ impl<M: Model> Working<M> {
                 batch.count += 1;
                 self.sequence += 1;
                 self.time_ns = time_ns;
+                if let Some(id) = request_id {
+                    self.requests.remember(self.sequence, id);
+                }
                 return Ok(());
             }
             Applied::Rejected if planted!(RejectedCommandJournaled) => {
@@ -144,6 +160,7 @@ impl<M: Model> Working<M> {
     }
 
     fn freeze(&self) -> Arc<Version<M>> {
-        Arc::new(Version::unwritten(self.model.clone(), self.sequence, self.time_ns))
+        let version = Version::unwritten(self.model.clone(), self.sequence, self.time_ns);
+        Arc::new(version.with_requests(self.requests.freeze()))
     }
 }

@@ -12,6 +12,7 @@ use crate::journal::{Record, StreamedFile};
 use crate::model::Model;
 use crate::pending::EngineThread;
 use crate::replay::Replayed;
+use crate::requests::{RequestLimits, RequestLog};
 
 /// A model on its way through a history.
 pub(super) struct Line<M: Model> {
@@ -28,9 +29,18 @@ pub(super) struct Line<M: Model> {
 impl<M: Model> Line<M> {
     /// A line that begins with `model`, which holds everything up to `sequence`.
     pub(super) fn new(database: DatabaseId, model: M, sequence: u64, time_ns: u64) -> Self {
-        let (commands, payload_bytes, apply_time) = (0, 0, Duration::ZERO);
+        let replayed = Replayed {
+            model,
+            sequence,
+            time_ns,
+            // Nobody asks a history whether a request is known.
+            requests: RequestLog::new(RequestLimits::of(0)),
+            commands: 0,
+            payload_bytes: 0,
+            apply_time: Duration::ZERO,
+        };
         Self {
-            replayed: Replayed { model, sequence, time_ns, commands, payload_bytes, apply_time },
+            replayed,
             skipped: None,
             table: CommandTable::new(),
             seed: RandomSeed::new(database),

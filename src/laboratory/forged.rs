@@ -28,6 +28,7 @@ fn setup() -> Setup {
         buffered: false,
         max_batch_commands: 1024,
         snapshot_on_close: false,
+        remembered_requests: 8,
     }
 }
 

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::answering::{Answer, Answering};
 use super::life::{Event, Extent, Journalist, Life, Required, Step};
-use super::model::{Ending, Mix, Order, Outcome, Put, Reference, Refused, Tally};
+use super::model::{
+    Ending, Mix, Order, Ordered, Outcome, Put, Reference, Refused, Tally, request_id,
+};
 use super::setup::{DIRECTORY, Setup};
 use crate::error::ExecuteError;
 use crate::storage::simulated::{Fault, Random, SimulatedDisk, State, choices};
-use crate::{Database, Error};
+use crate::{Database, Error, Metadata};
 
 /// Somewhat more than the writer waits before it marks the journal's end.
 const IDLE: Duration = Duration::from_millis(8);
@@ -55,7 +57,7 @@ pub(crate) fn run(seed: u64, extent: Extent) -> (Vec<Life>, Vec<String>) {
 impl History {
     pub(crate) fn new(mut random: Random, setup: Setup) -> Self {
         let disk = SimulatedDisk::new(State::empty(), random.next(), true);
-        let reference = Reference::new();
+        let reference = Reference::new(setup.remembered_requests);
         Self {
             random,
             setup,
@@ -186,7 +188,8 @@ impl History {
 
     fn order(&mut self) -> Order {
         if self.random.once_in(4) {
-            return Order::Mix(Mix(self.random.next()));
+            let command = Ordered::Mix(Mix(self.random.next()));
+            return Order { command, request: self.request() };
         }
         let ending = match self.random.below(8) {
             0 => Ending::Reject,
@@ -194,22 +197,30 @@ impl History {
             _ => Ending::Accept,
         };
         let padding = self.random.pick(&[0, 0, 0, 30, 300, 700]);
-        self.put(ending, padding)
+        Order { request: self.request(), ..self.put(ending, padding) }
     }
 
     fn put(&mut self, ending: Ending, padding: usize) -> Order {
         let key = self.random.below(12) as u16;
         let value = self.random.next();
-        Order::Put(Put { key, value, ending, padding: vec![0xa5; padding] })
+        let command = Ordered::Put(Put { key, value, ending, padding: vec![0xa5; padding] });
+        Order { command, request: None }
+    }
+
+    fn request(&mut self) -> Option<u8> {
+        self.random.once_in(2).then(|| self.random.below(9) as u8)
     }
 
     fn submit(&mut self, order: Order) -> Option<(Outcome, Arc<Answering>)> {
         let database = self.database.as_ref()?;
         let journalist = self.journalist.clone();
         journalist.note(Event::Submitted(order.clone()));
-        let submitted = match order.clone() {
-            Order::Put(put) => database.submit(put),
-            Order::Mix(mix) => database.submit(mix),
+        let request_id = order.request.map(request_id).unwrap_or_default();
+        let metadata = Metadata { request_id, ..Metadata::default() };
+        let database = database.with_metadata(&metadata).expect("so much always fits");
+        let submitted = match order.command.clone() {
+            Ordered::Put(put) => database.submit(put),
+            Ordered::Mix(mix) => database.submit(mix),
         };
         let expected = self.reference.submit(&order);
         match submitted {
@@ -234,6 +245,10 @@ impl History {
             (Outcome::Rejected { hash }, Some(Err(ExecuteError::Rejected(Refused(found))))) => {
                 hash == found
             }
+            (
+                Outcome::Duplicate { sequence },
+                Some(Err(ExecuteError::Duplicate { sequence: found })),
+            ) => sequence == found,
             (Outcome::Panicked, Some(Err(ExecuteError::Panicked { .. }))) => true,
             (_, Some(Err(ExecuteError::Poisoned(_) | ExecuteError::Stopped))) => {
                 self.faulty && self.disk().faults_fired() > 0

@@ -108,9 +108,23 @@ impl Tally {
 
 /// A command as the laboratory hands it around.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) struct Order {
+    pub(crate) command: Ordered,
+    /// Few of them, so that requests are made again.
+    pub(crate) request: Option<u8>,
+}
+
+/// Which command it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ordered {
     Put(Put),
     Mix(Mix),
+}
+
+/// The id of a request: some are so long that the bound on bytes matters.
+pub(crate) fn request_id(request: u8) -> String {
+    let length = if request.is_multiple_of(3) { 100 } else { 1 };
+    format!("{request:0length$}")
 }
 
 /// What must come of a command.
@@ -119,6 +133,7 @@ pub(crate) enum Outcome {
     Accepted { sequence: u64, hash: u64 },
     Rejected { hash: u64 },
     Panicked,
+    Duplicate { sequence: u64 },
 }
 
 /// The states that follow from a list of commands, by an implementation that shares no line with
@@ -128,6 +143,7 @@ pub(crate) struct Reference {
     entries: BTreeMap<u16, u64>,
     hash: u64,
     count: u64,
+    remembered_requests: usize,
     /// The accepted commands.
     orders: Vec<Order>,
     /// The encoded state after each of them; the first is that of the initial model.
@@ -137,11 +153,12 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(remembered_requests: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
             hash: 0,
             count: 0,
+            remembered_requests,
             orders: Vec::new(),
             states: vec![vec![0, 0, 0]],
             marks: vec![(1, 0)],
@@ -160,19 +177,26 @@ impl Reference {
     /// What must come of the command, were it the next one; it becomes that if it is accepted.
     pub(crate) fn submit(&mut self, order: &Order) -> Outcome {
         let sequence = self.newest() + 1;
-        let (hash, ending) = match order {
-            Order::Put(put) => {
+        let requested = order.request.map(request_id);
+        let known = self.remembered(self.newest());
+        if let Some((sequence, _)) =
+            known.into_iter().find(|(_, id)| Some(id) == requested.as_ref())
+        {
+            return Outcome::Duplicate { sequence };
+        }
+        let (hash, ending) = match &order.command {
+            Ordered::Put(put) => {
                 let hash = mixed(mixed(self.hash, put.value), put.padding.len() as u64);
                 (hash, put.ending)
             }
-            Order::Mix(mix) => (mixed(self.hash, mix.0 ^ sequence), Ending::Accept),
+            Ordered::Mix(mix) => (mixed(self.hash, mix.0 ^ sequence), Ending::Accept),
         };
         match ending {
             Ending::Reject => return Outcome::Rejected { hash },
             Ending::Panic => return Outcome::Panicked,
             Ending::Accept => {}
         }
-        if let Order::Put(put) = order {
+        if let Ordered::Put(put) = &order.command {
             self.entries.insert(put.key, put.value);
         }
         self.hash = hash;
@@ -182,13 +206,30 @@ impl Reference {
         Outcome::Accepted { sequence, hash }
     }
 
+    /// The request ids that must be remembered after `sequence`, oldest first.
+    pub(crate) fn remembered(&self, sequence: u64) -> Vec<(u64, String)> {
+        let (mut kept, mut bytes) = (Vec::new(), 0);
+        let accepted: Vec<_> = (1..=sequence).zip(&self.orders).collect();
+        for (sequence, order) in accepted.into_iter().rev() {
+            let Some(id) = order.request.map(request_id) else { continue };
+            bytes += id.len();
+            let many = kept.len() == self.remembered_requests;
+            if many || (!kept.is_empty() && bytes > 64 * self.remembered_requests) {
+                break;
+            }
+            kept.push((sequence, id));
+        }
+        kept.reverse();
+        kept
+    }
+
     /// Forgets every command behind `sequence`: they were lost, and were never acknowledged.
     pub(crate) fn cut(&mut self, sequence: u64) {
         if sequence >= self.newest() {
             return;
         }
         let kept = self.orders[..sequence as usize].to_vec();
-        *self = Self::new();
+        *self = Self::new(self.remembered_requests);
         for order in &kept {
             self.submit(order);
         }
@@ -240,13 +281,12 @@ mod tests {
 
     #[test]
     fn reference_and_model_encode_alike() {
-        assert_eq!(Reference::new().state(0).unwrap(), Tally::default().bytes());
-        let mut reference = Reference::new();
+        assert_eq!(Reference::new(0).state(0).unwrap(), Tally::default().bytes());
+        let mut reference = Reference::new(0);
         let mut tally = Tally::default();
         for value in [3, 250, 251, 70_000, u64::MAX] {
             let put = Put { key: value as u16, value, ending: Ending::Accept, padding: vec![1; 3] };
-            let order = Order::Put(put);
-            reference.submit(&order);
+            reference.submit(&Order { command: Ordered::Put(put), request: None });
             let entries = Arc::make_mut(&mut tally.entries.0);
             entries.insert(value as u16, value);
             tally.hash = mixed(mixed(tally.hash, value), 3);

@@ -11,6 +11,7 @@ use super::model::{Mix, Reference, Tally};
 use super::setup::{DIRECTORY, Setup};
 use crate::batch::Batch;
 use crate::commands::panic_message;
+use crate::published::Version;
 use crate::recovery::{Recovered, recover};
 use crate::storage::Storage;
 use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
@@ -47,6 +48,17 @@ impl Expectation {
             None => Err(format!("sequence {sequence} of {}", reference.newest())),
         }
     }
+}
+
+/// That exactly the right request ids are remembered: a retry of one that was acknowledged must not
+/// be applied again.
+fn check_requests(recovered: &Recovered<Tally>, expected: &[(u64, String)]) -> Result<(), String> {
+    let Version { sequence, requests, .. } = &recovered.version;
+    let found: Vec<_> = requests.iter().map(|one| (one.sequence, one.id.to_string())).collect();
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("at {sequence} it remembers the requests {found:?}, not {expected:?}"))
 }
 
 /// What came of an image.
@@ -115,6 +127,8 @@ fn with_recovery(
     };
     let sequence = recovered.version.sequence;
     expectation.check(sequence, &recovered.version.model.bytes())?;
+    let requests = expectation.reference.remembered(sequence);
+    check_requests(&recovered, &requests)?;
     let log = disk.take_log();
     let mix = Mix(look.seed);
     append(recovered, mix).map_err(|error| format!("it cannot be appended to: {error}"))?;
@@ -139,6 +153,7 @@ fn with_recovery(
         Err(error) => return Err(format!("once appended to, it does not open again: {error}")),
     };
     let expected = expectation.reference.state_after(sequence, mix);
+    check_requests(&recovered, &requests)?;
     let version = &recovered.version;
     if (version.sequence, version.model.bytes()) != (sequence + 1, expected) {
         return Err(format!("appended to at {sequence}, it opens at {}", version.sequence));

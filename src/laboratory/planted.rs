@@ -49,6 +49,7 @@ faults! {
     UnvouchedNotRewritten: "frames that nothing vouches for are not written anew",
     RollbackOffByOne: "a rollback loses the last accepted command of its batch",
     RejectedCommandJournaled: "a rejected command gets into the journal",
+    RequestIdsNotInSnapshot: "a snapshot leaves the request ids out",
 }
 
 /// Whether this process has that fault.

@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     pub(crate) buffered: bool,
     pub(crate) max_batch_commands: u32,
     pub(crate) snapshot_on_close: bool,
+    pub(crate) remembered_requests: usize,
 }
 
 impl Setup {
@@ -35,6 +36,7 @@ impl Setup {
             buffered: random.once_in(4),
             max_batch_commands: random.pick(&[3, 1024, 1024]),
             snapshot_on_close: random.once_in(6),
+            remembered_requests: random.pick(&[3, 8, 1000]),
         }
     }
 
@@ -52,6 +54,7 @@ impl Setup {
             snapshots,
             retention: if self.archive { Retention::Archive } else { Retention::Truncate },
             keep_snapshots: self.keep_snapshots,
+            remembered_requests: self.remembered_requests,
             queue_capacity: 64,
             linger: Duration::ZERO,
             ..Options::default()

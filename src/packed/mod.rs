@@ -12,4 +12,4 @@ mod tests;
 mod write;
 
 pub(crate) use read::{Blocks, PackedFile};
-pub(crate) use write::{Packing, WriteFailure, write_packed};
+pub(crate) use write::{Packing, WriteFailure, write_packed, write_packed_with};

@@ -87,24 +87,23 @@ impl PackedFile {
 
     /// That what the chunks unpack to is what was packed.
     pub(crate) fn verify_content(&self, pace: &Pace<'_>) -> Result<(), Error> {
-        self.unpack_paced(pace, |blocks| {
-            loop {
-                let length = blocks.current().len();
-                if length == 0 {
-                    return Ok(());
-                }
-                blocks.advance(length);
-            }
-        })
+        self.unpack_paced(pace, skip, skip).map(drop)
+    }
+
+    /// That something is wrong in what was unpacked.
+    pub(crate) fn corrupt_content(&self, expected: String, found: String) -> Error {
+        Error::corrupt(&self.path, self.chunks_begin, expected, found)
     }
 
     /// Unpacks on another thread while `take` uses what has been unpacked. `take` must use all of
-    /// it, and it must have the digest that the footer states.
+    /// it, and it must have the digest that the footer states. What stands behind the content is
+    /// passed over.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn unpack<R>(
         &self,
         take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.unpack_paced(&Pace::full(), take)
+        self.unpack_with(take, skip).map(|(taken, ())| taken)
     }
 
     /// The content as a stream of its own. Whoever reads it compares it with the footer.
@@ -119,64 +118,110 @@ impl PackedFile {
         })
     }
 
-    fn unpack_paced<R>(
+    /// As `unpack`, and `take_appendix` then uses what stands behind the content, if anything does:
+    /// all of it as well. That has no digest here; whoever put it there must know it by itself.
+    pub(crate) fn unpack_with<R, A>(
+        &self,
+        take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
+        take_appendix: impl FnOnce(&mut Blocks) -> Result<A, Error>,
+    ) -> Result<(R, A), Error> {
+        self.unpack_paced(&Pace::full(), take, take_appendix)
+    }
+
+    fn unpack_paced<R, A>(
         &self,
         pace: &Pace<'_>,
         take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+        take_appendix: impl FnOnce(&mut Blocks) -> Result<A, Error>,
+    ) -> Result<(R, A), Error> {
         let pace = pace.another();
         let (outbox, inbox) = bounded(BLOCKS_AHEAD);
-        let (digest, taken) = std::thread::scope(|scope| {
+        let (unpacked, taken) = std::thread::scope(|scope| {
             let unpacker = std::thread::Builder::new()
                 .name("prevalence-unpacker".to_owned())
                 .spawn_scoped(scope, move || self.unpack_into(&outbox, &pace))
                 .map_err(Error::io("start a thread to unpack", &self.path))?;
-            let mut blocks = Blocks { inbox, block: Vec::new(), at: 0 };
+            let mut blocks = Blocks { inbox, block: Vec::new(), at: 0, ended: false };
             let taken = take(&mut blocks).and_then(|taken| {
-                if blocks.at_end() {
-                    return Ok(taken);
-                }
-                Err(self.undecodable("there are bytes left over".to_owned()))
+                self.all_taken(&mut blocks)?;
+                blocks.ended = false;
+                let appendix = take_appendix(&mut blocks)?;
+                self.all_taken(&mut blocks)?;
+                Ok((taken, appendix))
             });
             drop(blocks); // an unpacker that is still at it notices and ends
-            let digest = match unpacker.join() {
-                Ok(digest) => digest.map_err(Error::io("unpack", &self.path))?,
+            let unpacked = match unpacker.join() {
+                Ok(unpacked) => unpacked.map_err(Error::io("unpack", &self.path))?,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
-            Ok::<_, Error>((digest, taken))
+            Ok::<_, Error>((unpacked, taken))
         })?;
-        let taken = taken?;
+        let (taken, Unpacked { digest, is_more }) = (taken?, unpacked);
+        if is_more {
+            let bytes = self.footer.raw_bytes.saturating_add(self.header.file_bytes);
+            let expected = format!("{bytes} bytes before packing");
+            return Err(self.corrupt_content(expected, "more than that".to_owned()));
+        }
         if digest != self.footer.digest {
             let expected = format!("digest {:02x?}", self.footer.digest);
-            return Err(Error::corrupt(
-                &self.path,
-                self.chunks_begin,
-                expected,
-                format!("{digest:02x?}"),
-            ));
+            return Err(self.corrupt_content(expected, format!("{digest:02x?}")));
         }
         Ok(taken)
     }
 
-    /// Sends the content in blocks; gives its digest. Ends early when nobody takes them.
-    fn unpack_into(&self, outbox: &Sender<Vec<u8>>, pace: &Pace<'_>) -> io::Result<[u8; 16]> {
+    fn all_taken(&self, blocks: &mut Blocks) -> Result<(), Error> {
+        if blocks.current().is_empty() {
+            return Ok(());
+        }
+        Err(self.undecodable("there are bytes left over".to_owned()))
+    }
+
+    /// Sends the content in blocks, an empty block, and then what stands behind it; gives the
+    /// content's digest. Ends early when nobody takes them.
+    fn unpack_into(&self, outbox: &Sender<Vec<u8>>, pace: &Pace<'_>) -> io::Result<Unpacked> {
         let mut content = self.unpacked()?;
         let mut digest: Box<Xxh3Default> = Box::default();
-        let mut remaining = self.footer.raw_bytes;
-        while remaining > 0 {
-            let length = usize::try_from(remaining).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let mut block = vec![0; length];
-            for piece in block.chunks_mut(STEP_BYTES) {
-                content.read_exact(piece)?;
-                pace.step()?;
+        let mut send = |bytes: u64, mut digest: Option<&mut Xxh3Default>| {
+            let mut remaining = bytes;
+            while remaining > 0 {
+                let length = usize::try_from(remaining).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                let mut block = vec![0; length];
+                for piece in block.chunks_mut(STEP_BYTES) {
+                    content.read_exact(piece)?;
+                    pace.step()?;
+                }
+                if let Some(digest) = &mut digest {
+                    digest.update(&block);
+                }
+                remaining -= position(length);
+                if outbox.send(block).is_err() {
+                    return Ok(false);
+                }
             }
-            digest.update(&block);
-            remaining -= position(length);
-            if outbox.send(block).is_err() {
-                break;
-            }
+            Ok::<_, io::Error>(outbox.send(Vec::new()).is_ok())
+        };
+        let taken = send(self.footer.raw_bytes, Some(&mut digest))?;
+        let taken = taken && send(self.header.file_bytes, None)?;
+        let is_more = taken && content.read(&mut [0])? > 0;
+        Ok(Unpacked { digest: digest.digest128().to_le_bytes(), is_more })
+    }
+}
+
+/// What came out of a file.
+struct Unpacked {
+    /// Of the content.
+    digest: [u8; 16],
+    /// There was more than the header and the footer say.
+    is_more: bool,
+}
+
+fn skip(blocks: &mut Blocks) -> Result<(), Error> {
+    loop {
+        let length = blocks.current().len();
+        if length == 0 {
+            return Ok(());
         }
-        Ok(digest.digest128().to_le_bytes())
+        blocks.advance(length);
     }
 }
 
@@ -215,18 +260,24 @@ impl BufRead for ChunkReader {
     }
 }
 
-/// Unpacked content, block by block.
+/// Unpacked content, or what stands behind it, block by block.
 pub(crate) struct Blocks {
     inbox: Receiver<Vec<u8>>,
     block: Vec<u8>,
     at: usize,
+    /// An empty block came: nothing more belongs to this part.
+    ended: bool,
 }
 
 impl Blocks {
     /// What is left of the current block, or the next one; empty at the end.
     pub(crate) fn current(&mut self) -> &[u8] {
         while self.at == self.block.len() {
+            if self.ended {
+                return &[];
+            }
             let Ok(block) = self.inbox.recv() else { return &[] };
+            self.ended = block.is_empty();
             self.block = block;
             self.at = 0;
         }
@@ -238,18 +289,12 @@ impl Blocks {
         self.at = self.block.len().min(self.at + bytes);
     }
 
-    fn at_end(&mut self) -> bool {
-        self.current().is_empty()
-    }
-}
-
-impl Reader for &mut Blocks {
-    fn read(&mut self, target: &mut [u8]) -> Result<(), DecodeError> {
-        let mut target = target;
+    /// Fills `target`; else, how many bytes were missing.
+    pub(crate) fn fill(&mut self, mut target: &mut [u8]) -> Result<(), usize> {
         while !target.is_empty() {
             let available = self.current();
             if available.is_empty() {
-                return Err(DecodeError::UnexpectedEnd { additional: target.len() });
+                return Err(target.len());
             }
             let length = available.len().min(target.len());
             let (now, later) = std::mem::take(&mut target).split_at_mut(length);
@@ -258,6 +303,12 @@ impl Reader for &mut Blocks {
             target = later;
         }
         Ok(())
+    }
+}
+
+impl Reader for &mut Blocks {
+    fn read(&mut self, target: &mut [u8]) -> Result<(), DecodeError> {
+        self.fill(target).map_err(|additional| DecodeError::UnexpectedEnd { additional })
     }
 
     fn peek_read(&mut self, length: usize) -> Option<&[u8]> {

@@ -60,6 +60,7 @@ fn what_right_checksums_cover_is_still_looked_at() {
         (read(0, |footer| footer.packed_bytes += 1, &[]), "chunks of 16 bytes together"),
         (read(0, |_| {}, &[0]), "the file's end"),
         (read(0, |footer| footer.digest[0] ^= 1, &[]), "digest"),
+        (read(0, |footer| footer.raw_bytes -= 1, &[]), "14 bytes before packing"),
     ] {
         let error = read.unwrap_err();
         let Error::Corrupt { expected: told, .. } = &error else { panic!("{error}") };

@@ -66,6 +66,23 @@ pub(crate) fn write_packed(
     pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, Error> {
+    write_packed_with(storage, path, header, (sequence, chain), packing, pace, produce, |_| Ok(()))
+}
+
+/// As [`write_packed`], with something behind the content that is not part of it: it is packed and
+/// checksummed with the content, but neither counted nor digested. The header's `file_bytes` must
+/// say how long that is.
+#[expect(clippy::too_many_arguments, reason = "a whole file is described by no less")]
+pub(crate) fn write_packed_with(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &FileHeader,
+    (sequence, chain): (u64, u32),
+    packing: Packing,
+    pace: &Pace<'_>,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+    append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<PackedFile, Error> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let encode_error = |reason: String| Error::Encode { what: path.display().to_string(), reason };
     let begin = header.encode().ok_or_else(|| encode_error("its header is too long".to_owned()))?;
@@ -73,11 +90,12 @@ pub(crate) fn write_packed(
     let file = temporary.file();
     write_all_at(&*file, &begin, 0).map_err(Error::io("write", path))?;
     let chunks = ChunkWriter::new(file.clone(), position(begin.len()));
-    let (mut chunks, content) =
-        pack(chunks, packing, pace, produce).map_err(|failure| match failure {
+    let (mut chunks, content, appendix_bytes) = pack(chunks, packing, pace, produce, append)
+        .map_err(|failure| match failure {
             WriteFailure::Io(error) => Error::io("write", path)(error),
             WriteFailure::Content(reason) => encode_error(reason),
         })?;
+    assert_eq!(appendix_bytes, header.file_bytes, "the header says what stands behind the content");
     let footer = Footer {
         sequence,
         raw_bytes: content.bytes,
@@ -126,16 +144,20 @@ fn pack(
     packing: Packing,
     pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
-) -> Result<(ChunkWriter, Content), WriteFailure> {
+    append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<(ChunkWriter, Content, u64), WriteFailure> {
     if packing.code() == PACKING_PLAIN {
-        measured(chunks, pace, produce)
+        let (chunks, content) = measured(chunks, pace, produce)?;
+        let (chunks, appendix) = measured(chunks, pace, append)?;
+        Ok((chunks, content, appendix.bytes))
     } else {
         let mut packer = zstd::Encoder::new(chunks, packing.compression_level)?;
         if packing.compression_threads > 0 {
             packer.multithread(packing.compression_threads)?;
         }
         let (packer, content) = measured(packer, pace, produce)?;
-        Ok((packer.finish()?, content))
+        let (packer, appendix) = measured(packer, pace, append)?;
+        Ok((packer.finish()?, content, appendix.bytes))
     }
 }
 
