@@ -20,8 +20,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) tickets: Vec<Ticket>,
     /// The version after the last accepted command; set when the batch is handed over.
     pub(crate) version: Option<Arc<Version<M>>>,
-    /// The version that this batch's replaced, once it is published.
-    pub(crate) superseded: Option<Arc<Version<M>>>,
+    /// Versions that are not needed any more once this batch's is published.
+    pub(crate) superseded: Vec<Arc<Version<M>>>,
     pub(crate) rejected: u64,
     pub(crate) panicked: u64,
     pub(crate) reapplied: u64,
@@ -38,7 +38,7 @@ impl<M: Model> Batch<M> {
             count: 0,
             tickets: Vec::new(),
             version: None,
-            superseded: None,
+            superseded: Vec::new(),
             rejected: 0,
             panicked: 0,
             reapplied: 0,
@@ -59,11 +59,13 @@ impl<M: Model> Batch<M> {
         }
     }
 
-    /// Empties the batch, for its buffers to be used again, and frees the version that it replaced.
+    /// Empties the batch, for its buffers to be used again, and frees the versions that it replaced.
     pub(crate) fn reset(&mut self) {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);
-        *self = Self { frame, tickets, ..Self::new() };
+        let superseded = std::mem::take(&mut self.superseded);
+        *self = Self { frame, tickets, superseded, ..Self::new() };
+        self.superseded.clear();
         self.frame.clear(KEPT_FRAME_BYTES);
         self.tickets.clear();
     }

@@ -38,7 +38,7 @@ impl<M: Model> Committer<M> {
         if planted!(PublishBeforeSync)
             && let Some(version) = batch.version.clone()
         {
-            self.shared.published.publish(version);
+            self.shared.published.publish(version, &mut batch.superseded);
         }
         if let Err(poisoned) = self.make_durable(batch) {
             batch.fail(&Failure::Poisoned(poisoned));
@@ -47,7 +47,7 @@ impl<M: Model> Committer<M> {
         if let Some(version) = batch.version.take().filter(|_| batch.count > 0) {
             version.set_chain(self.journal.chain());
             // Freed by whoever resets the batch: callers need not wait for that.
-            batch.superseded = Some(self.shared.published.publish(version));
+            self.shared.published.publish(version, &mut batch.superseded);
         }
         self.count(batch);
         batch.release();

@@ -22,6 +22,7 @@ use crate::options::{Builder, Options, ProgressCallback};
 use crate::pending::{Pending, on_engine_thread};
 use crate::published::View;
 use crate::queue::Refusal;
+use crate::recent::AtError;
 use crate::recovery::{read_whole, recover};
 use crate::report::RecoveryReport;
 use crate::requests::MOST_IDS;
@@ -298,6 +299,40 @@ impl<M: Model> Database<M> {
         self.engine.shared.published.sequence()
     }
 
+    /// Pins the version that was the newest after the command with this sequence, if that is still
+    /// kept: a bounded number of [`recent versions`](crate::RecentVersions), each at the end of a
+    /// batch of commands. Takes a lock for an instant, and never waits for commands.
+    ///
+    /// ```
+    /// # use prevalence::{AtError, Command, Context, Database, Model};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Counter(u64);
+    /// # impl Model for Counter { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Add(u64);
+    /// # impl Command<Counter> for Add {
+    /// #     type Output = u64;
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, counter: &mut Counter, _: &mut Context<'_, Counter>)
+    /// #         -> Result<u64, Self::Rejection> { counter.0 += self.0; Ok(counter.0) }
+    /// # }
+    /// # prevalence::commands! { Counter { 1 => Add } }
+    /// let database = Database::<Counter>::in_memory()?;
+    /// for _ in 0..3 {
+    ///     database.execute(Add(10))?;
+    /// }
+    /// assert_eq!(database.at(2)?.0, 20);
+    /// assert_eq!(database.at(9).err(), Some(AtError::NotYet { wanted: 9, newest: 3 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AtError`] says which versions there are instead. Once the database is closed, only the last
+    /// one is.
+    pub fn at(&self, sequence: u64) -> Result<View<M>, AtError> {
+        self.engine.shared.published.at(sequence)
+    }
+
     /// Waits until the newest readable version has reached `sequence`.
     ///
     /// # Errors
@@ -350,6 +385,8 @@ impl<M: Model> Database<M> {
         let snapshots = shared.snapshots.state();
         let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
         let raw_bytes = snapshots.newest.raw_bytes;
+        let sequence = self.sequence();
+        let (recent_versions, recent_oldest) = shared.published.recent().state(sequence);
         let written = counters.journal_bytes.get();
         Stats {
             journal_bytes_since_snapshot: snapshots.tail_bytes
@@ -362,7 +399,10 @@ impl<M: Model> Database<M> {
             snapshot_raw_bytes: raw_bytes,
             snapshot_file_bytes: snapshots.newest.file_bytes,
             predicted_startup: current_rates(shared, &snapshots).predicted(raw_bytes, commands),
-            sequence: self.sequence(),
+            sequence,
+            recent_versions: crate::fields::position(recent_versions),
+            recent_oldest_sequence: recent_oldest,
+            recent_commands: sequence - recent_oldest,
             durable_sequence: counters.durable_sequence.get(),
             accepted: counters.accepted.get(),
             rejected: counters.rejected.get(),

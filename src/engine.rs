@@ -124,7 +124,7 @@ impl<M: Model> Engine<M> {
         let version = Arc::new(version);
         let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&report, &loaded));
         let shared = Arc::new(Shared {
-            published: Published::new(version.clone()),
+            published: Published::new(version.clone(), options.recent_versions),
             status: Status::default(),
             counters: Counters::default(),
             snapshots,
@@ -313,6 +313,7 @@ impl<M: Model> Running<M> {
         self.snapshotting.join().ok();
         let ended = end_cleanly(&self.shared, &self.committer, &self.manifest);
         self.shared.status.stop();
+        self.shared.published.forget_all_but_newest();
         self.shared.published.wake_waiting();
         let unlocked = self.lock.unlock().map_err(Error::io("unlock", &self.lock_path));
         ended.and(unlocked)

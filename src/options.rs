@@ -11,6 +11,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::model::Model;
 use crate::packed::Packing;
+use crate::recent::{MOST_RECENT_VERSIONS, RecentVersions};
 use crate::report::Progress;
 use crate::requests::{MOST_IDS, RequestLimits};
 use crate::snapshot_policy::{ArchivedSnapshots, Retention, SnapshotPolicy};
@@ -55,6 +56,7 @@ pub(crate) struct Options {
     pub(crate) archived_snapshots: ArchivedSnapshots,
     pub(crate) keep_snapshots: usize,
     pub(crate) remembered_requests: usize,
+    pub(crate) recent_versions: RecentVersions,
 }
 
 const LARGEST_BATCH_BYTES: usize = 32 << 20;
@@ -87,6 +89,7 @@ impl Default for Options {
             archived_snapshots: ArchivedSnapshots::default(),
             keep_snapshots: 2,
             remembered_requests: 65_536,
+            recent_versions: RecentVersions::default(),
         }
     }
 }
@@ -116,6 +119,7 @@ impl Options {
         require("compression_threads", self.compression_threads, 0, MOST_COMPRESSION_THREADS)?;
         require("keep_snapshots", self.keep_snapshots, 1, MOST_KEPT_SNAPSHOTS)?;
         require("remembered_requests", self.remembered_requests, 0, MOST_IDS)?;
+        require("recent_versions", self.recent_versions.count, 0, MOST_RECENT_VERSIONS)?;
         match self.durability {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
                 option: "durability",
@@ -331,6 +335,13 @@ impl<M: Model, I> Builder<M, I> {
     /// was forgotten. Each takes its own length and about 100 bytes of memory.
     pub fn remembered_requests(mut self, requests: usize) -> Self {
         self.options.remembered_requests = requests;
+        self
+    }
+
+    /// Which versions before the newest one are kept for [`Database::at`]. Default: 64 of them, for
+    /// 10 s, over 1,024 commands; see [`RecentVersions`].
+    pub fn recent_versions(mut self, recent: RecentVersions) -> Self {
+        self.options.recent_versions = recent;
         self
     }
 

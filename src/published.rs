@@ -11,6 +11,7 @@ use super::sync::atomic::{AtomicUsize, Ordering, fence};
 use super::sync::{ArcSwap, Condvar, Instant, Mutex};
 use crate::context::system_time;
 use crate::error::WaitError;
+use crate::recent::{AtError, Recent, RecentVersions};
 use crate::requests::{RequestLimits, RequestLog};
 
 /// The model at one sequence.
@@ -100,6 +101,7 @@ impl<M> fmt::Debug for View<M> {
 /// The place where versions appear.
 pub(crate) struct Published<M> {
     current: ArcSwap<Version<M>>,
+    recent: Recent<Arc<Version<M>>>,
     /// How many threads wait for a sequence, so that publishing need not look at the lock.
     waiting: AtomicUsize,
     lock: Mutex<()>,
@@ -107,8 +109,9 @@ pub(crate) struct Published<M> {
 }
 
 impl<M> Published<M> {
-    pub(crate) fn new(first: Arc<Version<M>>) -> Self {
+    pub(crate) fn new(first: Arc<Version<M>>, limits: RecentVersions) -> Self {
         Self {
+            recent: Recent::new(limits, first.sequence, first.clone()),
             current: ArcSwap::new(first),
             waiting: AtomicUsize::new(0),
             lock: Mutex::new(()),
@@ -116,12 +119,42 @@ impl<M> Published<M> {
         }
     }
 
-    /// Makes `version` the newest. Gives back the one before, so that the caller chooses when to
-    /// pay for freeing it.
-    pub(crate) fn publish(&self, version: Arc<Version<M>>) -> Arc<Version<M>> {
-        let before = self.current.swap(version);
+    /// Makes `version` the newest. Gives back what is not kept any more, so that the caller chooses
+    /// when to pay for freeing it.
+    pub(crate) fn publish(&self, version: Arc<Version<M>>, superseded: &mut Vec<Arc<Version<M>>>) {
+        superseded.push(self.current.swap(version.clone()));
         self.wake_waiting();
-        before
+        let now = std::time::Instant::now();
+        self.recent.push(version.sequence, version, now, superseded);
+    }
+
+    /// Frees the versions that have become too old.
+    pub(crate) fn forget_old(&self) {
+        drop(self.recent.forget_old(std::time::Instant::now()));
+    }
+
+    /// Frees every version but the newest.
+    pub(crate) fn forget_all_but_newest(&self) {
+        drop(self.recent.forget_all());
+    }
+
+    pub(crate) fn recent(&self) -> &Recent<Arc<Version<M>>> {
+        &self.recent
+    }
+
+    /// The version at a sequence, if it is the newest or still kept.
+    pub(crate) fn at(&self, wanted: u64) -> Result<View<M>, AtError> {
+        let newest = self.pin();
+        let current = newest.sequence;
+        if wanted > current {
+            return Err(AtError::NotYet { wanted, newest: current });
+        }
+        let version = if wanted == current {
+            newest
+        } else {
+            self.recent.at(wanted, current, std::time::Instant::now())?
+        };
+        Ok(View { version })
     }
 
     /// Lets waiting threads look again: at the version, or at the status.

@@ -169,7 +169,7 @@ impl<M: Model> Snapshotter<M> {
         // What a crash left undone behind the last snapshot.
         self.tidy_and_note();
         loop {
-            let pause = self.plan();
+            let pause = self.plan().min(self.forget_old_versions());
             select! {
                 recv(self.requests) -> request => match request {
                     // Whoever asked may have gone.
@@ -184,6 +184,12 @@ impl<M: Model> Snapshotter<M> {
             // A failure is in the statistics; the journal has everything.
             self.take().ok();
         }
+    }
+
+    /// Frees what the committer would with the next batch, should none come. Gives when to look again.
+    fn forget_old_versions(&self) -> Duration {
+        self.shared.published.forget_old();
+        self.shared.published.recent().pause().unwrap_or(NOTHING_PLANNED)
     }
 
     /// Tells the committer when to wake this thread; gives how long to sleep at most.

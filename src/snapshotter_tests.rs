@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::published::{Published, Version};
+use crate::recent::RecentVersions;
 use crate::shared::Shared;
 use crate::snapshot_policy::StartupRates;
 use crate::snapshotter::{SnapshotBoard, SnapshotInfo, SnapshotState, current_rates};
@@ -34,7 +35,7 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
     };
     let (snapshots, _woken) = SnapshotBoard::new(state.clone());
     let shared = Shared {
-        published: Published::new(Arc::new(Version::written((), 0, 0, 0))),
+        published: Published::new(Arc::new(Version::written((), 0, 0, 0)), RecentVersions::OFF),
         status: Status::default(),
         counters: Counters::default(),
         snapshots,

@@ -55,6 +55,13 @@ pub struct Stats {
     pub snapshot_file_bytes: u64,
     /// How long the next open would take, by what this machine has shown so far.
     pub predicted_startup: Duration,
+    /// Versions kept for [`Database::at`](crate::Database::at), besides the newest.
+    pub recent_versions: u64,
+    /// The oldest version that is kept.
+    pub recent_oldest_sequence: u64,
+    /// Commands since the oldest version that is kept. They are what it costs in memory: each keeps
+    /// alive what it replaced.
+    pub recent_commands: u64,
     /// Commands waiting in the queue now.
     pub queued_commands: u64,
     /// Encoded bytes of the commands waiting in the queue now.

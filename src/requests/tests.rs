@@ -107,7 +107,7 @@ fn ids() -> impl Strategy<Value = Vec<(u64, String)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
     /// However often the log is frozen, written and read with whatever limit on the way.
     #[test]
     fn what_is_remembered_is_a_function_of_what_was_accepted(

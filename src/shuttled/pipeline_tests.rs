@@ -22,6 +22,7 @@ use crate::context::{Context, RandomSeed};
 use crate::error::{DatabaseId, ExecuteError, WaitError};
 use crate::model::{Command, Model};
 use crate::options::Durability;
+use crate::recent::RecentVersions;
 use crate::snapshot_policy::StartupRates;
 use crate::snapshotter::{SnapshotBoard, SnapshotInfo, SnapshotState};
 use crate::stats::Counters;
@@ -77,7 +78,7 @@ fn start(
     let version = Arc::new(Version::written(Tally(0), 0, 0, 0));
     let (snapshots, _) = SnapshotBoard::new(no_snapshots());
     let shared = Arc::new(Shared {
-        published: Published::new(version.clone()),
+        published: Published::new(version.clone(), RecentVersions::OFF),
         status: Status::default(),
         counters: Counters::default(),
         snapshots,

@@ -8,6 +8,7 @@ use super::published::{Published, Version};
 use super::status::Status;
 use super::sync::thread;
 use crate::error::WaitError;
+use crate::recent::RecentVersions;
 
 const LAST: u64 = 3;
 
@@ -19,7 +20,7 @@ fn version(sequence: u64) -> Arc<Version<u64>> {
 }
 
 fn readers_and_waiters() {
-    let published = Arc::new(Published::new(version(0)));
+    let published = Arc::new(Published::new(version(0), RecentVersions::OFF));
     let status = Arc::new(Status::default());
     let spawn = |body: fn(&Published<u64>, &Status)| {
         let (published, status) = (published.clone(), status.clone());
@@ -28,7 +29,9 @@ fn readers_and_waiters() {
     let threads = [
         spawn(|published, _| {
             for sequence in 1..=LAST {
-                assert_eq!(published.publish(version(sequence)).sequence, sequence - 1);
+                let mut superseded = Vec::new();
+                published.publish(version(sequence), &mut superseded);
+                assert_eq!(superseded[0].sequence, sequence - 1);
             }
         }),
         spawn(|published, _| {
@@ -60,13 +63,13 @@ fn readers_and_waiters() {
 
 /// Who waits for what never comes learns of the end; what came before the end still counts.
 fn the_end_wakes_who_waits(end: fn(&Status)) {
-    let published = Arc::new(Published::new(version(0)));
+    let published = Arc::new(Published::new(version(0), RecentVersions::OFF));
     let status = Arc::new(Status::default());
     let waiting = [1, 2].map(|wanted| {
         let (published, status) = (published.clone(), status.clone());
         thread::spawn(move || published.wait_for(wanted, ENDLESS, &status))
     });
-    published.publish(version(1));
+    published.publish(version(1), &mut Vec::new());
     end(&status);
     published.wake_waiting();
     let [first, second] = waiting.map(|thread| thread.join().unwrap());
