@@ -148,7 +148,7 @@ fn reading(commands: u64, entries: u64, runs: usize) {
 
 fn main() {
     let short = std::env::args().any(|argument| argument == "--test");
-    let (commands, entries, runs) = if short { (5_000, 500, 1) } else { (1_000_000, 100_000, 5) };
+    let (commands, entries, runs) = if short { (20_000, 500, 1) } else { (1_000_000, 100_000, 5) };
     reading(commands, entries, runs);
     writing(commands, entries, runs);
 }

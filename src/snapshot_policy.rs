@@ -148,7 +148,9 @@ pub enum Retention {
     #[default]
     Truncate,
     /// Command sourcing: whole segments are compressed into `archive/`, so that every command ever
-    /// accepted is kept.
+    /// accepted is kept, and superseded snapshots move there, as
+    /// [`Builder::archive_snapshots`](crate::Builder::archive_snapshots) says.
+    /// [`Database::history`](crate::Database::history) reads it.
     Archive,
 }
 

@@ -71,7 +71,10 @@ fn what_is_archived_while_it_is_read_is_found_where_it_went() {
         }
         let history = database.history();
         let mut records = history.records(..).unwrap();
-        assert_eq!(records.next().unwrap().unwrap().sequence(), 1);
+        // Into a segment of 2 MiB, which is cut off in steps when it goes.
+        for sequence in 1..=19 {
+            assert_eq!(records.next().unwrap().unwrap().sequence(), sequence);
+        }
         database.snapshot().unwrap();
         database.execute(Mix(1)).unwrap(); // beyond what was asked for
         let rest: Result<Vec<_>, Error> = records.collect();
@@ -82,11 +85,11 @@ fn what_is_archived_while_it_is_read_is_found_where_it_went() {
         }
         assert!(!archives(&path).is_empty() && !common::segments(&path)[0].ends_with("1.journal"));
         let rest = rest.unwrap();
-        for (record, number) in rest.iter().zip(1u8..) {
+        for (record, number) in rest.iter().zip(19u8..) {
             assert_eq!(record.sequence(), u64::from(number) + 1);
             assert_eq!(record.command::<Carry>().unwrap().unwrap().0[0], number);
         }
-        assert_eq!(rest.len(), 39);
+        assert_eq!(rest.len(), 21);
     }
 }
 

@@ -2,7 +2,7 @@
 //! where the one before ends. Knows nothing of models.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::commands::same_name;
@@ -119,17 +119,17 @@ impl HistoryFiles {
     }
 
     /// That a file belongs to this database and its model.
-    pub(crate) fn check_identity(&self, path: &PathBuf, header: &FileHeader) -> Result<(), Error> {
+    pub(crate) fn check_identity(&self, path: &Path, header: &FileHeader) -> Result<(), Error> {
         if !same_name(&header.model_name, &self.model_name) {
             return Err(Error::WrongModel {
-                path: path.clone(),
+                path: path.to_path_buf(),
                 expected: self.model_name.clone(),
                 found: header.model_name.clone(),
             });
         }
         if header.database != self.database {
             return Err(Error::ForeignFile {
-                path: path.clone(),
+                path: path.to_path_buf(),
                 expected: self.database,
                 found: header.database,
             });
@@ -315,7 +315,7 @@ impl Frames {
         }
     }
 
-    fn exists(&self, path: &PathBuf) -> Result<bool, Error> {
+    fn exists(&self, path: &Path) -> Result<bool, Error> {
         let kind = self.files.storage.kind(path).map_err(Error::io("examine", path))?;
         Ok(kind.is_some())
     }

@@ -27,7 +27,8 @@ const PROGRESS_COMMANDS: u64 = 1 << 14;
 
 /// What was accepted up to one moment; see [`Database::history`](crate::Database::history).
 ///
-/// It keeps the database open as a handle does, and ends with the newest version that was readable
+/// It keeps the database open as a handle does (after an explicit
+/// [`close`](crate::Database::close) it goes on reading, without the lock), and ends with the newest version that was readable
 /// when it was asked for; ask anew for what came later.
 pub struct History<M: Model> {
     pub(super) engine: Arc<Engine<M>>,
