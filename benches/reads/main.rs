@@ -180,7 +180,7 @@ impl<'a> Reads<'a> {
     fn alone(&mut self, operation: Operation, readers: u64) {
         let of = |access| Case { operation, readers, access, writer: Writer::Nobody };
         let judged = match operation {
-            Operation::Point => Target::ProcessorBeyondAtMost(25.0),
+            Operation::Length | Operation::Point => Target::ProcessorBeyondAtMost(25.0),
             _ => Target::Processor,
         };
         self.measure(of(Access::Query), of(Access::Bare), "the bare map", judged);
@@ -238,6 +238,7 @@ fn main() {
         (Operation::Scan, 2),
         (Operation::Sum, 1),
     ];
+    [1, 2].into_iter().for_each(|readers| reads.alone(Operation::Length, readers));
     reads.alone(Operation::OverlappingPoint, 1);
     cases.iter().for_each(|&(operation, readers)| reads.alone(operation, readers));
     cases.iter().for_each(|&(operation, readers)| reads.beside_a_writer(operation, readers));

@@ -9,6 +9,8 @@ const SCANNED: usize = 1_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
+    /// How many entries there are: next to nothing, so what is left is the way to the map.
+    Length,
     /// One key, which depends on what the last read found: a processor cannot have several under
     /// way at a time.
     Point,
@@ -24,6 +26,7 @@ pub enum Operation {
 impl Operation {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Length => "length",
             Self::Point => "point read",
             Self::OverlappingPoint => "overlapping point read",
             Self::Scan => "scan of 1,000",
@@ -41,6 +44,7 @@ impl Operation {
     pub fn read(self, ledger: &Ledger, last: u64, index: u64, entries: u64) -> u64 {
         let key = random_key(index + last, entries);
         let found = match self {
+            Self::Length => black_box(&ledger.0).len() as i64,
             Self::Point | Self::OverlappingPoint => ledger.0.get(&key).copied().unwrap_or_default(),
             Self::Scan => ledger.0.range(key..).take(SCANNED).map(|(_, amount)| amount).sum(),
             Self::Sum => ledger.0.values().sum(),
