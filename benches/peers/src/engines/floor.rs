@@ -17,6 +17,9 @@ pub const MAP: &str = "not durable: the bare `imbl::OrdMap<u64, ArrayString<100>
     per 1,024 puts";
 
 const FILE_BYTES: usize = 64 << 20;
+/// Zeros written in larger pieces stay in the page cache as larger folios, of which a later sync
+/// searches every block: with 64 MiB at once the floor was a sixth higher.
+const PIECE_BYTES: usize = 4096;
 
 /// A file that was filled with zeros, so that no write allocates.
 struct ZeroFilled {
@@ -27,7 +30,9 @@ struct ZeroFilled {
 impl ZeroFilled {
     fn new(directory: &Path) -> Outcome<Self> {
         let file = File::create_new(directory.join("zeros"))?;
-        file.write_all_at(&vec![0; FILE_BYTES], 0)?;
+        for piece in 0..FILE_BYTES / PIECE_BYTES {
+            file.write_all_at(&[0; PIECE_BYTES], (piece * PIECE_BYTES) as u64)?;
+        }
         file.sync_all()?;
         Ok(Self { file, position: 0 })
     }
