@@ -2,7 +2,7 @@
 //! limits on both ways. Knows nothing of frames or files.
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
-use bincode::de::read::Reader;
+use bincode::de::read::{Reader, SliceReader};
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
@@ -97,6 +97,17 @@ pub(crate) fn decode_stream<T: DeserializeOwned>(
     within!(0x10_0000, 0x100_0000, 0x1000_0000, 0x1_0000_0000);
     const HUGE: Bounded<{ 1 << 46 }> = config::standard().with_limit();
     bincode::serde::decode_from_reader(source, HUGE)
+}
+
+/// Decodes a model from its whole encoding, which nothing may follow.
+pub(crate) fn decode_model<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let mut reader = SliceReader::new(bytes);
+    let raw_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let model = decode_stream(&mut reader, raw_bytes).map_err(|error| error.to_string())?;
+    match reader.peek_read(1) {
+        None => Ok(model),
+        Some(_) => Err(format!("it ends before its {} bytes do", bytes.len())),
+    }
 }
 
 struct LimitedWriter<'a> {

@@ -169,6 +169,7 @@ mod snapshot_failure_tests;
 mod snapshotter_tests;
 
 pub mod docs;
+pub mod testing;
 
 pub use context::Context;
 pub use database::Database;

@@ -8,6 +8,7 @@
 //! - `project`: a model of another type, from the same commands
 //! - `offline`: the history of a directory that nobody has open
 //! - `verify`: that today's code makes of it what was made of it once
+//! - `twice`: that it makes the same of it each time
 //! - `bisect`: the command at which two lines part
 //! - `report`: what a verification tells
 
@@ -21,9 +22,11 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod travel;
+mod twice;
 mod verify;
 
 pub use records::{HistoryRecord, HistoryRecords};
 pub use report::{Culprit, Divergence, Evidence, HistoryReport};
 pub use travel::History;
+pub(crate) use twice::replay_twice;
 pub use verify::{verify_against, verify_history};

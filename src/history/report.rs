@@ -55,6 +55,9 @@ pub enum Evidence {
     /// Replayed twice by this program, the same commands came to different models: one of them is
     /// not deterministic (see [`docs::determinism`](crate::docs::determinism)).
     NotDeterministic,
+    /// The model at [`Divergence::at`] does not come out of its own encoding as it went in, as this
+    /// says: no snapshot of it could be trusted, or compared with another.
+    NotStorable(String),
     /// The two models that were replayed side by side are not equal any more.
     ModelsDiffer,
 }
@@ -100,6 +103,12 @@ impl fmt::Display for Divergence {
             }
             Evidence::NotDeterministic => {
                 write!(f, "replayed twice, the model is not the same at sequence {at}")?;
+            }
+            Evidence::NotStorable(reason) => {
+                return write!(
+                    f,
+                    "the model at sequence {at}, encoded and decoded, is not what it was: {reason}"
+                );
             }
             Evidence::ModelsDiffer => write!(f, "the two models differ at sequence {at}")?,
         }

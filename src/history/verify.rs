@@ -83,21 +83,21 @@ pub fn verify_against<Old: Model, New: Model>(
 }
 
 /// What a verification goes along.
-struct Verification<'a> {
-    files: &'a Arc<HistoryFiles>,
+pub(super) struct Verification<'a> {
+    pub(super) files: &'a Arc<HistoryFiles>,
     /// From the one that replay begins with, oldest first.
-    snapshots: Vec<(u64, PathBuf)>,
+    pub(super) snapshots: Vec<(u64, PathBuf)>,
 }
 
 /// What ended a replay early.
-enum Ended {
+pub(super) enum Ended {
     Refused(Culprit, String),
     /// The models were not equal at this sequence.
     Differs(u64),
 }
 
 impl<'a> Verification<'a> {
-    fn of(files: &'a Arc<HistoryFiles>) -> Result<Self, Error> {
+    pub(super) fn of(files: &'a Arc<HistoryFiles>) -> Result<Self, Error> {
         let mut snapshots = files.snapshots()?;
         let oldest_command = files.oldest_command()?.unwrap_or(files.newest + 1);
         snapshots.retain(|(sequence, _)| sequence + 1 >= oldest_command);
@@ -111,7 +111,7 @@ impl<'a> Verification<'a> {
         })
     }
 
-    fn report(&self) -> Result<HistoryReport, Error> {
+    pub(super) fn report(&self) -> Result<HistoryReport, Error> {
         let (begins, _) = *self.begin()?;
         Ok(HistoryReport { begins, sequence: begins, ..HistoryReport::default() })
     }
@@ -124,7 +124,7 @@ impl<'a> Verification<'a> {
     }
 
     /// A line that begins with the oldest snapshot.
-    fn load<M: Model>(&self) -> Result<Line<M>, Error> {
+    pub(super) fn load<M: Model>(&self) -> Result<Line<M>, Error> {
         let (sequence, path) = self.begin()?;
         let file = self.open_snapshot(*sequence, path)?;
         let model = decode_snapshot(&file)?;
@@ -142,7 +142,7 @@ impl<'a> Verification<'a> {
     }
 
     /// Shows every command to `apply`, until it says what ends the replay.
-    fn replay(
+    pub(super) fn replay(
         &self,
         report: &mut HistoryReport,
         mut apply: impl FnMut(&Arc<StreamedFile>, u64, &Record<'_>) -> Result<Option<Ended>, Error>,
@@ -161,7 +161,11 @@ impl<'a> Verification<'a> {
         Ok(ended)
     }
 
-    fn divergence(&self, parting: Parting, evidence: Evidence) -> Result<Divergence, Error> {
+    pub(super) fn divergence(
+        &self,
+        parting: Parting,
+        evidence: Evidence,
+    ) -> Result<Divergence, Error> {
         let Parting { after, at } = parting;
         let (mut culprit, mut commands) = (None, BTreeMap::<String, u64>::new());
         if at > after {
@@ -178,7 +182,12 @@ impl<'a> Verification<'a> {
         Ok(Divergence { after, at, evidence, culprit, commands })
     }
 
-    fn refused(&self, after: u64, culprit: Culprit, reason: String) -> Result<Divergence, Error> {
+    pub(super) fn refused(
+        &self,
+        after: u64,
+        culprit: Culprit,
+        reason: String,
+    ) -> Result<Divergence, Error> {
         let parting = Parting { after, at: culprit.sequence };
         let divergence = self.divergence(parting, Evidence::Refused(reason))?;
         Ok(Divergence { culprit: Some(culprit), ..divergence })
@@ -281,7 +290,7 @@ fn verify_both<Old: Model, New: Model>(
     Ok(report)
 }
 
-fn pair<A: Model, B: Model>(left: &Line<A>, right: &Line<B>) -> Pair<A, B> {
+pub(super) fn pair<A: Model, B: Model>(left: &Line<A>, right: &Line<B>) -> Pair<A, B> {
     Pair {
         left: left.replayed.model.clone(),
         right: right.replayed.model.clone(),
@@ -291,7 +300,7 @@ fn pair<A: Model, B: Model>(left: &Line<A>, right: &Line<B>) -> Pair<A, B> {
 }
 
 /// A command that does otherwise today is what is looked for; any other error is one.
-fn refusal(
+pub(super) fn refusal(
     applied: Result<(), Error>,
     file: &StreamedFile,
     record: &Record<'_>,
@@ -306,7 +315,7 @@ fn refusal(
 }
 
 /// The digest that a snapshot of this model states.
-fn digest<M: Model>(model: &M) -> Result<[u8; 16], Error> {
+pub(super) fn digest<M: Model>(model: &M) -> Result<[u8; 16], Error> {
     let mut digest = Digest(Box::default());
     codec::encode_stream(model, &mut digest).map_err(|error| Error::Encode {
         what: "the model".to_owned(),
