@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 
-use super::twice::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name, redecoded};
+use super::twice::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name};
 use crate::commands::Registered;
 use crate::context::{RandomSeed, system_time, time_ns};
 use crate::error::DatabaseId;
@@ -84,9 +84,13 @@ pub struct Fixture<M: Model> {
 /// When the model cannot be encoded and decoded, as a database does with its initial model.
 #[track_caller]
 pub fn given<M: Model>(model: M) -> Fixture<M> {
-    let model = redecoded(&model).unwrap_or_else(|reason| panic!("{reason}"));
+    // Whatever comes out of its encoding, as in a database.
+    let (model, comparison) = match Comparison(Some(Box::new(|_, _| true))).redecoded(&model) {
+        Ok(model) => (model, Comparison(None)),
+        Err(problem) => panic!("the given model {problem}"),
+    };
     let time_ns = time_ns(SystemTime::UNIX_EPOCH + DEFAULT_TIME);
-    Fixture { model, sequence: 0, time_ns, metadata: Vec::new(), comparison: Comparison(None) }
+    Fixture { model, sequence: 0, time_ns, metadata: Vec::new(), comparison }
 }
 
 impl<M: Model> Fixture<M> {
@@ -108,9 +112,11 @@ impl<M: Model> Fixture<M> {
     /// # Panics
     /// When it takes more than 65,535 bytes.
     #[track_caller]
-    pub fn with_metadata(mut self, metadata: &Metadata) -> Self {
-        self.metadata = metadata.encode().unwrap_or_else(|_| panic!("the metadata is too large"));
-        self
+    pub fn with_metadata(self, metadata: &Metadata) -> Self {
+        match metadata.encode() {
+            Ok(bytes) => Self { metadata: bytes, ..self },
+            Err(_) => panic!("the metadata takes more than 65,535 bytes"),
+        }
     }
 
     /// The next command has this sequence; 1 unless told otherwise.
@@ -119,8 +125,8 @@ impl<M: Model> Fixture<M> {
     /// When it is 0.
     #[track_caller]
     pub fn next_sequence(mut self, sequence: u64) -> Self {
-        let before = sequence.checked_sub(1);
-        self.sequence = before.unwrap_or_else(|| panic!("the first sequence is 1"));
+        assert!(sequence > 0, "the first command has sequence 1");
+        self.sequence = sequence - 1;
         self
     }
 
@@ -147,12 +153,15 @@ impl<M: Model> Fixture<M> {
     /// # Panics
     /// When it is not deterministic.
     #[track_caller]
+    #[must_use = "say what should have come of it: `then`, `then_output`, `then_rejected`, …"]
     pub fn when<C: Registered<M>>(mut self, command: C) -> Executed<M, C> {
         let sequence = self.sequence + 1;
         let seed = RandomSeed::new(DatabaseId([0; 16]));
         let moment = Moment { seed, sequence, time_ns: self.time_ns, metadata: &self.metadata };
-        let attempts = attempt_twice(&self.model, &command, &moment, &self.comparison)
-            .unwrap_or_else(|reason| panic!("{reason}"));
+        let attempts = match attempt_twice(&self.model, &command, &moment, &self.comparison) {
+            Ok(attempts) => attempts,
+            Err(problem) => panic!("{problem}"),
+        };
         let [first, _] = &attempts;
         if matches!(first.answer, Answer::Accepted(_)) {
             self.model = first.model.clone();
@@ -169,7 +178,6 @@ impl<M: Model> Fixture<M> {
 }
 
 /// A command that was executed in a [`Fixture`], and what came of it.
-#[must_use = "say what should have come of the command: `then`, `then_output`, `then_rejected`, …"]
 pub struct Executed<M: Model, C: Registered<M>> {
     fixture: Fixture<M>,
     attempts: [Attempt<M, C>; 2],
@@ -181,7 +189,6 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// # Panics
     /// When it was rejected or has panicked.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "the end of most tests")]
     pub fn then(self, check: impl FnOnce(&M, &C::Output)) -> Self {
         let [output, _] = self.accepted();
         check(&self.fixture.model, output);
@@ -193,7 +200,6 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// # Panics
     /// When it was rejected, has panicked, or has another output.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "the end of most tests")]
     pub fn then_output(self, expected: &C::Output) -> Self
     where
         C::Output: PartialEq + Debug,
@@ -208,7 +214,6 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// # Panics
     /// When it was accepted or has panicked.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "the end of most tests")]
     pub fn then_rejected(self, check: impl FnOnce(&M, &C::Rejection)) -> Self {
         let [rejection, _] = self.rejected();
         check(&self.fixture.model, rejection);
@@ -220,7 +225,6 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// # Panics
     /// When it was accepted, has panicked, or has another rejection.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "the end of most tests")]
     pub fn then_rejection(self, expected: &C::Rejection) -> Self
     where
         C::Rejection: PartialEq + Debug,
@@ -234,7 +238,6 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// # Panics
     /// When it emitted others.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "the end of most tests")]
     pub fn then_events(self, expected: &[M::Event]) -> Self
     where
         M::Event: PartialEq + Debug,
@@ -256,6 +259,7 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// # Panics
     /// When it is not deterministic.
     #[track_caller]
+    #[must_use = "say what should have come of it: `then`, `then_output`, `then_rejected`, …"]
     pub fn when<D: Registered<M>>(self, command: D) -> Executed<M, D> {
         self.fixture.when(command)
     }

@@ -68,9 +68,14 @@ fn on_a_copy(
     check: impl FnOnce(&Path) -> Result<HistoryReport, Error>,
 ) -> HistoryReport {
     let shown = path.display();
-    let copy = copy_of(path).unwrap_or_else(|error| panic!("{shown} cannot be copied: {error}"));
-    let report = check(copy.path())
-        .unwrap_or_else(|error| panic!("the history in {shown} cannot be read: {error}"));
+    let copy = match copy_of(path) {
+        Ok(copy) => copy,
+        Err(error) => panic!("the history in {shown} cannot be copied: {error}"),
+    };
+    let report = match check(copy.path()) {
+        Ok(report) => report,
+        Err(error) => panic!("the history in {shown} cannot be read: {error}"),
+    };
     if let Some(divergence) = &report.divergence {
         panic!("the history in {shown} does not mean any more what it meant: {divergence}");
     }

@@ -47,6 +47,21 @@ pub(super) struct Moment<'a> {
 pub(super) struct Comparison<M>(pub(super) Option<Box<dyn Fn(&M, &M) -> bool>>);
 
 impl<M: Model> Comparison<M> {
+    /// The model as it comes out of its own encoding, equal to what it was.
+    pub(super) fn redecoded(&self, model: &M) -> Result<M, String> {
+        let decoded = codec::decode_model(&encoded(model)?).map_err(|reason| {
+            format!("cannot be decoded from its own encoding, as a start needs it: {reason}")
+        })?;
+        match self.difference(model, &decoded)? {
+            None => Ok(decoded),
+            Some(difference) => Err(format!(
+                "is another one once it was encoded and decoded: it differs {difference}. Is there \
+                 a `HashMap` in it, or a `Serialize` and `Deserialize` that do not mirror each \
+                 other? Use an ordered map, or say what makes two models equal, with `compared_by`"
+            )),
+        }
+    }
+
     /// What is different about them, if anything is.
     fn difference(&self, left: &M, right: &M) -> Result<Option<String>, String> {
         if let Some(equal) = &self.0 {
@@ -73,17 +88,10 @@ pub(super) fn attempt_twice<M: Model, C: Registered<M>>(
     comparison: &Comparison<M>,
 ) -> Result<[Attempt<M, C>; 2], String> {
     let name = command_name::<M, C>();
-    let decoded = redecoded(base)?;
-    let witness: M = redecoded(base)?;
-    if let Some(difference) = comparison.difference(base, &witness)? {
-        return Err(format!(
-            "the model that `{name}` is applied to does not keep its encoding: encoded, decoded \
-             and encoded again it differs {difference}. Is there a `HashMap` in it, or a \
-             `Serialize` and `Deserialize` that do not mirror each other? Use an ordered map, or \
-             say what makes two models equal with `Fixture::compared_by`"
-        ));
-    }
-    let bytes = encoded_command(command)?;
+    let told = |problem| format!("the model that `{name}` is applied to {problem}");
+    let witness = comparison.redecoded(base).map_err(told)?;
+    let decoded = comparison.redecoded(base).map_err(told)?;
+    let bytes = encoded_command(command).map_err(|problem| format!("`{name}` {problem}"))?;
     let first = attempt::<M, C>(base.clone(), &bytes, moment)?;
     if let Some(difference) = comparison.difference(base, &witness)? {
         return Err(format!(
@@ -93,13 +101,14 @@ pub(super) fn attempt_twice<M: Model, C: Registered<M>>(
             first.answer.verdict()
         ));
     }
+    let told = |problem| format!("the model that `{name}` has left {problem}");
+    comparison.redecoded(&first.model).map_err(told)?;
     let second = attempt::<M, C>(decoded, &bytes, moment)?;
-    let parted = parted(&first, &second, comparison)?;
-    match parted {
+    match parted(&first, &second, comparison)? {
         None => Ok([first, second]),
         Some(parted) => Err(format!(
-            "`{name}` is not deterministic: applied twice, with equal models and contexts, {parted}. \
-             See `prevalence::docs::determinism` for what commands must not do"
+            "`{name}` is not deterministic: applied twice, with equal models and contexts, \
+             {parted}. See `prevalence::docs::determinism` for what commands must not do"
         )),
     }
 }
@@ -124,7 +133,7 @@ fn parted<M: Model, C: Command<M>>(
 }
 
 /// Decodes and applies a command, as the engine does.
-fn attempt<M: Model, C: Command<M>>(
+fn attempt<M: Model, C: Registered<M>>(
     base: M,
     bytes: &[u8],
     moment: &Moment<'_>,
@@ -144,9 +153,10 @@ fn attempt<M: Model, C: Command<M>>(
         }
         Ok(Ok(Err(rejection))) => Answer::Rejected(rejection),
         Ok(Err(reason)) => {
+            let name = command_name::<M, C>();
             return Err(format!(
-                "a command cannot be decoded from its own encoding, so that a database would \
-                 refuse it: {reason}"
+                "`{name}` cannot be decoded from its own encoding, so that a database would refuse \
+                 it: {reason}"
             ));
         }
         Err(panic) => Answer::Panicked(panic_message(&*panic)),
@@ -158,9 +168,9 @@ fn encoded_command<C: serde::Serialize>(command: &C) -> Result<Vec<u8>, String> 
     let (mut bytes, limit) = (Vec::new(), Options::default().max_command_bytes);
     codec::encode_onto(command, &mut bytes, limit).map_err(|failure| match failure {
         EncodeFailure::TooLarge { bytes } => {
-            format!("the command takes {bytes} bytes, and {limit} are the most a database takes")
+            format!("takes {bytes} bytes, and {limit} are the most that a database takes")
         }
-        EncodeFailure::Failed(reason) => format!("the command cannot be encoded: {reason}"),
+        EncodeFailure::Failed(reason) => format!("cannot be encoded: {reason}"),
     })?;
     Ok(bytes)
 }
@@ -168,15 +178,8 @@ fn encoded_command<C: serde::Serialize>(command: &C) -> Result<Vec<u8>, String> 
 fn encoded<M: Model>(model: &M) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     codec::encode_stream(model, &mut bytes)
-        .map_err(|error| format!("the model cannot be encoded, as a snapshot needs it: {error}"))?;
+        .map_err(|error| format!("cannot be encoded, as a snapshot needs it: {error}"))?;
     Ok(bytes)
-}
-
-/// The model as it comes out of its own encoding.
-pub(super) fn redecoded<M: Model>(model: &M) -> Result<M, String> {
-    codec::decode_model(&encoded(model)?).map_err(|reason| {
-        format!("the model cannot be decoded from its own encoding, as a start needs it: {reason}")
-    })
 }
 
 /// As the journal calls it.
