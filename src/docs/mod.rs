@@ -6,6 +6,9 @@ pub mod architecture {}
 #[doc = include_str!("determinism.md")]
 pub mod determinism {}
 
+#[doc = include_str!("evolution.md")]
+pub mod evolution {}
+
 #[doc = include_str!("format.md")]
 pub mod format {}
 

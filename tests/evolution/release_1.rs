@@ -1,0 +1,66 @@
+use imbl::OrdMap;
+use prevalence::{Command, Context, Model};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Bank {
+    pub balances: OrdMap<u32, u64>,
+}
+
+impl Model for Bank {
+    type Event = ();
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Deposit {
+    pub account: u32,
+    pub cents: u64,
+}
+
+impl Command<Bank> for Deposit {
+    type Output = u64;
+    type Rejection = &'static str;
+    fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<u64, &'static str> {
+        let before = bank.balances.get(&self.account).copied().unwrap_or(0);
+        let balance = before.checked_add(self.cents).ok_or("the account is full")?;
+        bank.balances.insert(self.account, balance);
+        Ok(balance)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Withdraw {
+    pub account: u32,
+    pub cents: u64,
+}
+
+impl Command<Bank> for Withdraw {
+    type Output = u64;
+    type Rejection = &'static str;
+    fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<u64, &'static str> {
+        let before = bank.balances.get(&self.account).copied().unwrap_or(0);
+        let balance = before.checked_sub(self.cents).ok_or("not that much in the account")?;
+        bank.balances.insert(self.account, balance);
+        Ok(balance)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct AddInterest {
+    pub percent: u8,
+}
+
+impl Command<Bank> for AddInterest {
+    type Output = ();
+    type Rejection = &'static str;
+    fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<(), &'static str> {
+        for (account, cents) in bank.balances.clone() {
+            let interest = cents / 100 * u64::from(self.percent);
+            let balance = cents.checked_add(interest).ok_or("an account is full")?;
+            bank.balances.insert(account, balance);
+        }
+        Ok(())
+    }
+}
+
+prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw, 3 => AddInterest } }
