@@ -7,8 +7,9 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
-/// Records up to this size are not allocated. A whole one of these takes 64 bytes of the queue.
-const SMALL_BYTES: usize = 62;
+/// Records up to this size are not allocated. A whole one of these takes 128 bytes of the queue:
+/// with 64, puts of 100 bytes were a tenth slower, and the smallest commands a tenth faster.
+const SMALL_BYTES: usize = 126;
 
 /// A buffer that grew beyond this is not kept for the next record.
 const KEPT_BYTES: usize = 64 << 10;
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn small_ones_take_a_cache_line() {
-        assert_eq!(size_of::<EncodedRecord>(), 64);
+    fn small_ones_take_two_cache_lines() {
+        assert_eq!(size_of::<EncodedRecord>(), 128);
     }
 }
