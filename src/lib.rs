@@ -67,6 +67,7 @@
 //!   they must not do.
 //! - [`Database`]: execute, submit and await, query, view, close. [`Builder`]: the options.
 //! - [`Durability`]: what an answer promises, and what weaker choices may lose.
+//! - [`testing`]: an application's own tests; [`docs::evolution`]: one through three releases.
 //! - [`docs::architecture`]: how a command travels. [`docs::format`]: every byte on disk.
 //! - [`docs::limitations`]: what this crate is not.
 

@@ -1,0 +1,300 @@
+//! What a bank can be asked that keeps every command: what was there then, who did it, what would
+//! have been, and whether tomorrow's code still means the same.
+//!
+//! Run it with `cargo run --example ledger_history`, after reading `examples/bank.rs`.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use imbl::OrdMap;
+use prevalence::{Command, Context, Database, Metadata, Model, Retention};
+use serde::{Deserialize, Serialize};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+type Account = u32;
+type Cents = u64;
+
+const ANN: Account = 1;
+const BOB: Account = 2;
+
+// 1. The bank as it runs: balances, and two commands.
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Bank {
+    balances: OrdMap<Account, Cents>,
+}
+
+impl Model for Bank {
+    type Event = ();
+}
+
+impl Bank {
+    fn balance(&self, account: Account) -> Cents {
+        self.balances.get(&account).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, account: Account, cents: Cents) {
+        self.balances.insert(account, self.balance(account).saturating_add(cents));
+    }
+
+    fn take(&mut self, account: Account, cents: Cents) -> Option<()> {
+        let rest = self.balance(account).checked_sub(cents)?;
+        self.balances.insert(account, rest);
+        Some(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Deposit(Account, Cents);
+
+impl Command<Bank> for Deposit {
+    type Output = ();
+    type Rejection = std::convert::Infallible;
+    fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<(), Self::Rejection> {
+        bank.add(self.0, self.1);
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Transfer {
+    from: Account,
+    to: Account,
+    cents: Cents,
+}
+
+impl Command<Bank> for Transfer {
+    type Output = ();
+    type Rejection = &'static str;
+    fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<(), &'static str> {
+        bank.take(self.from, self.cents).ok_or("not that much in the account")?;
+        bank.add(self.to, self.cents);
+        Ok(())
+    }
+}
+
+prevalence::commands! { Bank { 1 => Deposit, 2 => Transfer } }
+
+// 2. Other looks at the same commands. Each is a model of its own, with an `apply` of its own for
+// every command under the same tags. Nobody thought of them when the commands came.
+
+/// The bank, had it charged 1 % of each transfer.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct ChargingBank {
+    bank: Bank,
+    fees: Cents,
+    /// Transfers that could not have been paid for.
+    refused: u32,
+}
+
+impl Model for ChargingBank {
+    type Event = ();
+}
+
+impl Command<ChargingBank> for Deposit {
+    type Output = ();
+    type Rejection = ();
+    fn apply(self, model: &mut ChargingBank, _: &mut Context<'_, ChargingBank>) -> Result<(), ()> {
+        model.bank.add(self.0, self.1);
+        Ok(())
+    }
+}
+
+impl Command<ChargingBank> for Transfer {
+    type Output = ();
+    type Rejection = ();
+    fn apply(self, model: &mut ChargingBank, _: &mut Context<'_, ChargingBank>) -> Result<(), ()> {
+        let fee = self.cents / 100;
+        if model.bank.take(self.from, self.cents.saturating_add(fee)).is_some() {
+            model.bank.add(self.to, self.cents);
+            model.fees += fee;
+        } else {
+            model.refused += 1; // It was accepted once, so it must be accepted here, too.
+        }
+        Ok(())
+    }
+}
+
+prevalence::commands! { ChargingBank { 1 => Deposit, 2 => Transfer } }
+
+/// What each teller has moved: an aggregate that the bank itself never kept.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Turnover {
+    by_teller: OrdMap<String, Cents>,
+}
+
+impl Model for Turnover {
+    type Event = ();
+}
+
+impl Command<Turnover> for Deposit {
+    type Output = ();
+    type Rejection = ();
+    fn apply(self, turnover: &mut Turnover, cx: &mut Context<'_, Turnover>) -> Result<(), ()> {
+        *turnover.by_teller.entry(cx.metadata().actor).or_default() += self.1;
+        Ok(())
+    }
+}
+
+impl Command<Turnover> for Transfer {
+    type Output = ();
+    type Rejection = ();
+    fn apply(self, turnover: &mut Turnover, cx: &mut Context<'_, Turnover>) -> Result<(), ()> {
+        *turnover.by_teller.entry(cx.metadata().actor).or_default() += self.cents;
+        Ok(())
+    }
+}
+
+prevalence::commands! { Turnover { 1 => Deposit, 2 => Transfer } }
+
+// 3. The bank of the next release. It should be the same, but for how it is written: `entry` in
+// place of `get` and `insert`. Has nobody made a mistake?
+
+mod next_release {
+    use super::{Account, Cents, Command, Context, Deposit, Model, OrdMap, Transfer};
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    pub(super) struct Bank {
+        pub(super) balances: OrdMap<Account, Cents>,
+    }
+
+    impl Model for Bank {
+        type Event = ();
+    }
+
+    impl Command<Bank> for Deposit {
+        type Output = ();
+        type Rejection = ();
+        fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<(), ()> {
+            let balance = bank.balances.entry(self.0).or_default();
+            *balance = balance.saturating_add(self.1);
+            Ok(())
+        }
+    }
+
+    impl Command<Bank> for Transfer {
+        type Output = ();
+        type Rejection = ();
+        fn apply(self, bank: &mut Bank, cx: &mut Context<'_, Bank>) -> Result<(), ()> {
+            let balance = bank.balances.entry(self.from).or_default();
+            *balance = balance.checked_sub(self.cents).ok_or(())?;
+            Deposit(self.to, self.cents).apply(bank, cx)
+        }
+    }
+
+    prevalence::commands! { Bank { 1 => Deposit, 2 => Transfer } }
+}
+
+// 4. The questions.
+
+fn main() -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let bank = Database::<Bank>::builder()
+        .retention(Retention::Archive) // every command, for ever
+        .open(directory.path())?;
+
+    // In the morning Paula is at the counter, in the afternoon Quentin.
+    let at = |teller: &str| {
+        let metadata = Metadata { actor: teller.to_owned(), ..Metadata::default() };
+        bank.with_metadata(&metadata)
+    };
+    let (paula, quentin) = (at("Paula")?, at("Quentin")?);
+    paula.execute(Deposit(ANN, 100_000))?;
+    paula.execute(Transfer { from: ANN, to: BOB, cents: 40_000 })?;
+    bank.snapshot()?; // history is read across snapshots and archives
+    let noon = a_moment_after(bank.view().time());
+    quentin.execute(Transfer { from: BOB, to: ANN, cents: 15_000 })?;
+    quentin.execute(Transfer { from: ANN, to: BOB, cents: 75_000 })?;
+    bank.snapshot()?;
+    drop((paula, quentin));
+
+    balance_on_a_date(&bank, noon)?;
+    who_did_this(&bank)?;
+    what_if(&bank)?;
+    what_each_teller_moved(&bank)?;
+    bank.close()?;
+    the_next_release_means_the_same(directory.path())
+}
+
+/// The model at any time: the nearest older snapshot, and the commands behind it.
+fn balance_on_a_date(bank: &Database<Bank>, noon: SystemTime) -> Outcome<()> {
+    let then = bank.history().at_time(noon)?;
+    println!("at noon Ann had {} cents, Bob {}", then.balance(ANN), then.balance(BOB));
+    same("what they had", (then.balance(ANN), then.balance(BOB)), (60_000, 40_000))?;
+    let now = bank.view();
+    println!("now Ann has {} cents, Bob {}", now.balance(ANN), now.balance(BOB));
+    same("what they have", (now.balance(ANN), now.balance(BOB)), (0, 100_000))
+}
+
+/// Every command comes with its time and with who asked for it.
+fn who_did_this(bank: &Database<Bank>) -> Outcome<()> {
+    for record in bank.history().records(..)? {
+        let record = record?;
+        let Some(transfer) = record.command::<Transfer>().transpose()? else { continue };
+        if transfer.from == ANN && transfer.cents > 50_000 {
+            let (teller, sequence) = (record.metadata().actor, record.sequence());
+            println!("{teller} emptied Ann's account, with the command at sequence {sequence}");
+            return same("the teller", (teller.as_str(), sequence), ("Quentin", 4));
+        }
+    }
+    Err("nobody emptied Ann's account".into())
+}
+
+/// The past under another rule, and the future on a private copy: neither changes the bank.
+fn what_if(bank: &Database<Bank>) -> Outcome<()> {
+    let charging = bank.history().project::<ChargingBank>()?;
+    println!("a fee of 1 % would have earned {} cents so far,", charging.fees);
+    println!("and {} transfer could not have been paid for", charging.refused);
+    same("fees and refused transfers", (charging.fees, charging.refused), (550, 1))?;
+
+    let left = bank.what_if(|sandbox| {
+        let cents = sandbox.query(|bank| bank.balance(BOB)) / 100;
+        sandbox.execute(Transfer { from: BOB, to: 99, cents })?;
+        Outcome::Ok(sandbox.query(|bank| bank.balance(BOB)))
+    })?;
+    println!("charged 1 % now, Bob would have {left} cents");
+    same("what Bob would have", left, 99_000)?;
+    same("what Bob has", bank.query(|bank| bank.balance(BOB)), 100_000)
+}
+
+/// A model that is new today, filled from the first command on.
+fn what_each_teller_moved(bank: &Database<Bank>) -> Outcome<()> {
+    let turnover = bank.history().project::<Turnover>()?;
+    for (teller, cents) in &turnover.by_teller {
+        println!("{teller} has moved {cents} cents");
+    }
+    let moved: Vec<Cents> = turnover.by_teller.values().copied().collect();
+    same("what each moved", moved, vec![140_000, 90_000])
+}
+
+/// A refactoring is proved by everything that ever happened.
+fn the_next_release_means_the_same(path: &Path) -> Outcome<()> {
+    // Against what the bank stored when it happened …
+    let report = prevalence::verify_history::<next_release::Bank>(path)?;
+    same("the divergence", report.divergence, None)?;
+    same("commands replayed", (report.commands_replayed, report.snapshots_compared), (4, 2))?;
+    // … and against the former code, command by command where they differ.
+    let equal = |old: &Bank, new: &next_release::Bank| old.balances == new.balances;
+    let report = prevalence::verify_against::<Bank, next_release::Bank>(path, equal)?;
+    same("the divergence", report.divergence, None)?;
+    println!("the next release makes the same of all {} commands", report.commands_replayed);
+    Ok(())
+}
+
+/// A moment after the one given and before all that comes.
+fn a_moment_after(time: SystemTime) -> SystemTime {
+    let next = |time| {
+        std::iter::repeat_with(SystemTime::now).find(|&now| now > time).expect("clocks go on")
+    };
+    let moment = next(time);
+    next(moment);
+    moment
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Outcome<()> {
+    if found != expected {
+        return Err(format!("{what}: {found:?} and should be {expected:?}").into());
+    }
+    Ok(())
+}
