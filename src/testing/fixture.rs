@@ -18,7 +18,8 @@ const DEFAULT_TIME: Duration = Duration::from_secs(946_684_800);
 /// [`given`].
 ///
 /// There is no database: nothing is journaled, and no thread runs. But commands are encoded,
-/// decoded and applied as they are there, and one that is rejected or panics is rolled back.
+/// decoded and applied as they are there, and one that is rejected or panics is rolled back. Request
+/// ids are not remembered: a command that is executed twice is applied twice.
 ///
 /// Each command is applied twice, to two copies of the model, of which one was encoded and decoded
 /// before. The test fails if they are not equal afterwards, compared by their encodings; if one
