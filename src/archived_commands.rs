@@ -8,7 +8,7 @@ use crate::header::{ARCHIVE_MAGIC, FileHeader};
 use crate::identity::{check_tags, unknown_tag};
 use crate::journal::{FrameStream, Records, archive_path, list_archives};
 use crate::model::Model;
-use crate::storage::Storage;
+use crate::storage::{EntryKind, Storage};
 
 /// Reads the archives' headers. Only where one names a command that this program lacks is its
 /// content looked at: whether such a command is in it, and where.
@@ -20,6 +20,10 @@ pub(crate) fn check_archived_commands<M: Model>(
     let table = CommandTable::<M>::new();
     for first_sequence in list_archives(storage, &directory.archive)? {
         let path = archive_path(&directory.archive, first_sequence);
+        // What is no file holds no commands; it is in nobody's way before the history is read.
+        if storage.kind(&path).map_err(Error::io("examine", &path))? != Some(EntryKind::File) {
+            continue;
+        }
         let file = storage.open_to_read(&path).map_err(Error::io("read", &path))?;
         let (header, _) = FileHeader::read(&path, ARCHIVE_MAGIC, &*file)?;
         if header.database != database {

@@ -416,7 +416,7 @@ fn told_of(blamed: impl FnOnce(&Database<Shelf>)) -> String {
     history::<Shelf>(&path, |database| {
         let fill = |commands: u32| {
             let pending = (0..commands).map(|_| database.submit(Fill).unwrap());
-            pending.for_each(|pending| drop(pending));
+            pending.for_each(drop);
         };
         fill(450);
         blamed(database);

@@ -44,7 +44,10 @@ pub(super) struct Moment<'a> {
 }
 
 /// How two models are compared: by their encodings, or as a test has asked for.
-pub(super) struct Comparison<M>(pub(super) Option<Box<dyn Fn(&M, &M) -> bool>>);
+pub(super) struct Comparison<M>(pub(super) Option<Equality<M>>);
+
+/// Whether two are the same.
+pub(super) type Equality<M> = Box<dyn Fn(&M, &M) -> bool>;
 
 impl<M: Model> Comparison<M> {
     /// The model as it comes out of its own encoding, equal to what it was.
