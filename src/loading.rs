@@ -4,7 +4,7 @@
 //! Allocators such as glibc's give each thread a region of its own, and what one thread has freed
 //! there no other can use. Were the model loaded on another thread than the one that then replaces
 //! it piece by piece, the process would come to hold it twice: measured, 3.1 times the bare model
-//! instead of 1.3.
+//! instead of 1.2.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
