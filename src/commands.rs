@@ -9,6 +9,12 @@ use crate::codec;
 use crate::context::Context;
 use crate::model::{Command, Model};
 
+/// Stands in the place of a command that was erased by [`purge`](crate::purge()): sequences must not
+/// shift. No command may have this tag.
+pub(crate) const REDACTED_TAG: u16 = u16::MAX;
+/// What files and histories call it.
+pub(crate) const REDACTED_NAME: &str = "(redacted)";
+
 /// The commands of a model. Implemented by [`commands!`](crate::commands!), never by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no vocabulary of commands",
@@ -227,8 +233,21 @@ impl<M: Model> CommandTable<M> {
     }
 
     pub(crate) fn get(&self, tag: u16) -> Option<&'static Entry<M>> {
-        self.by_tag.get(usize::from(tag)).copied().flatten()
+        match self.by_tag.get(usize::from(tag)).copied().flatten() {
+            None if tag == REDACTED_TAG => Some(Self::REDACTED),
+            entry => entry,
+        }
     }
+
+    /// Every model has it: it does nothing on replay.
+    const REDACTED: &'static Entry<M> = &Entry {
+        tag: REDACTED_TAG,
+        name: REDACTED_NAME,
+        known_as: &[REDACTED_NAME],
+        replay: |_, _, _| Ok(()),
+        decode: |_| Ok(Box::new(())),
+        to_json: |_| Ok("null".to_owned()),
+    };
 
     /// Tag and name of every command, as segment headers hold them.
     pub(crate) fn names() -> Vec<(u16, String)> {
@@ -260,8 +279,12 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 #[doc(hidden)]
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
 pub const fn assert_lines_differ(lines: &[(u16, &str)]) {
-    let mut later = 1;
+    let mut later = 0;
     while later < lines.len() {
+        assert!(
+            lines[later].0 != REDACTED_TAG,
+            "commands!: tag 65535 is reserved for commands that were erased; use another"
+        );
         let mut earlier = 0;
         while earlier < later {
             assert!(
@@ -308,7 +331,7 @@ pub const fn assert_lines_differ(lines: &[(u16, &str)]) {
 /// }
 /// ```
 ///
-/// A tag is a `u16` that keeps its meaning for as long as a journal exists: never give it to
+/// A tag is a `u16` up to 65,534 that keeps its meaning for as long as a journal exists: never give it to
 /// another type, and never reuse that of a removed one. Tags and names stand in every journal
 /// segment, so a renumbered tag is an error at open
 /// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and never a misread. Two lines with one
@@ -400,6 +423,12 @@ mod tests {
     #[should_panic(expected = "share one name")]
     fn shared_names_are_noticed_wherever_the_types_live() {
         assert_lines_differ(&[(1, "credit::Put"), (2, "debit :: Put")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "tag 65535 is reserved")]
+    fn the_tag_of_erased_commands_is_taken() {
+        assert_lines_differ(&[(65_535, "A")]);
     }
 
     #[test]

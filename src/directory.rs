@@ -14,16 +14,34 @@ pub(crate) struct Directory {
     pub(crate) snapshots: PathBuf,
     /// Only there once something was archived.
     pub(crate) archive: PathBuf,
+    /// Only there once something was purged.
+    pub(crate) purges: PathBuf,
 }
 
 impl Directory {
     pub(crate) fn at(root: &Path) -> Self {
+        Self::named(root, "")
+    }
+
+    /// Where new directories are made, to take the places of these.
+    pub(crate) fn staged(&self) -> Self {
+        Self::named(&self.root, ".purging")
+    }
+
+    /// Where these go once others have taken their places, to be removed.
+    pub(crate) fn doomed(&self) -> Self {
+        Self::named(&self.root, ".purged")
+    }
+
+    fn named(root: &Path, suffix: &str) -> Self {
+        let inner = |name: &str| root.join(format!("{name}{suffix}"));
         Self {
             root: root.to_path_buf(),
             lock: root.join("LOCK"),
-            journal: root.join("journal"),
-            snapshots: root.join("snapshots"),
-            archive: root.join("archive"),
+            journal: inner("journal"),
+            snapshots: inner("snapshots"),
+            archive: inner("archive"),
+            purges: inner("purges"),
         }
     }
 

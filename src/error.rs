@@ -230,6 +230,49 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The history cannot be purged so: a later command, or a replacement, is refused then.
+    #[error(
+        "the history cannot be purged so: at sequence {sequence}, command `{command}`: {reason}. \
+         Nothing was changed; replace commands where redacting them breaks what was built on them"
+    )]
+    PurgeRefused {
+        /// The sequence of the command that is refused.
+        sequence: u64,
+        /// Its name.
+        command: String,
+        /// What happens.
+        reason: String,
+    },
+    /// The stored history does not make the stored states with this program, so that a purge would
+    /// change more than it is asked to.
+    #[error(
+        "the history is not purged, because already as it stands this program makes something else \
+         of it: {divergence}. Nothing was changed; run the program version that made the snapshots, \
+         or see prevalence::purge_unverified"
+    )]
+    HistoryDiverged {
+        /// Where, and what shows it.
+        divergence: String,
+    },
+    /// A purge came to a file that it can neither rewrite nor leave.
+    #[error(
+        "{} is no file of this database, and a purge must know what it leaves behind and what it \
+         removes: nothing was changed; move it elsewhere first",
+        path.display()
+    )]
+    UnknownFile {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A purge was interrupted after it had been decided: the next open, or purge, finishes it.
+    #[error(
+        "a purge of {} was interrupted, and is finished by the next open: open the database once",
+        path.display()
+    )]
+    PurgeUnfinished {
+        /// The database directory.
+        path: PathBuf,
+    },
     /// The stored history begins later.
     #[error(
         "the history in {} does not reach back to sequence {wanted}: the oldest that can be \

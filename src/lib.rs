@@ -124,6 +124,7 @@ mod pace;
 mod packed;
 mod pending;
 mod published;
+mod purge;
 mod queue;
 mod recent;
 mod recovery;
@@ -141,6 +142,7 @@ mod status;
 mod storage;
 mod submission;
 mod superseded;
+mod swap;
 mod sync;
 mod syncer;
 mod working;
@@ -184,6 +186,9 @@ pub use model::{Command, Model};
 pub use options::{Builder, Durability, FromDefault, Given, InitialModel};
 pub use pending::Pending;
 pub use published::View;
+pub use purge::{
+    PurgeAction, PurgeRecord, PurgeReport, Replacement, purge, purge_records, purge_unverified,
+};
 pub use recent::{AtError, RecentVersions};
 pub use replay::TornTail;
 pub use report::{DamagedSnapshot, Phase, Progress, RecoveryReport};

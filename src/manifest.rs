@@ -26,6 +26,9 @@ pub(crate) enum State {
     Dirty = 1,
     /// Closed: the journal ends exactly at `sequence`.
     Clean = 2,
+    /// New directories stand beside the old ones and take their places (`swap`). All else is said of
+    /// the new ones.
+    Swapping = 3,
 }
 
 /// The content of the MANIFEST.
@@ -56,6 +59,7 @@ impl Manifest {
             State::Creating => 0,
             State::Dirty => 1,
             State::Clean => 2,
+            State::Swapping => 3,
         };
         bytes.extend_from_slice(&state.to_le_bytes());
         bytes.extend_from_slice(&self.chain.to_le_bytes());
@@ -108,6 +112,7 @@ impl Manifest {
             0 => State::Creating,
             1 => State::Dirty,
             2 => State::Clean,
+            3 => State::Swapping,
             _ => return None,
         };
         let chain = fields.u32()?;
@@ -197,8 +202,12 @@ mod tests {
 
     use super::*;
 
+    impl State {
+        const ALL: &[Self] = &[Self::Creating, Self::Dirty, Self::Clean, Self::Swapping];
+    }
+
     fn any_manifest() -> impl Strategy<Value = Manifest> {
-        let state = prop::sample::select(vec![State::Creating, State::Dirty, State::Clean]);
+        let state = prop::sample::select(State::ALL);
         (state, any::<([u8; 16], u64, u32, u64)>(), proptest::collection::vec(any::<u64>(), 0..9))
             .prop_map(|(state, numbers, snapshots)| Manifest {
                 database: DatabaseId(numbers.0),
@@ -242,7 +251,7 @@ mod tests {
             snapshots: vec![5],
         };
         // The state, and how many snapshots there are.
-        for (at, right, wrong) in [(32, 2u32, 3u32), (56, 1, 2), (56, 1, 0)] {
+        for (at, right, wrong) in [(32, 2u32, 4u32), (56, 1, 2), (56, 1, 0)] {
             for (value, sound) in [(right, true), (wrong, false)] {
                 let mut bytes = manifest.encode();
                 bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());

@@ -26,6 +26,7 @@ use crate::snapshot::{
 };
 use crate::snapshotter::SnapshotInfo;
 use crate::storage::{Lock, Storage};
+use crate::swap;
 
 /// An opened directory, before anything runs on it.
 pub(crate) struct Recovered<M> {
@@ -65,7 +66,12 @@ pub(crate) fn recover<M: Model>(
         .lock(&directory.lock)
         .map_err(Error::io("lock", &directory.lock))?
         .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
-    let manifest = ManifestFile::read(storage, path)?;
+    let mut manifest = ManifestFile::read(storage, path)?;
+    if let Some(manifest) = &mut manifest
+        && manifest.current().state == State::Swapping
+    {
+        swap::finish(&**storage, &directory, manifest)?;
+    }
     if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {
         return Err(Error::Missing {
             path: path.join(crate::manifest::MANIFEST_NAME),
@@ -111,6 +117,9 @@ pub(crate) fn read_whole<M: Model>(
     let manifest = ManifestFile::read(storage, path)?
         .filter(|manifest| manifest.current().state != State::Creating)
         .ok_or_else(missing)?;
+    if manifest.current().state == State::Swapping {
+        return Err(Error::PurgeUnfinished { path: path.to_path_buf() });
+    }
     let opening = Opening { storage, directory, options };
     let mut segments = Vec::new();
     let (version, ..) = opening.read(&manifest, &mut segments, &mut |_| {})?;
@@ -176,6 +185,7 @@ impl Opening<'_> {
         let database = manifest.current().database;
         check_archived_commands::<M>(&**self.storage, &self.directory, database)?;
         self.directory.remove_stale_temporaries(&**self.storage)?;
+        swap::remove_leftovers(&**self.storage, &self.directory)?;
         self.go_on(manifest, lock, version, &end, report, loaded)
     }
 

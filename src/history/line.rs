@@ -15,10 +15,10 @@ use crate::replay::Replayed;
 use crate::requests::{RequestLimits, RequestLog};
 
 /// A model on its way through a history.
-pub(super) struct Line<M: Model> {
-    pub(super) replayed: Replayed<M>,
+pub(crate) struct Line<M: Model> {
+    pub(crate) replayed: Replayed<M>,
     /// What becomes of commands that `commands!` does not list: skipped and counted, or an error.
-    pub(super) skipped: Option<u64>,
+    pub(crate) skipped: Option<u64>,
     table: CommandTable<M>,
     seed: RandomSeed,
     /// The file whose table of names was compared last.
@@ -28,7 +28,7 @@ pub(super) struct Line<M: Model> {
 
 impl<M: Model> Line<M> {
     /// A line that begins with `model`, which holds everything up to `sequence`.
-    pub(super) fn new(database: DatabaseId, model: M, sequence: u64, time_ns: u64) -> Self {
+    pub(crate) fn new(database: DatabaseId, model: M, sequence: u64, time_ns: u64) -> Self {
         let replayed = Replayed {
             model,
             sequence,
@@ -50,7 +50,7 @@ impl<M: Model> Line<M> {
     }
 
     /// Applies the command with the next sequence.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &mut self,
         file: &Arc<StreamedFile>,
         record: &Record<'_>,

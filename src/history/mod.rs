@@ -25,6 +25,11 @@ mod travel;
 mod twice;
 mod verify;
 
+pub(crate) use line::Line;
+pub(crate) use offline::OfflineHistory;
+pub(crate) use source::{HistoryFiles, check_count, not_whole};
+pub(crate) use verify::verify_files;
+
 pub use records::{HistoryRecord, HistoryRecords};
 pub use report::{Culprit, Divergence, Evidence, HistoryReport};
 pub use travel::History;

@@ -10,10 +10,12 @@ use crate::error::Error;
 use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
 use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
 use crate::storage::{Lock, Storage};
+use crate::swap;
 
 /// A locked directory and its files.
 pub(crate) struct OfflineHistory {
     pub(crate) files: Arc<HistoryFiles>,
+    pub(crate) manifest: ManifestFile,
     lock: Box<dyn Lock>,
     lock_path: PathBuf,
 }
@@ -25,6 +27,27 @@ impl OfflineHistory {
         storage: Arc<dyn Storage>,
         path: &Path,
         model_name: &str,
+    ) -> Result<Self, Error> {
+        Self::locked(storage, path, model_name, |_, _, _| {
+            Err(Error::PurgeUnfinished { path: path.to_path_buf() })
+        })
+    }
+
+    /// As [`open`](Self::open), for one who is going to change it: an exchange of directories that
+    /// a crash interrupted is finished first.
+    pub(crate) fn open_to_change(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        model_name: &str,
+    ) -> Result<Self, Error> {
+        Self::locked(storage, path, model_name, swap::finish)
+    }
+
+    fn locked(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        model_name: &str,
+        swapping: impl FnOnce(&dyn Storage, &Directory, &mut ManifestFile) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let directory = Directory::at(path);
         let missing = || Error::Missing {
@@ -39,14 +62,17 @@ impl OfflineHistory {
             .lock(&lock_path)
             .map_err(Error::io("lock", &lock_path))?
             .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
-        let manifest = ManifestFile::read(&storage, path)?
+        let mut manifest = ManifestFile::read(&storage, path)?
             .filter(|manifest| manifest.current().state != State::Creating)
             .ok_or_else(missing)?;
+        if manifest.current().state == State::Swapping {
+            swapping(&*storage, &directory, &mut manifest)?;
+        }
         let newest = newest_sequence(&*storage, &directory, &manifest)?;
         let database = manifest.current().database;
         let model_name = model_name.to_owned();
         let files = HistoryFiles { storage, directory, database, model_name, newest };
-        Ok(Self { files: Arc::new(files), lock, lock_path })
+        Ok(Self { files: Arc::new(files), manifest, lock, lock_path })
     }
 
     pub(crate) fn close(self) -> Result<(), Error> {

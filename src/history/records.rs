@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::source::{Frames, HistoryFiles, check_count, not_whole};
-use crate::commands::CommandTable;
+use crate::commands::{CommandTable, REDACTED_NAME, REDACTED_TAG};
 use crate::context::system_time;
 use crate::error::Error;
 use crate::identity::{check_tags, unknown_tag};
@@ -46,15 +46,29 @@ impl<M: Model> HistoryRecord<M> {
         Metadata::decode(self.body.get(..self.metadata_bytes).unwrap_or(&[])).unwrap_or_default()
     }
 
+    pub(crate) fn has_metadata(&self) -> bool {
+        self.metadata_bytes > 0
+    }
+
     /// The command's stable tag.
     #[must_use]
     pub fn tag(&self) -> u16 {
         self.tag
     }
 
-    /// The command's name when it was journaled.
+    /// Whether the command was erased by [`purge`](crate::purge()): what is left of it is its place
+    /// and its time.
+    #[must_use]
+    pub fn is_redacted(&self) -> bool {
+        self.tag == REDACTED_TAG
+    }
+
+    /// The command's name when it was journaled; `(redacted)` when it was erased since.
     #[must_use]
     pub fn command_name(&self) -> &str {
+        if self.is_redacted() {
+            return REDACTED_NAME;
+        }
         let commands = &self.file.header.commands;
         let named = commands.iter().find(|(tag, _)| *tag == self.tag);
         named.map_or("", |(_, name)| name) // there is one: looked for when the record was read
@@ -62,14 +76,18 @@ impl<M: Model> HistoryRecord<M> {
 
     /// The command itself, if it is a `C`: of the type that is applied, so a record that was
     /// written as `WithdrawV1` gives a `Withdraw` by a line `2 => WithdrawV1 as Withdraw`. `None`
-    /// when it is of another type, or of none that `commands!` lists.
+    /// when it is of another type, of none that `commands!` lists, or erased.
     #[must_use]
     pub fn command<C: Command<M>>(&self) -> Option<Result<C, Error>> {
+        if self.is_redacted() {
+            return None;
+        }
         let decoded = self.table.get(self.tag)?.decode(self.command_bytes())?;
         Some(decoded.map_err(|reason| self.undecodable(reason)))
     }
 
-    /// The command as JSON, by way of serde, in the shape of the type that is applied.
+    /// The command as JSON, by way of serde, in the shape of the type that is applied; `null` when
+    /// it was erased.
     ///
     /// # Errors
     /// [`Error::UnknownTag`] when `commands!` no longer lists the command;
@@ -124,7 +142,7 @@ pub struct HistoryRecords<M: Model> {
 }
 
 impl<M: Model> HistoryRecords<M> {
-    pub(super) fn new(
+    pub(crate) fn new(
         files: &Arc<HistoryFiles>,
         range: &impl RangeBounds<u64>,
     ) -> Result<Self, Error> {
@@ -177,7 +195,8 @@ impl<M: Model> HistoryRecords<M> {
         let mut sequence = frame.header.first_sequence;
         for record in Records::new(frame.payload) {
             let tag = record.map_err(|at| not_whole(file, &frame, at))?.tag;
-            if !file.header.commands.iter().any(|(known, _)| *known == tag) {
+            let named = file.header.commands.iter().any(|(known, _)| *known == tag);
+            if !named && tag != REDACTED_TAG {
                 return Err(unknown_tag(&file.path, &file.header, sequence, tag));
             }
             sequence += 1;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::commands::{REDACTED_NAME, REDACTED_TAG};
 use crate::context::system_time;
 use crate::journal::{Record, StreamedFile};
 use crate::metadata::Metadata;
@@ -18,6 +19,8 @@ pub struct HistoryReport {
     pub sequence: u64,
     /// How many commands were replayed.
     pub commands_replayed: u64,
+    /// How many of them were erased by [`purge`](crate::purge()), and so did nothing.
+    pub commands_redacted: u64,
     /// How many stored snapshots were compared with the replayed model.
     pub snapshots_compared: u64,
     /// Where today's code first did otherwise; `None` when it never did.
@@ -89,6 +92,9 @@ impl Culprit {
 
 /// What a file calls the command with that tag.
 pub(super) fn name(file: &StreamedFile, tag: u16) -> &str {
+    if tag == REDACTED_TAG {
+        return REDACTED_NAME;
+    }
     let named = file.header.commands.iter().find(|(known, _)| *known == tag);
     named.map_or("(not in the file's table)", |(_, name)| name)
 }

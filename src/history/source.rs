@@ -352,13 +352,13 @@ fn check_known(stream: &FrameStream, known: Option<&KnownChain>) -> Result<(), E
     Err(Error::corrupt(&stream.file().path, 76, expected, found))
 }
 
-pub(super) fn not_whole(file: &StreamedFile, frame: &FrameRef<'_>, at: usize) -> Error {
+pub(crate) fn not_whole(file: &StreamedFile, frame: &FrameRef<'_>, at: usize) -> Error {
     let expected = "whole records in the frame";
     Error::corrupt(&file.path, frame.position, expected, format!("none at its byte {at}"))
 }
 
 /// That a frame held as many records as it states; `sequence` is the one after the last.
-pub(super) fn check_count(
+pub(crate) fn check_count(
     file: &StreamedFile,
     frame: &FrameRef<'_>,
     sequence: u64,

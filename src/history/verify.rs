@@ -15,7 +15,7 @@ use super::offline::OfflineHistory;
 use super::report::{Culprit, Divergence, Evidence, HistoryReport, name};
 use super::source::HistoryFiles;
 use crate::codec;
-use crate::commands::model_name;
+use crate::commands::{REDACTED_TAG, model_name};
 use crate::error::Error;
 use crate::header::SNAPSHOT_MAGIC;
 use crate::journal::{Record, StreamedFile};
@@ -54,7 +54,7 @@ use crate::storage::Disk;
 /// does not know what is stored.
 pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport, Error> {
     let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<M>())?;
-    let report = verify_alone::<M>(&Verification::of(&offline.files)?)?;
+    let report = verify_files::<M>(&offline.files)?;
     offline.close()?;
     Ok(report)
 }
@@ -80,6 +80,11 @@ pub fn verify_against<Old: Model, New: Model>(
     let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
     offline.close()?;
     Ok(report)
+}
+
+/// As [`verify_history`], in a directory that is locked.
+pub(crate) fn verify_files<M: Model>(files: &Arc<HistoryFiles>) -> Result<HistoryReport, Error> {
+    verify_alone::<M>(&Verification::of(files)?)
 }
 
 /// What a verification goes along.
@@ -156,6 +161,7 @@ impl<'a> Verification<'a> {
             }
             report.sequence = sequence;
             report.commands_replayed += 1;
+            report.commands_redacted += u64::from(record.tag == REDACTED_TAG);
             Ok(if ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(ended)

@@ -21,11 +21,12 @@ mod stream;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
 pub(crate) use archive::{archive_path, archive_segment, list_archives};
-pub(crate) use frame::FrameBuffer;
+pub(crate) use frame::{FrameBuffer, FrameHeader, LARGEST_PAYLOAD_BYTES};
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records};
 pub(crate) use scan::{Ending, FrameRef, Segment, SegmentScan};
 pub(crate) use segment::{
-    SegmentIdentity, SegmentStart, list_segments, publish_segment, random_bytes, segment_path,
+    NewSegment, SegmentIdentity, SegmentStart, list_segments, list_sequences, publish_segment,
+    random_bytes, segment_path,
 };
 pub(crate) use stream::{FrameStream, StreamedFile};

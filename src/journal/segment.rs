@@ -52,7 +52,7 @@ pub(crate) fn list_segments(
 }
 
 /// The sequences by which the files with that suffix are named, in order.
-pub(super) fn list_sequences(
+pub(crate) fn list_sequences(
     storage: &dyn Storage,
     directory: &Path,
     suffix: &str,
@@ -125,16 +125,17 @@ impl NewSegment {
     }
 
     /// Appends a frame of another segment before anybody can see the file. The chain goes over
-    /// what both have in common, so it stays as it was.
-    fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<(), Error> {
+    /// what both have in common, so it stays as it was. Gives the chain value after the frame.
+    pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<u32, Error> {
         let FrameHeader { first_sequence, count, durable_sequence, .. } = frame.header;
         let mut buffer = FrameBuffer::new();
         buffer.push_payload(frame.payload);
         let chain = frame.chain_before;
-        let (bytes, _) = buffer.seal(first_sequence, count, durable_sequence, self.salt, chain);
+        let (bytes, chain) =
+            buffer.seal(first_sequence, count, durable_sequence, self.salt, chain);
         write_all_at(&*self.file, bytes, self.position).map_err(Error::io("write", &self.path))?;
         self.position += position(bytes.len());
-        Ok(())
+        Ok(chain)
     }
 
     /// Syncs the content, gives the file its name and makes the name durable, in this order.

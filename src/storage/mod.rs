@@ -60,7 +60,7 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()>;
     /// Removes a file; not durable before the directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Removes an empty directory.
+    /// Removes an empty directory, or a symbolic link to one.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `directory` durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;

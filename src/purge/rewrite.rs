@@ -1,0 +1,303 @@
+//! Owns the new history: every file of the old one written anew beside it, replayed while it is,
+//! with every snapshot made anew from that replay. Knows nothing of how it takes the old one's
+//! place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::decisions::{Decisions, name};
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::header::{ARCHIVE_MAGIC, FileHeader, SNAPSHOT_MAGIC};
+use crate::history::{HistoryFiles, Line, OfflineHistory, check_count, not_whole};
+use crate::identity::identity;
+use crate::journal::{
+    FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES, NewSegment, Prepared, RECORD_HEADER_BYTES, Record,
+    RecordHeader, Records, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
+    publish_segment, segment_path,
+};
+use crate::model::Model;
+use crate::options::Options;
+use crate::pace::Pace;
+use crate::packed::{PackedFile, Packing};
+use crate::replay::KnownChain;
+use crate::snapshot::{check, decode_snapshot, snapshot_header, snapshot_path, write_snapshot};
+use crate::storage::{Storage, replace_file};
+
+/// What is prepared of a segment; its frames go beyond that. The next open makes one of its own.
+const PREPARED_BYTES: u64 = 64 << 10;
+
+/// What was written.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    /// The chain value after the newest command, as it was and as it is.
+    pub(super) chain_before: u32,
+    pub(super) chain: u32,
+    /// How many snapshots were made anew.
+    pub(super) snapshots: u64,
+}
+
+/// The snapshot of the initial model: all else can be made anew from it, so nothing of a command is
+/// in it.
+pub(super) fn initial_snapshot(files: &HistoryFiles) -> Result<PackedFile, Error> {
+    let snapshots = files.snapshots()?;
+    let Some((0, path)) = snapshots.first() else {
+        let oldest_command = files.oldest_command()?.unwrap_or(files.newest + 1);
+        let mut reached = snapshots.iter().map(|(sequence, _)| *sequence);
+        let oldest = reached.find(|sequence| sequence + 1 >= oldest_command);
+        let path = files.directory.root.clone();
+        let oldest = oldest.unwrap_or(files.newest);
+        return Err(Error::HistoryTruncated { path, wanted: 0, oldest });
+    };
+    let file = check(PackedFile::open(&*files.storage, path, SNAPSHOT_MAGIC)?, 0)?;
+    files.check_identity(&file.path, &file.header)?;
+    Ok(file)
+}
+
+/// Writes the new history into `staged`, all of it durable on return.
+pub(super) fn rewrite<M: Model>(
+    offline: &OfflineHistory,
+    staged: &Directory,
+    decisions: &Decisions,
+    initial: PackedFile,
+) -> Result<Rewritten, Error> {
+    let files = &offline.files;
+    let chain = initial.footer.chain;
+    let mut rewriting = Rewriting {
+        files,
+        staged,
+        decisions,
+        line: Line::<M>::new(files.database, decode_snapshot(&initial)?, 0, initial.header.time_ns),
+        identity: identity::<M>(files.database),
+        packing: Options::default().packing(),
+        snapshots: wanted_snapshots(offline)?,
+        written: 0,
+        chain,
+        payload: Vec::new(),
+        most_payload_bytes: LARGEST_PAYLOAD_BYTES,
+        output: None,
+    };
+    rewriting.copy_initial(&initial)?;
+    let known = KnownChain { sequence: 0, chain, source: initial.path.clone() };
+    drop(initial);
+    let chain_before = rewriting.all(known)?;
+    rewriting.end()?;
+    let Rewriting { chain, written, .. } = rewriting;
+    Ok(Rewritten { chain_before, chain, snapshots: written })
+}
+
+/// Whether it goes to the archive, by sequence: every snapshot that stands somewhere, and those
+/// that the MANIFEST lists.
+fn wanted_snapshots(offline: &OfflineHistory) -> Result<BTreeMap<u64, bool>, Error> {
+    let files = &offline.files;
+    let listed = offline.manifest.current().snapshots.iter();
+    let mut wanted: BTreeMap<u64, bool> = listed.map(|&sequence| (sequence, false)).collect();
+    for (sequence, path) in files.snapshots()? {
+        // What is damaged is made anew; what is another database's is not ours to replace.
+        let file = files.storage.open_to_read(&path).map_err(Error::io("read", &path))?;
+        if let Ok((header, _)) = FileHeader::read(&path, SNAPSHOT_MAGIC, &*file) {
+            files.check_identity(&path, &header)?;
+        }
+        let archived = path.parent() == Some(&files.directory.archive);
+        wanted.entry(sequence).or_insert(archived);
+    }
+    Ok(wanted)
+}
+
+struct Rewriting<'a, M: Model> {
+    files: &'a Arc<HistoryFiles>,
+    staged: &'a Directory,
+    decisions: &'a Decisions,
+    line: Line<M>,
+    identity: SegmentIdentity,
+    packing: Packing,
+    /// Those that are still to be made.
+    snapshots: BTreeMap<u64, bool>,
+    written: u64,
+    /// After the last frame that was written.
+    chain: u32,
+    /// Of the frame that is being made.
+    payload: Vec<u8>,
+    most_payload_bytes: usize,
+    output: Option<Output>,
+}
+
+/// A file that is being written: a segment, from which an archive is made in the end.
+struct Output {
+    source: Arc<StreamedFile>,
+    segment: NewSegment,
+}
+
+impl<M: Model> Rewriting<'_, M> {
+    fn storage(&self) -> &dyn Storage {
+        &*self.files.storage
+    }
+
+    /// The one snapshot that stays byte for byte.
+    fn copy_initial(&mut self, initial: &PackedFile) -> Result<(), Error> {
+        let archived = self.snapshots.remove(&0).unwrap_or_default();
+        let target = snapshot_path(self.snapshot_directory(archived), 0);
+        let path = &initial.path;
+        let bytes = self.storage().read(path).map_err(Error::io("read", path))?;
+        replace_file(self.storage(), &target, &bytes).map_err(Error::io("write", &target))
+    }
+
+    fn snapshot_directory(&self, archived: bool) -> &PathBuf {
+        if archived { &self.staged.archive } else { &self.staged.snapshots }
+    }
+
+    /// Writes every frame anew. Gives the chain value with which the old history ends.
+    fn all(&mut self, known: KnownChain) -> Result<u32, Error> {
+        let chain_before = known.chain;
+        let mut frames = self.files.frames(1, Some(known))?;
+        while frames.advance()? {
+            let Some((file, frame)) = frames.frame() else { break };
+            self.write_into(file)?;
+            self.rewrite_frame(file, &frame)?;
+        }
+        self.finish_output()?;
+        Ok(frames.chain().unwrap_or(chain_before))
+    }
+
+    /// Makes the new form of `file` the output.
+    fn write_into(&mut self, file: &Arc<StreamedFile>) -> Result<(), Error> {
+        if self.output.as_ref().is_some_and(|output| Arc::ptr_eq(&output.source, file)) {
+            return Ok(());
+        }
+        self.finish_output()?;
+        let FileHeader { sequence, time_ns, model_version, model_name, commands, .. } =
+            &file.header;
+        let identity = SegmentIdentity {
+            database: self.files.database,
+            model_name: model_name.clone(),
+            model_version: *model_version,
+            commands: self.decisions.named::<M>(commands.clone(), *sequence),
+        };
+        let start =
+            SegmentStart { first_sequence: *sequence, chain: self.chain, time_ns: *time_ns };
+        let prepared = Prepared::now(self.storage(), &self.staged.journal, PREPARED_BYTES)?;
+        let journal = &self.staged.journal;
+        let segment = NewSegment::begin(self.storage(), journal, prepared, &identity, start)?;
+        self.output = Some(Output { source: file.clone(), segment });
+        Ok(())
+    }
+
+    fn finish_output(&mut self) -> Result<(), Error> {
+        let Some(Output { source, segment }) = self.output.take() else { return Ok(()) };
+        drop(segment.publish(self.storage())?);
+        if source.header.magic != ARCHIVE_MAGIC {
+            return Ok(());
+        }
+        let Directory { journal, archive, .. } = self.staged;
+        let (first, takeover) = (source.header.sequence, self.line.replayed.sequence + 1);
+        let range = (first, takeover);
+        archive_segment(self.storage(), journal, archive, range, self.packing, &Pace::full())?;
+        let path = segment_path(journal, first);
+        self.storage().remove(&path).map_err(Error::io("remove", &path))
+    }
+
+    fn rewrite_frame(&mut self, file: &Arc<StreamedFile>, old: &FrameRef<'_>) -> Result<(), Error> {
+        let decisions = self.decisions;
+        let mut sequence = old.header.first_sequence;
+        let mut first = sequence;
+        for record in Records::new(old.payload) {
+            let record = record.map_err(|at| not_whole(file, old, at))?;
+            let record = decisions.rewritten(sequence, &record);
+            let length = RECORD_HEADER_BYTES + record.metadata.len() + record.command.len();
+            if first < sequence && self.payload.len() + length > self.most_payload_bytes {
+                self.write_frame(old, first, sequence)?;
+                first = sequence;
+            }
+            push_record(&mut self.payload, &record);
+            self.apply(file, sequence, &record)?;
+            sequence += 1;
+        }
+        check_count(file, old, sequence)?;
+        self.write_frame(old, first, sequence)
+    }
+
+    /// What replay will make of it; a refusal is that of this purge where it may be owed to it.
+    fn apply(
+        &mut self,
+        file: &Arc<StreamedFile>,
+        sequence: u64,
+        record: &Record<'_>,
+    ) -> Result<(), Error> {
+        self.line.apply(file, record).map_err(|error| match error {
+            Error::ReplayDiverged { reason, .. }
+                if self.decisions.first().is_some_and(|first| first <= sequence) =>
+            {
+                let command = name::<M>(record.tag).to_owned();
+                Error::PurgeRefused { sequence, command, reason }
+            }
+            error => error,
+        })
+    }
+
+    /// Writes the records from `first` up to the one before `next` as a frame, and the snapshot of
+    /// the version after it, if there is to be one.
+    fn write_frame(&mut self, old: &FrameRef<'_>, first: u64, next: u64) -> Result<(), Error> {
+        let count = u32::try_from(next - first).expect("no more than the old frame counts");
+        let header = FrameHeader {
+            payload_length: self.payload.len(),
+            first_sequence: first,
+            durable_sequence: old.header.durable_sequence,
+            count,
+        };
+        let frame =
+            FrameRef { position: 0, header, payload: &self.payload, chain_before: self.chain };
+        let output = self.output.as_mut().expect("made before its frames");
+        self.chain = output.segment.push_frame(&frame)?;
+        self.payload.clear();
+        match self.snapshots.remove(&(next - 1)) {
+            Some(archived) => self.write_snapshot(archived),
+            None => Ok(()),
+        }
+    }
+
+    fn write_snapshot(&mut self, archived: bool) -> Result<(), Error> {
+        let replayed = &self.line.replayed;
+        let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
+        let header = snapshot_header(&self.identity, self.packing, sequence, time_ns, self.chain);
+        let directory = self.snapshot_directory(archived);
+        let pace = Pace::full();
+        write_snapshot(self.storage(), directory, &header, &replayed.model, self.packing, &pace)?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// The segment that a MANIFEST names as the newest one: the next open goes on behind it.
+    fn end(&self) -> Result<(), Error> {
+        if let Some((&sequence, &archived)) = self.snapshots.first_key_value() {
+            let directory = &self.files.directory;
+            let directory = if archived { &directory.archive } else { &directory.snapshots };
+            let path = snapshot_path(directory, sequence);
+            let expected = "the sequence of the last command of a stored batch";
+            return Err(Error::corrupt(&path, 40, expected, sequence.to_string()));
+        }
+        let start = SegmentStart {
+            first_sequence: self.files.newest + 1,
+            chain: self.chain,
+            time_ns: self.line.replayed.time_ns,
+        };
+        let (storage, journal) = (self.storage(), &self.staged.journal);
+        let prepared = Prepared::now(storage, journal, PREPARED_BYTES)?;
+        publish_segment(storage, journal, prepared, &self.identity, start, [].iter())?;
+        // The removals of what archives were made of, too.
+        storage.sync_directory(journal).map_err(Error::io("sync directory", journal))
+    }
+}
+
+fn push_record(payload: &mut Vec<u8>, record: &Record<'_>) {
+    let length = record.metadata.len() + record.command.len();
+    let header = RecordHeader {
+        length: u32::try_from(length).expect("a command and its metadata are limited to far less"),
+        tag: record.tag,
+        metadata_length: u16::try_from(record.metadata.len()).expect("it had 16 bits before"),
+        time_ns: record.time_ns,
+    };
+    payload.extend_from_slice(&header.encode());
+    payload.extend_from_slice(record.metadata);
+    payload.extend_from_slice(record.command);
+}

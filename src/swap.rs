@@ -1,0 +1,105 @@
+//! Owns exchanging the directories inside a database for new ones, all or none, whatever crashes in
+//! between. Knows nothing of what stands in them, nor why they are exchanged.
+//!
+//! The new ones are made beside the old ones as `NAME.purging`. From the MANIFEST that says
+//! `Swapping` on they count, and whoever comes next goes on: `NAME` becomes `NAME.purged`,
+//! `NAME.purging` becomes `NAME`, and `NAME.purged` is removed. Which of them exist says how far it
+//! came. Names change inside one directory only: a file system that tears a move between two
+//! directories may lose what was moved.
+
+use std::path::{Path, PathBuf};
+
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::manifest::{ManifestFile, State};
+use crate::storage::Storage;
+
+/// One directory in its three places.
+struct Exchanged {
+    live: PathBuf,
+    staged: PathBuf,
+    doomed: PathBuf,
+}
+
+fn exchanged(directory: &Directory) -> [Exchanged; 4] {
+    let (staged, doomed) = (directory.staged(), directory.doomed());
+    let Directory { journal, snapshots, archive, purges, .. } = directory.clone();
+    [
+        Exchanged { live: journal, staged: staged.journal, doomed: doomed.journal },
+        Exchanged { live: snapshots, staged: staged.snapshots, doomed: doomed.snapshots },
+        Exchanged { live: archive, staged: staged.archive, doomed: doomed.archive },
+        Exchanged { live: purges, staged: staged.purges, doomed: doomed.purges },
+    ]
+}
+
+/// Makes empty directories to take the places of those that stand there, and one for the records
+/// of purges. What an earlier attempt left is removed.
+pub(crate) fn stage(storage: &dyn Storage, directory: &Directory) -> Result<Directory, Error> {
+    remove_leftovers(storage, directory)?;
+    for Exchanged { live, staged, .. } in exchanged(directory) {
+        if live == directory.purges || exists(storage, &live)? {
+            let made = storage.create_directory(&staged);
+            made.map_err(Error::io("create directory", &staged))?;
+        }
+    }
+    sync(storage, &directory.root)?;
+    Ok(directory.staged())
+}
+
+/// Exchanges the directories, as a MANIFEST says that must be done, and makes it say clean. May be
+/// interrupted anywhere and done again.
+pub(crate) fn finish(
+    storage: &dyn Storage,
+    directory: &Directory,
+    manifest: &mut ManifestFile,
+) -> Result<(), Error> {
+    // A killed process may have left that MANIFEST in the page cache alone: a power cut must not
+    // bring the one before back once names have changed.
+    sync(storage, &directory.root)?;
+    for Exchanged { live, staged, doomed } in exchanged(directory) {
+        if !exists(storage, &staged)? {
+            continue;
+        }
+        if exists(storage, &live)? {
+            remove_tree(storage, &doomed)?;
+            storage.rename(&live, &doomed).map_err(Error::io("rename", &live))?;
+            sync(storage, &directory.root)?;
+        }
+        storage.rename(&staged, &live).map_err(Error::io("rename", &staged))?;
+        sync(storage, &directory.root)?;
+    }
+    for Exchanged { doomed, .. } in exchanged(directory) {
+        remove_tree(storage, &doomed)?;
+    }
+    sync(storage, &directory.root)?;
+    manifest.update(|manifest| manifest.state = State::Clean)
+}
+
+/// Removes what an exchange left that never came to its MANIFEST.
+pub(crate) fn remove_leftovers(storage: &dyn Storage, directory: &Directory) -> Result<(), Error> {
+    for Exchanged { staged, doomed, .. } in exchanged(directory) {
+        remove_tree(storage, &staged)?;
+        remove_tree(storage, &doomed)?;
+    }
+    Ok(())
+}
+
+/// Removes a directory that holds files only, if it is there.
+fn remove_tree(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
+    if !exists(storage, path)? {
+        return Ok(());
+    }
+    for name in storage.list(path).map_err(Error::io("list", path))? {
+        let file = path.join(name);
+        storage.remove(&file).map_err(Error::io("remove", &file))?;
+    }
+    storage.remove_directory(path).map_err(Error::io("remove directory", path))
+}
+
+fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, Error> {
+    Ok(storage.kind(path).map_err(Error::io("examine", path))?.is_some())
+}
+
+fn sync(storage: &dyn Storage, directory: &Path) -> Result<(), Error> {
+    storage.sync_directory(directory).map_err(Error::io("sync directory", directory))
+}
