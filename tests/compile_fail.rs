@@ -114,6 +114,15 @@ fn two_commands_under_one_name_do_not_compile() {
 }
 
 #[test]
+fn the_tag_of_erased_commands_does_not_compile() {
+    assert_refused(
+        "reserved",
+        "prevalence::commands! { Bank { 1 => Deposit, 65535 => Withdraw } }",
+        &["tag 65535 is reserved"],
+    );
+}
+
+#[test]
 fn one_command_under_two_tags_does_not_compile() {
     assert_refused(
         "twice",

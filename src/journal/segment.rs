@@ -131,8 +131,7 @@ impl NewSegment {
         let mut buffer = FrameBuffer::new();
         buffer.push_payload(frame.payload);
         let chain = frame.chain_before;
-        let (bytes, chain) =
-            buffer.seal(first_sequence, count, durable_sequence, self.salt, chain);
+        let (bytes, chain) = buffer.seal(first_sequence, count, durable_sequence, self.salt, chain);
         write_all_at(&*self.file, bytes, self.position).map_err(Error::io("write", &self.path))?;
         self.position += position(bytes.len());
         Ok(chain)

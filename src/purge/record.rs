@@ -175,7 +175,11 @@ impl PurgeRecord {
         })?;
         if format != FORMAT_VERSION {
             let path = path.to_path_buf();
-            return Err(Error::UnsupportedFormat { path, found: format, supported: FORMAT_VERSION });
+            return Err(Error::UnsupportedFormat {
+                path,
+                found: format,
+                supported: FORMAT_VERSION,
+            });
         }
         if record.number != number {
             let expected = format!("number {number}, as the file's name says");
@@ -197,7 +201,8 @@ impl PurgeRecord {
         let chain_after = fields.u32()?;
         fields.bytes(4)?;
         let listed = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count))?;
-        let expected = listed.checked_mul(8)?.checked_add(position(FIXED_BYTES + CHECKSUM_BYTES))?;
+        let expected =
+            listed.checked_mul(8)?.checked_add(position(FIXED_BYTES + CHECKSUM_BYTES))?;
         if length != file_bytes || expected != length {
             return None;
         }

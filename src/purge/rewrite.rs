@@ -13,8 +13,8 @@ use crate::header::{ARCHIVE_MAGIC, FileHeader, SNAPSHOT_MAGIC};
 use crate::history::{HistoryFiles, Line, OfflineHistory, check_count, not_whole};
 use crate::identity::identity;
 use crate::journal::{
-    FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES, NewSegment, Prepared, RECORD_HEADER_BYTES, Record,
-    RecordHeader, Records, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
+    FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES, NewSegment, Prepared, RECORD_HEADER_BYTES,
+    Record, RecordHeader, Records, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
     publish_segment, segment_path,
 };
 use crate::model::Model;

@@ -32,5 +32,7 @@ mod world;
 pub(crate) use crash::{Fate, PIECE_BYTES, choices};
 pub(crate) use disk::SimulatedDisk;
 pub(crate) use faults::Fault;
+#[cfg(test)]
+pub(crate) use faults::{FaultKind, Target};
 pub(crate) use random::Random;
 pub(crate) use state::{Operation, State};
