@@ -1,5 +1,6 @@
 //! Owns opening: lock, MANIFEST, snapshot, journal tail, new segment. Changes nothing on disk
-//! before all that was read has proved to be sound. Knows nothing of running commands.
+//! before all that was read has proved to be sound, unless a purge is to be finished. Knows nothing
+//! of running commands.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
 
-use super::{PurgeAction, purge_on};
+use super::{How, PurgeAction, VERIFIED, purge_on};
 use crate::history::{HistoryRecord, HistoryRecords, OfflineHistory, verify_files};
 use crate::options::Options;
 use crate::recovery::{read_whole, recover};
@@ -56,7 +56,7 @@ crate::commands! { Guests { 1 => Arrive } }
 
 fn options() -> Options {
     Options {
-        segment_bytes: 64 << 10,
+        segment_bytes: 8 << 10,
         keep_snapshots: 1,
         retention: Retention::Archive,
         snapshots: SnapshotPolicy::manual(),
@@ -64,20 +64,21 @@ fn options() -> Options {
     }
 }
 
+fn open(disk: &SimulatedDisk) -> Database<Guests> {
+    let progress = &mut (Box::new(|_| {}) as _);
+    let storage = Arc::new(disk.clone());
+    Database::open_with(storage, Path::new(PATH), options(), Guests::default, progress).unwrap()
+}
+
 /// Two archives and two archived snapshots, or nothing archived yet; a snapshot, and a segment. The
 /// secret is in archive and journal, and in somebody's metadata.
 fn scene(archives: bool) -> State {
     let disk = SimulatedDisk::new(State::empty(), 1, false);
-    let open = || {
-        let progress = &mut (Box::new(|_| {}) as _);
-        let storage = Arc::new(disk.clone());
-        Database::open_with(storage, Path::new(PATH), options(), Guests::default, progress).unwrap()
-    };
-    let guests = open();
+    let guests = open(&disk);
     let by_secret = Metadata { actor: SECRET.to_owned(), ..Metadata::default() };
     for round in 0..2 {
         for name in ["Arthur", SECRET, "Ford"] {
-            let luggage = vec![7; if archives { 24 << 10 } else { 10 }];
+            let luggage = vec![7; if archives { 2 << 10 } else { 10 }];
             guests.execute(Arrive { name: name.to_owned(), luggage }).unwrap();
         }
         if archives || round == 1 {
@@ -112,7 +113,7 @@ fn purge(disk: &SimulatedDisk) -> Result<super::PurgeReport, Error> {
         _ if record.metadata().actor == SECRET => PurgeAction::DropMetadata,
         _ => PurgeAction::Keep,
     };
-    purge_on(&storage, Path::new(PATH), true, decide)
+    purge_on(&storage, Path::new(PATH), VERIFIED, decide)
 }
 
 /// Everything there is to see of a history.
@@ -241,7 +242,7 @@ fn a_crash_leaves_the_old_history_or_the_new_one() {
             random: Random::new(3),
             known: HashSet::new(),
             found: [0; 2],
-            nested_in: 50,
+            nested_in: 8,
             nested: 0,
         };
         walk.all(&start, &log);
@@ -296,4 +297,49 @@ fn a_failure_leaves_the_old_history_or_the_new_one() {
     }
     println!("{found:?} failures with the old and the new history");
     assert!(found[0] > 20 && found[1] > 3, "{found:?}");
+}
+
+#[test]
+fn a_batch_that_grows_too_large_becomes_several() {
+    let disk = SimulatedDisk::new(State::empty(), 1, false);
+    let guests = open(&disk);
+    let send =
+        |name: &str| guests.submit(Arrive { name: name.to_owned(), luggage: Vec::new() }).unwrap();
+    // While the first one is written, the others gather.
+    disk.freeze();
+    let mut sent = vec![send("first")];
+    assert!(disk.wait_for_writer(|| false));
+    sent.extend(["a", "b", "c", "d"].map(send));
+    disk.thaw();
+    sent.into_iter().for_each(|pending| pending.wait().unwrap());
+    guests.close().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let frames = || {
+        let offline = OfflineHistory::open(storage.clone(), Path::new(PATH), "Guests").unwrap();
+        let mut frames = offline.files.frames(1, None).unwrap();
+        let mut counts = Vec::new();
+        while frames.advance().unwrap() {
+            counts.push(frames.frame().unwrap().1.header.count);
+        }
+        counts
+    };
+    assert_eq!(frames(), [1, 4]);
+    // A record of one letter takes 19 bytes, one of eight takes 26.
+    for (name, most_payload_bytes, expected) in [
+        ("A", 76, vec![1, 4]),
+        ("A", 75, vec![1, 3, 1]),
+        ("B".repeat(8).as_str(), 52, vec![1, 2, 2]),
+    ] {
+        let how = How { most_payload_bytes, ..VERIFIED };
+        let replaced = |record: &HistoryRecord<Guests>| match record.sequence() {
+            1 => PurgeAction::Keep,
+            _ => PurgeAction::replace(Arrive { name: name.to_owned(), luggage: Vec::new() }),
+        };
+        assert_eq!(purge_on(&storage, Path::new(PATH), how, replaced).unwrap().replaced, 4);
+        assert_eq!(frames(), expected, "{name} {most_payload_bytes}");
+        let guests = open(&disk);
+        assert_eq!(guests.query(|guests| guests.0.len()), 5);
+        assert_eq!(guests.query(|guests| guests.0[4].0.clone()), name);
+        guests.close().unwrap();
+    }
 }

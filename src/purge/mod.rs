@@ -27,6 +27,7 @@ use crate::context::system_time;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::history::{HistoryRecord, OfflineHistory, verify_files};
+use crate::journal::LARGEST_PAYLOAD_BYTES;
 use crate::manifest::State;
 use crate::model::Model;
 use crate::storage::{Disk, Storage};
@@ -121,7 +122,7 @@ pub fn purge<M: Model>(
     path: impl AsRef<Path>,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
 ) -> Result<PurgeReport, Error> {
-    purge_on(&(Arc::new(Disk) as _), path.as_ref(), true, decide)
+    purge_on(&(Arc::new(Disk) as _), path.as_ref(), VERIFIED, decide)
 }
 
 /// As [`purge`](crate::purge()), but the history is not verified before. For models whose encoding
@@ -135,17 +136,29 @@ pub fn purge_unverified<M: Model>(
     path: impl AsRef<Path>,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
 ) -> Result<PurgeReport, Error> {
-    purge_on(&(Arc::new(Disk) as _), path.as_ref(), false, decide)
+    let how = How { verified: false, ..VERIFIED };
+    purge_on(&(Arc::new(Disk) as _), path.as_ref(), how, decide)
 }
 
-pub(crate) fn purge_on<M: Model>(
+/// How a purge goes about it.
+#[derive(Clone, Copy)]
+struct How {
+    /// The history as it stands is verified before.
+    verified: bool,
+    /// What a frame may hold.
+    most_payload_bytes: usize,
+}
+
+const VERIFIED: How = How { verified: true, most_payload_bytes: LARGEST_PAYLOAD_BYTES };
+
+fn purge_on<M: Model>(
     storage: &Arc<dyn Storage>,
     path: &Path,
-    verified: bool,
+    how: How,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
 ) -> Result<PurgeReport, Error> {
     let mut offline = OfflineHistory::open_to_change(storage.clone(), path, model_name::<M>())?;
-    let purged = purge_locked(&mut offline, verified, decide);
+    let purged = purge_locked(&mut offline, how, decide);
     let closed = offline.close();
     let report = purged?; // the first error is the one to tell
     closed?;
@@ -154,7 +167,7 @@ pub(crate) fn purge_on<M: Model>(
 
 fn purge_locked<M: Model>(
     offline: &mut OfflineHistory,
-    verified: bool,
+    how: How,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
 ) -> Result<PurgeReport, Error> {
     let files = offline.files.clone();
@@ -167,11 +180,14 @@ fn purge_locked<M: Model>(
     if decisions.is_empty() {
         return Ok(report);
     }
-    if verified && let Some(divergence) = verify_files::<M>(&files)?.divergence {
+    if how.verified
+        && let Some(divergence) = verify_files::<M>(&files)?.divergence
+    {
         return Err(Error::HistoryDiverged { divergence: divergence.to_string() });
     }
     let staged = swap::stage(storage, directory).and_then(|staged| {
-        let rewritten = rewrite::<M>(offline, &staged, &decisions, initial)?;
+        let rewritten =
+            rewrite::<M>(offline, &staged, &decisions, initial, how.most_payload_bytes)?;
         let record = record_of(offline, &decisions, &rewritten)?;
         write_record(storage, directory, &staged, &record)?;
         directory.remove_stale_temporaries(storage)?;

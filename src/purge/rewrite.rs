@@ -13,9 +13,9 @@ use crate::header::{ARCHIVE_MAGIC, FileHeader, SNAPSHOT_MAGIC};
 use crate::history::{HistoryFiles, Line, OfflineHistory, check_count, not_whole};
 use crate::identity::identity;
 use crate::journal::{
-    FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES, NewSegment, Prepared, RECORD_HEADER_BYTES,
-    Record, RecordHeader, Records, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
-    publish_segment, segment_path,
+    FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
+    Records, SegmentIdentity, SegmentStart, StreamedFile, archive_segment, publish_segment,
+    segment_path,
 };
 use crate::model::Model;
 use crate::options::Options;
@@ -26,7 +26,7 @@ use crate::snapshot::{check, decode_snapshot, snapshot_header, snapshot_path, wr
 use crate::storage::{Storage, replace_file};
 
 /// What is prepared of a segment; its frames go beyond that. The next open makes one of its own.
-const PREPARED_BYTES: u64 = 64 << 10;
+const PREPARED_BYTES: u64 = 8 << 10;
 
 /// What was written.
 #[derive(Debug)]
@@ -55,12 +55,14 @@ pub(super) fn initial_snapshot(files: &HistoryFiles) -> Result<PackedFile, Error
     Ok(file)
 }
 
-/// Writes the new history into `staged`, all of it durable on return.
+/// Writes the new history into `staged`, all of it durable on return. A batch that is more than
+/// `most_payload_bytes` now becomes several.
 pub(super) fn rewrite<M: Model>(
     offline: &OfflineHistory,
     staged: &Directory,
     decisions: &Decisions,
     initial: PackedFile,
+    most_payload_bytes: usize,
 ) -> Result<Rewritten, Error> {
     let files = &offline.files;
     let chain = initial.footer.chain;
@@ -75,7 +77,7 @@ pub(super) fn rewrite<M: Model>(
         written: 0,
         chain,
         payload: Vec::new(),
-        most_payload_bytes: LARGEST_PAYLOAD_BYTES,
+        most_payload_bytes,
         output: None,
     };
     rewriting.copy_initial(&initial)?;
