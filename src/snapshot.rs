@@ -15,7 +15,9 @@ use crate::model::Model;
 use crate::pace::Pace;
 use crate::packed::{Blocks, PackedFile, Packing, WriteFailure, write_packed_with};
 use crate::published::Version;
-use crate::requests::{RequestLimits, RequestLog, read_section, section_bytes, write_section};
+use crate::requests::{
+    RequestLimits, RequestLog, read_limits, read_section, section_bytes, write_section,
+};
 use crate::storage::Storage;
 
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
@@ -199,6 +201,19 @@ pub(crate) fn decode_version<M: Model>(
         read_section(blocks, bytes, sequence, limits)
             .map_err(|(expected, found)| file.corrupt_content(expected, found))
     })
+}
+
+/// How many request ids were remembered when a snapshot was taken; none where it holds none.
+pub(crate) fn request_limits(file: &PackedFile) -> Result<RequestLimits, Error> {
+    let skip = |blocks: &mut Blocks| {
+        blocks.skip();
+        Ok(())
+    };
+    let (_, limits) = file.unpack_with(skip, |blocks| {
+        read_limits(blocks, file.header.file_bytes)
+            .map_err(|(expected, found)| file.corrupt_content(expected, found))
+    })?;
+    Ok(limits)
 }
 
 /// The content of a snapshot that another version of the model wrote; see

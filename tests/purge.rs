@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use common::{content, copy_directory, temporary};
 use imbl::OrdMap;
 use prevalence::{
-    Command, Context, Database, Error, HistoryRecord, Metadata, Model, PurgeAction, Replacement,
-    Retention, SnapshotPolicy, View, purge, purge_records, purge_unverified, verify_history,
+    Command, Context, Database, Error, ExecuteError, HistoryRecord, Metadata, Model, PurgeAction,
+    Replacement, Retention, SnapshotPolicy, View, purge, purge_records, purge_unverified,
+    verify_history,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,11 @@ fn by(house: &Database<House>, actor: &str) -> Database<House> {
     house.with_metadata(&metadata).unwrap()
 }
 
+fn requesting(house: &Database<House>, request_id: &str) -> Database<House> {
+    let request_id = request_id.to_owned();
+    house.with_metadata(&Metadata { request_id, ..Metadata::default() }).unwrap()
+}
+
 /// Noise that packs badly, so that what is packed beside it stands in the file as it is.
 fn noise(seed: u64) -> Party {
     let mut state = seed;
@@ -130,8 +136,13 @@ fn party(path: &Path) -> Database<House> {
         arrive(&house, &format!("guest {round}"));
         match round {
             0 => arrive(&house, SECRET),
-            1 => arrive(&by(&house, SECRET), "a friend"),
-            _ => arrive(&by(&house, "somebody"), "another friend"),
+            1 => {
+                let request_id = format!("{SECRET}, 1");
+                let asked =
+                    Metadata { actor: SECRET.to_owned(), request_id, ..Metadata::default() };
+                arrive(&house.with_metadata(&asked).unwrap(), "a friend");
+            }
+            _ => arrive(&requesting(&house, "request 2"), "another friend"),
         }
         for seed in 0..4 {
             house.execute(noise(round * 10 + seed)).unwrap();
@@ -253,7 +264,24 @@ fn what_is_erased_is_nowhere_and_the_rest_is_as_it_was() {
         assert_eq!(model.bytes(), state, "at {sequence}");
         assert_eq!(sequence < 2, state == then[sequence], "at {sequence}");
     }
+    // What was asked for is remembered as far as it is not erased.
+    let again = |id: &str| requesting(&house, id).execute(Arrive { name: "a fan".to_owned() });
+    assert!(matches!(again("request 2"), Err(ExecuteError::Duplicate { sequence: 14, .. })));
+    again(&format!("{SECRET}, 1")).unwrap();
+    house.execute(Leave { name: "a fan".to_owned() }).unwrap();
+    house.close().unwrap();
+    purge::<House>(&path, erase_requests).unwrap();
+    let house = builder().open(&path).unwrap();
+    assert_eq!(house.query(|house| house.guests.len()), 6);
     goes_on(house, &path);
+}
+
+/// Forgets the secret in request ids, too.
+fn erase_requests(record: &HistoryRecord<House>) -> PurgeAction<House> {
+    if record.metadata().request_id.contains(SECRET) {
+        return PurgeAction::DropMetadata;
+    }
+    erase(record)
 }
 
 trait Redacted {

@@ -289,6 +289,16 @@ impl Blocks {
         self.at = self.block.len().min(self.at + bytes);
     }
 
+    /// Steps over all that is left.
+    pub(crate) fn skip(&mut self) {
+        loop {
+            match self.current().len() {
+                0 => return,
+                length => self.advance(length),
+            }
+        }
+    }
+
     /// Fills `target`; else, how many bytes were missing.
     pub(crate) fn fill(&mut self, mut target: &mut [u8]) -> Result<(), usize> {
         while !target.is_empty() {

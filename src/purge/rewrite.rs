@@ -21,8 +21,12 @@ use crate::model::Model;
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
+use crate::published::Version;
 use crate::replay::KnownChain;
-use crate::snapshot::{check, decode_snapshot, snapshot_header, snapshot_path, write_snapshot};
+use crate::requests::{RequestLimits, RequestLog};
+use crate::snapshot::{
+    check, decode_snapshot, request_limits, snapshot_header, snapshot_path, write_version,
+};
 use crate::storage::{Storage, replace_file};
 
 /// What is prepared of a segment; its frames go beyond that. The next open makes one of its own.
@@ -66,14 +70,20 @@ pub(super) fn rewrite<M: Model>(
 ) -> Result<Rewritten, Error> {
     let files = &offline.files;
     let chain = initial.footer.chain;
+    let snapshots = wanted_snapshots(offline)?;
+    let time_ns = initial.header.time_ns;
+    let mut line = Line::<M>::new(files.database, decode_snapshot(&initial)?, 0, time_ns);
+    // What a smaller limit would have kept follows from what a larger one has.
+    let requests = snapshots.values().map(|wanted| wanted.requests).max();
+    line.replayed.requests = RequestLog::new(requests.unwrap_or(RequestLimits::of(0)));
     let mut rewriting = Rewriting {
         files,
         staged,
         decisions,
-        line: Line::<M>::new(files.database, decode_snapshot(&initial)?, 0, initial.header.time_ns),
+        line,
         identity: identity::<M>(files.database),
         packing: Options::default().packing(),
-        snapshots: wanted_snapshots(offline)?,
+        snapshots,
         written: 0,
         chain,
         payload: Vec::new(),
@@ -89,20 +99,34 @@ pub(super) fn rewrite<M: Model>(
     Ok(Rewritten { chain_before, chain, snapshots: written })
 }
 
-/// Whether it goes to the archive, by sequence: every snapshot that stands somewhere, and those
-/// that the MANIFEST lists.
-fn wanted_snapshots(offline: &OfflineHistory) -> Result<BTreeMap<u64, bool>, Error> {
+/// A snapshot that is to be made.
+#[derive(Clone, Copy)]
+struct Wanted {
+    archived: bool,
+    /// How many request ids the old one remembered.
+    requests: RequestLimits,
+}
+
+/// Every snapshot that stands somewhere, and those that the MANIFEST lists.
+fn wanted_snapshots(offline: &OfflineHistory) -> Result<BTreeMap<u64, Wanted>, Error> {
     let files = &offline.files;
+    // Of one that is missing or damaged nobody knows how many there were.
+    let usual = Wanted { archived: false, requests: Options::default().request_limits() };
     let listed = offline.manifest.current().snapshots.iter();
-    let mut wanted: BTreeMap<u64, bool> = listed.map(|&sequence| (sequence, false)).collect();
+    let mut wanted: BTreeMap<u64, Wanted> = listed.map(|&sequence| (sequence, usual)).collect();
     for (sequence, path) in files.snapshots()? {
-        // What is damaged is made anew; what is another database's is not ours to replace.
-        let file = files.storage.open_to_read(&path).map_err(Error::io("read", &path))?;
-        if let Ok((header, _)) = FileHeader::read(&path, SNAPSHOT_MAGIC, &*file) {
-            files.check_identity(&path, &header)?;
-        }
         let archived = path.parent() == Some(&files.directory.archive);
-        wanted.entry(sequence).or_insert(archived);
+        let opened = PackedFile::open(&*files.storage, &path, SNAPSHOT_MAGIC);
+        let requests = match opened {
+            Ok(file) => {
+                // What is another database's is not ours to replace.
+                files.check_identity(&path, &file.header)?;
+                request_limits(&file)?
+            }
+            Err(Error::Corrupt { .. }) => usual.requests,
+            Err(error) => return Err(error),
+        };
+        wanted.insert(sequence, Wanted { archived, requests });
     }
     Ok(wanted)
 }
@@ -115,7 +139,7 @@ struct Rewriting<'a, M: Model> {
     identity: SegmentIdentity,
     packing: Packing,
     /// Those that are still to be made.
-    snapshots: BTreeMap<u64, bool>,
+    snapshots: BTreeMap<u64, Wanted>,
     written: u64,
     /// After the last frame that was written.
     chain: u32,
@@ -138,7 +162,7 @@ impl<M: Model> Rewriting<'_, M> {
 
     /// The one snapshot that stays byte for byte.
     fn copy_initial(&mut self, initial: &PackedFile) -> Result<(), Error> {
-        let archived = self.snapshots.remove(&0).unwrap_or_default();
+        let archived = self.snapshots.remove(&0).is_some_and(|wanted| wanted.archived);
         let target = snapshot_path(self.snapshot_directory(archived), 0);
         let path = &initial.path;
         let bytes = self.storage().read(path).map_err(Error::io("read", path))?;
@@ -253,25 +277,27 @@ impl<M: Model> Rewriting<'_, M> {
         self.chain = output.segment.push_frame(&frame)?;
         self.payload.clear();
         match self.snapshots.remove(&(next - 1)) {
-            Some(archived) => self.write_snapshot(archived),
+            Some(wanted) => self.write_snapshot(wanted),
             None => Ok(()),
         }
     }
 
-    fn write_snapshot(&mut self, archived: bool) -> Result<(), Error> {
+    fn write_snapshot(&mut self, Wanted { archived, requests }: Wanted) -> Result<(), Error> {
         let replayed = &self.line.replayed;
         let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
+        let requests = replayed.requests.within(requests);
+        let version = Version::written(replayed.model.clone(), sequence, time_ns, self.chain)
+            .with_requests(requests);
         let header = snapshot_header(&self.identity, self.packing, sequence, time_ns, self.chain);
         let directory = self.snapshot_directory(archived);
-        let pace = Pace::full();
-        write_snapshot(self.storage(), directory, &header, &replayed.model, self.packing, &pace)?;
+        write_version(self.storage(), directory, &header, &version, self.packing, &Pace::full())?;
         self.written += 1;
         Ok(())
     }
 
     /// The segment that a MANIFEST names as the newest one: the next open goes on behind it.
     fn end(&self) -> Result<(), Error> {
-        if let Some((&sequence, &archived)) = self.snapshots.first_key_value() {
+        if let Some((&sequence, &Wanted { archived, .. })) = self.snapshots.first_key_value() {
             let directory = &self.files.directory;
             let directory = if archived { &directory.archive } else { &directory.snapshots };
             let path = snapshot_path(directory, sequence);

@@ -53,6 +53,13 @@ impl RequestLog {
         self.limits.most_ids == 0
     }
 
+    /// What would be remembered of this within other, smaller limits.
+    pub(crate) fn within(&self, limits: RequestLimits) -> Self {
+        let mut log = Self::new(limits);
+        self.iter().for_each(|remembered| log.push(remembered.clone(), |_| {}));
+        log
+    }
+
     /// How many ids there are.
     pub(crate) fn ids(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| entries.ids)

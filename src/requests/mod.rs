@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use log::{Remembered, RequestLog};
-pub(crate) use section::{read_section, section_bytes, write_section};
+pub(crate) use section::{read_limits, read_section, section_bytes, write_section};
 
 use crate::metadata::request_id;
 
@@ -28,7 +28,7 @@ const BYTES_PER_ID: usize = 64;
 pub(crate) const MOST_IDS: usize = 1 << 24;
 
 /// How much is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestLimits {
     /// 0: nothing is.
     most_ids: usize,

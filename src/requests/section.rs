@@ -72,12 +72,7 @@ pub(crate) fn read_section(
         return Ok(log);
     }
     let mut fields = Fields { blocks, left: bytes, checksum: 0 };
-    let magic = fields.array::<8>()?;
-    if magic != MAGIC {
-        let found = magic.escape_ascii().to_string();
-        return Err((format!("magic {} behind the model", MAGIC.escape_ascii()), found));
-    }
-    let written = RequestLimits { most_ids: fields.count(MOST_IDS)? };
+    let written = fields.limits()?;
     let count = fields.count(written.most_ids)?;
     let (mut before, mut id_bytes) = (0, 0);
     for _ in 0..count {
@@ -107,6 +102,20 @@ pub(crate) fn read_section(
     }
 }
 
+/// How much was remembered when that section was written; nothing where there is none. Steps over
+/// the rest of it.
+pub(crate) fn read_limits(
+    blocks: &mut Blocks,
+    bytes: u64,
+) -> Result<RequestLimits, (String, String)> {
+    if bytes == 0 {
+        return Ok(RequestLimits::of(0));
+    }
+    let limits = Fields { blocks, left: bytes, checksum: 0 }.limits()?;
+    blocks.skip();
+    Ok(limits)
+}
+
 struct Fields<'a> {
     blocks: &'a mut Blocks,
     left: u64,
@@ -114,6 +123,16 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// What the section begins with.
+    fn limits(&mut self) -> Result<RequestLimits, (String, String)> {
+        let magic = self.array::<8>()?;
+        if magic != MAGIC {
+            let found = magic.escape_ascii().to_string();
+            return Err((format!("magic {} behind the model", MAGIC.escape_ascii()), found));
+        }
+        Ok(RequestLimits { most_ids: self.count(MOST_IDS)? })
+    }
+
     fn fill(&mut self, target: &mut [u8]) -> Result<(), (String, String)> {
         let short = || ("the rest of the request ids".to_owned(), "their end".to_owned());
         self.left = self.left.checked_sub(position(target.len())).ok_or_else(short)?;
