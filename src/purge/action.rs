@@ -16,7 +16,7 @@ pub enum PurgeAction<M: Model> {
     /// Another command takes its place, with its sequence and its time; see
     /// [`replace`](Self::replace).
     Replace(Replacement<M>),
-    /// The command stays, but who asked for it is forgotten: its metadata goes.
+    /// The command stays, but who asked for it is forgotten: its metadata goes, with its request id.
     DropMetadata,
     /// Nothing stays of it but its place and its time: no name, no bytes, no metadata. On replay it
     /// does nothing.
