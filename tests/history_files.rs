@@ -23,20 +23,22 @@ fn fill_a_segment(database: &Database<Ledger>) {
     }
 }
 
+/// Some Carry and a Mix of that value, then a snapshot: an archive more. Adds the states.
+fn one_archive(database: &Database<Ledger>, value: u64, states: &mut Vec<Vec<u8>>) {
+    for _ in 0..6 {
+        database.execute(Carry(vec![7; 10 << 10])).unwrap();
+        states.push(database.view().bytes());
+    }
+    database.execute(Mix(value)).unwrap();
+    states.push(database.view().bytes());
+    database.snapshot().unwrap();
+}
+
 /// Four archives, four archived snapshots and a segment. Gives the states.
 fn four_archives(path: &Path) -> Vec<Vec<u8>> {
     let database = builder().open(path).unwrap();
     let mut states = vec![database.view().bytes()];
-    for round in 0..4 {
-        for value in 0..7 {
-            match value {
-                6 => drop(database.execute(Mix(round)).unwrap().to_string()),
-                _ => drop(database.execute(Carry(vec![7; 10 << 10])).unwrap().to_string()),
-            }
-            states.push(database.view().bytes());
-        }
-        database.snapshot().unwrap();
-    }
+    (0..4).for_each(|round| one_archive(&database, round, &mut states));
     database.close().unwrap();
     states
 }
@@ -229,6 +231,37 @@ fn an_archive_of_another_history_is_noticed() {
     let database = builder().open(&path).unwrap();
     let told = database.history().records(..).unwrap().find_map(Result::err).unwrap();
     assert!(matches!(told, Error::ForeignFile { .. }), "{told}");
+}
+
+/// A copy that went on by itself has the same identity, and files of the same names.
+#[test]
+fn an_archive_of_a_copy_that_went_on_by_itself_is_noticed() {
+    let (_directory, path) = temporary();
+    four_archives(&path);
+    let (_copy_directory, copy) = temporary();
+    common::copy_directory(&path, &copy);
+    for (database, value) in [(&path, 50), (&copy, 60)] {
+        let database = builder().open(database).unwrap();
+        (0..3).for_each(|_| one_archive(&database, value, &mut Vec::new()));
+        database.close().unwrap();
+    }
+    let (ours, theirs) = (archives(&path), archives(&copy));
+    let last = ours.len() - 1;
+    assert_eq!(ours[last].file_name(), theirs[last].file_name());
+    let sound = std::fs::read(&ours[last]).unwrap();
+    std::fs::copy(&theirs[last], &ours[last]).unwrap();
+    let told = |path| {
+        let database = builder().open(path).unwrap();
+        database.history().records(..).unwrap().find_map(Result::err)
+    };
+    match told(&path).unwrap() {
+        Error::Corrupt { path, position: 76, expected, .. } => {
+            assert!(path == ours[last] && expected.contains(ours[last - 1].to_str().unwrap()));
+        }
+        other => panic!("{other}"),
+    }
+    std::fs::write(&ours[last], sound).unwrap();
+    assert!(told(&path).is_none());
 }
 
 #[test]

@@ -91,15 +91,22 @@ fn history(path: &Path, amounts: &[u64], snapshots: &[u64]) {
             .snapshots(SnapshotPolicy::manual())
             .retention(Retention::Archive)
             .keep_snapshots(1)
+            .linger(std::time::Duration::from_millis(1))
             .open(path)
             .unwrap()
     };
     let mut bank = open();
+    let mut pending = Vec::new();
     for (&cents, sequence) in amounts.iter().zip(1..) {
         let metadata = Metadata { actor: format!("actor {sequence}"), ..Metadata::default() };
         let caller = bank.with_metadata(&metadata).unwrap();
-        caller.execute(first::Deposit { account: (cents % 5) as u32, cents }).unwrap();
+        let deposit = first::Deposit { account: (cents % 5) as u32, cents };
+        // Not one by one, so that batches are larger than one command.
+        pending.push(caller.submit(deposit).unwrap());
         drop(caller);
+        if snapshots.contains(&sequence) || sequence % 7 == 0 {
+            pending.drain(..).for_each(|pending| pending.wait().unwrap());
+        }
         if snapshots.contains(&sequence) {
             bank.snapshot().unwrap();
         }
@@ -108,6 +115,7 @@ fn history(path: &Path, amounts: &[u64], snapshots: &[u64]) {
             bank = open();
         }
     }
+    pending.drain(..).for_each(|pending| pending.wait().unwrap());
     bank.close().unwrap();
 }
 
