@@ -309,3 +309,6 @@ impl Read for Digested {
         Err(io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 }
+
+#[cfg(test)]
+mod tests;
