@@ -12,6 +12,8 @@ use crate::journal::{Ending, Records, Segment, SegmentScan};
 use crate::laboratory;
 use crate::manifest::Manifest;
 use crate::packed::{Blocks, PackedFile};
+use crate::purge::PurgeRecord;
+use crate::requests::{RequestLimits, read_limits, read_section, write_section};
 use crate::snapshot;
 use crate::storage::FileBytes;
 
@@ -93,7 +95,45 @@ pub fn snapshot_file(data: &[u8]) {
             let decoded = codec::decode_stream(blocks, file.footer.raw_bytes);
             decoded.map_err(|error| file.undecodable(error.to_string()))
         };
-        drop(file.unpack::<Vec<(u64, String, Option<Vec<i128>>)>>(content));
+        let requests = |blocks: &mut Blocks| {
+            let (bytes, newest) = (file.header.file_bytes, file.header.sequence);
+            read_section(blocks, bytes, newest, RequestLimits::of(3))
+                .map_err(|(expected, found)| file.corrupt_content(expected, found))
+        };
+        type Content = Vec<(u64, String, Option<Vec<i128>>)>;
+        drop(file.unpack_with::<Content, _>(content, requests));
+        drop(snapshot::request_limits(&file));
+    }
+}
+
+/// The request ids behind the model in a snapshot, with their checksum made right: what is accepted
+/// must come out as the same bytes again.
+pub fn request_ids(data: &[u8]) {
+    let mut section = data.to_vec();
+    section.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+    let bytes = section.len() as u64;
+    let Ok(limits) = read_limits(&mut Blocks::of(section.clone()), bytes) else { return };
+    let read = |limits| read_section(&mut Blocks::of(section.clone()), bytes, u64::MAX, limits);
+    let Ok(log) = read(limits) else { return };
+    if log.ids() > 0 {
+        let mut written = Vec::new();
+        write_section(&log, &mut written).expect("memory can be written to");
+        assert_eq!(written, section);
+    }
+    let fewer = read(RequestLimits::of(2)).expect("a smaller limit keeps less of the same");
+    assert!(fewer.ids() <= log.ids().min(2));
+    assert_eq!(log.iter().last(), fewer.iter().last());
+}
+
+/// A record of a purge, its checksum made right: what is accepted must come out as the same bytes
+/// again.
+pub fn purge_record(data: &[u8]) {
+    let mut bytes = data.to_vec();
+    bytes.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+    let Some(number) = data.get(40..48) else { return };
+    let number = u64::from_le_bytes(number.try_into().expect("8 bytes"));
+    if let Ok(record) = PurgeRecord::decode(Path::new("fuzzed"), &bytes, number) {
+        assert_eq!(record.encode(), bytes);
     }
 }
 
@@ -111,14 +151,17 @@ pub fn directory_open(data: &[u8]) {
 mod tests {
     use super::*;
     use crate::journal::FrameBuffer;
+    use crate::requests::{Remembered, RequestLog};
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 6] = [
+    const TARGETS: [(&str, Target); 8] = [
         ("journal_frames", journal_frames),
         ("segment_file", segment_file),
         ("manifest", manifest),
         ("snapshot_file", snapshot_file),
+        ("request_ids", request_ids),
+        ("purge_record", purge_record),
         ("histories", histories),
         ("directory_open", directory_open),
     ];
@@ -189,13 +232,32 @@ mod tests {
         let length = u32::from_le_bytes(segment[12..16].try_into().unwrap()) as usize - 4;
         let checksum = crc32c::crc32c(&segment[..length]);
         segment[length..length + 4].copy_from_slice(&checksum.to_le_bytes());
-        let snapshot = std::fs::read(path.join("snapshots/00000000000000000000.snapshot")).unwrap();
         let manifest = std::fs::read(path.join("MANIFEST")).unwrap();
+        let sequence = crate::purge::<seed::Seed>(path, |_| crate::PurgeAction::Redact);
+        assert_eq!(sequence.unwrap().redacted, 3);
+        let purged = std::fs::read(path.join("purges/00000000000000000001.purge")).unwrap();
+        let database = crate::Database::<seed::Seed>::open(path).unwrap();
+        let mut ids = RequestLog::new(RequestLimits::of(8));
+        for number in 4..=6 {
+            let id = format!("request-{number}");
+            ids.push(Remembered { sequence: number, id: id.clone().into() }, |_| {});
+            let metadata = crate::Metadata { request_id: id, ..crate::Metadata::default() };
+            let requested = database.with_metadata(&metadata).unwrap();
+            requested.execute(seed::Push(number)).unwrap();
+        }
+        database.snapshot().unwrap();
+        database.close().unwrap();
+        let snapshot = std::fs::read(path.join("snapshots/00000000000000000006.snapshot")).unwrap();
+        let mut section = Vec::new();
+        write_section(&ids, &mut section).unwrap();
+        let unsealed = |bytes: &[u8]| bytes[..bytes.len() - 4].to_vec();
         for (name, bytes) in [
             ("journal_frames", frames),
             ("segment_file", &segment),
             ("manifest", &manifest),
             ("snapshot_file", &snapshot),
+            ("request_ids", &unsealed(&section)),
+            ("purge_record", &unsealed(&purged)),
         ] {
             std::fs::create_dir_all(corpus.join(name)).unwrap();
             std::fs::write(corpus.join(name).join("seed"), bytes).unwrap();
@@ -207,7 +269,7 @@ mod tests {
 
         use crate::{Command, Context, Model};
 
-        #[derive(Clone, Serialize, Deserialize)]
+        #[derive(Clone, Default, Serialize, Deserialize)]
         pub(super) struct Seed(pub(super) Vec<(u64, String, Option<Vec<i128>>)>);
 
         impl Model for Seed {

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::model::{Mix, Tally};
+use super::model::{Mix, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
-use crate::Database;
 use crate::header::{FileHeader, SEGMENT_MAGIC};
 use crate::storage::simulated::{SimulatedDisk, State};
+use crate::{Database, Metadata};
 
 /// One change takes so many bytes of the input: file, position, kind, value.
 const CHANGE_BYTES: usize = 6;
@@ -18,12 +18,14 @@ const FORGES_MANIFEST: u8 = 1;
 const FORGES_HEADERS: u8 = 2;
 const FORGES_FRAMES: u8 = 4;
 const FORGES_CHUNKS: u8 = 8;
+/// The database has an archive, and its commands have request ids.
+const HAS_ARCHIVE: u8 = 16;
 
-fn setup() -> Setup {
+fn setup(archive: bool) -> Setup {
     Setup {
         segment_bytes: 6 << 10,
-        keep_snapshots: 2,
-        archive: false,
+        keep_snapshots: if archive { 1 } else { 2 },
+        archive,
         compression_level: 0,
         buffered: false,
         max_batch_commands: 1024,
@@ -32,32 +34,38 @@ fn setup() -> Setup {
     }
 }
 
-fn open(disk: &SimulatedDisk) -> Result<Database<Tally>, crate::Error> {
+fn open(disk: &SimulatedDisk, archive: bool) -> Result<Database<Tally>, crate::Error> {
     Database::<Tally>::open_with(
         Arc::new(disk.clone()),
         Path::new(DIRECTORY),
-        setup().options(),
+        setup(archive).options(),
         Tally::default,
         &mut (Box::new(|_| {}) as _),
     )
 }
 
 /// Two snapshots, several segments, closed.
-fn pristine() -> &'static State {
-    static PRISTINE: OnceLock<State> = OnceLock::new();
-    PRISTINE.get_or_init(|| {
+fn pristine(archive: bool) -> &'static State {
+    static PRISTINE: [OnceLock<State>; 2] = [OnceLock::new(), OnceLock::new()];
+    PRISTINE[usize::from(archive)].get_or_init(|| {
         let disk = SimulatedDisk::new(State::empty(), 4711, false);
         for round in 0..3 {
-            let database = open(&disk).unwrap();
+            let database = open(&disk, archive).unwrap();
             for value in 0..3 {
-                database.execute(Mix(round * 10 + value)).unwrap();
+                let value = round * 10 + value;
+                let request_id = if archive { request_id(value as u8) } else { String::new() };
+                let metadata = Metadata { request_id, ..Metadata::default() };
+                database.with_metadata(&metadata).unwrap().execute(Mix(value)).unwrap();
             }
             if round < 2 {
                 database.snapshot().unwrap();
             }
             database.close().unwrap();
         }
-        disk.state()
+        let state = disk.state();
+        let archives = state.files().keys().filter(|path| path.ends_with(".archive")).count();
+        assert_eq!(archives > 0, archive);
+        state
     })
 }
 
@@ -65,21 +73,42 @@ fn pristine() -> &'static State {
 /// and what opens goes on, closes and opens again as it was.
 pub fn open_forged(data: &[u8]) {
     let Some((&forges, changes)) = data.split_first() else { return };
-    let mut state = pristine().clone();
+    let archive = forges & HAS_ARCHIVE != 0;
+    let mut state = pristine(archive).clone();
     for change in changes.chunks_exact(CHANGE_BYTES).take(MOST_CHANGES) {
         apply(&mut state, change);
     }
     forge(&mut state, forges);
     let disk = SimulatedDisk::new(state, 1, false);
-    let Ok(database) = open(&disk) else { return };
+    let Ok(database) = open(&disk, archive) else { return };
     // A forged sequence may leave no room for another.
     if database.sequence() < u64::MAX / 2 {
         database.execute(Mix(1)).unwrap();
     }
+    read_history(&database);
     let before = (database.sequence(), database.query(Tally::bytes));
     database.close().unwrap();
-    let database = open(&disk).unwrap();
+    let database = open(&disk, archive).unwrap();
     assert_eq!((database.sequence(), database.query(Tally::bytes)), before);
+}
+
+/// Everything that may be asked of it. What is told has no gap.
+fn read_history(database: &Database<Tally>) {
+    let history = database.history();
+    if let Ok(records) = history.records(..) {
+        let mut before = None;
+        for record in records.map_while(Result::ok) {
+            assert!(before.is_none_or(|before| before + 1 == record.sequence()));
+            before = Some(record.sequence());
+        }
+    }
+    let newest = database.sequence();
+    for sequence in [0, newest / 2, newest] {
+        if let Ok(then) = history.at(sequence) {
+            assert_eq!(then.sequence(), sequence);
+        }
+    }
+    drop(history.project::<Tally>());
 }
 
 fn apply(state: &mut State, change: &[u8]) {
@@ -113,7 +142,8 @@ fn forge(state: &mut State, forges: u8) {
             let end = content.len();
             seal(&mut content, 0, end);
         }
-        if path.ends_with(".journal") || path.ends_with(".snapshot") {
+        let packed = path.ends_with(".snapshot") || path.ends_with(".archive");
+        if packed || path.ends_with(".journal") {
             let length = number(&content, 12);
             if forges & FORGES_HEADERS != 0 {
                 seal(&mut content, 0, length);
@@ -121,7 +151,7 @@ fn forge(state: &mut State, forges: u8) {
             if path.ends_with(".journal") && forges & FORGES_FRAMES != 0 {
                 forge_frames(&mut content);
             }
-            if path.ends_with(".snapshot") && forges & FORGES_CHUNKS != 0 {
+            if packed && forges & FORGES_CHUNKS != 0 {
                 forge_chunks(&mut content, length);
             }
         }

@@ -270,6 +270,12 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
+    /// One block, for those who come without a file.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of(block: Vec<u8>) -> Self {
+        Self { inbox: bounded(0).1, block, at: 0, ended: true }
+    }
+
     /// What is left of the current block, or the next one; empty at the end.
     pub(crate) fn current(&mut self) -> &[u8] {
         while self.at == self.block.len() {

@@ -127,7 +127,7 @@ impl PurgeRecord {
         [&self.replaced, &self.redacted, &self.metadata_dropped]
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let count: usize = self.lists().iter().map(|list| list.len()).sum();
         let length = FIXED_BYTES + 8 * count + CHECKSUM_BYTES;
         let mut bytes = Vec::with_capacity(length);
@@ -152,7 +152,7 @@ impl PurgeRecord {
         bytes
     }
 
-    fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<Self, Error> {
+    pub(crate) fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<Self, Error> {
         let corrupt = |at: usize, expected: String, found: String| {
             Error::corrupt(path, position(at), expected, found)
         };
@@ -170,7 +170,7 @@ impl PurgeRecord {
         }
         let read = Self::decode_verified(covered, position(bytes.len()));
         let (format, record) = read.ok_or_else(|| {
-            let expected = "a length and counts that go together".to_owned();
+            let expected = "a length and counts that go together, and zeros".to_owned();
             corrupt(16, expected, "others".to_owned())
         })?;
         if format != FORMAT_VERSION {
@@ -199,7 +199,9 @@ impl PurgeRecord {
             [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?];
         let counts = [fields.u64()?, fields.u64()?, fields.u64()?];
         let chain_after = fields.u32()?;
-        fields.bytes(4)?;
+        if fields.bytes(4)? != [0; 4] {
+            return None;
+        }
         let listed = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count))?;
         let expected =
             listed.checked_mul(8)?.checked_add(position(FIXED_BYTES + CHECKSUM_BYTES))?;
@@ -279,8 +281,16 @@ mod tests {
             redacted: vec![4],
             metadata_dropped: vec![],
         };
-        // Format, length, number, and how many were replaced.
-        for (at, right, wrong) in [(8, 1, 2), (16, 124, 125), (40, 2, 3), (72, 1, 2), (72, 1, 0)] {
+        // Format, length, number, how many were replaced, and what must be zero.
+        for (at, right, wrong) in [
+            (8, 1, 2),
+            (16, 124, 125),
+            (40, 2, 3),
+            (72, 1, 2),
+            (72, 1, 0),
+            (100, 0, 1),
+            (103, 0, 9),
+        ] {
             for (value, sound) in [(right, true), (wrong, false)] {
                 let mut bytes = record.encode();
                 bytes[at] = value;
