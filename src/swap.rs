@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::manifest::{ManifestFile, State};
+use crate::manifest::{Manifest, ManifestFile, State};
 use crate::storage::Storage;
 
 /// One directory in its three places.
@@ -38,12 +38,38 @@ pub(crate) fn stage(storage: &dyn Storage, directory: &Directory) -> Result<Dire
     remove_leftovers(storage, directory)?;
     for Exchanged { live, staged, .. } in exchanged(directory) {
         if live == directory.purges || exists(storage, &live)? {
-            let made = storage.create_directory(&staged);
+            let model = if exists(storage, &live)? { &live } else { &directory.root };
+            let made = storage.create_directory_like(&staged, model);
             made.map_err(Error::io("create directory", &staged))?;
         }
     }
     sync(storage, &directory.root)?;
     Ok(directory.staged())
+}
+
+/// Has the directories exchanged, in such a way that a crash anywhere leaves the old ones or the new
+/// ones. `new` makes the MANIFEST that is right for the new ones out of the one for the old ones.
+pub(crate) fn exchange(
+    storage: &dyn Storage,
+    directory: &Directory,
+    manifest: &mut ManifestFile,
+    new: impl FnOnce(&mut Manifest),
+) -> Result<(), Error> {
+    let old = manifest.current().clone();
+    manifest.update(|manifest| {
+        new(manifest);
+        manifest.state = State::Swapping;
+    })?;
+    if let Err(error) = take_places(storage, directory) {
+        // What cannot be renamed now may never be, and then nobody could open the database.
+        if give_back_places(storage, directory).is_ok()
+            && manifest.update(|manifest| *manifest = old).is_ok()
+        {
+            remove_leftovers(storage, directory).ok(); // otherwise the next open does
+        }
+        return Err(error); // the first one is the one to tell
+    }
+    clear_up(storage, directory, manifest)
 }
 
 /// Exchanges the directories, as a MANIFEST says that must be done, and makes it say clean. May be
@@ -53,6 +79,12 @@ pub(crate) fn finish(
     directory: &Directory,
     manifest: &mut ManifestFile,
 ) -> Result<(), Error> {
+    take_places(storage, directory)?;
+    clear_up(storage, directory, manifest)
+}
+
+/// The new directories take the places of the old ones, which stay beside them.
+fn take_places(storage: &dyn Storage, directory: &Directory) -> Result<(), Error> {
     // A killed process may have left that MANIFEST in the page cache alone: a power cut must not
     // bring the one before back once names have changed.
     sync(storage, &directory.root)?;
@@ -62,15 +94,41 @@ pub(crate) fn finish(
         }
         if exists(storage, &live)? {
             remove_tree(storage, &doomed)?;
-            storage.rename(&live, &doomed).map_err(Error::io("rename", &live))?;
-            sync(storage, &directory.root)?;
+            rename(storage, &live, &doomed)?;
         }
-        storage.rename(&staged, &live).map_err(Error::io("rename", &staged))?;
-        sync(storage, &directory.root)?;
+        rename(storage, &staged, &live)?;
     }
-    for Exchanged { doomed, .. } in exchanged(directory) {
-        remove_tree(storage, &doomed)?;
+    Ok(())
+}
+
+/// Undoes what [`take_places`] did, wherever it ended.
+fn give_back_places(storage: &dyn Storage, directory: &Directory) -> Result<(), Error> {
+    for Exchanged { live, staged, doomed } in exchanged(directory) {
+        // Each that stands there was staged.
+        if exists(storage, &live)? && !exists(storage, &staged)? {
+            rename(storage, &live, &staged)?;
+        }
+        if exists(storage, &doomed)? {
+            rename(storage, &doomed, &live)?;
+        }
     }
+    Ok(())
+}
+
+fn rename(storage: &dyn Storage, from: &Path, to: &Path) -> Result<(), Error> {
+    storage.rename(from, to).map_err(Error::io("rename", from))?;
+    sync(storage, from.parent().unwrap_or(from))
+}
+
+/// Removes the old directories: as many as can be, since what must be forgotten stands in them.
+fn clear_up(
+    storage: &dyn Storage,
+    directory: &Directory,
+    manifest: &mut ManifestFile,
+) -> Result<(), Error> {
+    let removed =
+        exchanged(directory).map(|Exchanged { doomed, .. }| remove_tree(storage, &doomed));
+    removed.into_iter().collect::<Result<Vec<()>, Error>>()?;
     sync(storage, &directory.root)?;
     manifest.update(|manifest| manifest.state = State::Clean)
 }
@@ -93,6 +151,8 @@ fn remove_tree(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
         let file = path.join(name);
         storage.remove(&file).map_err(Error::io("remove", &file))?;
     }
+    // Where a link leads elsewhere, nobody else does that.
+    sync(storage, path)?;
     storage.remove_directory(path).map_err(Error::io("remove directory", path))
 }
 

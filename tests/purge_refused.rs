@@ -4,6 +4,11 @@
 mod common;
 mod purged;
 
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+
 use common::{content, temporary};
 use prevalence::{
     Command, Context, Error, HistoryRecord, Model, PurgeAction, Retention, purge, purge_records,
@@ -169,4 +174,72 @@ fn a_program_that_makes_something_else_of_the_history_does_not_purge_it() {
     assert_eq!(purge_unverified::<louder::House>(&path, last).unwrap().redacted, 1);
     let verified = verify_history::<louder::House>(&path).unwrap();
     assert_eq!((verified.divergence, verified.snapshots_compared), (None, 3));
+}
+
+#[test]
+fn what_a_directory_must_not_hold_is_found_before_anything_is_exchanged() {
+    for inner in ["journal", "snapshots", "archive"] {
+        let (_directory, path) = temporary();
+        party(&path).close().unwrap();
+        let odd = path.join(inner).join(OsStr::from_bytes(b"caf\xe9.txt"));
+        std::fs::write(&odd, SECRET).unwrap();
+        let error = purge::<House>(&path, erase).unwrap_err();
+        assert!(matches!(&error, Error::UnknownFile { path } if *path == odd), "{error}");
+        std::fs::remove_file(&odd).unwrap();
+        // What a link leads to would stay.
+        let files = std::fs::read_dir(path.join(inner)).unwrap();
+        let file = files.map(|entry| entry.unwrap().path()).min().unwrap();
+        let elsewhere = path.with_extension("elsewhere");
+        std::fs::rename(&file, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+        let error = purge::<House>(&path, erase).unwrap_err();
+        assert!(matches!(&error, Error::UnknownFile { path } if *path == file), "{error}");
+        std::fs::rename(&elsewhere, &file).unwrap();
+        purge::<House>(&path, erase).unwrap();
+        assert_eq!(holding_secret(&path), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn who_may_read_the_directories_stays_as_it_was() {
+    let (_directory, path) = temporary();
+    party(&path).close().unwrap();
+    for (inner, mode) in [("journal", 0o700), ("snapshots", 0o750), ("archive", 0o711)] {
+        std::fs::set_permissions(path.join(inner), Permissions::from_mode(mode)).unwrap();
+    }
+    purge::<House>(&path, erase).unwrap();
+    for (inner, mode) in [("journal", 0o700), ("snapshots", 0o750), ("archive", 0o711)] {
+        let permissions = path.join(inner).metadata().unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, mode, "{inner}");
+    }
+}
+
+#[test]
+fn records_that_cannot_be_told_are_not_said_to_be_none() {
+    let (_directory, path) = temporary();
+    let error = purge_records(&path).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    party(&path).close().unwrap();
+    assert_eq!(purge_records(&path).unwrap(), []);
+    purge::<House>(&path, erase).unwrap();
+    assert_eq!(purge_records(&path).unwrap().len(), 1);
+    // As a crash leaves it while the next one's directories are exchanged.
+    let manifest = path.join("MANIFEST");
+    let whole = std::fs::read(&manifest).unwrap();
+    let mut swapping = whole.clone();
+    swapping[32] = 3;
+    let covered = swapping.len() - 4;
+    let checksum = crc32c::crc32c(&swapping[..covered]);
+    swapping[covered..].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(&manifest, swapping).unwrap();
+    let error = purge_records(&path).unwrap_err();
+    assert!(matches!(error, Error::PurgeUnfinished { .. }), "{error}");
+    std::fs::write(&manifest, whole).unwrap();
+    let (_other_directory, other) = temporary();
+    party(&other).close().unwrap();
+    std::fs::remove_dir_all(path.join("purges")).unwrap();
+    purge::<House>(&other, erase).unwrap();
+    std::fs::rename(other.join("purges"), path.join("purges")).unwrap();
+    let error = purge_records(&path).unwrap_err();
+    assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
 }

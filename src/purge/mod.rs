@@ -11,6 +11,8 @@ mod action;
 #[cfg(test)]
 mod crash_tests;
 mod decisions;
+#[cfg(test)]
+mod disk_tests;
 mod record;
 mod rewrite;
 mod survey;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use decisions::Decisions;
 use record::{next_number, write_record};
-use rewrite::{Rewritten, initial_snapshot, rewrite};
+use rewrite::{Rewritten, initial_snapshot, read_back, rewrite};
 
 use crate::commands::model_name;
 use crate::context::system_time;
@@ -28,7 +30,6 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::history::{HistoryRecord, OfflineHistory, verify_files};
 use crate::journal::LARGEST_PAYLOAD_BYTES;
-use crate::manifest::State;
 use crate::model::Model;
 use crate::storage::{Disk, Storage};
 use crate::swap;
@@ -66,10 +67,10 @@ pub struct PurgeReport {
 /// In this order: all commands are read and decided on; the history as it stands is
 /// [verified](crate::verify_history), so that nothing but what is asked for changes; the new
 /// history is written beside the old one, replayed from the initial model while it is, and every
-/// stored snapshot but that of the initial model is made anew from it; then the directories
-/// are exchanged, and the old files removed. A crash leaves the old history or the new one: where
-/// the exchange had begun, the next open or purge finishes it. What was purged is written down, as
-/// sequences, in a [`PurgeRecord`].
+/// stored snapshot but that of the initial model is made anew from it; all of it is read back; then
+/// the directories are exchanged, and the old files removed. A crash leaves the old history or the
+/// new one: where the exchange had begun, the next open or purge finishes it. What was purged is
+/// written down, as sequences, in a [`PurgeRecord`].
 ///
 /// Not touched, and to be thought of: the initial model (snapshot 0), backups, and whatever file
 /// system and disk keep of removed files. See [`docs::limitations`](crate::docs::limitations).
@@ -188,6 +189,7 @@ fn purge_locked<M: Model>(
     let staged = swap::stage(storage, directory).and_then(|staged| {
         let rewritten =
             rewrite::<M>(offline, &staged, &decisions, initial, how.most_payload_bytes)?;
+        read_back(&files, &staged, &rewritten)?;
         let record = record_of(offline, &decisions, &rewritten)?;
         write_record(storage, directory, &staged, &record)?;
         directory.remove_stale_temporaries(storage)?;
@@ -201,12 +203,10 @@ fn purge_locked<M: Model>(
             return Err(error);
         }
     };
-    offline.manifest.update(|manifest| {
-        manifest.state = State::Swapping;
+    swap::exchange(storage, directory, &mut offline.manifest, |manifest| {
         (manifest.sequence, manifest.chain) = (files.newest, rewritten.chain);
         manifest.newest_segment = files.newest + 1;
     })?;
-    swap::finish(storage, directory, &mut offline.manifest)?;
     let count = |sequences: &[u64]| crate::fields::position(sequences.len());
     report.replaced = count(&record.replaced);
     report.redacted = count(&record.redacted);

@@ -21,6 +21,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::context::{system_time, time_ns};
@@ -29,6 +30,7 @@ use crate::error::{DatabaseId, Error};
 use crate::fields::{FieldReader, position};
 use crate::header::FORMAT_VERSION;
 use crate::journal::list_sequences;
+use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
 use crate::storage::{Disk, Storage, replace_file};
 
 const MAGIC: [u8; 8] = *b"PREVPURG";
@@ -63,14 +65,25 @@ pub struct PurgeRecord {
 }
 
 /// What was written down of the purges of the database in the directory `path`, the first one
-/// first; nothing when there were none. One that a crash interrupted is among them once the database
-/// was opened again.
+/// first; nothing when there were none. It may be open. Whoever may write in the directory can
+/// remove the newest records unnoticed, and copies of the database that were purged by themselves
+/// have their own; neither [`backup`](crate::Database::backup) nor
+/// [`restore`](crate::Database::restore) takes them along.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when a record is damaged, [`Error::Missing`] when one that must be there is
-/// not.
+/// not, or no database; [`Error::ForeignFile`] when one is of another. [`Error::PurgeUnfinished`]
+/// when a crash interrupted a purge: its record counts once the database was opened again.
 pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> {
-    let purges = Directory::at(path.as_ref()).purges;
+    let path = path.as_ref();
+    let manifest = ManifestFile::read(&(Arc::new(Disk) as _), path)?.ok_or_else(|| {
+        let reason = "there is no database in this directory".to_owned();
+        Error::Missing { path: path.join(MANIFEST_NAME), reason }
+    })?;
+    if manifest.current().state == State::Swapping {
+        return Err(Error::PurgeUnfinished { path: path.to_path_buf() });
+    }
+    let purges = Directory::at(path).purges;
     let mut records = Vec::new();
     for (number, expected) in numbers(&Disk, &purges)?.into_iter().zip(1..) {
         if number != expected {
@@ -81,7 +94,12 @@ pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> 
         }
         let path = record_path(&purges, number);
         let bytes = Disk.read(&path).map_err(Error::io("read", &path))?;
-        records.push(PurgeRecord::decode(&path, &bytes, number)?);
+        let record = PurgeRecord::decode(&path, &bytes, number)?;
+        let (expected, found) = (manifest.current().database, record.database);
+        if expected != found {
+            return Err(Error::ForeignFile { path, expected, found });
+        }
+        records.push(record);
     }
     Ok(records)
 }

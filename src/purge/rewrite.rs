@@ -14,8 +14,8 @@ use crate::history::{HistoryFiles, Line, OfflineHistory, check_count, not_whole}
 use crate::identity::identity;
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
-    Records, SegmentIdentity, SegmentStart, StreamedFile, archive_segment, publish_segment,
-    segment_path,
+    Records, Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
+    publish_segment, segment_path,
 };
 use crate::model::Model;
 use crate::options::Options;
@@ -23,7 +23,7 @@ use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
 use crate::published::Version;
 use crate::replay::KnownChain;
-use crate::requests::{RequestLimits, RequestLog};
+use crate::requests::{MOST_IDS, RequestLimits, RequestLog};
 use crate::snapshot::{
     check, decode_snapshot, request_limits, snapshot_header, snapshot_path, write_version,
 };
@@ -99,6 +99,37 @@ pub(super) fn rewrite<M: Model>(
     Ok(Rewritten { chain_before, chain, snapshots: written })
 }
 
+/// That the files hold what was written, before the old ones go: every frame is read, in its place,
+/// and the chain over all commands must come out as it did while they were replayed. Archives and
+/// snapshots were unpacked once by whoever wrote them, but for the one that was copied.
+pub(super) fn read_back(
+    files: &HistoryFiles,
+    staged: &Directory,
+    rewritten: &Rewritten,
+) -> Result<(), Error> {
+    let new = HistoryFiles {
+        storage: files.storage.clone(),
+        directory: staged.clone(),
+        database: files.database,
+        model_name: files.model_name.clone(),
+        newest: files.newest,
+    };
+    let initial = initial_snapshot(&new)?;
+    initial.verify_content(&Pace::full())?;
+    let known = KnownChain { sequence: 0, chain: initial.footer.chain, source: initial.path };
+    let mut chain = known.chain;
+    let mut frames = Arc::new(new).frames(1, Some(known))?;
+    while frames.advance()? {
+        chain = frames.chain().unwrap_or(chain);
+    }
+    if chain != rewritten.chain {
+        let expected = format!("commands with chain {:08x} at their end", rewritten.chain);
+        return Err(Error::corrupt(&staged.journal, 0, expected, format!("{chain:08x}")));
+    }
+    let next = Segment::open(&*files.storage, &staged.journal, files.newest + 1)?;
+    files.check_identity(&next.path, &next.header)
+}
+
 /// A snapshot that is to be made.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -111,7 +142,7 @@ struct Wanted {
 fn wanted_snapshots(offline: &OfflineHistory) -> Result<BTreeMap<u64, Wanted>, Error> {
     let files = &offline.files;
     // Of one that is missing or damaged nobody knows how many there were.
-    let usual = Wanted { archived: false, requests: Options::default().request_limits() };
+    let usual = Wanted { archived: false, requests: RequestLimits::of(MOST_IDS) };
     let listed = offline.manifest.current().snapshots.iter();
     let mut wanted: BTreeMap<u64, Wanted> = listed.map(|&sequence| (sequence, usual)).collect();
     for (sequence, path) in files.snapshots()? {

@@ -1,12 +1,13 @@
-//! Owns whether everything inside a database is known: what a purge cannot read it can neither
-//! rewrite nor leave. Changes nothing.
+//! Owns whether a purge can come to its end: that everything inside a database is known, since what
+//! cannot be read can neither be rewritten nor left, and that directories can be exchanged. Changes
+//! nothing.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
-
-use crate::directory::Directory;
 
 /// That in the directories inside there is nothing but what this crate puts there, and in the root
 /// no half-made backup. What else stands in the root is its owner's.
@@ -17,32 +18,49 @@ pub(super) fn check(storage: &dyn Storage, directory: &Directory) -> Result<(), 
         (&directory.archive, &["archive", "snapshot"]),
         (&directory.purges, &["purge"]),
     ] {
-        for name in names(storage, inner)? {
-            let path = inner.join(&name);
-            if !(is_ours(&name, suffixes) || is_temporary(&name)) || !is_file(storage, &path)? {
-                return Err(Error::UnknownFile { path });
+        if !exists(storage, inner)? {
+            continue;
+        }
+        check_exchange(storage, inner)?;
+        // A link would be removed, and not what it leads to.
+        let other = storage.entry_that_is_no_file(inner).map_err(Error::io("list", inner))?;
+        if let Some(path) = other {
+            return Err(Error::UnknownFile { path });
+        }
+        for name in storage.list(inner).map_err(Error::io("list", inner))? {
+            if !(is_ours(&name, suffixes) || is_temporary(&name)) {
+                return Err(Error::UnknownFile { path: inner.join(&name) });
             }
         }
     }
-    for name in names(storage, &directory.root)? {
-        let path = directory.root.join(&name);
-        if is_temporary(&name) && !is_file(storage, &path)? {
+    let root = &directory.root;
+    for name in storage.list(root).map_err(Error::io("list", root))? {
+        let path = root.join(&name);
+        let kind = storage.kind(&path).map_err(Error::io("examine", &path))?;
+        if is_temporary(&name) && kind != Some(EntryKind::File) {
             return Err(Error::UnknownFile { path });
         }
     }
     Ok(())
 }
 
-fn names(storage: &dyn Storage, directory: &Path) -> Result<Vec<String>, Error> {
-    match storage.kind(directory).map_err(Error::io("examine", directory))? {
-        None => Ok(Vec::new()),
-        Some(_) => storage.list(directory).map_err(Error::io("list", directory)),
+/// That a directory can be renamed, and its files removed: found out before anything depends on
+/// it.
+fn check_exchange(storage: &dyn Storage, inner: &Path) -> Result<(), Error> {
+    if storage.is_mount_point(inner).map_err(Error::io("examine", inner))? {
+        let reason = "another volume is mounted there, so another directory cannot take its place: \
+                      mount it elsewhere, and put a symbolic link here";
+        return Err(Error::io("exchange", inner)(io::Error::new(
+            ErrorKind::CrossesDevices,
+            reason,
+        )));
     }
+    storage.create_temporary(inner).map(drop).map_err(Error::io("change", inner))
 }
 
-fn is_file(storage: &dyn Storage, path: &Path) -> Result<bool, Error> {
-    let kind = storage.kind(path).map_err(Error::io("examine", path))?;
-    Ok(kind == Some(EntryKind::File))
+fn exists(storage: &dyn Storage, directory: &Path) -> Result<bool, Error> {
+    let kind = storage.kind(directory).map_err(Error::io("examine", directory))?;
+    Ok(kind.is_some())
 }
 
 fn is_ours(name: &str, suffixes: &[&str]) -> bool {

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -45,6 +45,26 @@ impl Storage for Disk {
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)
+    }
+
+    fn create_directory_like(&self, path: &Path, model: &Path) -> io::Result<()> {
+        fs::create_dir(path)?;
+        fs::set_permissions(path, fs::metadata(model)?.permissions())
+    }
+
+    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
+        let Some(parent) = path.parent() else { return Ok(true) };
+        Ok(fs::symlink_metadata(path)?.dev() != fs::metadata(parent)?.dev())
+    }
+
+    fn entry_that_is_no_file(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_none() || !entry.file_type()?.is_file() {
+                return Ok(Some(entry.path()));
+            }
+        }
+        Ok(None)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {

@@ -11,7 +11,7 @@ mod mmap;
 pub(crate) mod simulated;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -43,6 +43,26 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
     /// Creates one directory; its parent must exist and is not synced.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// The same with the permissions of another directory.
+    fn create_directory_like(&self, path: &Path, _model: &Path) -> io::Result<()> {
+        self.create_directory(path)
+    }
+    /// Whether the directory at `path` is where another volume is mounted, so that it cannot be
+    /// renamed. A symbolic link can.
+    fn is_mount_point(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+    /// Something in `directory` that [`list`](Self::list) leaves out, or that is not a file: a
+    /// symbolic link is none here.
+    fn entry_that_is_no_file(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
+        for name in self.list(directory)? {
+            let path = directory.join(name);
+            if self.kind(&path)? != Some(EntryKind::File) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
     /// The names in a directory, in no particular order; names that are not UTF-8 are not ours
     /// and are left out.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
