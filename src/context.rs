@@ -13,7 +13,10 @@ pub struct Context<'a, M: Model> {
     sequence: u64,
     time_ns: u64,
     metadata: &'a [u8],
+    seed: RandomSeed,
     random: Random,
+    /// How many ids were made.
+    ids: u32,
     events: &'a mut Vec<M::Event>,
 }
 
@@ -25,7 +28,8 @@ impl<'a, M: Model> Context<'a, M> {
         metadata: &'a [u8],
         events: &'a mut Vec<M::Event>,
     ) -> Self {
-        Self { sequence, time_ns, metadata, random: seed.for_sequence(sequence), events }
+        let random = seed.for_sequence(sequence);
+        Self { sequence, time_ns, metadata, seed, random, ids: 0, events }
     }
 
     /// The sequence this command will have if it is accepted: 1 for the first command ever.
@@ -34,8 +38,8 @@ impl<'a, M: Model> Context<'a, M> {
         self.sequence
     }
 
-    /// When the engine took the command, journaled with it. Never earlier than for any command
-    /// before it, even if the machine's clock was set back. Commands that were taken together may
+    /// When the engine took the command, journaled with it. Never earlier than for any accepted
+    /// command before it, even if the machine's clock was set back. Commands that were taken together may
     /// have the same time.
     #[must_use]
     pub fn now(&self) -> SystemTime {
@@ -58,6 +62,26 @@ impl<'a, M: Model> Context<'a, M> {
         self.random.next()
     }
 
+    /// The next of this command's ids: for what it creates. The same on replay, and another one than
+    /// any of another accepted command of any database, as far as 122 bits go. (A rejected command
+    /// leaves its ids to the next one, and copies of a database that go on by themselves make the
+    /// same.)
+    ///
+    /// It is a UUID of version 8 (RFC 9562), made by XXH3 from the database's identity, the sequence
+    /// and how many were made before; `uuid::Uuid::from_u128` shows it as one. Not for secrets, like
+    /// [`random`](Self::random), and independent of that.
+    pub fn unique_id(&mut self) -> u128 {
+        let RandomSeed { database, .. } = self.seed;
+        let mut source = [0; 28];
+        let (identity, rest) = source.split_at_mut(16);
+        let (sequence, number) = rest.split_at_mut(8);
+        identity.copy_from_slice(&database.0);
+        sequence.copy_from_slice(&self.sequence.to_le_bytes());
+        number.copy_from_slice(&self.ids.to_le_bytes());
+        self.ids = self.ids.checked_add(1).expect("no command makes four thousand million ids");
+        xxhash_rust::xxh3::xxh3_128(&source) & !UUID_FIXED_BITS | UUID_VERSION_8
+    }
+
     /// States that something happened, for whoever follows the database. The events of a rejected
     /// or panicking command are dropped with its changes. There is no way to follow a database in
     /// this version, so all events are dropped.
@@ -66,18 +90,25 @@ impl<'a, M: Model> Context<'a, M> {
     }
 }
 
-/// What a database's random numbers start from.
+/// Where RFC 9562 says version and variant.
+const UUID_FIXED_BITS: u128 = 0x0000_0000_0000_f000_c000_0000_0000_0000;
+const UUID_VERSION_8: u128 = 0x0000_0000_0000_8000_8000_0000_0000_0000;
+
+/// What a database's random numbers and ids start from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RandomSeed(u64);
+pub(crate) struct RandomSeed {
+    database: DatabaseId,
+    random: u64,
+}
 
 impl RandomSeed {
     pub(crate) fn new(database: DatabaseId) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64(&database.0))
+        Self { database, random: xxhash_rust::xxh3::xxh3_64(&database.0) }
     }
 
     fn for_sequence(self, sequence: u64) -> Random {
         // One step of the generator spreads neighbouring sequences over the whole range.
-        Random(Random(self.0 ^ sequence).next())
+        Random(Random(self.random ^ sequence).next())
     }
 }
 
@@ -115,6 +146,43 @@ mod tests {
         let seed = RandomSeed::new(DatabaseId([1; 16]));
         assert_ne!(seed.for_sequence(1).next(), seed.for_sequence(2).next());
         assert_eq!(seed.for_sequence(7).next(), seed.for_sequence(7).next());
+    }
+
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Any;
+
+    impl Model for Any {
+        type Event = ();
+    }
+
+    crate::commands! { Any {} }
+
+    /// The first ids of the commands with these sequences.
+    fn ids(database: u8, sequences: std::ops::Range<u64>) -> Vec<u128> {
+        let seed = RandomSeed::new(DatabaseId([database; 16]));
+        let mut events = Vec::new();
+        let first = sequences.flat_map(|sequence| {
+            let mut context = Context::<Any>::new(seed, sequence, 0, &[], &mut events);
+            [context.unique_id(), context.unique_id(), context.unique_id()]
+        });
+        first.collect()
+    }
+
+    #[test]
+    fn ids_never_change_and_never_come_twice() {
+        // Journals depend on them.
+        let first = ids(1, 1..2);
+        let made =
+            [0xfc57_a452_cd27_866c_8203_f003_992a_3e98, 0x9170_45a0_c16c_84df_b703_1a8e_981a_3e59];
+        assert_eq!(first[..2], made);
+        let mut all: Vec<u128> = ids(1, 1..1000);
+        all.extend(ids(2, 1..1000));
+        assert!(all.iter().all(|id| id & UUID_FIXED_BITS == UUID_VERSION_8));
+        let (count, first_again) = (all.len(), all[..3].to_vec());
+        assert_eq!(first_again, first);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl Directory {
         Ok(false)
     }
 
+    /// Whether a history was begun.
+    pub(crate) fn has_archive(&self, storage: &dyn Storage) -> Result<bool, Error> {
+        Ok(kind(storage, &self.archive)?.is_some())
+    }
+
     /// Removes temporary files that an earlier process did not live to remove.
     pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), Error> {
         for directory in [&self.root, &self.journal, &self.snapshots, &self.archive] {

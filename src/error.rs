@@ -83,6 +83,22 @@ pub enum Error {
         /// The identity found in the file.
         found: DatabaseId,
     },
+    /// The archive holds commands that the journal beside it holds too, or otherwise: it is that of a
+    /// copy of this database that went on by itself.
+    #[error(
+        "{} holds commands up to sequence {end}, but the journal goes on from {journal}: it is the \
+         archive of a copy of this database that went on by itself, or from a later time. Move what \
+         reaches beyond sequence {journal} out of this archive; see docs::tuning, backups",
+        path.display()
+    )]
+    ArchiveBeyondJournal {
+        /// The archive that reaches too far.
+        path: PathBuf,
+        /// The sequence it ends with.
+        end: u64,
+        /// The first sequence of the journal behind it.
+        journal: u64,
+    },
     /// A file was written by a version of this crate that this one cannot read.
     #[error(
         "{} has format version {found}, this build reads {supported}: use a build of prevalence \
@@ -421,7 +437,7 @@ pub enum ExecuteError<R> {
     /// The encoded command is larger than the limit, so it was not journaled.
     #[error(
         "the command takes {bytes} bytes or more, the limit is {limit}: split it, or raise \
-         max_command_bytes"
+         max_command_bytes, up to 64 MiB"
     )]
     TooLarge {
         /// Its encoded size in bytes, as far as it was encoded.

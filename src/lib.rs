@@ -98,7 +98,6 @@ compile_error!("prevalence needs positional I/O and directory syncs as on Unix, 
 #[macro_use]
 mod planted;
 
-mod archived_commands;
 mod batch;
 mod codec;
 mod commands;
@@ -140,6 +139,7 @@ mod snapshotter;
 mod stats;
 mod status;
 mod storage;
+mod stored_history;
 mod submission;
 mod superseded;
 mod swap;

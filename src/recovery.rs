@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::archived_commands::check_archived_commands;
 use crate::context::{RandomSeed, time_ns};
 use crate::directory::Directory;
 use crate::error::{DatabaseId, Error};
@@ -25,8 +24,10 @@ use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 use crate::snapshot::{
     decode_version, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
 };
+use crate::snapshot_policy::Retention;
 use crate::snapshotter::SnapshotInfo;
 use crate::storage::{Lock, Storage};
+use crate::stored_history::{check_archive_end, check_stored_commands};
 use crate::swap;
 
 /// An opened directory, before anything runs on it.
@@ -184,7 +185,13 @@ impl Opening<'_> {
         let mut segments = Vec::new();
         let (version, end, report, loaded) = self.read(&manifest, &mut segments, progress)?;
         let database = manifest.current().database;
-        check_archived_commands::<M>(&**self.storage, &self.directory, database)?;
+        check_archive_end(&**self.storage, &self.directory, database)?;
+        if self.options.retention == Retention::Archive
+            || self.directory.has_archive(&**self.storage)?
+        {
+            let replayed_from = report.snapshot_sequence + 1;
+            check_stored_commands::<M>(&**self.storage, &self.directory, database, replayed_from)?;
+        }
         self.directory.remove_stale_temporaries(&**self.storage)?;
         swap::remove_leftovers(&**self.storage, &self.directory)?;
         self.go_on(manifest, lock, version, &end, report, loaded)

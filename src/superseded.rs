@@ -64,9 +64,7 @@ impl Superseded {
     /// Where a history was begun it goes on, whatever this open was asked for: to lose part of it
     /// must not be as easy as to forget an option.
     fn archives(&self) -> Result<bool, Error> {
-        let archive = &self.directory.archive;
-        let begun = self.storage.kind(archive).map_err(Error::io("examine", archive))?.is_some();
-        Ok(self.retention == Retention::Archive || begun)
+        Ok(self.retention == Retention::Archive || self.directory.has_archive(&*self.storage)?)
     }
 
     /// Archives or removes the snapshots that are not listed.
@@ -95,9 +93,9 @@ impl Superseded {
     }
 
     fn is_to_be_archived(&self, sequence: u64) -> Result<bool, Error> {
-        let (storage, archive) = (&*self.storage, &self.directory.archive);
-        let begun = storage.kind(archive).map_err(Error::io("examine", archive))?.is_some();
-        let archived = if begun { list_snapshots(storage, archive)? } else { Vec::new() };
+        let (storage, directory) = (&*self.storage, &self.directory);
+        let begun = directory.has_archive(storage)?;
+        let archived = if begun { list_snapshots(storage, &directory.archive)? } else { vec![] };
         // Itself among them: a crash left it in both places.
         let before = archived.iter().rev().find(|&&archived| archived < sequence).copied();
         Ok(archived.contains(&sequence) || self.archived_snapshots.keeps(sequence, before))

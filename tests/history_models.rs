@@ -204,3 +204,23 @@ fn a_removed_command_that_is_still_archived_is_an_error_at_open() {
         }
     }
 }
+
+#[test]
+fn a_removed_command_that_will_be_archived_is_an_error_at_open() {
+    let (_directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    database.execute(Mix(1)).unwrap();
+    database.execute(Stamp).unwrap();
+    database.snapshot().unwrap();
+    database.close().unwrap();
+    assert!(!path.join("archive").exists() || common::content(&path.join("archive")).len() < 2);
+    let before = common::content(&path);
+    let later = || Database::<later::Ledger>::builder().snapshots(SnapshotPolicy::manual());
+    let opened = later().retention(Retention::Archive).open(&path);
+    let Err(Error::UnknownTag { path: file, sequence, tag, command }) = opened else {
+        panic!("it opened, and what comes then could not be read back")
+    };
+    assert!(file.extension().is_some_and(|found| found == "journal"));
+    assert_eq!((sequence, tag, command.as_str()), (2, 3, "Stamp"));
+    assert_eq!(common::content(&path), before, "nothing was changed");
+}

@@ -81,6 +81,25 @@ release!(fickle, |balances, account, cents, _| {
     *balances.entry(account).or_default() += cents + luck;
     Ok(())
 });
+// Deposits of more than 1000 cents are refused, but for the first time.
+release!(moody, |balances, account, cents, _| {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let large = cents > 1000;
+    if large && CALLS.fetch_add(1, Ordering::SeqCst) > 0 {
+        return Err("not again");
+    }
+    *balances.entry(account).or_default() += cents + u64::from(large);
+    Ok(())
+});
+// Deposits of more than 1000 cents count twice, and what is too much together is refused.
+release!(doubling, |balances, account, cents, _| {
+    let cents = if cents > 1000 { cents * 2 } else { cents };
+    if balances.values().sum::<u64>() + cents > 4200 {
+        return Err("too much together");
+    }
+    *balances.entry(account).or_default() += cents;
+    Ok(())
+});
 
 /// Deposits of these amounts by changing actors, with snapshots after these sequences, in several
 /// runs.
@@ -188,13 +207,15 @@ fn a_command_that_is_refused_now_is_named() {
     let (_directory, path) = temporary();
     with_one_large(&path);
     let equal = |old: &first::Bank, new: &strict::Bank| old.balances == new.balances;
-    for report in [
-        verify_history::<strict::Bank>(&path).unwrap(),
-        verify_against::<first::Bank, strict::Bank>(&path, equal).unwrap(),
+    for (report, after) in [
+        (verify_history::<strict::Bank>(&path).unwrap(), 20),
+        (verify_against::<first::Bank, strict::Bank>(&path, equal).unwrap(), 22),
     ] {
         assert_eq!((report.sequence, report.commands_replayed), (22, 22));
         let divergence = report.divergence.unwrap();
-        assert_eq!((divergence.after, divergence.at), (20, 23));
+        assert_eq!((divergence.after, divergence.at), (after, 23));
+        let told = divergence.to_string();
+        assert_eq!(told.contains("one of the 2 before it"), after == 20, "{told}");
         assert!(matches!(&divergence.evidence, Evidence::Refused(why) if why.contains("rejected")));
         assert_eq!(divergence.culprit.unwrap().sequence, 23);
     }
@@ -202,6 +223,30 @@ fn a_command_that_is_refused_now_is_named() {
     let equal = |old: &strict::Bank, new: &first::Bank| old.balances == new.balances;
     let error = verify_against::<strict::Bank, first::Bank>(&path, equal).unwrap_err();
     assert!(matches!(error, Error::ReplayDiverged { sequence: 23, .. }), "{error}");
+}
+
+#[test]
+fn the_command_to_blame_is_not_the_one_that_cannot_follow_it() {
+    let (_directory, path) = temporary();
+    with_one_large(&path);
+    let report = verify_history::<doubling::Bank>(&path).unwrap();
+    assert_eq!(report.divergence.unwrap().at, 26);
+    let equal = |old: &first::Bank, new: &doubling::Bank| old.balances == new.balances;
+    let report = verify_against::<first::Bank, doubling::Bank>(&path, equal).unwrap();
+    let divergence = report.divergence.unwrap();
+    assert_eq!((divergence.after, divergence.at), (22, 23));
+    assert_eq!(divergence.evidence, Evidence::ModelsDiffer);
+    assert_eq!(divergence.culprit.unwrap().metadata.actor, "actor 23");
+}
+
+#[test]
+fn a_command_that_is_refused_the_second_time_is_not_deterministic() {
+    let (_directory, path) = temporary();
+    with_one_large(&path);
+    let divergence = verify_history::<moody::Bank>(&path).unwrap().divergence.unwrap();
+    assert_eq!(divergence.evidence, Evidence::NotDeterministic);
+    assert_eq!((divergence.after, divergence.at), (22, 23));
+    assert_eq!(divergence.culprit.unwrap().metadata.actor, "actor 23");
 }
 
 #[test]

@@ -40,7 +40,13 @@ pub(super) fn first_parting<A: Model, B: Model>(
 ) -> Result<Option<Parting>, Error> {
     let (mut low, mut high, mut found) = (begin, end, None);
     while high > low.sequence {
-        let mut versions = replay_both(files, &low, high)?;
+        let mut versions = match replay_both(files, &low, high) {
+            // What was applied before is refused now: it has parted from itself.
+            Err(Error::ReplayDiverged { sequence, .. }) => {
+                return Ok(Some(Parting { after: sequence - 1, at: sequence }));
+            }
+            versions => versions?,
+        };
         let Some(last) = versions.last() else { break };
         if !differ(&last.left, &last.right)? {
             break;

@@ -9,7 +9,9 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
 use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
+use crate::snapshot::snapshot_path;
 use crate::storage::{Lock, Storage};
+use crate::stored_history::check_archive_end;
 use crate::swap;
 
 /// A locked directory and its files.
@@ -28,9 +30,25 @@ impl OfflineHistory {
         path: &Path,
         model_name: &str,
     ) -> Result<Self, Error> {
-        Self::locked(storage, path, model_name, |_, _, _| {
+        let unfinished = |_: &dyn Storage, _: &Directory, _: &mut ManifestFile| {
             Err(Error::PurgeUnfinished { path: path.to_path_buf() })
-        })
+        };
+        let offline = Self::locked(storage, path, model_name, unfinished)?;
+        offline.check_snapshots()?;
+        Ok(offline)
+    }
+
+    /// An open makes do with an older snapshot; who verifies wants to know.
+    fn check_snapshots(&self) -> Result<(), Error> {
+        let HistoryFiles { storage, directory, .. } = &*self.files;
+        for &sequence in &self.manifest.current().snapshots {
+            let path = snapshot_path(&directory.snapshots, sequence);
+            if storage.kind(&path).map_err(Error::io("examine", &path))?.is_none() {
+                let reason = "the MANIFEST lists this snapshot".to_owned();
+                return Err(Error::Missing { path, reason });
+            }
+        }
+        Ok(())
     }
 
     /// As [`open`](Self::open), for one who is going to change it: an exchange of directories that
@@ -70,6 +88,7 @@ impl OfflineHistory {
         }
         let newest = newest_sequence(&*storage, &directory, &manifest)?;
         let database = manifest.current().database;
+        check_archive_end(&*storage, &directory, database)?;
         let model_name = model_name.to_owned();
         let files = HistoryFiles { storage, directory, database, model_name, newest };
         Ok(Self { files: Arc::new(files), manifest, lock, lock_path })

@@ -37,7 +37,8 @@ pub struct Divergence {
     pub at: u64,
     /// What shows it.
     pub evidence: Evidence,
-    /// The command to blame, where the evidence proves which one it is.
+    /// The command to blame, where the evidence proves which one it is. Of [`Evidence::Refused`] it
+    /// is the one that fails: it, or one of the [`commands`](Self::commands) before it, is to blame.
     pub culprit: Option<Culprit>,
     /// The commands after `after` up to `at`, by name, with their number: one of them is to blame.
     pub commands: Vec<(String, u64)>,
@@ -123,11 +124,21 @@ impl fmt::Display for Divergence {
             let actor = if metadata.actor.is_empty() { "unknown" } else { &metadata.actor };
             let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let seconds = since.as_secs_f64();
-            return write!(
+            write!(
                 f,
                 ". The command is `{command}` with sequence {sequence}, accepted {seconds:.3} s \
                  after 1970 for actor `{actor}`"
-            );
+            )?;
+            return match evidence {
+                Evidence::Refused(_) if at - after > 1 => {
+                    write!(
+                        f,
+                        "; it may fail because of what one of the {} before it did",
+                        at - after - 1
+                    )
+                }
+                _ => Ok(()),
+            };
         }
         let commands: Vec<String> =
             commands.iter().map(|(name, count)| format!("{count} of `{name}`")).collect();

@@ -235,12 +235,15 @@ impl Frames {
         }
         let Some(current) = &mut self.current else { return Ok(false) };
         if current.stream.next_sequence() > current.end {
-            current.stream.check_end()?;
+            if current.stream.file().end.is_some_and(|(end, _)| end == current.end) {
+                current.stream.check_end()?;
+            }
             self.current = None;
             return Ok(false);
         }
         if current.stream.next_sequence() == self.next_sequence {
-            check_known(&current.stream, self.known.as_ref())?;
+            let from_outside = self.next_sequence == self.from;
+            check_known(&current.stream, self.known.as_ref(), from_outside)?;
         }
         let next = current.stream.next_sequence();
         if !current.stream.advance(current.end)? {
@@ -254,6 +257,14 @@ impl Frames {
         }
         if current.stream.next_sequence() <= self.next_sequence {
             return Ok(false); // it ends before what is wanted
+        }
+        // A state is known only as the end of a batch.
+        if let Some(known) = &self.known
+            && next < self.next_sequence
+        {
+            let (path, sequence) = (&current.stream.file().path, known.sequence);
+            let expected = format!("a sequence with which a batch ends in {}", path.display());
+            return Err(Error::corrupt(&known.source, 40, expected, sequence.to_string()));
         }
         self.next_sequence = current.stream.next_sequence();
         self.known = Some(KnownChain {
@@ -270,7 +281,8 @@ impl Frames {
         loop {
             let listing = self.files.list()?;
             let Some(file) = listing.holding(self.next_sequence) else {
-                let oldest = listing.oldest().unwrap_or(self.files.newest + 1);
+                let nothing = self.files.newest + 1;
+                let oldest = listing.oldest().unwrap_or(nothing).min(nothing);
                 return Err(self.files.truncated(self.next_sequence, oldest));
             };
             match self.open_file(&listing, file) {
@@ -298,7 +310,9 @@ impl Frames {
         self.files.check_identity(&stream.file().path, &stream.file().header)?;
         let next = listing.after(file.1);
         let end = match (stream.file().end, next) {
-            (Some((end, _)), _) => end,
+            // What two files hold counts as the later one has it, if their chains agree there.
+            (Some((end, _)), Some((_, next))) => end.min(next - 1),
+            (Some((end, _)), None) => end,
             (None, Some((_, next))) => next - 1,
             (None, None) => *newest,
         };
@@ -325,12 +339,27 @@ impl Frames {
         &mut self,
         mut take: impl FnMut(&Arc<StreamedFile>, u64, &Record<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
+        self.each_chained_record(|file, sequence, record, _| take(file, sequence, record))
+    }
+
+    /// The same, with the chain value behind the last command of each batch.
+    pub(crate) fn each_chained_record(
+        &mut self,
+        mut take: impl FnMut(
+            &Arc<StreamedFile>,
+            u64,
+            &Record<'_>,
+            Option<u32>,
+        ) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
         while self.advance()? {
             let Some((file, frame)) = self.frame() else { break };
             let mut sequence = frame.header.first_sequence;
             for record in Records::new(frame.payload) {
                 let record = record.map_err(|at| not_whole(file, &frame, at))?;
-                if sequence >= self.from && take(file, sequence, &record)?.is_break() {
+                let is_last = sequence + 1 == frame.header.next_sequence();
+                let chain = self.chain().filter(|_| is_last);
+                if sequence >= self.from && take(file, sequence, &record, chain)?.is_break() {
                     return Ok(());
                 }
                 sequence += 1;
@@ -341,15 +370,25 @@ impl Frames {
     }
 }
 
-/// The chain must have the value that is known.
-fn check_known(stream: &FrameStream, known: Option<&KnownChain>) -> Result<(), Error> {
+/// The chain must have the value that is known. `from_outside`: it does not come from these files,
+/// which hang together, so it is its source that does not belong to them.
+fn check_known(
+    stream: &FrameStream,
+    known: Option<&KnownChain>,
+    from_outside: bool,
+) -> Result<(), Error> {
     let Some(KnownChain { sequence, chain, source }) = known else { return Ok(()) };
     if *chain == stream.chain() || *sequence + 1 != stream.next_sequence() {
         return Ok(());
     }
-    let expected = format!("chain {chain:08x} at sequence {sequence}, as in {}", source.display());
-    let found = format!("{:08x}", stream.chain());
-    Err(Error::corrupt(&stream.file().path, 76, expected, found))
+    let path = &stream.file().path;
+    let (at_fault, (expected, other), found) = match from_outside {
+        true => (source, (stream.chain(), path), *chain),
+        false => (path, (*chain, source), stream.chain()),
+    };
+    let expected =
+        format!("chain {expected:08x} at sequence {sequence}, as in {}", other.display());
+    Err(Error::corrupt(at_fault, 76, expected, format!("{found:08x}")))
 }
 
 pub(crate) fn not_whole(file: &StreamedFile, frame: &FrameRef<'_>, at: usize) -> Error {

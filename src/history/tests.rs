@@ -16,7 +16,9 @@ use crate::{Command, Context, Database, Error, Model, Retention, verify_history}
 
 /// Writes down all that a context says.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
-struct Witness(Vec<(u64, std::time::SystemTime, u64, u64, String)>);
+struct Witness(Vec<Said>);
+
+type Said = (u64, std::time::SystemTime, (u64, u64), (u128, u128), String);
 
 impl Model for Witness {
     type Event = ();
@@ -31,8 +33,9 @@ impl Command<Witness> for Note {
 
     fn apply(self, witness: &mut Witness, cx: &mut Context<'_, Witness>) -> Result<(), ()> {
         let random = (cx.random(), cx.random());
+        let ids = (cx.unique_id(), cx.unique_id());
         let actor = cx.metadata().actor;
-        witness.0.push((cx.sequence(), cx.now(), random.0, random.1, actor));
+        witness.0.push((cx.sequence(), cx.now(), random, ids, actor));
         Ok(())
     }
 }

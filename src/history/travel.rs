@@ -14,6 +14,7 @@ use crate::context::time_ns;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
+use crate::journal::archive_path;
 use crate::model::Model;
 use crate::options::ProgressCallback;
 use crate::packed::PackedFile;
@@ -22,17 +23,24 @@ use crate::replay::{KnownChain, Replayed};
 use crate::report::{DamagedSnapshot, Phase, Progress};
 use crate::snapshot::{check, decode_snapshot, snapshot_path};
 
+/// How often in a row all snapshots that were listed may turn out to be superseded and gone.
+const MOST_RELISTINGS: u32 = 64;
+
 /// How often the progress callback is called.
 const PROGRESS_COMMANDS: u64 = 1 << 14;
 
 /// What was accepted up to one moment; see [`Database::history`](crate::Database::history).
 ///
 /// It keeps the database open as a handle does (after an explicit
-/// [`close`](crate::Database::close) it goes on reading, without the lock), and ends with the newest version that was readable
-/// when it was asked for; ask anew for what came later.
+/// [`close`](crate::Database::close) it goes on reading, without the lock), and ends with the newest
+/// version that was readable when it was asked for, which it keeps in memory as a view does; ask anew
+/// for what came later.
 pub struct History<M: Model> {
-    pub(super) engine: Arc<Engine<M>>,
+    /// Keeps the database open.
+    _engine: Arc<Engine<M>>,
     pub(super) files: Arc<HistoryFiles>,
+    /// The version with which this history ends.
+    newest: View<M>,
     progress: Mutex<ProgressCallback>,
     damaged: Mutex<Vec<DamagedSnapshot>>,
 }
@@ -47,14 +55,22 @@ enum Goal {
 
 impl<M: Model> History<M> {
     pub(crate) fn of(engine: Arc<Engine<M>>) -> Self {
+        let newest = engine.shared.published.view();
         let files = Arc::new(HistoryFiles {
             storage: engine.storage.clone(),
             directory: engine.directory.clone(),
             database: engine.identity.database,
             model_name: engine.identity.model_name.clone(),
-            newest: engine.shared.published.sequence(),
+            newest: newest.sequence(),
         });
-        Self { engine, files, progress: Mutex::new(Box::new(|_| {})), damaged: Mutex::default() }
+        let progress: ProgressCallback = Box::new(|_| {});
+        Self {
+            _engine: engine,
+            files,
+            newest,
+            progress: Mutex::new(progress),
+            damaged: Mutex::default(),
+        }
     }
 
     /// Calls `callback` on the thread that asks, while a snapshot is loaded and commands are
@@ -108,9 +124,8 @@ impl<M: Model> History<M> {
         if sequence > newest {
             return Err(Error::NotReached { wanted: sequence, newest });
         }
-        let current = self.engine.shared.published.view();
-        if current.sequence() == sequence {
-            return Ok(current);
+        if sequence == newest {
+            return Ok(self.newest.clone());
         }
         self.state(Goal::Sequence(sequence))
     }
@@ -123,6 +138,9 @@ impl<M: Model> History<M> {
     /// [`Error::TimeTruncated`] when what is needed is not stored any more; otherwise as of
     /// [`at`](Self::at).
     pub fn at_time(&self, time: SystemTime) -> Result<View<M>, Error> {
+        if time >= self.newest.time() {
+            return Ok(self.newest.clone());
+        }
         self.state(Goal::Time(time_ns(time), time))
     }
 
@@ -138,23 +156,51 @@ impl<M: Model> History<M> {
     }
 
     fn state(&self, goal: Goal) -> Result<View<M>, Error> {
-        let snapshots = self.files.snapshots()?;
+        let mut snapshots = self.files.snapshots()?;
+        for _ in 0..MOST_RELISTINGS {
+            if let Some(found) = self.state_from(&snapshots, goal)? {
+                return Ok(found);
+            }
+            // Snapshots and segments that were superseded meanwhile may have been all there was.
+            let listed = self.files.snapshots()?;
+            if listed == snapshots {
+                break;
+            }
+            snapshots = listed;
+        }
+        Err(self.truncated(goal, &snapshots)?)
+    }
+
+    /// `None` where none of the snapshots has the commands behind it.
+    fn state_from(
+        &self,
+        snapshots: &[(u64, PathBuf)],
+        goal: Goal,
+    ) -> Result<Option<View<M>>, Error> {
         let mut first_error = None;
         for (sequence, path) in snapshots.iter().rev() {
-            match self.load(*sequence, path, goal) {
-                Ok(None) => {}
-                Ok(Some((line, known))) => return self.replay(line, known, goal, &snapshots),
-                Err(error @ Error::Corrupt { .. }) => {
-                    self.note_damaged(path, &error);
-                    first_error.get_or_insert(error);
+            let error = match self.load(*sequence, path, goal) {
+                Ok(None) => continue,
+                Ok(Some((line, known))) => {
+                    let source = known.source.clone();
+                    match self.replay(line, known, goal) {
+                        Err(Error::HistoryTruncated { .. }) => break,
+                        // It is another history's.
+                        Err(Error::Corrupt { path: at, position, expected, found })
+                            if at == source =>
+                        {
+                            Error::Corrupt { path: at, position, expected, found }
+                        }
+                        replayed => return replayed.map(Some),
+                    }
                 }
+                Err(error @ Error::Corrupt { .. }) => error,
                 Err(error) => return Err(error),
-            }
+            };
+            self.note_damaged(path, &error);
+            first_error.get_or_insert(error);
         }
-        Err(match first_error {
-            Some(error) => error,
-            None => self.truncated(goal, &snapshots)?,
-        })
+        first_error.map_or(Ok(None), Err)
     }
 
     /// Loads a snapshot, unless it is later than the goal or was removed just now.
@@ -210,27 +256,19 @@ impl<M: Model> History<M> {
         Ok(Some((line, known)))
     }
 
-    fn replay(
-        &self,
-        mut line: Line<M>,
-        known: KnownChain,
-        goal: Goal,
-        snapshots: &[(u64, PathBuf)],
-    ) -> Result<View<M>, Error> {
+    fn replay(&self, mut line: Line<M>, known: KnownChain, goal: Goal) -> Result<View<M>, Error> {
         let (begin, mut chain) = (line.replayed.sequence, known.chain);
         let last = match goal {
             Goal::Sequence(wanted) => wanted,
             Goal::Time(..) => self.files.newest,
         };
         let total = last - begin;
+        let mut frames = match self.files.frames(begin + 1, Some(known)) {
+            // There is nothing that could prove the snapshot wrong.
+            Err(Error::HistoryTruncated { .. }) if total == 0 => return Ok(view(line, chain)),
+            frames => frames?,
+        };
         if total > 0 {
-            let frames = self.files.frames(begin + 1, Some(known));
-            let mut frames = match frames {
-                Err(Error::HistoryTruncated { .. }) => {
-                    return Err(self.truncated(goal, snapshots)?);
-                }
-                frames => frames?,
-            };
             self.tell(Progress { phase: Phase::History, done: 0, total });
             frames.each_record(|file, sequence, record| {
                 if sequence > last
@@ -247,24 +285,44 @@ impl<M: Model> History<M> {
             })?;
             self.tell(Progress { phase: Phase::History, done: total, total });
             chain = frames.chain().unwrap_or(chain);
+        } else {
+            // Nothing is to be replayed, but the snapshot must be of this history.
+            frames.advance()?;
         }
-        let Replayed { model, sequence, time_ns, .. } = line.replayed;
+        let sequence = line.replayed.sequence;
         if matches!(goal, Goal::Sequence(_)) {
             assert_eq!(sequence, last, "frames follow from each other up to the newest");
         }
-        Ok(View::of(Version::written(model, sequence, time_ns, chain)))
+        Ok(view(line, chain))
     }
 
-    /// The oldest state that can be reached is that of the oldest snapshot from which on commands
-    /// are stored.
+    /// The oldest state that can be reached is that of the oldest sound snapshot from which on
+    /// commands are stored.
     fn truncated(&self, goal: Goal, snapshots: &[(u64, PathBuf)]) -> Result<Error, Error> {
         let oldest_record = self.oldest_record()?;
-        let oldest = snapshots.iter().map(|(sequence, _)| *sequence);
-        let oldest = oldest.filter(|sequence| sequence + 1 >= oldest_record).min();
-        let oldest = oldest.unwrap_or(self.files.newest);
+        let storage = &*self.files.storage;
+        for (sequence, path) in snapshots.iter().filter(|(one, _)| one + 1 < oldest_record) {
+            let is_before = !matches!(goal, Goal::Sequence(wanted) if *sequence > wanted);
+            // With a superseded snapshot everything behind it is archived too.
+            if is_before && path.parent() == Some(&self.files.directory.archive) {
+                let path = archive_path(&self.files.directory.archive, sequence + 1);
+                let reason = "an archived snapshot has no archived commands behind it".to_owned();
+                return Ok(Error::Missing { path, reason });
+            }
+        }
+        let is_sound = |(sequence, path): &&(u64, PathBuf)| {
+            let opened = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC);
+            opened.and_then(|file| check(file, *sequence)).is_ok()
+        };
+        let mut reached = snapshots.iter().filter(|(sequence, _)| sequence + 1 >= oldest_record);
+        let oldest = reached.find(is_sound).map_or(self.files.newest, |(sequence, _)| *sequence);
         let path = self.files.directory.root.clone();
         Ok(match goal {
-            Goal::Sequence(wanted) => Error::HistoryTruncated { path, wanted, oldest },
+            // It has come just now, or it has gone.
+            Goal::Sequence(wanted) => {
+                let oldest = if oldest > wanted { oldest } else { self.files.newest };
+                Error::HistoryTruncated { path, wanted, oldest }
+            }
             Goal::Time(_, wanted) => Error::TimeTruncated { path, wanted, oldest },
         })
     }
@@ -275,6 +333,11 @@ impl<M: Model> History<M> {
             damaged.push(DamagedSnapshot { path: path.to_path_buf(), reason: error.to_string() });
         }
     }
+}
+
+fn view<M: Model>(line: Line<M>, chain: u32) -> View<M> {
+    let Replayed { model, sequence, time_ns, .. } = line.replayed;
+    View::of(Version::written(model, sequence, time_ns, chain))
 }
 
 impl<M: Model> fmt::Debug for History<M> {

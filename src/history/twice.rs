@@ -29,17 +29,17 @@ pub(crate) fn replay_twice<M: Model>(path: &Path) -> Result<HistoryReport, Error
 }
 
 fn side_by_side<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
-    let mut report = verification.report()?;
+    let mut report = verification.report();
     let (mut one, mut other) = (verification.load::<M>()?, verification.load::<M>()?);
     let mut meeting = meet(&one, &mut other)?;
     let mut equal = pair(&one, &other);
     let newest = verification.files.newest;
     let interval = newest.saturating_sub(report.begins).div_ceil(COMPARISONS).max(1);
-    let mut stored = verification.snapshots.iter().skip(1).map(|(stored, _)| *stored).peekable();
+    let mut stored = verification.snapshots.iter().map(|(stored, _)| *stored).peekable();
     let mut compared = 0;
     let mut ended = None;
     if meeting == Meeting::Equal {
-        ended = verification.replay(&mut report, |file, sequence, record| {
+        ended = verification.replay(&mut report, |file, sequence, record, _| {
             for line in [&mut one, &mut other] {
                 if let Some(refused) = refusal(line.apply(file, record), file, record)? {
                     return Ok(Some(refused));

@@ -18,9 +18,10 @@ use crate::codec;
 use crate::commands::{REDACTED_TAG, model_name};
 use crate::error::Error;
 use crate::header::SNAPSHOT_MAGIC;
-use crate::journal::{Record, StreamedFile};
+use crate::journal::{Record, StreamedFile, archive_path};
 use crate::model::Model;
 use crate::packed::PackedFile;
+use crate::replay::KnownChain;
 use crate::snapshot::{check, decode_snapshot};
 use crate::storage::Disk;
 
@@ -90,7 +91,9 @@ pub(crate) fn verify_files<M: Model>(files: &Arc<HistoryFiles>) -> Result<Histor
 /// What a verification goes along.
 pub(super) struct Verification<'a> {
     pub(super) files: &'a Arc<HistoryFiles>,
-    /// From the one that replay begins with, oldest first.
+    /// The snapshot that replay begins with.
+    begin: PackedFile,
+    /// Those behind it, oldest first.
     pub(super) snapshots: Vec<(u64, PathBuf)>,
 }
 
@@ -103,42 +106,58 @@ pub(super) enum Ended {
 
 impl<'a> Verification<'a> {
     pub(super) fn of(files: &'a Arc<HistoryFiles>) -> Result<Self, Error> {
-        let mut snapshots = files.snapshots()?;
         let oldest_command = files.oldest_command()?.unwrap_or(files.newest + 1);
-        snapshots.retain(|(sequence, _)| sequence + 1 >= oldest_command);
-        Ok(Self { files, snapshots })
+        let mut snapshots = Vec::new();
+        for (sequence, path) in files.snapshots()? {
+            if sequence + 1 >= oldest_command {
+                snapshots.push((sequence, path));
+            } else if path.parent() == Some(&files.directory.archive) {
+                let missing = archive_path(&files.directory.archive, sequence + 1);
+                let reason = format!(
+                    "{} was archived, and with it what came after; remove it too if that was \
+                     removed on purpose",
+                    path.display()
+                );
+                return Err(Error::Missing { path: missing, reason });
+            }
+        }
+        if snapshots.is_empty() {
+            let reason = "no stored snapshot has the stored commands behind it".to_owned();
+            return Err(Error::Missing { path: files.directory.snapshots.clone(), reason });
+        }
+        let (sequence, path) = snapshots.remove(0);
+        Ok(Self { files, begin: open_snapshot(files, sequence, &path)?, snapshots })
     }
 
-    fn begin(&self) -> Result<&(u64, PathBuf), Error> {
-        self.snapshots.first().ok_or_else(|| Error::Missing {
-            path: self.files.directory.snapshots.clone(),
-            reason: "no stored snapshot has the stored commands behind it".to_owned(),
-        })
-    }
-
-    pub(super) fn report(&self) -> Result<HistoryReport, Error> {
-        let (begins, _) = *self.begin()?;
-        Ok(HistoryReport { begins, sequence: begins, ..HistoryReport::default() })
-    }
-
-    fn open_snapshot(&self, sequence: u64, path: &Path) -> Result<PackedFile, Error> {
-        let file = PackedFile::open(&*self.files.storage, path, SNAPSHOT_MAGIC)?;
-        let file = check(file, sequence)?;
-        self.files.check_identity(&file.path, &file.header)?;
-        Ok(file)
+    pub(super) fn report(&self) -> HistoryReport {
+        let begins = self.begin.footer.sequence;
+        HistoryReport { begins, sequence: begins, ..HistoryReport::default() }
     }
 
     /// A line that begins with the oldest snapshot.
     pub(super) fn load<M: Model>(&self) -> Result<Line<M>, Error> {
-        let (sequence, path) = self.begin()?;
-        let file = self.open_snapshot(*sequence, path)?;
-        let model = decode_snapshot(&file)?;
-        Ok(Line::new(self.files.database, model, *sequence, file.header.time_ns))
+        let PackedFile { header, footer, .. } = &self.begin;
+        let model = decode_snapshot(&self.begin)?;
+        Ok(Line::new(self.files.database, model, footer.sequence, header.time_ns))
     }
 
-    /// Whether the replayed model is the one that was stored.
-    fn is_as_stored<M: Model>(&self, model: &M, sequence: u64, path: &Path) -> Result<bool, Error> {
-        let file = self.open_snapshot(sequence, path)?;
+    /// Whether the replayed model is the one that was stored. `chain`: that of the commands up to
+    /// there; `None` where no batch ends there.
+    fn is_as_stored<M: Model>(
+        &self,
+        model: &M,
+        (sequence, path): &(u64, PathBuf),
+        chain: Option<u32>,
+        commands: &Path,
+    ) -> Result<bool, Error> {
+        let file = open_snapshot(self.files, *sequence, path)?;
+        let stated = file.footer.chain;
+        if chain != Some(stated) {
+            let chain =
+                chain.map_or("no batch that ends".to_owned(), |of| format!("chain {of:08x}"));
+            let expected = format!("{chain} at sequence {sequence}, as in {}", commands.display());
+            return Err(Error::corrupt(path, 76, expected, format!("{stated:08x}")));
+        }
         let replayed = digest(model)?;
         if file.header.model_version == M::VERSION && file.footer.digest == replayed {
             return Ok(true);
@@ -150,12 +169,20 @@ impl<'a> Verification<'a> {
     pub(super) fn replay(
         &self,
         report: &mut HistoryReport,
-        mut apply: impl FnMut(&Arc<StreamedFile>, u64, &Record<'_>) -> Result<Option<Ended>, Error>,
+        mut apply: impl FnMut(
+            &Arc<StreamedFile>,
+            u64,
+            &Record<'_>,
+            Option<u32>,
+        ) -> Result<Option<Ended>, Error>,
     ) -> Result<Option<Ended>, Error> {
         let mut ended = None;
-        let mut frames = self.files.frames(report.begins + 1, None)?;
-        frames.each_record(|file, sequence, record| {
-            ended = apply(file, sequence, record)?;
+        let PackedFile { footer, path, .. } = &self.begin;
+        let (sequence, chain, source) = (footer.sequence, footer.chain, path.clone());
+        let known = KnownChain { sequence, chain, source };
+        let mut frames = self.files.frames(sequence + 1, Some(known))?;
+        frames.each_chained_record(|file, sequence, record, chain| {
+            ended = apply(file, sequence, record, chain)?;
             if matches!(ended, Some(Ended::Refused(..))) {
                 return Ok(ControlFlow::Break(()));
             }
@@ -200,22 +227,28 @@ impl<'a> Verification<'a> {
     }
 }
 
+fn open_snapshot(files: &HistoryFiles, sequence: u64, path: &Path) -> Result<PackedFile, Error> {
+    let file = check(PackedFile::open(&*files.storage, path, SNAPSHOT_MAGIC)?, sequence)?;
+    files.check_identity(&file.path, &file.header)?;
+    Ok(file)
+}
+
 /// Replays with one program, from stored snapshot to stored snapshot.
 fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
-    let mut report = verification.report()?;
+    let mut report = verification.report();
     let mut line = verification.load::<M>()?;
     let mut agreed = pair(&line, &line);
-    let mut stored = verification.snapshots.iter().skip(1).peekable();
+    let mut stored = verification.snapshots.iter().peekable();
     let mut compared = 0;
-    let ended = verification.replay(&mut report, |file, sequence, record| {
+    let ended = verification.replay(&mut report, |file, sequence, record, chain| {
         if let Some(refused) = refusal(line.apply(file, record), file, record)? {
             return Ok(Some(refused));
         }
-        let Some((_, path)) = stored.next_if(|(stored, _)| *stored == sequence) else {
+        let Some(snapshot) = stored.next_if(|(stored, _)| *stored == sequence) else {
             return Ok(None);
         };
         compared += 1;
-        if !verification.is_as_stored(&line.replayed.model, sequence, path)? {
+        if !verification.is_as_stored(&line.replayed.model, snapshot, chain, &file.path)? {
             return Ok(Some(Ended::Differs(sequence)));
         }
         agreed = pair(&line, &line);
@@ -253,7 +286,7 @@ fn verify_both<Old: Model, New: Model>(
     verification: &Verification<'_>,
     differ: &dyn Fn(&Old, &New) -> Result<bool, Error>,
 ) -> Result<HistoryReport, Error> {
-    let mut report = verification.report()?;
+    let mut report = verification.report();
     let (mut old, mut new) = (verification.load::<Old>()?, verification.load::<New>()?);
     let mut equal = pair(&old, &new);
     if differ(&equal.left, &equal.right)? {
@@ -261,9 +294,9 @@ fn verify_both<Old: Model, New: Model>(
         report.divergence = Some(verification.divergence(parting, Evidence::ModelsDiffer)?);
         return Ok(report);
     }
-    let mut stored = verification.snapshots.iter().skip(1).map(|(stored, _)| *stored).peekable();
+    let mut stored = verification.snapshots.iter().map(|(stored, _)| *stored).peekable();
     let (newest, mut compared) = (verification.files.newest, 0);
-    let ended = verification.replay(&mut report, |file, sequence, record| {
+    let ended = verification.replay(&mut report, |file, sequence, record, _| {
         old.apply(file, record)?;
         if let Some(refused) = refusal(new.apply(file, record), file, record)? {
             return Ok(Some(refused));
@@ -283,8 +316,13 @@ fn verify_both<Old: Model, New: Model>(
     report.snapshots_compared = compared;
     report.divergence = match ended {
         None => None,
+        // It may be refused because of what an earlier one did.
         Some(Ended::Refused(culprit, reason)) => {
-            Some(verification.refused(equal.sequence, culprit, reason)?)
+            let before = culprit.sequence - 1;
+            Some(match first_parting(verification.files, equal, before, differ)? {
+                Some(parting) => verification.divergence(parting, Evidence::ModelsDiffer)?,
+                None => verification.refused(before, culprit, reason)?,
+            })
         }
         Some(Ended::Differs(at)) => {
             let known = Parting { after: equal.sequence, at };

@@ -25,9 +25,9 @@ use crate::storage::{ReadableFile, read_up_to};
 /// Both ends buffer one chunk, so this bounds their memory.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) const CHUNK_HEADER_BYTES: usize = 8;
-const FOOTER_MAGIC: [u8; 8] = *b"PREVSEND";
+pub(super) const FOOTER_MAGIC: [u8; 8] = *b"PREVSEND";
 const FOOTER_COVERED_BYTES: usize = 52;
-const FOOTER_BYTES: usize = FOOTER_COVERED_BYTES + 4;
+pub(super) const FOOTER_BYTES: usize = FOOTER_COVERED_BYTES + 4;
 
 /// How chunks are packed, as the file header says it.
 pub(crate) const PACKING_PLAIN: u32 = 0;

@@ -10,12 +10,14 @@ use bincode::error::DecodeError;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::format::{CHUNK_BYTES, Chunks, Footer, PACKING_PLAIN, PACKING_ZSTD};
+use super::format::{
+    CHUNK_BYTES, Chunks, FOOTER_BYTES, FOOTER_MAGIC, Footer, PACKING_PLAIN, PACKING_ZSTD,
+};
 use crate::error::Error;
-use crate::fields::position;
+use crate::fields::{FieldReader, position};
 use crate::header::FileHeader;
 use crate::pace::Pace;
-use crate::storage::{ReadableFile, Storage};
+use crate::storage::{ReadableFile, Storage, read_up_to};
 
 /// Unpacked blocks between the two threads; with those in use this bounds the memory of a load.
 const BLOCKS_AHEAD: usize = 4;
@@ -56,6 +58,20 @@ impl PackedFile {
         magic: [u8; 8],
     ) -> Result<Self, Error> {
         Self::from_file(path, Arc::new(bytes), magic)
+    }
+
+    /// With which sequence the file ends, by its last bytes alone and unverified; `None` where they
+    /// say nothing.
+    pub(crate) fn stated_sequence(
+        storage: &dyn Storage,
+        path: &Path,
+    ) -> Result<Option<u64>, Error> {
+        let file = storage.open_to_read(path).map_err(Error::io("read", path))?;
+        let Some(at) = file.length().checked_sub(position(FOOTER_BYTES)) else { return Ok(None) };
+        let mut footer = [0; FOOTER_BYTES];
+        read_up_to(&*file, &mut footer, at).map_err(Error::io("read", path))?;
+        let mut fields = FieldReader::new(&footer);
+        Ok(fields.array().filter(|magic| *magic == FOOTER_MAGIC).and_then(|_| fields.u64()))
     }
 
     fn from_file(
