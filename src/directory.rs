@@ -143,6 +143,22 @@ impl Directory {
         Ok(())
     }
 
+    /// A file that was there only once the creation of a database had come to its end.
+    pub(crate) fn beyond_half_made(&self, storage: &dyn Storage) -> Result<Option<PathBuf>, Error> {
+        for later in [&self.archive, &self.purges] {
+            if kind(storage, later)?.is_some() {
+                return Ok(Some(later.clone()));
+            }
+        }
+        if kind(storage, &self.journal)?.is_some() {
+            let names = storage.list(&self.journal).map_err(Error::io("list", &self.journal))?;
+            let first = |name: &str| name.strip_suffix(".journal")?.parse::<u64>().ok();
+            let later = names.iter().find(|name| first(name).is_some_and(|first| first > 1));
+            return Ok(later.map(|name| self.journal.join(name)));
+        }
+        Ok(None)
+    }
+
     /// Removes the files of a database whose creation never came to an end.
     pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), Error> {
         for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {

@@ -87,7 +87,12 @@ pub(crate) fn recover<M: Model>(
             opening.existing(manifest, lock, progress)?
         }
         unfinished => {
-            if unfinished.is_some() {
+            if let Some(manifest) = unfinished {
+                if let Some(later) = opening.directory.beyond_half_made(&**storage)? {
+                    let expected = format!("a state that goes with {}", later.display());
+                    let found = "that of a database whose creation was interrupted";
+                    return Err(Error::corrupt(manifest.path(), 32, expected, found));
+                }
                 opening.directory.remove_half_made(&**storage)?;
             }
             opening.create(&initial(), lock)?

@@ -470,6 +470,21 @@ fn progress_is_told_from_start_to_end() {
 fn an_interrupted_creation_starts_over() {
     let (_directory, path) = temporary();
     drop(open(&path).unwrap());
+    say_creating(&path);
+    let database = open(&path).unwrap();
+    assert!(database.recovery().created);
+    database.execute(Add { account: 1, amount: 1 }).unwrap();
+    drop(database);
+    assert_eq!(open(&path).unwrap().sequence(), 1);
+    // What is more than an interrupted creation leaves is not removed for a word in a file.
+    say_creating(&path);
+    let before = content(&path);
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { position: 32, .. }), "{error}");
+    assert_eq!(content(&path), before);
+}
+
+fn say_creating(path: &Path) {
     // The state field of a MANIFEST that says `Creating`, with the checksum mended.
     let manifest = path.join("MANIFEST");
     let mut bytes_ = std::fs::read(&manifest).unwrap();
@@ -478,11 +493,6 @@ fn an_interrupted_creation_starts_over() {
     let checksum = crc32c::crc32c(&bytes_[..covered]);
     bytes_[covered..].copy_from_slice(&checksum.to_le_bytes());
     std::fs::write(&manifest, bytes_).unwrap();
-    let database = open(&path).unwrap();
-    assert!(database.recovery().created);
-    database.execute(Add { account: 1, amount: 1 }).unwrap();
-    drop(database);
-    assert_eq!(open(&path).unwrap().sequence(), 1);
 }
 
 #[test]
