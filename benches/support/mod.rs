@@ -39,14 +39,14 @@ pub fn resident_bytes() -> u64 {
 }
 
 /// Bytes of all files below `directory`. A segment that is being prepared has no name yet, and is
-/// not among them.
+/// not among them; what is removed meanwhile counts nothing.
 pub fn disk_bytes(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).expect("a directory");
     entries
         .map(|entry| entry.expect("an entry"))
         .map(|entry| match entry.file_type().expect("a type").is_dir() {
             true => disk_bytes(&entry.path()),
-            false => entry.metadata().expect("metadata").len(),
+            false => entry.metadata().map_or(0, |metadata| metadata.len()),
         })
         .sum()
 }
