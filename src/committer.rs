@@ -13,7 +13,8 @@ use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::channel::{Receiver, Sender};
 use super::sync::{Mutex, MutexGuard};
 use crate::commands::panic_message;
-use crate::error::{Error, Poisoned};
+use crate::error::Error;
+use crate::execute_error::Poisoned;
 use crate::model::Model;
 use crate::options::Durability;
 

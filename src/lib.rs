@@ -109,6 +109,7 @@ mod directory;
 mod encoded;
 mod engine;
 mod error;
+mod execute_error;
 mod fields;
 mod header;
 mod history;
@@ -176,7 +177,8 @@ pub mod testing;
 
 pub use context::Context;
 pub use database::Database;
-pub use error::{DatabaseId, Error, ExecuteError, Poisoned, TrySubmitError, WaitError};
+pub use error::{DatabaseId, Error};
+pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
 pub use history::{
     Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
     verify_against, verify_history,

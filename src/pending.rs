@@ -12,7 +12,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use super::sync::thread::{self, Thread};
 use super::sync::{Mutex, MutexGuard, thread_local};
-use crate::error::{ExecuteError, Poisoned};
+use crate::execute_error::{ExecuteError, Poisoned};
 
 thread_local! {
     static ON_ENGINE_THREAD: Cell<bool> = const { Cell::new(false) };

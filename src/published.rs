@@ -10,7 +10,7 @@ use super::status::Status;
 use super::sync::atomic::{AtomicUsize, Ordering, fence};
 use super::sync::{ArcSwap, Condvar, Instant, Mutex};
 use crate::context::system_time;
-use crate::error::WaitError;
+use crate::execute_error::WaitError;
 use crate::recent::{AtError, Recent, RecentVersions};
 use crate::requests::{RequestLimits, RequestLog};
 

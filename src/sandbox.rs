@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::commands::Registered;
 use crate::context::{Context, RandomSeed, system_time, time_ns};
-use crate::error::ExecuteError;
+use crate::execute_error::ExecuteError;
 use crate::journal::RECORD_HEADER_BYTES;
 use crate::model::Model;
 use crate::pending::{EngineThread, on_engine_thread};

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::published::Published;
 use super::status::Status;
 use crate::commands::panic_message;
-use crate::error::Poisoned;
+use crate::execute_error::Poisoned;
 use crate::snapshotter::SnapshotBoard;
 use crate::stats::Counters;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::sync::atomic::{AtomicBool, Ordering};
-use crate::error::Poisoned;
+use crate::execute_error::Poisoned;
 
 /// What [`Database::health`](crate::Database::health) says.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use crate::codec::{self, EncodeFailure};
 use crate::commands::{Registered, panic_message};
 use crate::context::Context;
 use crate::encoded::EncodedRecord;
-use crate::error::ExecuteError;
+use crate::execute_error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::model::{Command, Model};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::life::{Event, Journalist};
 use super::model::Refused;
-use crate::error::ExecuteError;
+use crate::execute_error::ExecuteError;
 use crate::pending::Pending;
 
 pub(crate) type Answer = Result<(u64, u64), ExecuteError<Refused>>;

@@ -12,7 +12,7 @@ use super::model::{
     Ending, Mix, Order, Ordered, Outcome, Put, Reference, Refused, Tally, request_id,
 };
 use super::setup::{DIRECTORY, Setup};
-use crate::error::ExecuteError;
+use crate::execute_error::ExecuteError;
 use crate::storage::simulated::{Fault, Random, SimulatedDisk, State, choices};
 use crate::{Database, Error, Metadata};
 

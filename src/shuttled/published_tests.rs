@@ -7,7 +7,7 @@ use super::explore::explore;
 use super::published::{Published, Version};
 use super::status::Status;
 use super::sync::thread;
-use crate::error::WaitError;
+use crate::execute_error::WaitError;
 use crate::recent::RecentVersions;
 
 const LAST: u64 = 3;
