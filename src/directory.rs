@@ -145,16 +145,20 @@ impl Directory {
 
     /// A file that was there only once the creation of a database had come to its end.
     pub(crate) fn beyond_half_made(&self, storage: &dyn Storage) -> Result<Option<PathBuf>, Error> {
-        for later in [&self.archive, &self.purges] {
-            if kind(storage, later)?.is_some() {
-                return Ok(Some(later.clone()));
+        let first = |name: &str| name.strip_suffix(".journal")?.parse::<u64>().ok();
+        let is_later: [(_, &dyn Fn(&str) -> bool); 3] = [
+            (&self.archive, &|name| name.ends_with(".archive") || name.ends_with(".snapshot")),
+            (&self.purges, &|name| name.ends_with(".purge")),
+            (&self.journal, &|name| first(name).is_some_and(|first| first > 1)),
+        ];
+        for (directory, is_later) in is_later {
+            if kind(storage, directory)?.is_none() {
+                continue;
             }
-        }
-        if kind(storage, &self.journal)?.is_some() {
-            let names = storage.list(&self.journal).map_err(Error::io("list", &self.journal))?;
-            let first = |name: &str| name.strip_suffix(".journal")?.parse::<u64>().ok();
-            let later = names.iter().find(|name| first(name).is_some_and(|first| first > 1));
-            return Ok(later.map(|name| self.journal.join(name)));
+            let names = storage.list(directory).map_err(Error::io("list", directory))?;
+            if let Some(name) = names.iter().find(|name| is_later(name)) {
+                return Ok(Some(directory.join(name)));
+            }
         }
         Ok(None)
     }

@@ -89,7 +89,7 @@ pub enum Error {
     #[error(
         "{} holds commands up to sequence {end}, but the journal goes on from {journal}: it is the \
          archive of a copy of this database that went on by itself, or from a later time. Move what \
-         reaches beyond sequence {journal} out of this archive; see docs::tuning, backups",
+         reaches to sequence {journal} or beyond out of this archive; see docs::tuning, backups",
         path.display()
     )]
     ArchiveBeyondJournal {
@@ -293,7 +293,8 @@ pub enum Error {
     /// The stored history begins later.
     #[error(
         "the history in {} does not reach back to sequence {wanted}: the oldest that can be \
-         reached is {oldest}. Commands behind snapshots are kept only under Retention::Archive",
+         reached is {oldest}. Commands behind snapshots are kept only under Retention::Archive, and \
+         while nobody moves archives away",
         path.display()
     )]
     HistoryTruncated {

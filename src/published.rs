@@ -71,6 +71,11 @@ impl<M> View<M> {
         self.version.sequence
     }
 
+    /// The chain value of all commands in this version.
+    pub(crate) fn chain(&self) -> u32 {
+        self.version.chain()
+    }
+
     /// The time of the newest command in this version.
     #[must_use]
     pub fn time(&self) -> SystemTime {

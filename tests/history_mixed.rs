@@ -73,6 +73,84 @@ fn a_snapshot_of_another_copy_is_passed_over() {
 }
 
 #[test]
+fn an_archive_of_another_copy_is_not_believed() {
+    let ((_one, path), (_other, copy)) = (temporary(), temporary());
+    let database = builder().open(&path).unwrap();
+    round(&database);
+    database.close().unwrap();
+    copy_directory(&path, &copy);
+    for (path, value) in [(&path, 50), (&copy, 60)] {
+        let database = builder().open(path).unwrap();
+        (0..2).for_each(|_| drop(database.execute(Mix(value)).unwrap()));
+        database.snapshot().unwrap();
+        (0..2).for_each(|_| drop(database.execute(Mix(value)).unwrap()));
+        (0..3).for_each(|_| round(&database));
+        database.close().unwrap();
+    }
+    let foreign = path.join("archive/00000000000000000007.archive");
+    std::fs::copy(copy.join("archive/00000000000000000007.archive"), &foreign).unwrap();
+    let database = builder().open(&path).unwrap();
+    let history = database.history();
+    // The snapshot at 8 is ours; what follows it is not.
+    let mut right = Ledger::default();
+    (0..2).for_each(|_| right.mix(50));
+    assert_eq!(history.at(8).unwrap().mixed, right.mixed);
+    let error = history.at(10).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { path, .. } if *path == foreign), "{error}");
+    assert_eq!(history.damaged_snapshots(), []);
+    drop(history);
+    database.close().unwrap();
+    let error = verify_history::<Ledger>(&path).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { path, .. } if *path == foreign), "{error}");
+}
+
+#[test]
+fn a_snapshot_of_another_copy_at_the_end_is_no_answer_either() {
+    let ((_one, path), (_other, copy)) = (temporary(), temporary());
+    let database = builder().open(&path).unwrap();
+    database.execute(Mix(1)).unwrap();
+    database.close().unwrap();
+    copy_directory(&path, &copy);
+    let other = builder().open(&copy).unwrap();
+    (0..3).for_each(|_| drop(other.execute(Mix(60)).unwrap()));
+    let taken = other.snapshot().unwrap().path;
+    other.close().unwrap();
+    let between = SystemTime::now();
+    let database = builder().open(&path).unwrap();
+    (0..3).for_each(|_| drop(database.execute(Mix(50)).unwrap()));
+    std::fs::copy(&taken, path.join("snapshots").join(taken.file_name().unwrap())).unwrap();
+    let history = database.history();
+    assert_eq!(history.at_time(between).unwrap().sequence(), 1);
+    assert_eq!(history.damaged_snapshots().len(), 1);
+}
+
+#[test]
+fn a_stored_state_can_be_had_though_what_follows_it_is_lost() {
+    let (_directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    (0..4).for_each(|_| round(&database));
+    let file = path.join("archive/00000000000000000011.archive");
+    let sound = std::fs::read(&file).unwrap();
+    for is_lost in [false, true] {
+        match is_lost {
+            true => std::fs::remove_file(&file).unwrap(),
+            false => damage(&file),
+        }
+        let history = database.history();
+        assert_eq!(history.at(12).unwrap().sequence(), 12);
+        let error = history.at(13).unwrap_err();
+        let told = match &error {
+            Error::Corrupt { path, .. } => !is_lost && *path == file,
+            Error::Missing { path, .. } => is_lost && *path == file,
+            _ => false,
+        };
+        assert!(told, "{error}");
+        std::fs::write(&file, &sound).unwrap();
+    }
+    assert_eq!(database.history().at(13).unwrap().sequence(), 13);
+}
+
+#[test]
 fn an_archive_that_reaches_beyond_the_journal_is_an_error_at_open() {
     let ((_one, path), (_other, backup)) = (temporary(), temporary());
     let database = builder().open(&path).unwrap();
@@ -121,16 +199,17 @@ fn lost_files_are_not_a_history_that_begins_later() {
     let oldest = path.join("archive/00000000000000000001.archive");
     let kept = std::fs::read(&oldest).unwrap();
     std::fs::remove_file(&oldest).unwrap();
-    let error = verify_history::<Ledger>(&path).unwrap_err();
-    assert!(matches!(&error, Error::Missing { path, .. } if *path == oldest), "{error}");
+    let report = verify_history::<Ledger>(&path).unwrap();
+    assert_eq!((report.begins, report.snapshots_unreachable, report.divergence), (6, 1, None));
     let database = builder().open(&path).unwrap();
     let error = database.history().at(3).unwrap_err();
-    assert!(matches!(&error, Error::Missing { path, .. } if *path == oldest), "{error}");
+    assert!(matches!(error, Error::HistoryTruncated { wanted: 3, oldest: 6, .. }), "{error}");
     // What stands there is still told.
     assert_eq!(database.history().at(0).unwrap().sequence(), 0);
     database.close().unwrap();
     std::fs::write(&oldest, kept).unwrap();
-    assert_eq!(verify_history::<Ledger>(&path).unwrap().divergence, None);
+    let report = verify_history::<Ledger>(&path).unwrap();
+    assert_eq!((report.begins, report.snapshots_unreachable, report.divergence), (0, 0, None));
     let listed = path.join("snapshots/00000000000000000024.snapshot");
     std::fs::remove_file(&listed).unwrap();
     let error = verify_history::<Ledger>(&path).unwrap_err();

@@ -482,6 +482,12 @@ fn an_interrupted_creation_starts_over() {
     let error = open(&path).unwrap_err();
     assert!(matches!(error, Error::Corrupt { position: 32, .. }), "{error}");
     assert_eq!(content(&path), before);
+    // A place for the archive may be made before everything else.
+    let (_directory, path) = temporary();
+    std::fs::create_dir_all(path.join("archive")).unwrap();
+    drop(open(&path).unwrap());
+    say_creating(&path);
+    assert!(open(&path).unwrap().recovery().created);
 }
 
 fn say_creating(path: &Path) {

@@ -86,11 +86,11 @@ impl OfflineHistory {
         if manifest.current().state == State::Swapping {
             swapping(&*storage, &directory, &mut manifest)?;
         }
-        let newest = newest_sequence(&*storage, &directory, &manifest)?;
+        let (newest, newest_chain) = journal_end(&*storage, &directory, &manifest)?;
         let database = manifest.current().database;
         check_archive_end(&*storage, &directory, database)?;
         let model_name = model_name.to_owned();
-        let files = HistoryFiles { storage, directory, database, model_name, newest };
+        let files = HistoryFiles { storage, directory, database, model_name, newest, newest_chain };
         Ok(Self { files: Arc::new(files), manifest, lock, lock_path })
     }
 
@@ -99,12 +99,12 @@ impl OfflineHistory {
     }
 }
 
-/// With which sequence the journal ends.
-fn newest_sequence(
+/// With which sequence and chain the journal ends.
+fn journal_end(
     storage: &dyn Storage,
     directory: &Directory,
     manifest: &ManifestFile,
-) -> Result<u64, Error> {
+) -> Result<(u64, u32), Error> {
     let stated = manifest.current();
     let listed = list_segments(storage, &directory.journal)?;
     let newest = listed.last().filter(|_| listed.contains(&stated.newest_segment));
@@ -125,5 +125,5 @@ fn newest_sequence(
         let found = format!("{}, {:08x}", stated.sequence, stated.chain);
         return Err(Error::corrupt(manifest.path(), 40, expected, found));
     }
-    Ok(reached)
+    Ok((reached, frames.chain()))
 }

@@ -23,6 +23,9 @@ pub struct HistoryReport {
     pub commands_redacted: u64,
     /// How many stored snapshots were compared with the replayed model.
     pub snapshots_compared: u64,
+    /// How many stored snapshots, older than `begins`, have no commands behind them: archives were
+    /// moved away or lost, and snapshots stayed.
+    pub snapshots_unreachable: u64,
     /// Where today's code first did otherwise; `None` when it never did.
     pub divergence: Option<Divergence>,
 }

@@ -30,6 +30,8 @@ pub(crate) struct HistoryFiles {
     /// As the files call the model.
     pub(crate) model_name: String,
     pub(crate) newest: u64,
+    /// The chain value with which it ends.
+    pub(crate) newest_chain: u32,
 }
 
 /// Where a file stands.
@@ -94,6 +96,17 @@ impl HistoryFiles {
         Ok(frames)
     }
 
+    /// That what is known from elsewhere is known of this history: its commands have that chain. An
+    /// error that does not name `known.source` is of the files that should prove it.
+    pub(crate) fn prove(self: &Arc<Self>, known: KnownChain) -> Result<(), Error> {
+        if known.sequence == self.newest && known.chain != self.newest_chain {
+            let expected = format!("chain {:08x}, with which the history ends", self.newest_chain);
+            let found = format!("{:08x} at sequence {}", known.chain, known.sequence);
+            return Err(Error::corrupt(&known.source, 76, expected, found));
+        }
+        self.frames(known.sequence + 1, Some(known))?.advance().map(drop)
+    }
+
     /// The first command that is stored; `None` when there is none.
     pub(crate) fn oldest_command(&self) -> Result<Option<u64>, Error> {
         Ok(self.list()?.oldest().filter(|&oldest| oldest <= self.newest))
@@ -143,6 +156,16 @@ impl HistoryFiles {
             journal: list_segments(&*self.storage, &self.directory.journal)?,
             archives: list_archives(&*self.storage, &self.directory.archive)?,
         })
+    }
+
+    fn open(&self, (place, first): (Place, u64)) -> Result<FrameStream, Error> {
+        let (storage, directory) = (&*self.storage, &self.directory);
+        let stream = match place {
+            Place::Journal => FrameStream::of_segment(storage, &directory.journal, first),
+            Place::Archive => FrameStream::of_archive(storage, &directory.archive, first),
+        }?;
+        self.check_identity(&stream.file().path, &stream.file().header)?;
+        Ok(stream)
     }
 
     fn path(&self, (place, first): (Place, u64)) -> PathBuf {
@@ -242,9 +265,13 @@ impl Frames {
             return Ok(false);
         }
         if current.stream.next_sequence() == self.next_sequence {
-            let from_outside = self.next_sequence == self.from;
-            check_known(&current.stream, self.known.as_ref(), from_outside)?;
+            let checked = check_known(&current.stream, self.known.as_ref());
+            if checked.is_err() && self.next_sequence == self.from {
+                return Err(self.disproved());
+            }
+            checked?;
         }
+        let Some(current) = &mut self.current else { return Ok(false) };
         let next = current.stream.next_sequence();
         if !current.stream.advance(current.end)? {
             let (file, end) = (current.file, next - 1);
@@ -259,12 +286,8 @@ impl Frames {
             return Ok(false); // it ends before what is wanted
         }
         // A state is known only as the end of a batch.
-        if let Some(known) = &self.known
-            && next < self.next_sequence
-        {
-            let (path, sequence) = (&current.stream.file().path, known.sequence);
-            let expected = format!("a sequence with which a batch ends in {}", path.display());
-            return Err(Error::corrupt(&known.source, 40, expected, sequence.to_string()));
+        if self.known.is_some() && next < self.next_sequence {
+            return Err(self.disproved());
         }
         self.next_sequence = current.stream.next_sequence();
         self.known = Some(KnownChain {
@@ -273,6 +296,27 @@ impl Frames {
             source: current.stream.file().path.clone(),
         });
         Ok(true)
+    }
+
+    /// What is known from outside and the current file do not go together: one of them is of another
+    /// history. Which one it is the file behind tells.
+    fn disproved(&mut self) -> Error {
+        let known = self.known.clone().expect("it was compared");
+        let current = self.current.as_mut().expect("it was compared with what is known");
+        let path = current.stream.file().path.clone();
+        let KnownChain { sequence, chain, source } = known;
+        match links(&self.files, current) {
+            Ok(true) => {
+                let expected = format!("the chain up to sequence {sequence} of {}", path.display());
+                Error::corrupt(&source, 76, expected, format!("{chain:08x}, of another history"))
+            }
+            Ok(false) => {
+                let known = format!("chain {chain:08x} at sequence {sequence}");
+                let expected = format!("{known}, as in {}", source.display());
+                Error::corrupt(&path, 76, expected, "commands that no later file goes on from")
+            }
+            Err(error) => error,
+        }
     }
 
     /// Opens the file that holds the next sequence.
@@ -302,19 +346,14 @@ impl Frames {
     }
 
     fn open_file(&self, listing: &Listing, file: (Place, u64)) -> Result<Current, Error> {
-        let HistoryFiles { storage, directory, newest, .. } = &*self.files;
-        let stream = match file.0 {
-            Place::Journal => FrameStream::of_segment(&**storage, &directory.journal, file.1),
-            Place::Archive => FrameStream::of_archive(&**storage, &directory.archive, file.1),
-        }?;
-        self.files.check_identity(&stream.file().path, &stream.file().header)?;
+        let stream = self.files.open(file)?;
         let next = listing.after(file.1);
         let end = match (stream.file().end, next) {
             // What two files hold counts as the later one has it, if their chains agree there.
             (Some((end, _)), Some((_, next))) => end.min(next - 1),
             (Some((end, _)), None) => end,
             (None, Some((_, next))) => next - 1,
-            (None, None) => *newest,
+            (None, None) => self.files.newest,
         };
         if end < self.next_sequence {
             return Err(self.files.gap(file, end, next));
@@ -370,25 +409,26 @@ impl Frames {
     }
 }
 
-/// The chain must have the value that is known. `from_outside`: it does not come from these files,
-/// which hang together, so it is its source that does not belong to them.
-fn check_known(
-    stream: &FrameStream,
-    known: Option<&KnownChain>,
-    from_outside: bool,
-) -> Result<(), Error> {
+/// Whether the file behind the current one goes on from it, or the history ends with it as it should.
+fn links(files: &HistoryFiles, current: &mut Current) -> Result<bool, Error> {
+    let Current { stream, file, end } = current;
+    while stream.next_sequence() <= *end && stream.advance(*end)? {}
+    let chain = match files.list()?.after(file.1) {
+        Some(next) => files.open(next)?.chain(),
+        None => files.newest_chain,
+    };
+    Ok(stream.next_sequence() == *end + 1 && stream.chain() == chain)
+}
+
+/// The chain must have the value that is known.
+fn check_known(stream: &FrameStream, known: Option<&KnownChain>) -> Result<(), Error> {
     let Some(KnownChain { sequence, chain, source }) = known else { return Ok(()) };
     if *chain == stream.chain() || *sequence + 1 != stream.next_sequence() {
         return Ok(());
     }
-    let path = &stream.file().path;
-    let (at_fault, (expected, other), found) = match from_outside {
-        true => (source, (stream.chain(), path), *chain),
-        false => (path, (*chain, source), stream.chain()),
-    };
-    let expected =
-        format!("chain {expected:08x} at sequence {sequence}, as in {}", other.display());
-    Err(Error::corrupt(at_fault, 76, expected, format!("{found:08x}")))
+    let expected = format!("chain {chain:08x} at sequence {sequence}, as in {}", source.display());
+    let found = format!("{:08x}", stream.chain());
+    Err(Error::corrupt(&stream.file().path, 76, expected, found))
 }
 
 pub(crate) fn not_whole(file: &StreamedFile, frame: &FrameRef<'_>, at: usize) -> Error {

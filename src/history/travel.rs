@@ -14,7 +14,6 @@ use crate::context::time_ns;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
-use crate::journal::archive_path;
 use crate::model::Model;
 use crate::options::ProgressCallback;
 use crate::packed::PackedFile;
@@ -62,6 +61,7 @@ impl<M: Model> History<M> {
             database: engine.identity.database,
             model_name: engine.identity.model_name.clone(),
             newest: newest.sequence(),
+            newest_chain: newest.chain(),
         });
         let progress: ProgressCallback = Box::new(|_| {});
         Self {
@@ -156,41 +156,41 @@ impl<M: Model> History<M> {
     }
 
     fn state(&self, goal: Goal) -> Result<View<M>, Error> {
-        let mut snapshots = self.files.snapshots()?;
         for _ in 0..MOST_RELISTINGS {
-            if let Some(found) = self.state_from(&snapshots, goal)? {
+            let snapshots = self.files.snapshots()?;
+            let oldest_record = self.oldest_record()?;
+            // What has no commands behind it is of use as it stands only.
+            let useful = |sequence: u64| {
+                sequence + 1 >= oldest_record
+                    || matches!(goal, Goal::Sequence(wanted) if wanted == sequence)
+            };
+            let useful = snapshots.iter().filter(|(sequence, _)| useful(*sequence));
+            if let Some(found) = self.state_from(useful, goal)? {
                 return Ok(found);
             }
             // Snapshots and segments that were superseded meanwhile may have been all there was.
-            let listed = self.files.snapshots()?;
-            if listed == snapshots {
+            if self.files.snapshots()? == snapshots && self.oldest_record()? == oldest_record {
                 break;
             }
-            snapshots = listed;
         }
-        Err(self.truncated(goal, &snapshots)?)
+        Err(self.truncated(goal)?)
     }
 
-    /// `None` where none of the snapshots has the commands behind it.
-    fn state_from(
+    /// `None` where none of the snapshots, oldest first, has the commands behind it.
+    fn state_from<'a>(
         &self,
-        snapshots: &[(u64, PathBuf)],
+        snapshots: impl DoubleEndedIterator<Item = &'a (u64, PathBuf)>,
         goal: Goal,
     ) -> Result<Option<View<M>>, Error> {
         let mut first_error = None;
-        for (sequence, path) in snapshots.iter().rev() {
+        for (sequence, path) in snapshots.rev() {
             let error = match self.load(*sequence, path, goal) {
                 Ok(None) => continue,
                 Ok(Some((line, known))) => {
                     let source = known.source.clone();
                     match self.replay(line, known, goal) {
                         Err(Error::HistoryTruncated { .. }) => break,
-                        // It is another history's.
-                        Err(Error::Corrupt { path: at, position, expected, found })
-                            if at == source =>
-                        {
-                            Error::Corrupt { path: at, position, expected, found }
-                        }
+                        Err(error) if is_of(&error, &source) => error, // another history's
                         replayed => return replayed.map(Some),
                     }
                 }
@@ -263,32 +263,29 @@ impl<M: Model> History<M> {
             Goal::Time(..) => self.files.newest,
         };
         let total = last - begin;
-        let mut frames = match self.files.frames(begin + 1, Some(known)) {
-            // There is nothing that could prove the snapshot wrong.
-            Err(Error::HistoryTruncated { .. }) if total == 0 => return Ok(view(line, chain)),
-            frames => frames?,
-        };
-        if total > 0 {
-            self.tell(Progress { phase: Phase::History, done: 0, total });
-            frames.each_record(|file, sequence, record| {
-                if sequence > last
-                    || matches!(goal, Goal::Time(wanted, _) if record.time_ns > wanted)
-                {
-                    return Ok(ControlFlow::Break(()));
-                }
-                line.apply(file, record)?;
-                let done = sequence - begin;
-                if done.is_multiple_of(PROGRESS_COMMANDS) {
-                    self.tell(Progress { phase: Phase::History, done, total });
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-            self.tell(Progress { phase: Phase::History, done: total, total });
-            chain = frames.chain().unwrap_or(chain);
-        } else {
-            // Nothing is to be replayed, but the snapshot must be of this history.
-            frames.advance()?;
+        if total == 0 {
+            let source = known.source.clone();
+            return match self.files.prove(known) {
+                Err(error) if is_of(&error, &source) => Err(error),
+                // Where nothing proves the snapshot wrong, it is what there is.
+                _ => Ok(view(line, chain)),
+            };
         }
+        let mut frames = self.files.frames(begin + 1, Some(known))?;
+        self.tell(Progress { phase: Phase::History, done: 0, total });
+        frames.each_record(|file, sequence, record| {
+            if sequence > last || matches!(goal, Goal::Time(wanted, _) if record.time_ns > wanted) {
+                return Ok(ControlFlow::Break(()));
+            }
+            line.apply(file, record)?;
+            let done = sequence - begin;
+            if done.is_multiple_of(PROGRESS_COMMANDS) {
+                self.tell(Progress { phase: Phase::History, done, total });
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.tell(Progress { phase: Phase::History, done: total, total });
+        chain = frames.chain().unwrap_or(chain);
         let sequence = line.replayed.sequence;
         if matches!(goal, Goal::Sequence(_)) {
             assert_eq!(sequence, last, "frames follow from each other up to the newest");
@@ -298,18 +295,10 @@ impl<M: Model> History<M> {
 
     /// The oldest state that can be reached is that of the oldest sound snapshot from which on
     /// commands are stored.
-    fn truncated(&self, goal: Goal, snapshots: &[(u64, PathBuf)]) -> Result<Error, Error> {
+    fn truncated(&self, goal: Goal) -> Result<Error, Error> {
+        let snapshots = self.files.snapshots()?;
         let oldest_record = self.oldest_record()?;
         let storage = &*self.files.storage;
-        for (sequence, path) in snapshots.iter().filter(|(one, _)| one + 1 < oldest_record) {
-            let is_before = !matches!(goal, Goal::Sequence(wanted) if *sequence > wanted);
-            // With a superseded snapshot everything behind it is archived too.
-            if is_before && path.parent() == Some(&self.files.directory.archive) {
-                let path = archive_path(&self.files.directory.archive, sequence + 1);
-                let reason = "an archived snapshot has no archived commands behind it".to_owned();
-                return Ok(Error::Missing { path, reason });
-            }
-        }
         let is_sound = |(sequence, path): &&(u64, PathBuf)| {
             let opened = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC);
             opened.and_then(|file| check(file, *sequence)).is_ok()
@@ -333,6 +322,11 @@ impl<M: Model> History<M> {
             damaged.push(DamagedSnapshot { path: path.to_path_buf(), reason: error.to_string() });
         }
     }
+}
+
+/// Whether that is what the error is about.
+fn is_of(error: &Error, file: &Path) -> bool {
+    matches!(error, Error::Corrupt { path, .. } if path == file)
 }
 
 fn view<M: Model>(line: Line<M>, chain: u32) -> View<M> {

@@ -17,8 +17,9 @@ use super::source::HistoryFiles;
 use crate::codec;
 use crate::commands::{REDACTED_TAG, model_name};
 use crate::error::Error;
+use crate::fields::position;
 use crate::header::SNAPSHOT_MAGIC;
-use crate::journal::{Record, StreamedFile, archive_path};
+use crate::journal::{Record, StreamedFile};
 use crate::model::Model;
 use crate::packed::PackedFile;
 use crate::replay::KnownChain;
@@ -95,6 +96,8 @@ pub(super) struct Verification<'a> {
     begin: PackedFile,
     /// Those behind it, oldest first.
     pub(super) snapshots: Vec<(u64, PathBuf)>,
+    /// How many have no commands behind them.
+    unreachable: u64,
 }
 
 /// What ended a replay early.
@@ -107,31 +110,26 @@ pub(super) enum Ended {
 impl<'a> Verification<'a> {
     pub(super) fn of(files: &'a Arc<HistoryFiles>) -> Result<Self, Error> {
         let oldest_command = files.oldest_command()?.unwrap_or(files.newest + 1);
-        let mut snapshots = Vec::new();
-        for (sequence, path) in files.snapshots()? {
-            if sequence + 1 >= oldest_command {
-                snapshots.push((sequence, path));
-            } else if path.parent() == Some(&files.directory.archive) {
-                let missing = archive_path(&files.directory.archive, sequence + 1);
-                let reason = format!(
-                    "{} was archived, and with it what came after; remove it too if that was \
-                     removed on purpose",
-                    path.display()
-                );
-                return Err(Error::Missing { path: missing, reason });
-            }
-        }
+        let mut snapshots = files.snapshots()?;
+        let all = snapshots.len();
+        snapshots.retain(|(sequence, _)| sequence + 1 >= oldest_command);
+        let unreachable = position(all - snapshots.len());
         if snapshots.is_empty() {
             let reason = "no stored snapshot has the stored commands behind it".to_owned();
             return Err(Error::Missing { path: files.directory.snapshots.clone(), reason });
         }
         let (sequence, path) = snapshots.remove(0);
-        Ok(Self { files, begin: open_snapshot(files, sequence, &path)?, snapshots })
+        Ok(Self { files, begin: open_snapshot(files, sequence, &path)?, snapshots, unreachable })
     }
 
     pub(super) fn report(&self) -> HistoryReport {
         let begins = self.begin.footer.sequence;
-        HistoryReport { begins, sequence: begins, ..HistoryReport::default() }
+        HistoryReport {
+            begins,
+            sequence: begins,
+            snapshots_unreachable: self.unreachable,
+            ..HistoryReport::default()
+        }
     }
 
     /// A line that begins with the oldest snapshot.
@@ -153,6 +151,9 @@ impl<'a> Verification<'a> {
         let file = open_snapshot(self.files, *sequence, path)?;
         let stated = file.footer.chain;
         if chain != Some(stated) {
+            let source = path.clone();
+            // It may be the commands that are of another history.
+            self.files.prove(KnownChain { sequence: *sequence, chain: stated, source })?;
             let chain =
                 chain.map_or("no batch that ends".to_owned(), |of| format!("chain {of:08x}"));
             let expected = format!("{chain} at sequence {sequence}, as in {}", commands.display());

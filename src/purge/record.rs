@@ -76,13 +76,7 @@ pub struct PurgeRecord {
 /// when a crash interrupted a purge: its record counts once the database was opened again.
 pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> {
     let path = path.as_ref();
-    let manifest = ManifestFile::read(&(Arc::new(Disk) as _), path)?.ok_or_else(|| {
-        let reason = "there is no database in this directory".to_owned();
-        Error::Missing { path: path.join(MANIFEST_NAME), reason }
-    })?;
-    if manifest.current().state == State::Swapping {
-        return Err(Error::PurgeUnfinished { path: path.to_path_buf() });
-    }
+    let database = exchanged_database(path)?;
     let purges = Directory::at(path).purges;
     let mut records = Vec::new();
     for (number, expected) in numbers(&Disk, &purges)?.into_iter().zip(1..) {
@@ -95,13 +89,26 @@ pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> 
         let path = record_path(&purges, number);
         let bytes = Disk.read(&path).map_err(Error::io("read", &path))?;
         let record = PurgeRecord::decode(&path, &bytes, number)?;
-        let (expected, found) = (manifest.current().database, record.database);
+        let (expected, found) = (database, record.database);
         if expected != found {
             return Err(Error::ForeignFile { path, expected, found });
         }
         records.push(record);
     }
+    exchanged_database(path)?; // nor has another process begun one meanwhile
     Ok(records)
+}
+
+/// The database in a directory in which no exchange is going on.
+fn exchanged_database(path: &Path) -> Result<DatabaseId, Error> {
+    let manifest = ManifestFile::read(&(Arc::new(Disk) as _), path)?.ok_or_else(|| {
+        let reason = "there is no database in this directory".to_owned();
+        Error::Missing { path: path.join(MANIFEST_NAME), reason }
+    })?;
+    match manifest.current().state {
+        State::Swapping => Err(Error::PurgeUnfinished { path: path.to_path_buf() }),
+        _ => Ok(manifest.current().database),
+    }
 }
 
 pub(super) fn record_path(purges: &Path, number: u64) -> PathBuf {

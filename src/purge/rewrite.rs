@@ -113,6 +113,7 @@ pub(super) fn read_back(
         database: files.database,
         model_name: files.model_name.clone(),
         newest: files.newest,
+        newest_chain: rewritten.chain,
     };
     let initial = initial_snapshot(&new)?;
     initial.verify_content(&Pace::full())?;
