@@ -309,7 +309,7 @@ pub enum Error {
     #[error(
         "the history in {} does not reach back to that time: the oldest state that can be \
          reached is that of sequence {oldest}. Commands behind snapshots are kept only under \
-         Retention::Archive",
+         Retention::Archive, and while nobody moves archives away",
         path.display()
     )]
     TimeTruncated {
