@@ -145,18 +145,20 @@ impl Directory {
 
     /// A file that was there only once the creation of a database had come to its end.
     pub(crate) fn beyond_half_made(&self, storage: &dyn Storage) -> Result<Option<PathBuf>, Error> {
-        let first = |name: &str| name.strip_suffix(".journal")?.parse::<u64>().ok();
-        let is_later: [(_, &dyn Fn(&str) -> bool); 3] = [
-            (&self.archive, &|name| name.ends_with(".archive") || name.ends_with(".snapshot")),
-            (&self.purges, &|name| name.ends_with(".purge")),
-            (&self.journal, &|name| first(name).is_some_and(|first| first > 1)),
-        ];
-        for (directory, is_later) in is_later {
+        let is_later_segment = |name: &str| {
+            let first = name.strip_suffix(".journal").and_then(|first| first.parse::<u64>().ok());
+            first.is_some_and(|first| first > 1)
+        };
+        for directory in [&self.archive, &self.purges, &self.journal] {
             if kind(storage, directory)?.is_none() {
                 continue;
             }
             let names = storage.list(directory).map_err(Error::io("list", directory))?;
-            if let Some(name) = names.iter().find(|name| is_later(name)) {
+            let later = names.iter().find(|name| match directory == &self.journal {
+                true => is_later_segment(name),
+                false => [".archive", ".snapshot", ".purge"].iter().any(|end| name.ends_with(end)),
+            });
+            if let Some(name) = later {
                 return Ok(Some(directory.join(name)));
             }
         }

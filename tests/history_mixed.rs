@@ -25,6 +25,12 @@ fn round(database: &Database<Ledger>) {
     database.snapshot().unwrap();
 }
 
+fn mix(database: &Database<Ledger>, times: usize, value: u64) {
+    for _ in 0..times {
+        database.execute(Mix(value)).unwrap();
+    }
+}
+
 fn damage(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap();
     let at = bytes.len() / 2;
@@ -81,9 +87,9 @@ fn an_archive_of_another_copy_is_not_believed() {
     copy_directory(&path, &copy);
     for (path, value) in [(&path, 50), (&copy, 60)] {
         let database = builder().open(path).unwrap();
-        (0..2).for_each(|_| drop(database.execute(Mix(value)).unwrap()));
+        mix(&database, 2, value);
         database.snapshot().unwrap();
-        (0..2).for_each(|_| drop(database.execute(Mix(value)).unwrap()));
+        mix(&database, 2, value);
         (0..3).for_each(|_| round(&database));
         database.close().unwrap();
     }
@@ -112,12 +118,12 @@ fn a_snapshot_of_another_copy_at_the_end_is_no_answer_either() {
     database.close().unwrap();
     copy_directory(&path, &copy);
     let other = builder().open(&copy).unwrap();
-    (0..3).for_each(|_| drop(other.execute(Mix(60)).unwrap()));
+    mix(&other, 3, 60);
     let taken = other.snapshot().unwrap().path;
     other.close().unwrap();
     let between = SystemTime::now();
     let database = builder().open(&path).unwrap();
-    (0..3).for_each(|_| drop(database.execute(Mix(50)).unwrap()));
+    mix(&database, 3, 50);
     std::fs::copy(&taken, path.join("snapshots").join(taken.file_name().unwrap())).unwrap();
     let history = database.history();
     assert_eq!(history.at_time(between).unwrap().sequence(), 1);

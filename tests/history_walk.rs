@@ -311,13 +311,13 @@ impl Life {
     fn check(&self) {
         let history = self.database().history();
         let newest = self.accepted.len() as u64;
-        assert_eq!(bytes(&*self.database().view()), self.state(newest));
+        assert_eq!(bytes(&self.database().view()), self.state(newest));
         for sequence in 0..=newest {
             match history.at(sequence) {
-                Ok(then) => assert_eq!(bytes(&*then), self.state(sequence), "at {sequence}"),
+                Ok(then) => assert_eq!(bytes(&then), self.state(sequence), "at {sequence}"),
                 Err(Error::HistoryTruncated { oldest, .. }) => {
                     assert!(!self.is_complete && oldest > sequence);
-                    assert_eq!(bytes(&*history.at(oldest).unwrap()), self.state(oldest));
+                    assert_eq!(bytes(&history.at(oldest).unwrap()), self.state(oldest));
                 }
                 Err(error) => panic!("{error}"),
             }
