@@ -25,15 +25,13 @@ pub(crate) fn check_stored_commands<M: Model>(
     replayed_from: u64,
 ) -> Result<(), Error> {
     let table = CommandTable::<M>::new();
-    let unknown =
-        |header: &FileHeader| header.commands.iter().any(|&(tag, _)| table.get(tag).is_none());
     for first_sequence in list_archives(storage, &directory.archive)? {
         let path = archive_path(&directory.archive, first_sequence);
         let header = header(storage, &path, ARCHIVE_MAGIC)?;
         // What is another's is no part of this history; whoever reads that says so.
         let Some(header) = header.filter(|header| header.database == database) else { continue };
         check_tags::<M>(&path, &header)?;
-        if unknown(&header) {
+        if header.commands.iter().any(|&(tag, _)| table.get(tag).is_none()) {
             let mut frames = FrameStream::of_archive(storage, &directory.archive, first_sequence)?;
             let end = frames.file().end.map_or(0, |(end, _)| end);
             look_for_unknown(&mut frames, end, &table)?;
@@ -41,20 +39,37 @@ pub(crate) fn check_stored_commands<M: Model>(
     }
     let segments = list_segments(storage, &directory.journal)?;
     for (place, &first_sequence) in segments.iter().enumerate() {
-        let path = segment_path(&directory.journal, first_sequence);
         if first_sequence >= replayed_from {
             break;
         }
-        let header = header(storage, &path, SEGMENT_MAGIC)?;
-        let Some(header) = header.filter(|header| header.database == database) else { continue };
-        check_tags::<M>(&path, &header)?;
-        if unknown(&header) {
-            let mut frames = FrameStream::of_segment(storage, &directory.journal, first_sequence)?;
-            let next = segments.get(place + 1).map_or(replayed_from, |next| *next);
-            look_for_unknown(&mut frames, next.min(replayed_from) - 1, &table)?;
+        let end =
+            segments.get(place + 1).map_or(replayed_from, |next| *next).min(replayed_from) - 1;
+        match check_segment(storage, directory, database, (first_sequence, end), &table) {
+            // What an open can do without may be damaged; whoever archives or reads it says so.
+            Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
+            checked => checked?,
         }
     }
     Ok(())
+}
+
+/// That this program knows every command of a segment up to the second sequence.
+fn check_segment<M: Model>(
+    storage: &dyn Storage,
+    directory: &Directory,
+    database: DatabaseId,
+    (first_sequence, end): (u64, u64),
+    table: &CommandTable<M>,
+) -> Result<(), Error> {
+    let path = segment_path(&directory.journal, first_sequence);
+    let header = header(storage, &path, SEGMENT_MAGIC)?;
+    let Some(header) = header.filter(|header| header.database == database) else { return Ok(()) };
+    check_tags::<M>(&path, &header)?;
+    if header.commands.iter().all(|&(tag, _)| table.get(tag).is_some()) {
+        return Ok(());
+    }
+    let mut frames = FrameStream::of_segment(storage, &directory.journal, first_sequence)?;
+    look_for_unknown(&mut frames, end, table)
 }
 
 /// Up to `end`, with which a batch ends. An archive made by an early version of this crate names
