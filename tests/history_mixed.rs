@@ -111,6 +111,32 @@ fn an_archive_of_another_copy_is_not_believed() {
 }
 
 #[test]
+fn an_archive_in_the_midst_of_another_is_told() {
+    let ((_one, path), (_other, copy)) = (temporary(), temporary());
+    let database = builder().open(&path).unwrap();
+    round(&database);
+    database.close().unwrap();
+    copy_directory(&path, &copy);
+    let database = builder().open(&path).unwrap();
+    let mut other = builder().open(&copy).unwrap();
+    mix(&database, 2, 50);
+    mix(&other, 2, 60);
+    other.close().unwrap();
+    other = builder().open(&copy).unwrap(); // its next segment begins with 9
+    for database in [database, other] {
+        (0..3).for_each(|_| round(&database));
+        database.close().unwrap();
+    }
+    let foreign = path.join("archive/00000000000000000009.archive");
+    assert!(!foreign.exists() && path.join("archive/00000000000000000007.archive").exists());
+    std::fs::copy(copy.join("archive/00000000000000000009.archive"), &foreign).unwrap();
+    let database = builder().open(&path).unwrap();
+    assert_eq!(database.history().at(7).unwrap().sequence(), 7);
+    let error = database.history().at(10).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { path, .. } if *path == foreign), "{error}");
+}
+
+#[test]
 fn a_snapshot_of_another_copy_at_the_end_is_no_answer_either() {
     let ((_one, path), (_other, copy)) = (temporary(), temporary());
     let database = builder().open(&path).unwrap();
@@ -127,6 +153,39 @@ fn a_snapshot_of_another_copy_at_the_end_is_no_answer_either() {
     std::fs::copy(&taken, path.join("snapshots").join(taken.file_name().unwrap())).unwrap();
     let history = database.history();
     assert_eq!(history.at_time(between).unwrap().sequence(), 1);
+    assert_eq!(history.damaged_snapshots().len(), 1);
+}
+
+#[test]
+fn a_snapshot_of_another_copy_amid_a_batch_is_passed_over() {
+    let ((_one, path), (_other, copy)) = (temporary(), temporary());
+    let database = builder().open(&path).unwrap();
+    database.execute(Mix(1)).unwrap();
+    database.close().unwrap();
+    copy_directory(&path, &copy);
+    let database = builder().open(&path).unwrap();
+    let amid = |sequence: &u64| matches!(database.at(*sequence), Err(AtError::AmidBatch { .. }));
+    let mut found = None;
+    for _ in 0..100 {
+        let pending: Vec<_> = (0..50).map(|_| database.submit(Mix(50)).unwrap()).collect();
+        pending.into_iter().for_each(|pending| assert!(pending.wait().is_ok()));
+        found = (2..database.sequence()).find(amid);
+        if found.is_some() {
+            break;
+        }
+    }
+    let sequence = found.expect("while a batch is synced, others gather");
+    let other = builder().open(&copy).unwrap();
+    mix(&other, sequence as usize - 1, 60);
+    let taken = other.snapshot().unwrap().path;
+    std::fs::copy(&taken, path.join("snapshots").join(taken.file_name().unwrap())).unwrap();
+    let history = database.history();
+    let mut right = Ledger::default();
+    right.mix(1);
+    (1..sequence).for_each(|_| right.mix(50));
+    assert_eq!(history.at(sequence).unwrap().mixed, right.mixed);
+    right.mix(50);
+    assert_eq!(history.at(sequence + 1).unwrap().mixed, right.mixed);
     assert_eq!(history.damaged_snapshots().len(), 1);
 }
 
