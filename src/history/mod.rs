@@ -1,7 +1,8 @@
 //! Owns reading back what was ever accepted: commands from `archive/` and `journal/`, states from
 //! snapshots and replay. Changes nothing on disk and knows nothing of how commands got there.
 //!
-//! - `source`: archives and segments as one stream of frames, in sequence order
+//! - `source`: which file of archive and journal holds which sequence
+//! - `frames`: their frames, in sequence order, each file going on from the one before
 //! - `records`: that stream command by command, for audits
 //! - `line`: a model that stored commands are applied to
 //! - `travel`: the model as it was at a sequence or a time
@@ -13,6 +14,7 @@
 //! - `report`: what a verification tells
 
 mod bisect;
+mod frames;
 mod line;
 mod offline;
 mod project;
@@ -25,9 +27,10 @@ mod travel;
 mod twice;
 mod verify;
 
+pub(crate) use frames::{check_count, not_whole};
 pub(crate) use line::Line;
 pub(crate) use offline::OfflineHistory;
-pub(crate) use source::{HistoryFiles, check_count, not_whole};
+pub(crate) use source::HistoryFiles;
 pub(crate) use verify::verify_files;
 
 pub use records::{HistoryRecord, HistoryRecords};

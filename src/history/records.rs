@@ -6,7 +6,8 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::source::{Frames, HistoryFiles, check_count, not_whole};
+use super::frames::{Frames, check_count, not_whole};
+use super::source::HistoryFiles;
 use crate::commands::{CommandTable, REDACTED_NAME, REDACTED_TAG};
 use crate::context::system_time;
 use crate::error::Error;
