@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+use crate::storage::{EntryKind, Storage, is_temporary};
 
 /// Where everything of one database is.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl Directory {
 
     /// Whether a history was begun.
     pub(crate) fn has_archive(&self, storage: &dyn Storage) -> Result<bool, Error> {
-        Ok(kind(storage, &self.archive)?.is_some())
+        exists(storage, &self.archive)
     }
 
     /// Removes temporary files that an earlier process did not live to remove.
@@ -104,10 +104,7 @@ impl Directory {
                 continue;
             }
             let names = storage.list(directory).map_err(Error::io("list", directory))?;
-            let stale = names.iter().filter(|name| {
-                name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
-            });
-            for name in stale {
+            for name in names.iter().filter(|name| is_temporary(name)) {
                 let path = directory.join(name);
                 // Not one of ours: a killed backup into this very directory leaves one so named.
                 if kind(storage, &path)? == Some(EntryKind::Directory) {
@@ -182,6 +179,11 @@ impl Directory {
     }
 }
 
+/// Whether anything stands at `path`.
+pub(crate) fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, Error> {
+    Ok(kind(storage, path)?.is_some())
+}
+
 fn kind(storage: &dyn Storage, path: &Path) -> Result<Option<EntryKind>, Error> {
     storage.kind(path).map_err(Error::io("examine", path))
 }
@@ -223,6 +225,7 @@ mod tests {
 
     use super::*;
     use crate::storage::faulty::{Faulty, Operation};
+    use crate::storage::{TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
     /// A disk where the operations for which `fails` holds fail so; and what was tried there.
     fn failing(

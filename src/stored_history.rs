@@ -101,8 +101,9 @@ pub(crate) fn check_archive_end(
     database: DatabaseId,
 ) -> Result<(), Error> {
     let archives = list_archives(storage, &directory.archive)?;
+    let Some(&last) = archives.last() else { return Ok(()) };
     let segments = list_segments(storage, &directory.journal)?;
-    let (Some(&last), Some(&journal)) = (archives.last(), segments.first()) else { return Ok(()) };
+    let Some(&journal) = segments.first() else { return Ok(()) };
     let path = archive_path(&directory.archive, last);
     let header = header(storage, &path, ARCHIVE_MAGIC)?;
     if header.is_none_or(|header| header.database != database) {

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, exists};
 use crate::error::Error;
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::storage::Storage;
@@ -154,10 +154,6 @@ fn remove_tree(storage: &dyn Storage, path: &Path) -> Result<(), Error> {
     // Where a link leads elsewhere, nobody else does that.
     sync(storage, path)?;
     storage.remove_directory(path).map_err(Error::io("remove directory", path))
-}
-
-fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, Error> {
-    Ok(storage.kind(path).map_err(Error::io("examine", path))?.is_some())
 }
 
 fn sync(storage: &dyn Storage, directory: &Path) -> Result<(), Error> {

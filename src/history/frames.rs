@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::source::{HistoryFiles, Listing, Place};
+use crate::directory::exists;
 use crate::error::Error;
 use crate::journal::{FrameRef, FrameStream, Record, Records, StreamedFile};
 use crate::replay::KnownChain;
@@ -227,8 +228,7 @@ impl Frames {
     }
 
     fn exists(&self, path: &Path) -> Result<bool, Error> {
-        let kind = self.files.storage.kind(path).map_err(Error::io("examine", path))?;
-        Ok(kind.is_some())
+        exists(&*self.files.storage, path)
     }
 
     /// Shows every command from `from` on to `take`, until it breaks.

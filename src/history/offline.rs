@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::source::HistoryFiles;
-use crate::directory::Directory;
+use crate::directory::{Directory, exists};
 use crate::error::Error;
 use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
 use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
@@ -43,7 +43,7 @@ impl OfflineHistory {
         let HistoryFiles { storage, directory, .. } = &*self.files;
         for &sequence in &self.manifest.current().snapshots {
             let path = snapshot_path(&directory.snapshots, sequence);
-            if storage.kind(&path).map_err(Error::io("examine", &path))?.is_none() {
+            if !exists(&**storage, &path)? {
                 let reason = "the MANIFEST lists this snapshot".to_owned();
                 return Err(Error::Missing { path, reason });
             }

@@ -5,9 +5,9 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, exists};
 use crate::error::Error;
-use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+use crate::storage::{EntryKind, Storage, is_temporary};
 
 /// That in the directories inside there is nothing but what this crate puts there, and in the root
 /// no half-made backup. What else stands in the root is its owner's.
@@ -58,19 +58,10 @@ fn check_exchange(storage: &dyn Storage, inner: &Path) -> Result<(), Error> {
     storage.create_temporary(inner).map(drop).map_err(Error::io("change", inner))
 }
 
-fn exists(storage: &dyn Storage, directory: &Path) -> Result<bool, Error> {
-    let kind = storage.kind(directory).map_err(Error::io("examine", directory))?;
-    Ok(kind.is_some())
-}
-
 fn is_ours(name: &str, suffixes: &[&str]) -> bool {
     name.split_once('.').is_some_and(|(digits, suffix)| {
         digits.len() == 20
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && suffixes.contains(&suffix)
     })
-}
-
-fn is_temporary(name: &str) -> bool {
-    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }

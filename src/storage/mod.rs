@@ -29,6 +29,11 @@ const REMOVED_AT_ONCE_BYTES: u64 = 1 << 20;
 pub(crate) const TEMPORARY_PREFIX: &str = ".prevalence-";
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
+/// Whether a file, or a half-made copy, is named so.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+}
+
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
