@@ -141,6 +141,7 @@ fn scan<'a>(
         torn: None,
     };
     let mut bytes_before = 0;
+    let mut carried_from: Option<&Segment> = None;
     check_known(known, &end)?;
     for (index, segment) in segments.iter().enumerate() {
         check_link(segments, index, end.chain)?;
@@ -159,8 +160,14 @@ fn scan<'a>(
                 return Ok(end); // applying failed, and that is the error to tell
             }
         };
-        // A mark may vouch for the frames before it.
+        // A mark, or the header of a torn batch, may vouch for the frames before it.
         drop_vouched(&mut end.unvouched, frames.vouched_sequence());
+        if let Some(before) = carried_from
+            && end.next_sequence == segment.header.sequence
+        {
+            return Err(first_batch_lost(segment, before));
+        }
+        carried_from = (takeover.is_some() && frames.holds_next_batch()).then_some(segment);
         match ending {
             // The next segment was published only once everything before it was durable.
             Ending::Complete if takeover.is_some() => end.unvouched.clear(),
@@ -175,6 +182,17 @@ fn scan<'a>(
         end.unvouched.clear();
     }
     Ok(end)
+}
+
+/// A segment that began with a batch of the one before was synced with it before it got its name.
+fn first_batch_lost(segment: &Segment, before: &Segment) -> Error {
+    let expected = format!(
+        "the batch that begins with sequence {}: it still stands in {}, and this segment was made \
+         with it",
+        segment.header.sequence,
+        before.path.display()
+    );
+    Error::corrupt(&segment.path, position(segment.frames_begin()), expected, "no whole batch")
 }
 
 fn drop_vouched(frames: &mut VecDeque<FrameRef<'_>>, vouched_sequence: u64) {
@@ -323,9 +341,9 @@ mod tests {
         Segment::from_bytes("x".into(), FileBytes::Owned(bytes), 1).unwrap()
     }
 
-    /// Replays onto a model that holds everything up to `sequence`.
-    fn replayed(segment: Segment, sequence: u64) -> Result<Replayed<Count>, Error> {
-        let mut replayed = Replayed {
+    /// A model that holds everything up to `sequence`.
+    fn nothing_replayed(sequence: u64) -> Replayed<Count> {
+        Replayed {
             model: Count(sequence),
             sequence,
             time_ns: 0,
@@ -333,7 +351,12 @@ mod tests {
             commands: 0,
             payload_bytes: 0,
             apply_time: Duration::ZERO,
-        };
+        }
+    }
+
+    /// Replays onto a model that holds everything up to `sequence`.
+    fn replayed(segment: Segment, sequence: u64) -> Result<Replayed<Count>, Error> {
+        let mut replayed = nothing_replayed(sequence);
         let seed = RandomSeed::new(segment.header.database);
         replay(&[segment], &mut replayed, &[], 0, seed, &mut |_, _| {})?;
         Ok(replayed)
@@ -355,6 +378,81 @@ mod tests {
             let told = matches!(&error, Error::Corrupt { found: told, .. } if told == found);
             assert!(told, "{error}");
         }
+    }
+
+    /// Three frames, and an open that found the last one unvouched and began a segment with it.
+    fn carried() -> [Vec<u8>; 2] {
+        let header = |sequence, salt, chain| FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: DatabaseId([7; 16]),
+            packing: 0,
+            model_version: 1,
+            sequence,
+            time_ns: 0,
+            salt,
+            file_bytes: 0,
+            chain,
+            model_name: "Count".to_owned(),
+            commands: Vec::new(),
+        };
+        let frame = |sequence, durable, salt, chain| {
+            let mut frame = FrameBuffer::new();
+            frame.push_record(&record(1), 0);
+            let (bytes, chain) = frame.seal(sequence, 1, durable, salt, chain);
+            (bytes.to_vec(), chain)
+        };
+        let (mut first, mut chain, mut before) = (header(1, 5, 9).encode().unwrap(), 9, 9);
+        first.resize(4096, 0);
+        for sequence in 1..=3 {
+            let (bytes, after) = frame(sequence, sequence - 1, 5, chain);
+            first.extend_from_slice(&bytes);
+            (before, chain) = (chain, after);
+        }
+        let mut second = header(3, 6, before).encode().unwrap();
+        second.resize(4096, 0);
+        second.extend_from_slice(&frame(3, 2, 6, before).0);
+        [first, second]
+    }
+
+    fn replay_carried([first, second]: [Vec<u8>; 2]) -> Result<u64, Error> {
+        let open = |bytes, sequence: u64| {
+            Segment::from_bytes(sequence.to_string().into(), FileBytes::Owned(bytes), sequence)
+        };
+        let segments = [open(first, 1)?, open(second, 3)?];
+        let mut replayed = nothing_replayed(0);
+        let seed = RandomSeed::new(DatabaseId([7; 16]));
+        replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| {})?;
+        Ok(replayed.sequence)
+    }
+
+    /// Found by the crash laboratory (seed 169): the batch was acknowledged, nothing in the new
+    /// segment vouched for it, and that the old one still held it was not looked at.
+    #[test]
+    fn a_segment_that_lost_the_batch_it_was_made_with_is_damaged() {
+        assert_eq!(replay_carried(carried()).unwrap(), 3);
+        let bytes = carried()[1].len();
+        for at in 4096..bytes {
+            let [first, mut second] = carried();
+            second[at] ^= 1;
+            let error = replay_carried([first, second]).err();
+            let told = matches!(&error, Some(Error::Corrupt { path, .. }) if path.ends_with("3"));
+            assert!(told, "byte {at}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_torn_batch_vouches_for_the_batch_before_it() {
+        let [mut first, _] = carried();
+        // The body of the third frame is torn; its header says that the second was durable.
+        let last = first.len() - 1;
+        first[last - 12..].fill(0);
+        let segment = Segment::from_bytes("1".into(), FileBytes::Owned(first), 1).unwrap();
+        let segments = [segment];
+        let seed = RandomSeed::new(DatabaseId([7; 16]));
+        let mut replayed = nothing_replayed(0);
+        let end = replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| {}).unwrap();
+        assert_eq!((replayed.sequence, end.unvouched.len()), (2, 0));
+        assert!(end.torn.is_some());
     }
 
     /// More frames than may wait: the thread that verifies them must not wait for ever.

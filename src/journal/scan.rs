@@ -57,6 +57,11 @@ impl Segment {
         position(self.bytes.len())
     }
 
+    /// The byte position of the first frame.
+    pub(crate) fn frames_begin(&self) -> usize {
+        self.frames_begin
+    }
+
     fn from(&self, position: usize) -> &[u8] {
         self.bytes.get(position..).unwrap_or(&[])
     }
@@ -119,6 +124,21 @@ impl<'a> SegmentScan<'a> {
 
     pub(crate) fn chain(&self) -> u32 {
         self.chain
+    }
+
+    /// Whether a whole batch stands here, behind the sequences that this segment owns. An open puts
+    /// such a batch into the next segment before that segment gets its name.
+    pub(crate) fn holds_next_batch(&self) -> bool {
+        let mut rest = self.segment.from(self.position);
+        while let Ok(header) = FrameHeader::decode(rest, self.segment.header.salt) {
+            let sound = header.first_sequence == self.next_sequence
+                && header.verify_body(rest, self.chain).is_ok();
+            if !sound || header.count > 0 {
+                return sound;
+            }
+            rest = rest.get(header.frame_bytes()..).unwrap_or(&[]);
+        }
+        false
     }
 
     /// The bytes of everything read so far, from the first frame on.
@@ -192,7 +212,7 @@ impl<'a> SegmentScan<'a> {
     }
 
     /// What it means that no frame stands at the current position.
-    fn ending(&self, rest: &[u8], fault: FrameFault) -> Result<Ending, Error> {
+    fn ending(&mut self, rest: &[u8], fault: FrameFault) -> Result<Ending, Error> {
         let zeros = all_zero(rest);
         if let Some(takeover) = self.takeover
             && zeros
@@ -226,6 +246,13 @@ impl<'a> SegmentScan<'a> {
         }
         if zeros {
             return Ok(Ending::Complete);
+        }
+        // The header of a torn batch is authentic as well: it was built after the sync of all that
+        // it states to be durable.
+        if let Ok(header) = FrameHeader::decode(rest, self.segment.header.salt)
+            && header.first_sequence == self.next_sequence
+        {
+            self.vouched_sequence = self.vouched_sequence.max(header.durable_sequence);
         }
         if let Some((at, header)) = self.vouching_header(rest) {
             let expected = format!(
