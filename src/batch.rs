@@ -14,6 +14,8 @@ const KEPT_FRAME_BYTES: usize = 4 << 20;
 /// One group-commit batch.
 pub(crate) struct Batch<M: Model> {
     pub(crate) frame: FrameBuffer,
+    /// How many batches had been refused when it was begun: it rests on none of those.
+    pub(crate) refusals: u64,
     /// Accepted commands, each a record in `frame`.
     pub(crate) count: u32,
     /// Of accepted and of refused commands, in the order they were taken.
@@ -35,6 +37,7 @@ impl<M: Model> Batch<M> {
     pub(crate) fn new() -> Self {
         Self {
             frame: FrameBuffer::new(),
+            refusals: 0,
             count: 0,
             tickets: Vec::new(),
             version: None,

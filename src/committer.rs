@@ -12,9 +12,9 @@ use super::shared::Shared;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::channel::{Receiver, Sender};
 use super::sync::{Mutex, MutexGuard};
+use crate::change_failure::ChangeFailure;
 use crate::commands::panic_message;
 use crate::error::Error;
-use crate::execute_error::Poisoned;
 use crate::model::Model;
 use crate::options::Durability;
 
@@ -23,12 +23,16 @@ pub(crate) struct Committer<M: Model> {
     pub(crate) journal: Journal,
     durability: Durability,
     shared: Arc<Shared<M>>,
+    /// The last batch could not be written.
+    is_refusing: bool,
+    /// Why that, or an earlier one, could not.
+    refused_because: Arc<str>,
 }
 
 impl<M: Model> Committer<M> {
     pub(crate) fn new(journal: Journal, durability: Durability, shared: Arc<Shared<M>>) -> Self {
         shared.counters.durable_sequence.set(journal.durable_sequence());
-        Self { journal, durability, shared }
+        Self { journal, durability, shared, is_refusing: false, refused_because: "".into() }
     }
 
     /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
@@ -41,8 +45,12 @@ impl<M: Model> Committer<M> {
         {
             self.shared.published.publish(version, &mut batch.superseded);
         }
-        if let Err(poisoned) = self.make_durable(batch) {
-            batch.fail(&Failure::Poisoned(poisoned));
+        if let Err(failure) = self.make_durable(batch) {
+            if matches!(failure, Failure::NotWritten(_)) {
+                let commands = crate::fields::position(batch.tickets.len());
+                self.shared.counters.not_written.add(commands);
+            }
+            batch.fail(&failure);
             return;
         }
         if let Some(version) = batch.version.take().filter(|_| batch.count > 0) {
@@ -54,20 +62,48 @@ impl<M: Model> Committer<M> {
         batch.release();
     }
 
-    fn make_durable(&mut self, batch: &mut Batch<M>) -> Result<(), Poisoned> {
-        if let Some(poisoned) = self.shared.status.poisoned() {
-            return Err(poisoned.clone());
+    fn make_durable(&mut self, batch: &mut Batch<M>) -> Result<(), Failure> {
+        let status = &self.shared.status;
+        if let Some(poisoned) = status.poisoned() {
+            return Err(Failure::Poisoned(poisoned.clone()));
+        }
+        // It rests on a batch that was not written.
+        if batch.refusals != status.refusals() && !planted!(RefusedBatchKept) {
+            return Err(Failure::NotWritten(self.refused_because.clone()));
         }
         if batch.count == 0 {
             return Ok(()); // only refusals: what they rest on was committed before them
         }
         let time_ns = batch.version.as_ref().map_or(0, |version| version.time_ns);
-        let mut result = self.journal.append(&mut batch.frame, batch.count, time_ns);
-        if result.is_ok() && self.durability == Durability::Sync {
-            result = self.journal.sync();
-            self.shared.counters.syncs.add(1);
+        match self.journal.append(&mut batch.frame, batch.count, time_ns) {
+            Ok(()) => {}
+            Err(ChangeFailure::NotDone(error)) => return Err(self.refuse(&error)),
+            Err(ChangeFailure::InDoubt(error)) => {
+                return Err(Failure::Poisoned(self.shared.poison(&error)));
+            }
         }
-        result.map_err(|error| self.shared.poison(&error))
+        if self.durability == Durability::Sync {
+            let synced = self.journal.sync();
+            self.shared.counters.syncs.add(1);
+            synced.map_err(|error| Failure::Poisoned(self.shared.poison(&error)))?;
+        }
+        if self.is_refusing {
+            self.is_refusing = false;
+            self.shared.status.accept();
+        }
+        Ok(())
+    }
+
+    /// Nothing of the batch was written. What the writer has applied since rests on it, and is
+    /// refused as well; then the writer goes on from what is published.
+    fn refuse(&mut self, error: &Error) -> Failure {
+        self.refused_because = error.to_string().into();
+        self.is_refusing = true;
+        self.shared.status.refuse(self.refused_because.clone());
+        if error.is_disk_full() {
+            self.shared.snapshots.want_room();
+        }
+        Failure::NotWritten(self.refused_because.clone())
     }
 
     fn count(&self, batch: &Batch<M>) {

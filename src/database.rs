@@ -31,7 +31,7 @@ use crate::sandbox::Sandbox;
 use crate::snapshotter::{SnapshotInfo, current_rates};
 use crate::stats::Stats;
 use crate::status::Health;
-use crate::storage::{Disk, Storage};
+use crate::storage::{Disk, HeldDisk, Storage, absolute};
 use crate::submission::{Submitted, submission};
 
 /// A handle to an open database. Cheap to clone, and usable from any number of threads.
@@ -411,6 +411,8 @@ impl<M: Model> Database<M> {
             reapplied: counters.reapplied.get(),
             stale: counters.stale.get(),
             duplicates: counters.duplicates.get(),
+            not_written: counters.not_written.get(),
+            reserve_bytes: self.engine.reserve.bytes(),
             batches: counters.batches.get(),
             inline_batches: counters.inline_batches.get(),
             largest_batch: counters.largest_batch.get(),
@@ -466,9 +468,10 @@ impl<M: Model> Database<M> {
             return Err(Error::Reentrant);
         }
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
+        let target = absolute(target.as_ref())?;
         let version = shared.published.pin();
         sync_outside_lock(committer)?;
-        write_copy(&storage.clone().for_copies(), target.as_ref(), identity, &version, *packing)
+        write_copy(&storage.clone().for_copies(), &target, identity, &version, *packing)
     }
 
     /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or
@@ -480,12 +483,14 @@ impl<M: Model> Database<M> {
     /// `backup`, [`Error::NotEmpty`] when something is at `target`, [`Error::Io`] when it could not
     /// be written.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
-        let storage: Arc<dyn Storage> = Arc::new(Disk);
+        let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
+        let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
         // A copy remembers what the original does, however much that is.
         let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
-        let (database, version) = read_whole::<M>(&storage, backup.as_ref(), &options)?;
+        let (database, version) = read_whole::<M>(&source, &backup, &options)?;
         let packing = options.packing();
-        write_copy(&storage, target.as_ref(), &identity::<M>(database), &version, packing)?;
+        let storage: Arc<dyn Storage> = Arc::new(Disk);
+        write_copy(&storage, &target, &identity::<M>(database), &version, packing)?;
         Ok(())
     }
 

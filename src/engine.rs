@@ -22,6 +22,7 @@ use crate::published::Published;
 use crate::queue::{QueueSender, queue};
 use crate::recovery::{Loaded, Recovered};
 use crate::report::RecoveryReport;
+use crate::reserve::Reserve;
 use crate::shared::Shared;
 use crate::snapshot_policy::StartupRates;
 use crate::snapshotter::{
@@ -62,6 +63,7 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) directory: Directory,
     pub(crate) identity: SegmentIdentity,
     pub(crate) packing: Packing,
+    pub(crate) reserve: Arc<Reserve>,
     pub(crate) max_command_bytes: usize,
     running: Mutex<Option<Running<M>>>,
 }
@@ -106,6 +108,7 @@ struct Running<M: Model> {
     takes_one_on_close: bool,
     committer: SharedCommitter<M>,
     manifest: Arc<Mutex<ManifestFile>>,
+    reserve: Arc<Reserve>,
     lock: Box<dyn Lock>,
     lock_path: std::path::PathBuf,
 }
@@ -121,6 +124,7 @@ impl<M: Model> Engine<M> {
         let room = journal.room();
         let (identity, directory, loaded) =
             (recovered.identity, recovered.directory, recovered.loaded);
+        let reserve = recovered.reserve;
         let version = Arc::new(version);
         let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&report, &loaded));
         let shared = Arc::new(Shared {
@@ -152,6 +156,7 @@ impl<M: Model> Engine<M> {
             },
             shared: shared.clone(),
             storage: storage.clone(),
+            refusals: 0,
             handed: 0,
             spare: None,
             unmarked: true,
@@ -201,6 +206,7 @@ impl<M: Model> Engine<M> {
             woken,
             cancelled: cancelled.clone(),
             room,
+            reserve: reserve.clone(),
             outdated: loaded.outdated,
             last_taken: Instant::now(),
             retry: None,
@@ -224,6 +230,7 @@ impl<M: Model> Engine<M> {
             takes_one_on_close: options.snapshots.takes_one_on_close(),
             committer: committer.clone(),
             manifest,
+            reserve: reserve.clone(),
             lock,
             lock_path,
         };
@@ -238,6 +245,7 @@ impl<M: Model> Engine<M> {
             directory,
             identity,
             packing,
+            reserve,
             max_command_bytes,
             running,
         })
@@ -311,7 +319,7 @@ impl<M: Model> Running<M> {
         }
         drop(self.snapshot_requests);
         self.snapshotting.join().ok();
-        let ended = end_cleanly(&self.shared, &self.committer, &self.manifest);
+        let ended = end_cleanly(&self.shared, &self.committer, &self.manifest, &self.reserve);
         self.shared.status.stop();
         self.shared.published.forget_all_but_newest();
         self.shared.published.wake_waiting();
@@ -325,6 +333,7 @@ fn end_cleanly<M: Model>(
     shared: &Shared<M>,
     committer: &SharedCommitter<M>,
     manifest: &Mutex<ManifestFile>,
+    reserve: &Reserve,
 ) -> Result<(), Error> {
     let synced = committer::sync_outside_lock(committer);
     let mut committer = lock(committer);
@@ -334,12 +343,23 @@ fn end_cleanly<M: Model>(
         return Err(poisoned.clone().into());
     }
     synced?;
-    let (sequence, chain) = (committer.journal.written_sequence(), committer.journal.chain());
-    manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
-        manifest.state = State::Clean;
-        manifest.sequence = sequence;
-        manifest.chain = chain;
-    })
+    let journal = &committer.journal;
+    // Who only reads changes nothing.
+    if !journal.has_begun() {
+        return Ok(());
+    }
+    let update = || {
+        manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+            manifest.state = State::Clean;
+            manifest.newest_segment = journal.newest_segment();
+            manifest.sequence = journal.written_sequence();
+            manifest.chain = journal.chain();
+        })
+    };
+    match update() {
+        Err(failure) if failure.wants_room() && reserve.release() => Ok(update()?),
+        updated => Ok(updated?),
+    }
 }
 
 struct Spawner<'a, M> {

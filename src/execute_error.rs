@@ -98,6 +98,17 @@ pub enum ExecuteError<R> {
         "execute and submit cannot be called while a command is being applied: it would wait for itself"
     )]
     Reentrant,
+    /// The command could not be written, for want of room on the disk or of file descriptors, say.
+    /// It left no trace, and nothing is in doubt: once the cause is mended, commands are accepted
+    /// again. [`Health::Refusing`](crate::Health::Refusing) says so meanwhile.
+    #[error(
+        "the command was not accepted, since it could not be written: {reason}. Nothing was lost; \
+         mend that, and execute it again"
+    )]
+    NotWritten {
+        /// What failed, as a sentence.
+        reason: Arc<str>,
+    },
     /// The database was closed before the command was taken.
     #[error("the database is closed")]
     Stopped,

@@ -99,6 +99,7 @@ compile_error!("prevalence needs positional I/O and directory syncs as on Unix, 
 mod planted;
 
 mod batch;
+mod change_failure;
 mod codec;
 mod commands;
 mod committer;
@@ -131,6 +132,7 @@ mod recovery;
 mod replay;
 mod report;
 mod requests;
+mod reserve;
 mod room;
 mod sandbox;
 mod shared;

@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::change_failure::ChangeFailure;
 use crate::error::{DatabaseId, Error};
 use crate::fields::{FieldReader, position};
 use crate::header::FORMAT_VERSION;
-use crate::storage::{Storage, replace_file};
+use crate::storage::{Storage, publish_file, stage_file, sync_published};
 
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
 
@@ -174,7 +175,10 @@ impl ManifestFile {
 
     /// Changes the MANIFEST durably: on `Ok` the new one stands there, after a crash the old or
     /// the new one does.
-    pub(crate) fn update(&mut self, change: impl FnOnce(&mut Manifest)) -> Result<(), Error> {
+    pub(crate) fn update(
+        &mut self,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<(), ChangeFailure> {
         let mut next = self.current.clone();
         change(&mut next);
         self.replace(next)
@@ -183,13 +187,24 @@ impl ManifestFile {
     /// Makes sure that what `current` says is what stands on disk. Nothing may be removed on the
     /// strength of it before.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        if self.uncertain { self.replace(self.current.clone()) } else { Ok(()) }
+        if self.uncertain { Ok(self.replace(self.current.clone())?) } else { Ok(()) }
     }
 
-    fn replace(&mut self, next: Manifest) -> Result<(), Error> {
-        self.uncertain = true;
-        replace_file(&*self.storage, &self.path, &next.encode())
-            .map_err(Error::io("replace", &self.path))?;
+    fn replace(&mut self, next: Manifest) -> Result<(), ChangeFailure> {
+        let staged = stage_file(&*self.storage, &self.path, &next.encode())
+            .map_err(Error::io("replace", &self.path))
+            .map_err(ChangeFailure::before_any_change)?;
+        let was_uncertain = std::mem::replace(&mut self.uncertain, true);
+        let published = publish_file(&*self.storage, &self.path, staged)
+            .map_err(Error::io("replace", &self.path))
+            .map_err(ChangeFailure::of_a_rename);
+        if let Err(ChangeFailure::NotDone(_)) = &published {
+            self.uncertain = was_uncertain;
+        }
+        published?;
+        sync_published(&*self.storage, &self.path)
+            .map_err(Error::io("sync the directory of", &self.path))
+            .map_err(ChangeFailure::InDoubt)?;
         self.current = next;
         self.uncertain = false;
         Ok(())

@@ -15,7 +15,7 @@ use crate::recent::{MOST_RECENT_VERSIONS, RecentVersions};
 use crate::report::Progress;
 use crate::requests::{MOST_IDS, RequestLimits};
 use crate::snapshot_policy::{ArchivedSnapshots, Retention, SnapshotPolicy};
-use crate::storage::{Disk, Memory};
+use crate::storage::{HeldDisk, Memory, absolute};
 
 /// When a command counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -365,7 +365,9 @@ impl<M: Model, I> Builder<M, I> {
         self.options.validate()?;
         let Self { options, initial, mut progress, .. } = self;
         let initial = || initial.initial();
-        Database::open_with(Arc::new(Disk), path.as_ref(), options, initial, &mut progress)
+        let path = absolute(path.as_ref())?;
+        let storage = Arc::new(HeldDisk::default());
+        Database::open_with(storage, &path, options, initial, &mut progress)
     }
 
     /// Opens a new database that is in memory alone: the same engine on files that are in memory

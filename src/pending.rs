@@ -194,6 +194,8 @@ pub(crate) trait AnySlot: Send + Sync {
 #[derive(Clone)]
 pub(crate) enum Failure {
     Stopped,
+    /// Its batch could not be written, and nothing is in doubt.
+    NotWritten(Arc<str>),
     Poisoned(Poisoned),
 }
 
@@ -217,6 +219,7 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
     fn release_error(&self, failure: Failure) {
         self.release_with(Some(match failure {
             Failure::Stopped => ExecuteError::Stopped,
+            Failure::NotWritten(reason) => ExecuteError::NotWritten { reason },
             Failure::Poisoned(poisoned) => ExecuteError::Poisoned(poisoned),
         }));
     }

@@ -11,8 +11,9 @@ use crate::directory::Directory;
 use crate::error::{DatabaseId, Error};
 use crate::identity::{check_identity, check_tags, identity};
 use crate::journal::{
-    Journal, JournalOptions, Prepared, Segment, SegmentIdentity, SegmentStart, first_segment_bytes,
-    list_segments, publish_segment, random_bytes, segment_path,
+    Beginning, FRAMES_BEGIN_AT_LEAST_BYTES, Journal, JournalOptions, Prepared, Segment,
+    SegmentIdentity, SegmentStart, first_segment_bytes, list_segments, publish_segment,
+    random_bytes, segment_path,
 };
 use crate::manifest::{Manifest, ManifestFile, State};
 use crate::model::Model;
@@ -21,6 +22,7 @@ use crate::pace::Pace;
 use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
+use crate::reserve::Reserve;
 use crate::snapshot::{
     decode_version, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
 };
@@ -41,6 +43,7 @@ pub(crate) struct Recovered<M> {
     pub(crate) report: RecoveryReport,
     pub(crate) identity: SegmentIdentity,
     pub(crate) directory: Directory,
+    pub(crate) reserve: Arc<Reserve>,
     pub(crate) loaded: Loaded,
 }
 
@@ -102,8 +105,7 @@ pub(crate) fn recover<M: Model>(
     Ok(recovered)
 }
 
-/// Reads the database in the directory `path` to its end and changes nothing in it but for its
-/// `LOCK`. Gives its identity and its newest version.
+/// Reads the database in the directory `path` to its end and changes nothing in it. Gives its identity and its newest version.
 pub(crate) fn read_whole<M: Model>(
     storage: &Arc<dyn Storage>,
     path: &Path,
@@ -118,7 +120,7 @@ pub(crate) fn read_whole<M: Model>(
         return Err(missing());
     }
     let lock = storage
-        .lock(&directory.lock)
+        .lock_to_read(&directory.lock)
         .map_err(Error::io("lock", &directory.lock))?
         .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
     let manifest = ManifestFile::read(storage, path)?
@@ -158,7 +160,7 @@ impl Opening<'_> {
             newest_segment: 0,
             snapshots: Vec::new(),
         };
-        let manifest = ManifestFile::create(self.storage, &directory.root, first)?;
+        let mut manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
         let identity = identity::<M>(database);
         let packing = self.options.packing();
@@ -176,8 +178,29 @@ impl Opening<'_> {
         };
         let version = Version::written(model, 0, time_ns, chain).with_requests(requests);
         let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
-        let end = JournalEnd { next_sequence: 1, chain, unvouched: [].into(), torn: None };
-        self.go_on(manifest, lock, version, &end, report, loaded)
+        let next = SegmentStart { first_sequence: 1, chain, time_ns };
+        let last = self.create_segment(identity, next)?;
+        manifest.update(|manifest| {
+            manifest.state = State::Clean;
+            manifest.newest_segment = next.first_sequence;
+            manifest.snapshots = vec![0];
+        })?;
+        let beginning = Beginning { last, next, used_bytes: 0, unvouched: None };
+        self.become_writer(manifest, lock, version, beginning, report, loaded)
+    }
+
+    /// The first segment of a new database. Its header names no commands: they become durable with
+    /// the first one that is accepted, so that a release that was only started can be taken back.
+    fn create_segment(
+        &self,
+        identity: SegmentIdentity,
+        start: SegmentStart,
+    ) -> Result<Segment, Error> {
+        let (storage, directory) = (&**self.storage, &self.directory.journal);
+        let identity = SegmentIdentity { commands: Vec::new(), ..identity };
+        let prepared = Prepared::now(storage, directory, FRAMES_BEGIN_AT_LEAST_BYTES)?;
+        publish_segment(storage, directory, prepared, &identity, start, [].iter())?;
+        Segment::open(storage, directory, start.first_sequence)
     }
 
     /// Opens an existing database: only when all of it was read and is sound is anything written.
@@ -189,6 +212,21 @@ impl Opening<'_> {
     ) -> Result<Recovered<M>, Error> {
         let mut segments = Vec::new();
         let (version, end, report, loaded) = self.read(&manifest, &mut segments, progress)?;
+        let next = SegmentStart {
+            first_sequence: end.next_sequence,
+            chain: end.chain,
+            time_ns: version.time_ns,
+        };
+        let unvouched = end.unvouched.front().map(|frame| SegmentStart {
+            first_sequence: frame.header.first_sequence,
+            chain: frame.chain_before,
+            time_ns: version.time_ns,
+        });
+        let used_bytes = end.last_segment_used;
+        drop(end);
+        let last = segments.pop().expect("an open needs at least one segment");
+        drop(segments);
+        let beginning = Beginning { last, next, used_bytes, unvouched };
         let database = manifest.current().database;
         check_archive_end(&**self.storage, &self.directory, database)?;
         if self.options.retention == Retention::Archive
@@ -199,7 +237,7 @@ impl Opening<'_> {
         }
         self.directory.remove_stale_temporaries(&**self.storage)?;
         swap::remove_leftovers(&**self.storage, &self.directory)?;
-        self.go_on(manifest, lock, version, &end, report, loaded)
+        self.become_writer(manifest, lock, version, beginning, report, loaded)
     }
 
     /// Reads an existing database and changes nothing. Puts the segments into `segments`, where
@@ -352,7 +390,9 @@ impl Opening<'_> {
         for &first in listed.get(start..).unwrap_or(&[]) {
             let segment = Segment::open(storage, directory, first)?;
             check_identity::<M>(&segment.path, &segment.header, stated.database)?;
-            check_tags::<M>(&segment.path, &segment.header)?;
+            if !segment.is_empty() {
+                check_tags::<M>(&segment.path, &segment.header)?;
+            }
             segments.push(segment);
         }
         Ok(segments)
@@ -365,93 +405,57 @@ impl Opening<'_> {
         }
     }
 
-    /// Starts a new segment, holding anew what nothing vouched for, and dirties the MANIFEST.
-    fn go_on<M: Model>(
+    /// Has the journal go on behind what was read. Nothing is written where that needs nothing.
+    fn become_writer<M: Model>(
         &self,
         mut manifest: ManifestFile,
         lock: Box<dyn Lock>,
         version: Version<M>,
-        end: &JournalEnd<'_>,
+        beginning: Beginning,
         mut report: RecoveryReport,
         loaded: Loaded,
     ) -> Result<Recovered<M>, Error> {
-        let storage = &**self.storage;
         let database = manifest.current().database;
         let identity = identity::<M>(database);
-        let first = end.unvouched.front();
-        let start = SegmentStart {
-            first_sequence: first.map_or(end.next_sequence, |frame| frame.header.first_sequence),
-            chain: first.map_or(end.chain, |frame| frame.chain_before),
-            time_ns: version.time_ns,
-        };
-        let journal_directory = self.directory.journal.clone();
-        let bytes = first_segment_bytes(self.options.segment_bytes);
-        let prepared = Prepared::now(storage, &journal_directory, bytes)?;
-        let created = report.created;
-        let mut dirty = || {
+        identity.check()?;
+        let reserve = self.reserve();
+        if !loaded.damaged.is_empty() {
+            let newest = loaded.info.sequence;
             manifest.update(|manifest| {
-                if created || !planted!(ManifestNotDirtied) {
-                    manifest.state = State::Dirty;
-                }
-                manifest.newest_segment = start.first_sequence;
-                // What comes after is vouched for by the new segment once that is synced.
-                manifest.sequence = start.first_sequence - 1;
-                manifest.chain = start.chain;
-                if created {
-                    manifest.snapshots = vec![0];
-                }
-                let newest = loaded.info.sequence;
                 manifest.snapshots.retain(|&sequence| sequence <= newest);
-            })
-        };
-        // A segment without a durable frame has the name that the new one gets. It is replaced
-        // last, so that an open that fails before has overwritten nothing; otherwise the new one
-        // must be there before the MANIFEST names it.
-        let path = segment_path(&journal_directory, start.first_sequence);
-        let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
-        if replaces {
-            // A process killed right after the rename left the old one's name in the page cache
-            // alone: the MANIFEST must not name a file that a power cut can take.
-            let sync = storage.sync_directory(&journal_directory);
-            sync.map_err(Error::io("sync directory", &journal_directory))?;
-            dirty()?;
-        }
-        let frames = end.unvouched.iter();
-        let segment =
-            publish_segment(storage, &journal_directory, prepared, &identity, start, frames)?;
-        if !replaces {
-            dirty()?;
+            })?;
         }
         report.sequence = version.sequence;
-        report.commands_rewritten = end.next_sequence - start.first_sequence;
+        report.commands_rewritten = beginning
+            .unvouched
+            .map_or(0, |first| beginning.next.first_sequence - first.first_sequence);
         let manifest = Arc::new(Mutex::new(manifest));
         let journal_options = JournalOptions {
             storage: self.storage.clone(),
-            directory: journal_directory,
+            directory: self.directory.journal.clone(),
             identity: identity.clone(),
             manifest: manifest.clone(),
+            reserve: reserve.clone(),
             segment_bytes: self.options.segment_bytes,
         };
-        let next = SegmentStart {
-            first_sequence: end.next_sequence,
-            chain: end.chain,
-            time_ns: version.time_ns,
-        };
-        let journal = Journal::start(journal_options, segment, next, start.first_sequence - 1)?;
-        let lock_path = self.directory.lock.clone();
-        let seed = RandomSeed::new(database);
-        let directory = self.directory.clone();
+        let journal = Journal::start(journal_options, beginning)?;
         Ok(Recovered {
             version,
             journal,
             manifest,
             lock,
-            lock_path,
-            seed,
+            lock_path: self.directory.lock.clone(),
+            seed: RandomSeed::new(database),
             report,
             identity,
-            directory,
+            directory: self.directory.clone(),
+            reserve,
             loaded,
         })
+    }
+
+    fn reserve(&self) -> Arc<Reserve> {
+        let bytes = first_segment_bytes(self.options.segment_bytes);
+        Arc::new(Reserve::find(self.storage.clone(), &self.directory.root, bytes))
     }
 }

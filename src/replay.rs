@@ -38,6 +38,8 @@ pub(crate) struct JournalEnd<'a> {
     /// `Durability::Sync`.
     pub(crate) unvouched: VecDeque<FrameRef<'a>>,
     pub(crate) torn: Option<TornTail>,
+    /// How long the frames of the last segment are, in bytes.
+    pub(crate) last_segment_used: u64,
 }
 
 /// Bytes at the journal's end that are no whole frame: a last batch (or a mark) that a crash cut
@@ -139,6 +141,7 @@ fn scan<'a>(
         chain: segments.first().map_or(0, |segment| segment.header.chain),
         unvouched: VecDeque::new(),
         torn: None,
+        last_segment_used: 0,
     };
     let mut bytes_before = 0;
     let mut carried_from: Option<&Segment> = None;
@@ -177,6 +180,7 @@ fn scan<'a>(
             }
         }
         bytes_before += segment.file_bytes();
+        end.last_segment_used = position(frames.read_so_far().len());
     }
     if planted!(UnvouchedNotRewritten) {
         end.unvouched.clear();

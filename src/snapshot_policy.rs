@@ -99,6 +99,11 @@ impl SnapshotPolicy {
         self.startup_within.is_some()
     }
 
+    /// Whether any are taken in the background.
+    pub(crate) fn is_automatic(&self) -> bool {
+        *self != Self::manual()
+    }
+
     pub(crate) fn takes_one_on_close(&self) -> bool {
         self.on_close
     }

@@ -20,6 +20,7 @@ use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
+use crate::reserve::Reserve;
 use crate::room::Room;
 use crate::shared::Shared;
 use crate::snapshot::{snapshot_header, write_version};
@@ -71,6 +72,8 @@ pub(crate) struct SnapshotBoard {
     due_sequence: AtomicU64,
     due_bytes: AtomicU64,
     wake: Sender<()>,
+    /// The disk is full: a snapshot would let the journal behind it go.
+    room_wanted: AtomicBool,
     state: Mutex<SnapshotState>,
 }
 
@@ -97,7 +100,15 @@ impl SnapshotBoard {
         let (wake, woken) = bounded(1);
         let never = || AtomicU64::new(u64::MAX);
         let state = Mutex::new(state);
-        (Self { due_sequence: never(), due_bytes: never(), wake, state }, woken)
+        let room_wanted = AtomicBool::new(false);
+        (Self { due_sequence: never(), due_bytes: never(), wake, room_wanted, state }, woken)
+    }
+
+    /// A batch found no room on the disk.
+    pub(crate) fn want_room(&self) {
+        self.room_wanted.store(true, Ordering::SeqCst);
+        // Full: the thread has been woken already.
+        self.wake.try_send(()).ok();
     }
 
     /// Called after every batch: two loads and comparisons, unless a snapshot is due.
@@ -154,6 +165,8 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) cancelled: Arc<AtomicBool>,
     /// Given up when the journal needs it.
     pub(crate) room: Arc<Room>,
+    /// Given away when a snapshot finds no room.
+    pub(crate) reserve: Arc<Reserve>,
     /// The newest snapshot is of an older version of the model: writing it anew is worth it.
     pub(crate) outdated: bool,
     pub(crate) last_taken: Instant,
@@ -238,7 +251,9 @@ impl<M: Model> Snapshotter<M> {
         if self.retry.is_some_and(|(at, _)| Instant::now() < at) {
             return;
         }
-        if self.owed || self.is_due(&self.shared.snapshots.state()) {
+        let room_wanted = self.shared.snapshots.room_wanted.swap(false, Ordering::SeqCst)
+            && self.options.policy.is_automatic();
+        if self.owed || room_wanted || self.is_due(&self.shared.snapshots.state()) {
             // A failure is noted, and planned to be tried again.
             self.take().ok();
         } else if self.retry.is_some() {
@@ -251,17 +266,24 @@ impl<M: Model> Snapshotter<M> {
     fn take(&mut self) -> Result<SnapshotInfo, Error> {
         let began = Instant::now();
         self.owed = true;
-        // A panic here is one in the model's `Serialize`.
-        let taken =
-            catch_unwind(AssertUnwindSafe(|| self.try_take(began))).unwrap_or_else(|panic| {
-                let reason = format!("its Serialize panicked: {}", panic_message(&*panic));
-                Err(Error::Encode { what: "the model".to_owned(), reason })
-            });
+        let mut taken = self.try_take_guarded(began);
+        // A snapshot lets older files go, so the reserve is well spent on it.
+        if taken.as_ref().is_err_and(Error::is_disk_full) && self.reserve.release() {
+            taken = self.try_take_guarded(began);
+        }
         match &taken {
             Ok(_) => self.retry = None,
             Err(error) => self.note_failure(error),
         }
         taken
+    }
+
+    fn try_take_guarded(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
+        // A panic here is one in the model's `Serialize`.
+        catch_unwind(AssertUnwindSafe(|| self.try_take(began))).unwrap_or_else(|panic| {
+            let reason = format!("its Serialize panicked: {}", panic_message(&*panic));
+            Err(Error::Encode { what: "the model".to_owned(), reason })
+        })
     }
 
     fn tidy_and_note(&mut self) {
@@ -346,7 +368,7 @@ impl<M: Model> Snapshotter<M> {
     fn make_it_count(&self, header: &FileHeader) -> Result<(), Error> {
         let keep = self.options.keep_snapshots;
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        manifest.update(|manifest| {
+        let listed = manifest.update(|manifest| {
             manifest.snapshots.retain(|&kept| kept != header.sequence);
             manifest.snapshots.push(header.sequence);
             let superfluous = manifest.snapshots.len().saturating_sub(keep);
@@ -356,12 +378,16 @@ impl<M: Model> Snapshotter<M> {
                 manifest.sequence = header.sequence;
                 manifest.chain = header.chain;
             }
-        })
+        });
+        Ok(listed?)
     }
 
     /// Clears what the listed snapshots make superfluous.
     fn tidy(&self) -> Result<(), Error> {
-        self.superseded.clear(&self.manifest, &self.room, &self.pace())
+        self.superseded.clear(&self.manifest, &self.room, &self.pace())?;
+        // It may have been given away, and there may be room again.
+        self.reserve.fill();
+        Ok(())
     }
 }
 

@@ -25,6 +25,11 @@ pub struct Stats {
     pub stale: u64,
     /// Commands that were not applied because their request id had been accepted before.
     pub duplicates: u64,
+    /// Commands that were not accepted because their batch could not be written.
+    pub not_written: u64,
+    /// Bytes that the database keeps for itself on the disk, for when it is full; 0 while they are
+    /// given away.
+    pub reserve_bytes: u64,
     /// Accepted commands that were applied once more, because a later one of their batch failed.
     pub reapplied: u64,
     /// Frames written, one for each batch with an accepted command.
@@ -78,6 +83,7 @@ pub(crate) struct Counters {
     pub(crate) reapplied: Counter,
     pub(crate) stale: Counter,
     pub(crate) duplicates: Counter,
+    pub(crate) not_written: Counter,
     pub(crate) batches: Counter,
     pub(crate) inline_batches: Counter,
     pub(crate) largest_batch: Counter,

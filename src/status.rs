@@ -1,8 +1,8 @@
 //! Owns whether the engine still accepts commands, and why not. Knows nothing of what failed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::execute_error::Poisoned;
 
 /// What [`Database::health`](crate::Database::health) says.
@@ -14,6 +14,9 @@ pub enum Health {
     /// Commands are accepted, but the last try at a snapshot failed, for this reason. It will be
     /// tried again; meanwhile the journal grows and the next open takes longer.
     SnapshotsFailing(Arc<str>),
+    /// The last batch could not be written, for this reason, and nothing is in doubt: its commands
+    /// got [`NotWritten`](crate::ExecuteError::NotWritten). The next command tries again.
+    Refusing(Arc<str>),
     /// A write or sync failed; commands are refused, reads go on.
     Poisoned(Poisoned),
     /// The database was closed; reads go on.
@@ -25,6 +28,10 @@ pub enum Health {
 pub(crate) struct Status {
     poisoned: OnceLock<Poisoned>,
     stopped: AtomicBool,
+    /// How often a batch was refused because it could not be written.
+    refusals: AtomicU64,
+    /// Why the last one was; `None` once one was written again.
+    refusing: Mutex<Option<Arc<str>>>,
 }
 
 impl Status {
@@ -35,6 +42,30 @@ impl Status {
 
     pub(crate) fn poisoned(&self) -> Option<&Poisoned> {
         self.poisoned.get()
+    }
+
+    /// Notes that a batch was refused.
+    pub(crate) fn refuse(&self, reason: Arc<str>) {
+        *self.refusing() = Some(reason);
+        self.refusals.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Notes that a batch was written; gives whether the one before was refused.
+    pub(crate) fn accept(&self) -> bool {
+        self.refusing().take().is_some()
+    }
+
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::SeqCst)
+    }
+
+    /// Why the newest refusal came about; empty if none did.
+    pub(crate) fn why_refusing(&self) -> Arc<str> {
+        self.refusing().clone().unwrap_or_else(|| "".into())
+    }
+
+    fn refusing(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stop(&self) {
@@ -49,7 +80,7 @@ impl Status {
         match self.poisoned() {
             Some(poisoned) => Health::Poisoned(poisoned.clone()),
             None if self.is_stopped() => Health::Stopped,
-            None => Health::Running,
+            None => self.refusing().clone().map_or(Health::Running, Health::Refusing),
         }
     }
 }

@@ -130,7 +130,7 @@ fn clear_up(
         exchanged(directory).map(|Exchanged { doomed, .. }| remove_tree(storage, &doomed));
     removed.into_iter().collect::<Result<Vec<()>, Error>>()?;
     sync(storage, &directory.root)?;
-    manifest.update(|manifest| manifest.state = State::Clean)
+    Ok(manifest.update(|manifest| manifest.state = State::Clean)?)
 }
 
 /// Removes what an exchange left that never came to its MANIFEST.

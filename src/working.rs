@@ -58,6 +58,11 @@ impl<M: Model> Working<M> {
         }
     }
 
+    /// Goes on from `version`, which is what readers see: what was applied since was refused.
+    pub(crate) fn restart(&mut self, version: Arc<Version<M>>) {
+        *self = Self::new(version, self.seed);
+    }
+
     /// Applies one command. Accepted, it becomes a record of `batch`; otherwise it leaves no trace
     /// but its answer.
     pub(crate) fn apply(

@@ -54,6 +54,8 @@ pub(crate) struct Writer<M: Model> {
     pub(crate) lane: Lane<M>,
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) storage: Arc<dyn Storage>,
+    /// Batches that had been refused when the working version was taken up.
+    pub(crate) refusals: u64,
     /// Batches given to the committer's thread.
     pub(crate) handed: u64,
     /// An empty batch, for its buffers to be used again.
@@ -84,6 +86,7 @@ impl<M: Model> Writer<M> {
     pub(crate) fn run(mut self) {
         while let Some(first) = self.wait_for_first() {
             let mut batch = self.spare.take().unwrap_or_else(Batch::new);
+            batch.refusals = self.refusals;
             self.apply(first, &mut batch);
             let filled = self.fill(&mut batch);
             self.hand_over(batch);
@@ -155,6 +158,9 @@ impl<M: Model> Writer<M> {
         if let Some(poisoned) = self.shared.status.poisoned() {
             return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
         }
+        if self.refusals != self.shared.status.refusals() {
+            self.start_over(batch);
+        }
         let now_ns = self.now_ns();
         let sampled = batch.tickets.len().is_multiple_of(SAMPLE_EVERY).then(Instant::now);
         let applied = self.working.apply(submission, batch, now_ns);
@@ -166,6 +172,21 @@ impl<M: Model> Writer<M> {
             // The working version is lost; the batch must not be committed from it.
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));
+        }
+    }
+
+    /// A batch before this one could not be written: what was applied since rests on it. All of
+    /// that is refused, and the working version becomes again what readers see.
+    fn start_over(&mut self, batch: &mut Batch<M>) {
+        // In this order: the reason is there before it is counted.
+        self.refusals = self.shared.status.refusals();
+        let reason = self.shared.status.why_refusing();
+        self.shared.counters.not_written.add(crate::fields::position(batch.tickets.len()));
+        batch.fail(&Failure::NotWritten(reason));
+        batch.reset();
+        batch.refusals = self.refusals;
+        if !planted!(RefusedBatchKept) {
+            self.working.restart(self.shared.published.pin());
         }
     }
 

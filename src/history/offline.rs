@@ -1,6 +1,7 @@
 //! Owns reading the history of a directory that nobody has open: the lock, and where its journal
 //! ends. Changes nothing but the lock file, and knows nothing of models.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
 use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
 use crate::snapshot::snapshot_path;
-use crate::storage::{Lock, Storage};
+use crate::storage::{Lock, Storage, absolute};
 use crate::stored_history::check_archive_end;
 use crate::swap;
 
@@ -33,7 +34,8 @@ impl OfflineHistory {
         let unfinished = |_: &dyn Storage, _: &Directory, _: &mut ManifestFile| {
             Err(Error::PurgeUnfinished { path: path.to_path_buf() })
         };
-        let offline = Self::locked(storage, path, model_name, unfinished)?;
+        let lock = |storage: &dyn Storage, lock: &Path| storage.lock_to_read(lock);
+        let offline = Self::locked(storage, path, model_name, lock, unfinished)?;
         offline.check_snapshots()?;
         Ok(offline)
     }
@@ -58,15 +60,18 @@ impl OfflineHistory {
         path: &Path,
         model_name: &str,
     ) -> Result<Self, Error> {
-        Self::locked(storage, path, model_name, swap::finish)
+        let lock = |storage: &dyn Storage, lock: &Path| storage.lock(lock);
+        Self::locked(storage, path, model_name, lock, swap::finish)
     }
 
     fn locked(
         storage: Arc<dyn Storage>,
         path: &Path,
         model_name: &str,
+        lock: impl FnOnce(&dyn Storage, &Path) -> io::Result<Option<Box<dyn Lock>>>,
         swapping: impl FnOnce(&dyn Storage, &Directory, &mut ManifestFile) -> Result<(), Error>,
     ) -> Result<Self, Error> {
+        let path = &absolute(path)?;
         let directory = Directory::at(path);
         let missing = || Error::Missing {
             path: path.join(MANIFEST_NAME),
@@ -76,8 +81,7 @@ impl OfflineHistory {
             return Err(missing());
         }
         let lock_path = directory.lock.clone();
-        let lock = storage
-            .lock(&lock_path)
+        let lock = lock(&*storage, &lock_path)
             .map_err(Error::io("lock", &lock_path))?
             .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
         let mut manifest = ManifestFile::read(&storage, path)?

@@ -13,7 +13,7 @@ use crate::codec;
 use crate::commands::model_name;
 use crate::error::Error;
 use crate::model::Model;
-use crate::storage::Disk;
+use crate::storage::HeldDisk;
 
 /// So often the two are compared, evenly spread, besides at stored snapshots.
 const COMPARISONS: u64 = 256;
@@ -22,7 +22,7 @@ const COMPARISONS: u64 = 256;
 /// and compares the encodings of the two models. Where they are compared, one of them goes on as
 /// what its encoding is decoded to.
 pub(crate) fn replay_twice<M: Model>(path: &Path) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(Disk), path, model_name::<M>())?;
+    let offline = OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<M>())?;
     let report = side_by_side::<M>(&Verification::of(&offline.files)?)?;
     offline.close()?;
     Ok(report)

@@ -24,7 +24,7 @@ use crate::model::Model;
 use crate::packed::PackedFile;
 use crate::replay::KnownChain;
 use crate::snapshot::{check, decode_snapshot};
-use crate::storage::Disk;
+use crate::storage::HeldDisk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code,
 /// from the oldest stored snapshot from which on commands are stored (that of the initial model, if
@@ -55,7 +55,8 @@ use crate::storage::Disk;
 /// [`Error::RenumberedTag`], [`Error::WrongVersion`] and [`Error::Undecodable`] when this program
 /// does not know what is stored.
 pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<M>())?;
+    let offline =
+        OfflineHistory::open(Arc::new(HeldDisk::default()), path.as_ref(), model_name::<M>())?;
     let report = verify_files::<M>(&offline.files)?;
     offline.close()?;
     Ok(report)
@@ -77,7 +78,8 @@ pub fn verify_against<Old: Model, New: Model>(
     path: impl AsRef<Path>,
     equal: impl Fn(&Old, &New) -> bool,
 ) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<New>())?;
+    let offline =
+        OfflineHistory::open(Arc::new(HeldDisk::default()), path.as_ref(), model_name::<New>())?;
     let differ = |old: &Old, new: &New| Ok(!equal(old, new));
     let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
     offline.close()?;

@@ -1,25 +1,32 @@
-//! Owns the journal's growing end: writes frames, syncs them, marks an idle end, rotates. The only
-//! writer of the journal; knows nothing of commands beyond their count and time.
+//! Owns the journal's growing end: writes frames, syncs them, marks an idle end, changes segments.
+//! The only writer of the journal; knows nothing of commands beyond their count and time.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::begin::{Beginning, Plan};
 use super::frame::{FrameBuffer, frame_bytes};
-use super::prepare::SegmentPreparer;
+use super::prepare::{Prepared, SegmentPreparer};
 use super::segment::{
     FRAMES_BEGIN_AT_LEAST, NewSegment, OpenSegment, SegmentIdentity, SegmentStart,
 };
+use super::sync_gate::{SyncGate, SyncTarget};
+use crate::change_failure::ChangeFailure;
 use crate::error::Error;
 use crate::fields::position;
-use crate::manifest::ManifestFile;
+use crate::manifest::{ManifestFile, State};
+use crate::reserve::Reserve;
 use crate::room::Room;
-use crate::storage::{Storage, StoredFile, write_all_at};
+use crate::storage::{Storage, write_all_at};
 
-/// The first segment after an open; each rotation doubles it, up to `segment_bytes`. Small at
-/// first, because zeros that are never overwritten cost an open and the disk for nothing.
+/// The first segment of a run; each further one is twice as long, up to `segment_bytes`. Small at
+/// first, because zeros that are never overwritten cost the disk for nothing.
 const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 
-/// The size of the segment that an open begins with.
+/// How much longer than it must be a segment is made on a full disk.
+const LEAN_SEGMENT_BYTES: u64 = 16 << 10;
+
+/// The size of the segment that a run begins with.
 pub(crate) fn first_segment_bytes(segment_bytes: u64) -> u64 {
     FIRST_SEGMENT_BYTES.min(segment_bytes)
 }
@@ -30,46 +37,8 @@ pub(crate) struct JournalOptions {
     pub(crate) directory: PathBuf,
     pub(crate) identity: SegmentIdentity,
     pub(crate) manifest: Arc<Mutex<ManifestFile>>,
+    pub(crate) reserve: Arc<Reserve>,
     pub(crate) segment_bytes: u64,
-}
-
-/// Lets one sync of the journal run at a time and remembers a failure. The operating system tells
-/// of a failed write-back once: were two threads to sync one file, the second would succeed, and
-/// vouch for what was lost.
-#[derive(Default)]
-struct SyncGate {
-    failed: Mutex<bool>,
-}
-
-impl SyncGate {
-    fn sync(&self, file: &dyn StoredFile, path: &Path) -> Result<(), Error> {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = if *failed {
-            Err(std::io::Error::other("an earlier sync failed, and a second proves nothing"))
-        } else {
-            file.sync_data().or_else(|error| {
-                if planted!(RetryFailedSync) { file.sync_data() } else { Err(error) }
-            })
-        };
-        *failed = result.is_err();
-        result.map_err(Error::io("sync", path))
-    }
-}
-
-/// A sync that may run while frames are appended.
-pub(crate) struct SyncTarget {
-    file: Arc<dyn StoredFile>,
-    path: PathBuf,
-    gate: Arc<SyncGate>,
-    sequence: u64,
-}
-
-impl SyncTarget {
-    /// Gives the sequence that is durable now.
-    pub(crate) fn sync(self) -> Result<u64, Error> {
-        self.gate.sync(&*self.file, &self.path)?;
-        Ok(self.sequence)
-    }
 }
 
 /// The appender.
@@ -77,7 +46,13 @@ pub(crate) struct Journal {
     options: JournalOptions,
     room: Arc<Room>,
     preparer: SegmentPreparer,
-    segment: OpenSegment,
+    /// `None` before this run has written anything.
+    segment: Option<OpenSegment>,
+    beginning: Option<Beginning>,
+    /// The MANIFEST may not name the segment yet, or may still say clean: nothing may be appended.
+    unlisted: bool,
+    /// The segment's header says what this program says.
+    is_ours: bool,
     gate: Arc<SyncGate>,
     mark: FrameBuffer,
     next_sequence: u64,
@@ -92,28 +67,49 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Goes on in `segment`, which is published, synced, and holds everything before `start`.
-    pub(crate) fn start(
-        options: JournalOptions,
-        segment: OpenSegment,
-        next: SegmentStart,
-        vouched_sequence: u64,
-    ) -> Result<Self, Error> {
-        let preparer = SegmentPreparer::start(options.storage.clone(), options.directory.clone())?;
-        Ok(Self {
+    /// Goes on where the journal ended. Nothing is written before the first batch, unless there are
+    /// frames that nothing vouches for: those are written anew now.
+    pub(crate) fn start(options: JournalOptions, beginning: Beginning) -> Result<Self, Error> {
+        let preparer = SegmentPreparer::start(
+            options.storage.clone(),
+            options.directory.clone(),
+            options.reserve.clone(),
+        )?;
+        let SegmentStart { first_sequence, chain, time_ns } = beginning.next;
+        let mut journal = Self {
             options,
             room: Arc::default(),
             preparer,
-            segment,
+            segment: None,
+            beginning: None,
+            unlisted: true,
+            is_ours: true,
             gate: Arc::default(),
             mark: FrameBuffer::new(),
-            next_sequence: next.first_sequence,
-            chain: next.chain,
-            time_ns: next.time_ns,
-            durable_sequence: next.first_sequence - 1,
-            vouched_sequence,
+            next_sequence: first_sequence,
+            chain,
+            time_ns,
+            durable_sequence: first_sequence - 1,
+            vouched_sequence: first_sequence - 1,
             written_bytes: 0,
-        })
+        };
+        let carried_bytes = journal.carried_bytes();
+        let unvouched = beginning.plan_unvouched(&journal.options.identity, carried_bytes)?;
+        match unvouched {
+            Some(plan) => journal.begin_with(&plan, 0)?,
+            None => journal.beginning = Some(beginning),
+        }
+        Ok(journal)
+    }
+
+    /// Whether this run has changed the journal.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.segment.is_some()
+    }
+
+    /// The first sequence of the segment that is written to.
+    pub(crate) fn newest_segment(&self) -> u64 {
+        self.segment.as_ref().map_or(self.next_sequence, |segment| segment.first_sequence)
     }
 
     /// The sequence of the newest record written.
@@ -133,42 +129,43 @@ impl Journal {
         self.written_bytes
     }
 
-    /// Writes one batch; `time_ns` is that of its last record. Not durable before a sync. After an
-    /// error the journal must not be used any more: what stands on disk is unknown.
+    /// Writes one batch; `time_ns` is that of its last record. Not durable before a sync. After a
+    /// failure that leaves anything in doubt the journal must not be used any more.
     pub(crate) fn append(
         &mut self,
         frame: &mut FrameBuffer,
         count: u32,
         time_ns: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChangeFailure> {
         let needed = position(frame_bytes(frame.payload_length()));
-        if self.segment.position + needed > self.segment.prepared_bytes {
-            self.rotate(needed)?;
-        }
+        let (durable, vouched) = (self.durable_sequence, self.next_sequence - 1);
+        let (next_sequence, chain) = (self.next_sequence, self.chain);
+        let segment = self.segment_with_room(needed)?;
         let (bytes, chain) = frame.seal(
-            self.next_sequence,
+            next_sequence,
             count,
-            match self.durable_sequence {
+            match durable {
                 _ if planted!(DurableSequenceStuckAtZero) => 0,
-                _ if planted!(DurableSequenceTooHigh) => self.next_sequence - 1,
+                _ if planted!(DurableSequenceTooHigh) => vouched,
                 durable => durable,
             },
-            self.segment.salt,
-            self.chain,
+            segment.salt,
+            chain,
         );
-        let mut written = write_all_at(&*self.segment.file, bytes, self.segment.position);
+        let mut written = write_all_at(&*segment.file, bytes, segment.position);
         if planted!(AppendAfterTornTail) && written.is_err() {
-            self.segment.position += needed;
-            written = write_all_at(&*self.segment.file, bytes, self.segment.position);
+            segment.position += needed;
+            written = write_all_at(&*segment.file, bytes, segment.position);
         }
-        written.map_err(Error::io("write", &self.segment.path))?;
-        self.segment.position += needed;
+        written.map_err(Error::io("write", &segment.path)).map_err(ChangeFailure::InDoubt)?;
+        segment.position += needed;
+        let is_half_full = segment.position > segment.prepared_bytes / 2;
         self.written_bytes += needed;
         self.chain = chain;
         self.time_ns = time_ns;
         self.next_sequence += u64::from(count);
-        self.vouched_sequence = self.durable_sequence;
-        if self.segment.position > self.segment.prepared_bytes / 2 {
+        self.vouched_sequence = durable;
+        if is_half_full {
             self.preparer.request(self.next_segment_bytes());
         }
         Ok(())
@@ -176,7 +173,9 @@ impl Journal {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.gate.sync(&*self.segment.file, &self.segment.path)?;
+        if let Some(segment) = &self.segment {
+            self.gate.sync(&*segment.file, &segment.path)?;
+        }
         self.durable_sequence = self.written_sequence();
         Ok(())
     }
@@ -185,9 +184,10 @@ impl Journal {
     /// were left.
     pub(crate) fn sync_target(&self) -> Option<SyncTarget> {
         let sequence = self.written_sequence();
-        (sequence > self.durable_sequence).then(|| SyncTarget {
-            file: self.segment.file.clone(),
-            path: self.segment.path.clone(),
+        let segment = self.segment.as_ref().filter(|_| sequence > self.durable_sequence)?;
+        Some(SyncTarget {
+            file: segment.file.clone(),
+            path: segment.path.clone(),
             gate: self.gate.clone(),
             sequence,
         })
@@ -208,75 +208,187 @@ impl Journal {
         self.durable_sequence = self.durable_sequence.max(sequence);
     }
 
-    /// Whether a mark would say anything new.
-    pub(crate) fn needs_mark(&self) -> bool {
-        self.vouched_sequence < self.durable_sequence
-    }
-
     /// Appends an unsynced empty frame that vouches for everything durable, so that after a mere
     /// process kill damage to the last batch is told from a torn write. It is checked against the
     /// chain but does not advance it: where a segment ends for the next run does not depend on it.
     pub(crate) fn mark(&mut self) -> Result<(), Error> {
         let needed = position(frame_bytes(0));
-        if !self.needs_mark() || self.segment.position + needed > self.segment.prepared_bytes {
+        let Some(segment) = self.segment.as_mut() else { return Ok(()) };
+        if self.vouched_sequence >= self.durable_sequence
+            || self.unlisted
+            || segment.position + needed > segment.prepared_bytes
+        {
             return Ok(());
         }
+        segment.file.stands_where_published().map_err(Error::io("find", &segment.path))?;
         self.mark.clear(0);
         let (bytes, _) = self.mark.seal(
             self.next_sequence,
             0,
             if planted!(DurableSequenceStuckAtZero) { 0 } else { self.durable_sequence },
-            self.segment.salt,
+            segment.salt,
             self.chain,
         );
-        write_all_at(&*self.segment.file, bytes, self.segment.position)
-            .map_err(Error::io("write", &self.segment.path))?;
-        self.segment.position += needed;
+        write_all_at(&*segment.file, bytes, segment.position)
+            .map_err(Error::io("write", &segment.path))?;
+        segment.position += needed;
         self.vouched_sequence = self.durable_sequence;
+        Ok(())
+    }
+
+    /// The segment into which a frame of that size goes; begun, changed and listed as need be.
+    fn segment_with_room(&mut self, needed: u64) -> Result<&mut OpenSegment, ChangeFailure> {
+        if let Some(beginning) = self.beginning.take() {
+            let plan = beginning.plan(&self.options.identity, self.carried_bytes());
+            let begun = self.begin_with(&plan, needed);
+            if self.segment.is_none() {
+                self.beginning = Some(beginning);
+            }
+            begun?;
+        }
+        let fits = |segment: &OpenSegment| segment.position + needed <= segment.prepared_bytes;
+        if !self.is_ours || !self.segment.as_ref().is_some_and(fits) {
+            self.rotate(needed)?;
+        }
+        if self.unlisted {
+            self.list(self.newest_segment(), (self.durable_sequence, self.chain))?;
+        }
+        Ok(self.segment.as_mut().expect("it was begun above"))
+    }
+
+    /// Makes the first segment of this run.
+    fn begin_with(&mut self, plan: &Plan<'_>, needed: u64) -> Result<(), ChangeFailure> {
+        // A segment that takes the place of the last one is published last, so that a failure before
+        // has overwritten nothing; another one must be there before the MANIFEST names it.
+        if plan.replaces && self.unlisted {
+            // A process killed right after the rename left the last one's name in the page cache
+            // alone: the MANIFEST must not name a file that a power cut can take.
+            let directory = &self.options.directory;
+            let synced = self.options.storage.sync_directory(directory);
+            synced
+                .map_err(Error::io("sync directory", directory))
+                .map_err(ChangeFailure::InDoubt)?;
+            self.list(plan.start.first_sequence, plan.durable)?;
+        }
+        let (next_sequence, chain) = (self.next_sequence, self.chain);
+        let carried = !plan.carried.is_empty();
+        let fill = |segment: &mut NewSegment| {
+            for frame in &plan.carried {
+                segment.push_frame(frame)?;
+            }
+            if carried { segment.push_mark(next_sequence, chain) } else { Ok(()) }
+        };
+        let content = plan.carried_bytes() + position(frame_bytes(0)) + needed;
+        let segment = self.new_segment(content, plan.start, &plan.identity, &fill)?;
+        self.segment = Some(segment);
+        self.is_ours = plan.identity.says_the_same_as(&self.options.identity);
+        if !plan.replaces {
+            self.unlisted = true;
+            self.list(plan.start.first_sequence, plan.durable)?;
+        }
+        self.preparer.request_reserve();
         Ok(())
     }
 
     /// Leaves the current segment for a new one. The old one is durable before the new one has a
     /// name: a segment's existence vouches for everything before it.
     /// The new one has room for a frame of `needed` bytes.
-    fn rotate(&mut self, needed: u64) -> Result<(), Error> {
+    fn rotate(&mut self, needed: u64) -> Result<(), ChangeFailure> {
         if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
-            self.sync()?;
+            self.sync().map_err(ChangeFailure::InDoubt)?;
         }
-        let bytes = self.next_segment_bytes().max(position(FRAMES_BEGIN_AT_LEAST) + needed);
-        let prepared = match self.preparer.take(bytes) {
-            // What fills the disk may be a snapshot that is being written.
-            Err(error) if error.is_disk_full() && self.room.reclaim() => {
-                self.preparer.take(bytes)?
-            }
-            taken => taken?,
-        };
         let start = SegmentStart {
             first_sequence: self.next_sequence,
             chain: self.chain,
             time_ns: self.time_ns,
         };
-        let JournalOptions { storage, directory, identity, manifest, .. } = &self.options;
-        let segment = NewSegment::begin(&**storage, directory, prepared, identity, start)?
-            .publish(&**storage)?;
-        let (sequence, chain) = (self.durable_sequence, self.chain);
-        let update = || {
-            manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
-                manifest.newest_segment = start.first_sequence;
-                manifest.sequence = sequence;
-                manifest.chain = chain;
-            })
-        };
-        match update() {
-            Err(error) if error.is_disk_full() && self.room.reclaim() => update()?,
-            updated => updated?,
-        }
-        self.segment = segment;
+        let identity = self.options.identity.clone();
+        let segment = self.new_segment(needed, start, &identity, &|_| Ok(()))?;
+        // From here on the old one does not count beyond this sequence.
+        self.segment = Some(segment);
+        (self.unlisted, self.is_ours) = (true, true);
         self.vouched_sequence = self.durable_sequence;
         Ok(())
     }
 
-    fn next_segment_bytes(&self) -> u64 {
-        self.segment.prepared_bytes.saturating_mul(2).min(self.options.segment_bytes)
+    /// Makes a segment that has room for `content` bytes of frames. On a full disk a snapshot under
+    /// way gives way, and then the reserve.
+    fn new_segment(
+        &mut self,
+        content: u64,
+        start: SegmentStart,
+        identity: &SegmentIdentity,
+        fill: &dyn Fn(&mut NewSegment) -> Result<(), Error>,
+    ) -> Result<OpenSegment, ChangeFailure> {
+        let least = position(FRAMES_BEGIN_AT_LEAST) + content;
+        let bytes = self.next_segment_bytes().max(least);
+        let JournalOptions { storage, directory, reserve, .. } = &self.options;
+        let (storage, directory) = (&**storage, &*directory);
+        let make = |prepared: Result<Prepared, Error>| {
+            let begin = |prepared| {
+                let mut segment = NewSegment::begin(storage, directory, prepared, identity, start)?;
+                fill(&mut segment)?;
+                Ok(segment)
+            };
+            let made = prepared.and_then(begin).map_err(ChangeFailure::before_any_change)?;
+            made.publish(storage)
+        };
+        let mut made = make(self.preparer.take(bytes));
+        if wants_room(&made) && self.room.reclaim() {
+            made = make(self.preparer.take(bytes));
+        }
+        if wants_room(&made) {
+            reserve.release();
+            made = make(Prepared::now(storage, directory, least + LEAN_SEGMENT_BYTES));
+        }
+        made
     }
+
+    /// Has the MANIFEST name the segment, and say that the database is in use.
+    fn list(
+        &mut self,
+        first_sequence: u64,
+        (sequence, chain): (u64, u32),
+    ) -> Result<(), ChangeFailure> {
+        let JournalOptions { manifest, reserve, .. } = &self.options;
+        let update = || {
+            manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+                if !planted!(ManifestNotDirtied) {
+                    manifest.state = State::Dirty;
+                }
+                manifest.newest_segment = first_sequence;
+                manifest.sequence = sequence;
+                manifest.chain = chain;
+            })
+        };
+        let mut listed = update();
+        if wants_room(&listed) && self.room.reclaim() {
+            listed = update();
+        }
+        if wants_room(&listed) && reserve.release() {
+            listed = update();
+        }
+        listed?;
+        self.unlisted = false;
+        Ok(())
+    }
+
+    /// How long the frames of a segment may be to be carried into the next one.
+    fn carried_bytes(&self) -> u64 {
+        let first = first_segment_bytes(self.options.segment_bytes);
+        first.saturating_sub(position(FRAMES_BEGIN_AT_LEAST)) / 2
+    }
+
+    fn next_segment_bytes(&self) -> u64 {
+        match &self.segment {
+            Some(segment) => {
+                segment.prepared_bytes.saturating_mul(2).min(self.options.segment_bytes)
+            }
+            None => first_segment_bytes(self.options.segment_bytes),
+        }
+    }
+}
+
+fn wants_room<T>(result: &Result<T, ChangeFailure>) -> bool {
+    result.as_ref().is_err_and(ChangeFailure::wants_room)
 }

@@ -5,28 +5,33 @@
 //! - `frame`: the bytes of one group-commit batch
 //! - `segment`: one file: its name, header and creation
 //! - `prepare`: zero-filled files made ahead of need, on a thread of their own
+//! - `begin`: how a run begins its first segment
 //! - `append`: writes frames, syncs, rotates
+//! - `sync_gate`: one sync at a time, none after a failed one
 //! - `scan`: reads a segment and classifies where it ends
 //! - `stream`: reads the frames of a segment or an archive beside the appender
 //! - `archive`: packs a segment that is no longer needed for recovery
 
 mod append;
 mod archive;
+mod begin;
 mod frame;
 mod prepare;
 mod record;
 mod scan;
 mod segment;
 mod stream;
+mod sync_gate;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
 pub(crate) use archive::{archive_path, archive_segment, list_archives};
+pub(crate) use begin::Beginning;
 pub(crate) use frame::{FrameBuffer, FrameHeader, LARGEST_PAYLOAD_BYTES};
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records};
 pub(crate) use scan::{Ending, FrameRef, Segment, SegmentScan};
 pub(crate) use segment::{
-    NewSegment, SegmentIdentity, SegmentStart, list_segments, list_sequences, publish_segment,
-    random_bytes, segment_path,
+    FRAMES_BEGIN_AT_LEAST_BYTES, NewSegment, SegmentIdentity, SegmentStart, list_segments,
+    list_sequences, publish_segment, random_bytes, segment_path,
 };
 pub(crate) use stream::{FrameStream, StreamedFile};

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::error::Error;
+use crate::reserve::Reserve;
 use crate::storage::{Storage, TemporaryFile, write_all_at};
 
 /// What is written and synced at once: a commit competes with one such piece at most.
@@ -49,7 +50,13 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-struct Request {
+enum Request {
+    Segment(SegmentRequest),
+    /// The room that is kept for a full disk.
+    Reserve,
+}
+
+struct SegmentRequest {
     bytes: u64,
     /// Disconnected when nobody wants the segment any more.
     hurry: Receiver<()>,
@@ -62,7 +69,11 @@ enum Pace {
 }
 
 impl SegmentPreparer {
-    pub(crate) fn start(storage: Arc<dyn Storage>, directory: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn start(
+        storage: Arc<dyn Storage>,
+        directory: PathBuf,
+        reserve: Arc<Reserve>,
+    ) -> Result<Self, Error> {
         let (requests, request_inbox) = bounded::<Request>(1);
         let (ready_outbox, ready) = bounded(1);
         let (thread_storage, thread_directory) = (storage.clone(), directory.clone());
@@ -70,6 +81,10 @@ impl SegmentPreparer {
             .name("prevalence-preparer".to_owned())
             .spawn(move || {
                 for request in request_inbox {
+                    let Request::Segment(request) = request else {
+                        reserve.fill();
+                        continue;
+                    };
                     let answer = match fill_paced(&*thread_storage, &thread_directory, &request) {
                         Ok(None) => return,
                         Ok(Some(prepared)) => Ok(prepared),
@@ -78,6 +93,8 @@ impl SegmentPreparer {
                     if ready_outbox.send(answer).is_err() {
                         return;
                     }
+                    // It may have been given away, and there may be room again.
+                    reserve.fill();
                 }
             })
             .map_err(Error::io("start a thread for", &directory))?;
@@ -92,8 +109,17 @@ impl SegmentPreparer {
         }
         let Some(worker) = &self.worker else { return };
         let (hurry, hurry_inbox) = bounded(1);
-        if worker.requests.try_send(Request { bytes, hurry: hurry_inbox }).is_ok() {
+        let request = Request::Segment(SegmentRequest { bytes, hurry: hurry_inbox });
+        if worker.requests.try_send(request).is_ok() {
             self.requested = Some(hurry);
+        }
+    }
+
+    /// Has the reserve made if there is none, once the thread has nothing else to do.
+    pub(crate) fn request_reserve(&self) {
+        if let Some(worker) = &self.worker {
+            // Full: a segment is being made, and the thread looks at the reserve after that.
+            worker.requests.try_send(Request::Reserve).ok();
         }
     }
 
@@ -135,7 +161,7 @@ impl Drop for SegmentPreparer {
 fn fill_paced(
     storage: &dyn Storage,
     directory: &Path,
-    request: &Request,
+    request: &SegmentRequest,
 ) -> io::Result<Option<Prepared>> {
     let mut hurried = false;
     fill(storage, directory, request.bytes, |piece_began| {
@@ -189,7 +215,9 @@ mod tests {
     fn prepared_segments_are_zeros_and_unpublished_ones_vanish() {
         let directory = tempfile::tempdir().unwrap();
         let storage: Arc<dyn Storage> = Arc::new(Disk);
-        let mut preparer = SegmentPreparer::start(storage, directory.path().to_path_buf()).unwrap();
+        let reserve = Arc::new(Reserve::find(storage.clone(), directory.path(), 0));
+        let root = directory.path().to_path_buf();
+        let mut preparer = SegmentPreparer::start(storage, root, reserve).unwrap();
         let bytes = 3 * PIECE_BYTES + 17;
         preparer.request(bytes);
         preparer.request(bytes);

@@ -57,6 +57,11 @@ impl Segment {
         position(self.bytes.len())
     }
 
+    /// Whether no frame was ever written to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        all_zero(self.from(self.frames_begin).get(..FRAME_ALIGNMENT).unwrap_or(&[]))
+    }
+
     /// The byte position of the first frame.
     pub(crate) fn frames_begin(&self) -> usize {
         self.frames_begin

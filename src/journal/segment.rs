@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::frame::{FrameBuffer, FrameHeader};
 use super::prepare::Prepared;
 use super::scan::FrameRef;
+use crate::change_failure::ChangeFailure;
 use crate::error::{DatabaseId, Error};
 use crate::fields::{align_up, position};
 use crate::header::{FileHeader, SEGMENT_MAGIC};
@@ -16,6 +17,8 @@ const SEGMENT_SUFFIX: &str = ".journal";
 const SEQUENCE_DIGITS: usize = 20;
 /// Frames begin on a page of their own, so that appending never rewrites the header's page.
 pub(crate) const FRAMES_BEGIN_AT_LEAST: usize = 4096;
+/// The same, as a file's length: the least that a segment without frames may have.
+pub(crate) const FRAMES_BEGIN_AT_LEAST_BYTES: u64 = FRAMES_BEGIN_AT_LEAST as u64;
 
 /// What every segment of this run says of the database and the program.
 #[derive(Clone, Debug)]
@@ -24,6 +27,40 @@ pub(crate) struct SegmentIdentity {
     pub(crate) model_name: String,
     pub(crate) model_version: u32,
     pub(crate) commands: Vec<(u16, String)>,
+}
+
+impl SegmentIdentity {
+    /// That all of it fits into a header, for who will write one later.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.header(SegmentStart { first_sequence: 0, chain: 0, time_ns: 0 }, 0, 0).map(drop)
+    }
+
+    fn header(&self, start: SegmentStart, salt: u64, file_bytes: u64) -> Result<Vec<u8>, Error> {
+        let header = FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: self.database,
+            packing: 0,
+            model_version: self.model_version,
+            sequence: start.first_sequence,
+            time_ns: start.time_ns,
+            salt,
+            file_bytes,
+            chain: start.chain,
+            model_name: self.model_name.clone(),
+            commands: self.commands.clone(),
+        };
+        header.encode().ok_or_else(|| Error::InvalidOption {
+            option: "commands!",
+            value: format!("{} commands", self.commands.len()),
+            constraint: "the table of tags and names must fit the 1 MiB file header".to_owned(),
+        })
+    }
+
+    /// Whether a segment that says one could as well say the other.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        (&self.model_name, self.model_version, &self.commands)
+            == (&other.model_name, other.model_version, &other.commands)
+    }
 }
 
 /// Where a new segment takes over.
@@ -75,12 +112,14 @@ pub(crate) struct NewSegment {
     prepared: Prepared,
     file: Arc<dyn StoredFile>,
     path: PathBuf,
+    first_sequence: u64,
     salt: u64,
     position: u64,
 }
 
 /// A published segment as the appender holds it.
 pub(crate) struct OpenSegment {
+    pub(crate) first_sequence: u64,
     pub(crate) file: Arc<dyn StoredFile>,
     pub(crate) path: PathBuf,
     pub(crate) salt: u64,
@@ -100,28 +139,12 @@ impl NewSegment {
     ) -> Result<Self, Error> {
         let path = segment_path(journal_directory, start.first_sequence);
         let salt = xxhash_rust::xxh3::xxh3_64(&random_bytes(storage, &path)?);
-        let header = FileHeader {
-            magic: SEGMENT_MAGIC,
-            database: identity.database,
-            packing: 0,
-            model_version: identity.model_version,
-            sequence: start.first_sequence,
-            time_ns: start.time_ns,
-            salt,
-            file_bytes: prepared.bytes,
-            chain: start.chain,
-            model_name: identity.model_name.clone(),
-            commands: identity.commands.clone(),
-        };
-        let header = header.encode().ok_or_else(|| Error::InvalidOption {
-            option: "commands!",
-            value: format!("{} commands", identity.commands.len()),
-            constraint: "the table of tags and names must fit the 1 MiB file header".to_owned(),
-        })?;
+        let header = identity.header(start, salt, prepared.bytes)?;
         let file = prepared.temporary.file();
         write_all_at(&*file, &header, 0).map_err(Error::io("write the header of", &path))?;
         let position = position(frames_begin(header.len()));
-        Ok(Self { prepared, file, path, salt, position })
+        let first_sequence = start.first_sequence;
+        Ok(Self { prepared, file, path, first_sequence, salt, position })
     }
 
     /// Appends a frame of another segment before anybody can see the file. The chain goes over
@@ -137,18 +160,36 @@ impl NewSegment {
         Ok(chain)
     }
 
+    /// Appends a mark: an empty frame which states that everything before `next_sequence` is
+    /// durable. That is so once the file has its name, since it is synced before.
+    pub(crate) fn push_mark(&mut self, next_sequence: u64, chain: u32) -> Result<(), Error> {
+        let mut buffer = FrameBuffer::new();
+        let (bytes, _) = buffer.seal(next_sequence, 0, next_sequence - 1, self.salt, chain);
+        write_all_at(&*self.file, bytes, self.position).map_err(Error::io("write", &self.path))?;
+        self.position += position(bytes.len());
+        Ok(())
+    }
+
     /// Syncs the content, gives the file its name and makes the name durable, in this order.
-    pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, Error> {
-        let Self { prepared, file, path, salt, position } = self;
+    pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, ChangeFailure> {
+        let Self { prepared, file, path, first_sequence, salt, position } = self;
         if !planted!(SegmentNotSynced) {
-            file.sync_all().map_err(Error::io("sync", &path))?;
+            let synced = file.sync_all().map_err(Error::io("sync", &path));
+            synced.map_err(ChangeFailure::before_any_change)?;
         }
-        prepared.temporary.publish(&path).map_err(Error::io("rename a new segment to", &path))?;
+        let named = prepared.temporary.publish(&path);
+        named
+            .map_err(Error::io("rename a new segment to", &path))
+            .map_err(ChangeFailure::of_a_rename)?;
         let directory = path.parent().unwrap_or(Path::new("."));
         if !planted!(NoDirectorySyncAfterSegment) {
-            storage.sync_directory(directory).map_err(Error::io("sync directory", directory))?;
+            let synced = storage.sync_directory(directory);
+            synced
+                .map_err(Error::io("sync directory", directory))
+                .map_err(ChangeFailure::InDoubt)?;
         }
-        Ok(OpenSegment { file, path, salt, position, prepared_bytes: prepared.bytes })
+        let prepared_bytes = prepared.bytes;
+        Ok(OpenSegment { first_sequence, file, path, salt, position, prepared_bytes })
     }
 }
 
@@ -165,7 +206,7 @@ pub(crate) fn publish_segment<'a, 'b: 'a>(
     for frame in frames {
         segment.push_frame(frame)?;
     }
-    segment.publish(storage)
+    Ok(segment.publish(storage)?)
 }
 
 /// Random bytes from the operating system; `path` is named should it refuse.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::model::{Mix, Tally, request_id};
+use super::model::{Ending, Mix, Put, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
 use crate::header::{FileHeader, SEGMENT_MAGIC};
 use crate::storage::simulated::{SimulatedDisk, State};
@@ -55,8 +55,13 @@ fn pristine(archive: bool) -> &'static State {
                 let value = round * 10 + value;
                 let request_id = if archive { request_id(value as u8) } else { String::new() };
                 let metadata = Metadata { request_id, ..Metadata::default() };
-                database.with_metadata(&metadata).unwrap().execute(Mix(value)).unwrap();
+                let database = database.with_metadata(&metadata).unwrap();
+                database.execute(Mix(value)).unwrap();
             }
+            // So much that the next run does not carry it into a segment of its own.
+            let padding = vec![0xa5; 1200];
+            let put = Put { key: 1, value: round, ending: Ending::Accept, padding };
+            database.execute(put).unwrap();
             if round < 2 {
                 database.snapshot().unwrap();
             }

@@ -49,6 +49,13 @@ faults! {
     UnvouchedNotRewritten: "frames that nothing vouches for are not written anew",
     RollbackOffByOne: "a rollback loses the last accepted command of its batch",
     RejectedCommandJournaled: "a rejected command gets into the journal",
+    PlaceByPath: "files are found by path, and not from the directory that was locked",
+    PlaceNotVerified: "whether the path still leads to the directory is not looked at",
+    PlaceVerifiedOnlyBefore: "it is looked at before a file is made, and not at the rename",
+    UnlinkedSegmentNotNoticed: "commands go into a segment that has no name any more",
+    DirectoryNotLocked: "only the lock file is locked, and not the directory",
+    ReserveNotGiven: "the reserve is kept though the disk is full",
+    RefusedBatchKept: "the writer goes on from commands that could not be written",
     RequestIdsNotInSnapshot: "a snapshot leaves the request ids out",
 }
 

@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::history::{HistoryRecord, OfflineHistory, verify_files};
 use crate::journal::LARGEST_PAYLOAD_BYTES;
 use crate::model::Model;
-use crate::storage::{Disk, Storage};
+use crate::storage::{HeldDisk, Storage};
 use crate::swap;
 
 pub use action::{PurgeAction, Replacement};
@@ -123,7 +123,7 @@ pub fn purge<M: Model>(
     path: impl AsRef<Path>,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
 ) -> Result<PurgeReport, Error> {
-    purge_on(&(Arc::new(Disk) as _), path.as_ref(), VERIFIED, decide)
+    purge_on(&(Arc::new(HeldDisk::default()) as _), path.as_ref(), VERIFIED, decide)
 }
 
 /// As [`purge`](crate::purge()), but the history is not verified before. For models whose encoding
@@ -138,7 +138,7 @@ pub fn purge_unverified<M: Model>(
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
 ) -> Result<PurgeReport, Error> {
     let how = How { verified: false, ..VERIFIED };
-    purge_on(&(Arc::new(Disk) as _), path.as_ref(), how, decide)
+    purge_on(&(Arc::new(HeldDisk::default()) as _), path.as_ref(), how, decide)
 }
 
 /// How a purge goes about it.

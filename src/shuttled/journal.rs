@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sync::thread;
+use crate::change_failure::ChangeFailure;
 use crate::error::Error;
 use crate::journal::FrameBuffer;
 
@@ -38,10 +39,10 @@ impl Journal {
         _frame: &mut FrameBuffer,
         count: u32,
         _time_ns: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChangeFailure> {
         thread::yield_now();
         if self.written + u64::from(count) > self.fails_after {
-            return Err(Error::Stopped);
+            return Err(ChangeFailure::InDoubt(Error::Stopped));
         }
         self.written += u64::from(count);
         Ok(())

@@ -103,6 +103,7 @@ fn start(
         lane: Lane { committer: committer.clone(), batches, spare, completed },
         shared: shared.clone(),
         storage: Arc::new(Disk), // its clock alone is used
+        refusals: 0,
         handed: 0,
         spare: None,
         unmarked: true,

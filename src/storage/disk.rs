@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::{
     EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX, TemporaryFile,
@@ -22,8 +24,14 @@ impl Disk {
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        File::open(path)
+        let open = || rustix::fs::open(path, open_regular_flags(), Mode::empty());
+        Ok(File::from(rustix::io::retry_on_intr(open)?))
     }
+}
+
+/// How a file is opened to be read. Without waiting, should a FIFO have come meanwhile.
+pub(super) fn open_regular_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK
 }
 
 impl Storage for Disk {
@@ -83,9 +91,7 @@ impl Storage for Disk {
 
     // Not by a map: it would see bytes change under it, and end the process where a file was cut.
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
-        let file = self.open_regular(path)?;
-        let length = file.metadata()?.len();
-        Ok(Box::new(DiskReadable { file, length }))
+        Ok(Box::new(DiskReadable::new(self.open_regular(path)?)?))
     }
 
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
@@ -154,9 +160,16 @@ impl Storage for Disk {
     }
 }
 
-struct DiskReadable {
+pub(super) struct DiskReadable {
     file: File,
     length: u64,
+}
+
+impl DiskReadable {
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file, length })
+    }
 }
 
 impl ReadableFile for DiskReadable {

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use super::{Disk, EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TemporaryFile};
+use super::{
+    EntryKind, FileBytes, HeldDisk, Lock, ReadableFile, Storage, StoredFile, TemporaryFile,
+};
 
 /// What an operation did, or would have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +23,14 @@ pub(crate) enum Operation {
     Shorten(u64),
     Remove(PathBuf),
     OpenToRead(PathBuf),
+    CreateTemporary(PathBuf),
 }
 
 type Decide = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
 
 /// The real disk, but every operation is first shown to a closure that may make it fail.
 pub(crate) struct Faulty {
+    inner: HeldDisk,
     decide: Arc<Mutex<Decide>>,
     /// Seconds by which the clock is set back, for tests of time.
     pub(crate) clock_behind_s: Arc<AtomicU64>,
@@ -37,7 +41,7 @@ impl Faulty {
         decide: impl FnMut(&Operation) -> Option<io::Error> + Send + 'static,
     ) -> Arc<Self> {
         let decide = Arc::new(Mutex::new(Box::new(decide) as Decide));
-        Arc::new(Self { decide, clock_behind_s: Arc::default() })
+        Arc::new(Self { inner: HeldDisk::default(), decide, clock_behind_s: Arc::default() })
     }
 
     fn check(&self, operation: &Operation) -> io::Result<()> {
@@ -57,53 +61,70 @@ fn check(decide: &Mutex<Decide>, operation: &Operation) -> io::Result<()> {
 
 impl Storage for Faulty {
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        Disk.kind(path)
+        self.inner.kind(path)
     }
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         self.check(&Operation::CreateDirectory(path.to_path_buf()))?;
-        Disk.create_directory(path)
+        self.inner.create_directory(path)
     }
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        Disk.list(directory)
+        self.inner.list(directory)
     }
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
-        Disk.read(path)
+        self.inner.read(path)
     }
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
         self.check(&Operation::OpenToRead(path.to_path_buf()))?;
-        Disk.open_to_read(path)
+        self.inner.open_to_read(path)
     }
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
-        let inner = Disk.create_temporary(directory)?;
+        self.check(&Operation::CreateTemporary(directory.to_path_buf()))?;
+        let inner = self.inner.create_temporary(directory)?;
         Ok(Box::new(FaultyTemporary { inner, decide: self.decide.clone() }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(&Operation::Rename(from.to_path_buf()))?;
-        Disk.rename(from, to)
+        self.inner.rename(from, to)
     }
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()> {
         self.check(&Operation::Shorten(length))?;
-        Disk.shorten(path, length)
+        self.inner.shorten(path, length)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.check(&Operation::Remove(path.to_path_buf()))?;
-        Disk.remove(path)
+        self.inner.remove(path)
     }
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        Disk.remove_directory(path)
+        self.inner.remove_directory(path)
     }
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.check(&Operation::SyncDirectory(directory.to_path_buf()))?;
-        Disk.sync_directory(directory)
+        self.inner.sync_directory(directory)
     }
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        Disk.lock(path)
+        self.inner.lock(path)
+    }
+    fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.inner.lock_to_read(path)
+    }
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        self.inner.free_bytes(directory)
+    }
+    fn create_directory_like(&self, path: &Path, model: &Path) -> io::Result<()> {
+        self.check(&Operation::CreateDirectory(path.to_path_buf()))?;
+        self.inner.create_directory_like(path, model)
+    }
+    fn is_mount_point(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_mount_point(path)
+    }
+    fn entry_that_is_no_file(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
+        self.inner.entry_that_is_no_file(directory)
     }
     fn now(&self) -> SystemTime {
-        Disk.now() - Duration::from_secs(self.clock_behind_s.load(Ordering::SeqCst))
+        self.inner.now() - Duration::from_secs(self.clock_behind_s.load(Ordering::SeqCst))
     }
     fn random(&self) -> io::Result<[u8; 16]> {
-        Disk.random()
+        self.inner.random()
     }
     fn for_copies(self: Arc<Self>) -> Arc<dyn Storage> {
         self
@@ -142,5 +163,8 @@ impl StoredFile for FaultyFile {
     fn sync_all(&self) -> io::Result<()> {
         check(&self.decide, &Operation::SyncAll)?;
         self.inner.sync_all()
+    }
+    fn stands_where_published(&self) -> io::Result<()> {
+        self.inner.stands_where_published()
     }
 }

@@ -151,6 +151,11 @@ impl Storage for Memory {
         Ok(Some(Box::new(MemoryLock { memory, path })))
     }
 
+    /// Nothing is gained by a file that only takes memory.
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn now(&self) -> SystemTime {
         Disk.now()
     }

@@ -5,8 +5,10 @@
 mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod held;
 mod memory;
 mod mmap;
+mod place;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) mod simulated;
 
@@ -15,9 +17,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::error::Error;
+
 pub(crate) use disk::Disk;
+pub(crate) use held::HeldDisk;
 pub(crate) use memory::Memory;
 pub(crate) use mmap::FileBytes;
+pub(crate) use place::PlaceLost;
 
 /// How often one interrupted call is tried again before the interruption counts as a failure.
 const INTERRUPTED_RETRIES: u32 = 1_000;
@@ -32,6 +38,11 @@ pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Whether a file, or a half-made copy, is named so.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+}
+
+/// The path as it leads on whatever becomes of the working directory. Links are not followed.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(Error::io("find the working directory for", path))
 }
 
 /// What stands at a path.
@@ -92,6 +103,16 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// Takes the exclusive lock on the file at `path`, creating it if need be. `None`: it is held
     /// by somebody else.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+    /// As [`lock`](Self::lock), for who changes nothing: others may read at the same time, and no
+    /// right to write is needed.
+    fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.lock(path)
+    }
+    /// How many bytes this user may still write into `directory`'s file system; as many as there
+    /// are where nobody knows.
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
     /// The wall clock.
     fn now(&self) -> SystemTime;
     /// Random bytes that nobody can guess.
@@ -141,6 +162,11 @@ pub(crate) trait StoredFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Makes data and metadata durable; used before a file is published.
     fn sync_all(&self) -> io::Result<()>;
+    /// An error when the file was published and does not stand under its name any more: then
+    /// nobody will find what is written into it.
+    fn stands_where_published(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file nobody else can see yet.
@@ -204,6 +230,16 @@ pub(crate) fn remove_gently(storage: &dyn Storage, path: &Path, length: u64) -> 
 /// Replaces the file at `target` by one holding `bytes`, so that after a crash at any point one of
 /// the two stands there whole: temporary file, write, sync, rename, sync of the directory.
 pub(crate) fn replace_file(storage: &dyn Storage, target: &Path, bytes: &[u8]) -> io::Result<()> {
+    publish_file(storage, target, stage_file(storage, target, bytes)?)?;
+    sync_published(storage, target)
+}
+
+/// The first part of [`replace_file`], which nobody sees.
+pub(crate) fn stage_file(
+    storage: &dyn Storage,
+    target: &Path,
+    bytes: &[u8],
+) -> io::Result<Box<dyn TemporaryFile>> {
     let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = storage.create_temporary(directory)?;
     let file = temporary.file();
@@ -211,10 +247,24 @@ pub(crate) fn replace_file(storage: &dyn Storage, target: &Path, bytes: &[u8]) -
     if !planted!(ManifestNotSynced) {
         file.sync_all()?;
     }
+    Ok(temporary)
+}
+
+/// The second part of [`replace_file`], not durable before the third.
+pub(crate) fn publish_file(
+    storage: &dyn Storage,
+    target: &Path,
+    staged: Box<dyn TemporaryFile>,
+) -> io::Result<()> {
     if planted!(ManifestRemovedFirst) {
         storage.remove(target).ok();
     }
-    temporary.publish(target)?;
+    staged.publish(target)
+}
+
+/// The third part of [`replace_file`].
+pub(crate) fn sync_published(storage: &dyn Storage, target: &Path) -> io::Result<()> {
+    let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     if planted!(NoDirectorySyncAfterManifest) {
         return Ok(());
     }

@@ -1,0 +1,44 @@
+//! Owns whether a change of files that failed leaves anything in doubt. Knows nothing of what was to
+//! be changed.
+
+use crate::error::Error;
+use crate::storage::PlaceLost;
+
+/// Why files were not changed as they should be.
+#[derive(Debug)]
+pub(crate) enum ChangeFailure {
+    /// Nothing was written that counts, and no file has got or lost a name: all is as it was, and
+    /// the change may be tried again.
+    NotDone(Error),
+    /// What stands on disk is not known.
+    InDoubt(Error),
+}
+
+impl ChangeFailure {
+    /// Of a step that comes before anything that others could see. Where the directory itself is
+    /// lost, trying again is of no use.
+    pub(crate) fn before_any_change(error: Error) -> Self {
+        match &error {
+            Error::Io { source, .. } if PlaceLost::is_reason_of(source) => Self::InDoubt(error),
+            _ => Self::NotDone(error),
+        }
+    }
+
+    /// Of giving a file its name: where there is no room for the name, it was not given.
+    pub(crate) fn of_a_rename(error: Error) -> Self {
+        if error.is_disk_full() { Self::before_any_change(error) } else { Self::InDoubt(error) }
+    }
+
+    /// Whether more room on the disk could help, and would do no harm.
+    pub(crate) fn wants_room(&self) -> bool {
+        matches!(self, Self::NotDone(error) if error.is_disk_full())
+    }
+}
+
+impl From<ChangeFailure> for Error {
+    fn from(failure: ChangeFailure) -> Self {
+        match failure {
+            ChangeFailure::NotDone(error) | ChangeFailure::InDoubt(error) => error,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Owns how a run begins its first segment: only when it has something to write, so that who only
+//! reads changes nothing. Knows nothing of how a batch is written.
+//!
+//! A short run must not cost a segment for ever. So where the last segment holds little, the new one
+//! takes its place, with its frames copied. Where the program's vocabulary changed, it does not: the
+//! header must say what the commands were called by the program that wrote them.
+
+use super::scan::{FrameRef, Segment, SegmentScan};
+use super::segment::{SegmentIdentity, SegmentStart};
+use crate::error::Error;
+
+/// Where the journal ended when it was opened.
+pub(crate) struct Beginning {
+    /// The last segment, still mapped.
+    pub(crate) last: Segment,
+    /// What the next frame must follow.
+    pub(crate) next: SegmentStart,
+    /// How long the last segment's frames are, in bytes.
+    pub(crate) used_bytes: u64,
+    /// Frames from here on were accepted, but nothing vouches for them. They are written anew at
+    /// once, since the page cache alone is not trusted.
+    pub(crate) unvouched: Option<SegmentStart>,
+}
+
+/// What the first segment is to be.
+pub(crate) struct Plan<'a> {
+    pub(crate) start: SegmentStart,
+    /// Frames that stand in the last segment now.
+    pub(crate) carried: Vec<FrameRef<'a>>,
+    pub(crate) identity: SegmentIdentity,
+    /// A sequence that is durable before it is made, and the chain value after it.
+    pub(crate) durable: (u64, u32),
+    /// It gets the name of the last segment.
+    pub(crate) replaces: bool,
+}
+
+impl Plan<'_> {
+    /// The bytes that the frames take.
+    pub(crate) fn carried_bytes(&self) -> u64 {
+        self.carried.iter().map(|frame| crate::fields::position(frame.header.frame_bytes())).sum()
+    }
+}
+
+impl Beginning {
+    /// For the first batch of this run. At most `carried_bytes` are copied.
+    pub(crate) fn plan(&self, ours: &SegmentIdentity, carried_bytes: u64) -> Plan<'_> {
+        let durable = (self.next.first_sequence - 1, self.next.chain);
+        let fresh = |replaces| Plan {
+            start: self.next,
+            carried: Vec::new(),
+            identity: ours.clone(),
+            durable,
+            replaces,
+        };
+        if self.last.header.sequence == self.next.first_sequence {
+            return fresh(true);
+        }
+        if self.used_bytes > carried_bytes || !self.last_identity(ours).says_the_same_as(ours) {
+            return fresh(false);
+        }
+        // What was sound when it was opened and cannot be read now stays where it is: the next open
+        // tells of it.
+        match self.frames_from(self.last.header.sequence) {
+            Ok(carried) => Plan { start: self.last_start(), carried, ..fresh(true) },
+            Err(_) => fresh(false),
+        }
+    }
+
+    /// For what nothing vouches for, if there is any. The header says what the last segment's says:
+    /// these commands are not this program's.
+    pub(crate) fn plan_unvouched(
+        &self,
+        ours: &SegmentIdentity,
+        carried_bytes: u64,
+    ) -> Result<Option<Plan<'_>>, Error> {
+        let Some(unvouched) = self.unvouched else { return Ok(None) };
+        let replaces = self.used_bytes <= carried_bytes
+            || unvouched.first_sequence == self.last.header.sequence;
+        let start = if replaces { self.last_start() } else { unvouched };
+        let carried = self.frames_from(start.first_sequence)?;
+        let durable = (unvouched.first_sequence - 1, unvouched.chain);
+        Ok(Some(Plan { start, carried, identity: self.last_identity(ours), durable, replaces }))
+    }
+
+    fn last_start(&self) -> SegmentStart {
+        let header = &self.last.header;
+        SegmentStart {
+            first_sequence: header.sequence,
+            chain: header.chain,
+            time_ns: header.time_ns,
+        }
+    }
+
+    fn last_identity(&self, ours: &SegmentIdentity) -> SegmentIdentity {
+        let header = &self.last.header;
+        SegmentIdentity {
+            database: ours.database,
+            model_name: header.model_name.clone(),
+            model_version: header.model_version,
+            commands: header.commands.clone(),
+        }
+    }
+
+    fn frames_from(&self, first_sequence: u64) -> Result<Vec<FrameRef<'_>>, Error> {
+        // All of it was found there, so it must still be there.
+        let mut scan = SegmentScan::new(&self.last, None, self.next.first_sequence - 1);
+        let mut frames = Vec::new();
+        while scan.next_sequence() < self.next.first_sequence {
+            match scan.next_frame()? {
+                Ok(frame) if frame.header.first_sequence >= first_sequence => frames.push(frame),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        Ok(frames)
+    }
+}
