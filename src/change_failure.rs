@@ -29,6 +29,12 @@ impl ChangeFailure {
         if error.is_disk_full() { Self::before_any_change(error) } else { Self::InDoubt(error) }
     }
 
+    /// Whether a shorter file could be made where this one could not.
+    pub(crate) fn wants_less(&self) -> bool {
+        let Self::NotDone(Error::Io { source, .. }) = self else { return false };
+        source.kind() == std::io::ErrorKind::FileTooLarge
+    }
+
     /// Whether more room on the disk could help, and would do no harm.
     pub(crate) fn wants_room(&self) -> bool {
         matches!(self, Self::NotDone(error) if error.is_disk_full())

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::context::{RandomSeed, time_ns};
-use crate::directory::Directory;
+use crate::directory::{Directory, exists};
 use crate::error::{DatabaseId, Error};
 use crate::identity::{check_identity, check_tags, identity};
 use crate::journal::{
@@ -91,7 +91,7 @@ pub(crate) fn recover<M: Model>(
         }
         unfinished => {
             if let Some(manifest) = unfinished {
-                if let Some(later) = opening.directory.beyond_half_made(&**storage)? {
+                if let Some(later) = opening.beyond_half_made()? {
                     let expected = format!("a state that goes with {}", later.display());
                     let found = "that of a database whose creation was interrupted";
                     return Err(Error::corrupt(manifest.path(), 32, expected, found));
@@ -187,6 +187,21 @@ impl Opening<'_> {
         })?;
         let beginning = Beginning { last, next, used_bytes: 0, unvouched: None };
         self.become_writer(manifest, lock, version, beginning, report, loaded)
+    }
+
+    /// A file, or a content, that was there only once the creation of a database had come to its end.
+    fn beyond_half_made(&self) -> Result<Option<PathBuf>, Error> {
+        let (storage, directory) = (&**self.storage, &self.directory);
+        if let Some(later) = directory.beyond_half_made(storage)? {
+            return Ok(Some(later));
+        }
+        let first = segment_path(&directory.journal, 1);
+        if !exists(storage, &first)? {
+            return Ok(None);
+        }
+        // It was synced before it got its name, so it is whole; what is not is not for us to remove.
+        let is_unused = Segment::open(storage, &directory.journal, 1).is_ok_and(|it| it.is_empty());
+        Ok((!is_unused).then_some(first))
     }
 
     /// The first segment of a new database. Its header names no commands: they become durable with

@@ -67,6 +67,10 @@ impl Reserve {
         if self.bytes == 0 || *stands {
             return;
         }
+        // What is not ours is left alone.
+        if !matches!(self.storage.kind(&self.path), Ok(None)) {
+            return;
+        }
         if self.storage.free_bytes(&self.root).is_ok_and(|free| free >= wanted) {
             *stands = self.make().is_ok();
         }

@@ -260,12 +260,18 @@ mod careless {
     prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw } }
 }
 
-/// A snapshot at the end, so that nothing is left to be replayed.
+/// Snapshots at the end, so that nothing is left to be replayed, and so much before them that the
+/// segment with the former commands is left behind.
 fn snapshot_at_the_end(path: &Path, retention: Retention) {
-    let builder = release_1::Bank::builder().retention(retention);
+    let builder = release_1::Bank::builder().retention(retention).segment_bytes(64 << 10);
     let bank = builder.open(path).unwrap();
     bank.execute(release_1::Deposit { account: 9, cents: 9 }).unwrap();
-    bank.snapshot().unwrap();
+    for _ in 0..2 {
+        let nothing = || release_1::Deposit { account: 9, cents: 0 };
+        let pending: Vec<_> = (0..2000).map(|_| bank.submit(nothing()).unwrap()).collect();
+        pending.into_iter().for_each(|pending| assert!(pending.wait().is_ok()));
+        bank.snapshot().unwrap();
+    }
     bank.close().unwrap();
 }
 

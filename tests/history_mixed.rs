@@ -20,7 +20,7 @@ fn builder() -> Builder<Ledger> {
 /// Six commands that fill a segment, and a snapshot.
 fn round(database: &Database<Ledger>) {
     for _ in 0..6 {
-        database.execute(Carry(vec![7; 10 << 10])).unwrap();
+        database.execute(Carry(vec![7; 9 << 10])).unwrap();
     }
     database.snapshot().unwrap();
 }
@@ -120,7 +120,10 @@ fn an_archive_in_the_midst_of_another_is_told() {
     let database = builder().open(&path).unwrap();
     let mut other = builder().open(&copy).unwrap();
     mix(&database, 2, 50);
-    mix(&other, 2, 60);
+    // So much that the next run begins a segment of its own.
+    for _ in 0..2 {
+        other.execute(Carry(vec![6; 20 << 10])).unwrap();
+    }
     other.close().unwrap();
     other = builder().open(&copy).unwrap(); // its next segment begins with 9
     for database in [database, other] {
@@ -194,7 +197,7 @@ fn a_stored_state_can_be_had_though_what_follows_it_is_lost() {
     let (_directory, path) = temporary();
     let database = builder().open(&path).unwrap();
     (0..4).for_each(|_| round(&database));
-    let file = path.join("archive/00000000000000000011.archive");
+    let file = path.join("archive/00000000000000000013.archive");
     let sound = std::fs::read(&file).unwrap();
     for is_lost in [false, true] {
         match is_lost {

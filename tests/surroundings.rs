@@ -15,7 +15,7 @@ use faults::{
     DIRECTORY, Fault, ROLE, after, builder, execute, give_up, has_shim, judge, may_mount,
 };
 use faults::{run, start};
-use prevalence::Error;
+use prevalence::{Error, Health};
 
 /// Not a test of its own: what the other processes do.
 #[test]
@@ -70,34 +70,63 @@ fn fill(disk: &Path) {
     let step = if cfg!(debug_assertions) { 96 } else { 16 };
     for free in (4..900).step_by(step) {
         let (path, ballast) = (disk.join("full.db"), disk.join("ballast"));
+        let what = format!("{free} KiB were free");
         std::fs::write(&ballast, vec![1; (1 << 20) - (free << 10)]).unwrap();
         let mut acknowledged = 0;
         match builder().open(&path) {
             Err(error) => println!("said cannot open: {error}"),
-            Ok(database) => loop {
+            Ok(database) => {
                 // Large ones, so that the disk fills up; the snapshots need room too.
-                if let Err(error) = execute(&database, acknowledged + 1) {
-                    assert!(error.contains("Poisoned"), "{error}");
-                    assert!(error.contains("No space left"), "{error}");
-                    give_up(&database, acknowledged + 1, &error);
-                    break;
+                let error = loop {
+                    if let Err(error) = execute(&database, acknowledged + 1) {
+                        break error;
+                    }
+                    acknowledged += 1;
+                    if acknowledged % 7 == 0 {
+                        database.snapshot().ok();
+                    }
+                };
+                assert!(error.contains("NotWritten"), "{what}: {error}");
+                assert!(error.contains("No space left"), "{what}: {error}");
+                assert!(matches!(database.health(), Health::Refusing(_)), "{what}");
+                println!("said failed: {error}");
+                if free % 2 == 0 {
+                    // Whatever is free now is taken as well: then the same database goes on.
+                    fill_up(&ballast);
+                    assert_eq!(bytes(&database), after(acknowledged), "{what}");
+                    std::fs::remove_file(&ballast).unwrap();
+                    acknowledged += 1;
+                    execute(&database, acknowledged).unwrap();
+                    let health = database.health();
+                    assert!(!matches!(health, Health::Refusing(_)), "{what}: {health:?}");
                 }
-                acknowledged += 1;
-                if acknowledged % 7 == 0 {
-                    database.snapshot().ok();
-                }
-            },
+            }
         }
-        // Still full: whatever comes of this open, it must not lose anything.
-        if let Ok(database) = builder().open(&path) {
-            assert!(database.sequence() >= acknowledged);
-            assert_eq!(bytes(&database), after(database.sequence()));
+        if acknowledged > 0 {
+            opens_without_a_free_byte(&path, &ballast, acknowledged, &what);
         }
         std::fs::remove_file(&ballast).unwrap();
-        judge(&path, acknowledged, &format!("{free} KiB were free"));
+        judge(&path, acknowledged, &what);
         std::fs::remove_dir_all(&path).unwrap();
     }
     println!("said done");
+}
+
+/// Takes every byte that is free.
+fn fill_up(ballast: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::options().create(true).append(true).open(ballast).unwrap();
+    for piece in [64 << 10, 4 << 10, 1] {
+        while file.write_all(&vec![1; piece]).is_ok() {}
+    }
+}
+
+fn opens_without_a_free_byte(path: &Path, ballast: &Path, acknowledged: u64, what: &str) {
+    fill_up(ballast);
+    let database = builder().open(path).unwrap();
+    assert_eq!(database.sequence(), acknowledged, "{what}");
+    assert_eq!(bytes(&database), after(acknowledged), "{what}");
+    drop(database);
 }
 
 #[test]
@@ -111,13 +140,12 @@ fn a_file_that_may_not_grow() {
             return;
         }
         let what = format!("{trap}, {limit}: {outcome:?}");
-        if limit < 65_536 {
-            assert!(outcome.has("cannot open") && outcome.acknowledged() == 0, "{what}");
-        } else if trap == "true" {
+        if trap == "true" {
             // SIGXFSZ ends the process where nobody ignores it.
             assert!(!outcome.ended && outcome.acknowledged() == 3, "{what}");
         } else {
-            assert!(outcome.has("failed: Poisoned") && outcome.acknowledged() == 3, "{what}");
+            // Before anything was written, so that smaller ones go on.
+            assert!(outcome.has("failed: NotWritten") && outcome.acknowledged() == 6, "{what}");
         }
         assert!(!outcome.has("wrong"), "{what}");
         assert_eq!(judge(&path, outcome.acknowledged(), &what), outcome.acknowledged(), "{what}");

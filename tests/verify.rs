@@ -117,7 +117,10 @@ fn history(path: &Path, amounts: &[u64], snapshots: &[u64]) {
     let mut bank = open();
     let mut pending = Vec::new();
     for (&cents, sequence) in amounts.iter().zip(1..) {
-        let metadata = Metadata { actor: format!("actor {sequence}"), ..Metadata::default() };
+        // So long that each run fills more of a segment than the next one would carry on.
+        let attributes = [("note".to_owned(), ".".repeat(6000))].into();
+        let actor = format!("actor {sequence}");
+        let metadata = Metadata { actor, attributes, ..Metadata::default() };
         let caller = bank.with_metadata(&metadata).unwrap();
         let deposit = first::Deposit { account: (cents % 5) as u32, cents };
         // Not one by one, so that batches are larger than one command.

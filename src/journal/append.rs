@@ -337,8 +337,11 @@ impl Journal {
         if wants_room(&made) && self.room.reclaim() {
             made = make(self.preparer.take(bytes));
         }
-        if wants_room(&made) {
-            reserve.release();
+        // Or files may not grow so long here.
+        if wants_room(&made) || made.as_ref().is_err_and(ChangeFailure::wants_less) {
+            if wants_room(&made) {
+                reserve.release();
+            }
             made = make(Prepared::now(storage, directory, least + LEAN_SEGMENT_BYTES));
         }
         made

@@ -322,12 +322,15 @@ fn open_lock_file(
     name: &Path,
     purpose: Purpose,
 ) -> io::Result<Option<(OwnedFd, FileIdentity)>> {
-    match statat(directory, name, AtFlags::empty()) {
+    let is_file = match statat(directory, name, AtFlags::empty()) {
+        Ok(stat) => rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file(),
+        // A link to nowhere is something: creating through it would surprise.
+        Err(Errno::NOENT) => statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_err(),
+        Err(_) => true, // the open says what is wrong
+    };
+    if !is_file {
         // Opening a FIFO would wait for a writer for ever.
-        Ok(stat) if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        Ok(_) | Err(_) => {} // the open says what is wrong
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let flags = match purpose {
         Purpose::Write => OFlags::RDWR | OFlags::CREATE,

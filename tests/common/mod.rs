@@ -230,6 +230,11 @@ pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>>
     files
 }
 
+/// Whether a file holds something of the database: the lock and the reserve do not.
+pub fn is_content(name: &Path) -> bool {
+    ![Path::new("LOCK"), Path::new("RESERVE")].contains(&name)
+}
+
 /// The journal segments of a database directory, oldest first.
 pub fn segments(database: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(database.join("journal"))

@@ -46,7 +46,7 @@ impl Specimen {
     }
 
     pub fn names(&self) -> Vec<PathBuf> {
-        self.files.keys().filter(|name| *name != Path::new("LOCK")).cloned().collect()
+        self.files.keys().filter(|name| crate::common::is_content(name)).cloned().collect()
     }
 }
 
