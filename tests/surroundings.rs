@@ -145,7 +145,9 @@ fn a_file_that_may_not_grow() {
             assert!(!outcome.ended && outcome.acknowledged() == 3, "{what}");
         } else {
             // Before anything was written, so that smaller ones go on.
-            assert!(outcome.has("failed: NotWritten") && outcome.acknowledged() == 6, "{what}");
+            let least = if limit < 65_536 { 3 } else { 6 };
+            assert!(outcome.has("failed: NotWritten"), "{what}");
+            assert!(outcome.acknowledged() >= least, "{what}");
         }
         assert!(!outcome.has("wrong"), "{what}");
         assert_eq!(judge(&path, outcome.acknowledged(), &what), outcome.acknowledged(), "{what}");
