@@ -250,6 +250,13 @@ impl Opening<'_> {
             let replayed_from = report.snapshot_sequence + 1;
             check_stored_commands::<M>(&**self.storage, &self.directory, database, replayed_from)?;
         }
+        if !report.clean || beginning.last.header.sequence != manifest.current().newest_segment {
+            // A process killed right after it had renamed a segment left the name in the page cache
+            // alone: what is served must not rest on that.
+            let journal = &self.directory.journal;
+            let synced = self.storage.sync_directory(journal);
+            synced.map_err(Error::io("sync directory", journal))?;
+        }
         self.directory.remove_stale_temporaries(&**self.storage)?;
         swap::remove_leftovers(&**self.storage, &self.directory)?;
         self.become_writer(manifest, lock, version, beginning, report, loaded)

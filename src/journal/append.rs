@@ -261,13 +261,6 @@ impl Journal {
         // A segment that takes the place of the last one is published last, so that a failure before
         // has overwritten nothing; another one must be there before the MANIFEST names it.
         if plan.replaces && self.unlisted {
-            // A process killed right after the rename left the last one's name in the page cache
-            // alone: the MANIFEST must not name a file that a power cut can take.
-            let directory = &self.options.directory;
-            let synced = self.options.storage.sync_directory(directory);
-            synced
-                .map_err(Error::io("sync directory", directory))
-                .map_err(ChangeFailure::InDoubt)?;
             self.list(plan.start.first_sequence, plan.durable)?;
         }
         let (next_sequence, chain) = (self.next_sequence, self.chain);

@@ -55,6 +55,11 @@ impl Answering {
         self.answered.notify_all();
     }
 
+    /// Whether the answer is there, and says that the command could not be written.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(&*self.answer.lock().unwrap(), Some(Err(ExecuteError::NotWritten { .. })))
+    }
+
     pub(crate) fn is_answered(&self) -> bool {
         self.answer.lock().unwrap().is_some()
     }

@@ -63,6 +63,8 @@ pub(crate) struct Explorer<'a> {
     required: Required,
     /// The highest sequence that a frame or mark in the log states to be durable.
     vouched: u64,
+    /// What frames vouch for that stand in files without a segment's name yet.
+    staged: HashMap<usize, u64>,
     frames: FramesUnderWay,
     /// As it was when the database was opened last.
     earlier: State,
@@ -95,6 +97,7 @@ impl<'a> Explorer<'a> {
             expectation,
             required: life.required,
             vouched: 0,
+            staged: HashMap::new(),
             frames: FramesUnderWay::default(),
             earlier: life.start.clone(),
             depth: thoroughness.depth,
@@ -141,7 +144,7 @@ impl<'a> Explorer<'a> {
                     self.required.cut = self.required.kill;
                 }
             }
-            Event::Answered { sequence: None } => {}
+            Event::Answered { sequence: None } | Event::Withdrawn => {}
             Event::Opened { sequence } => {
                 self.expectation.reference.cut(*sequence);
                 self.expectation.boundaries.split_off(&(sequence + 1));
@@ -181,8 +184,9 @@ impl<'a> Explorer<'a> {
             self.vouched = 0;
         }
         if let Some(frame) = &frame {
-            self.note_vouching(frame);
+            self.note_vouching(frame, operation, state);
         }
+        self.note_published(operation, state);
         self.power_cuts(state);
         self.kill(state);
     }
@@ -192,12 +196,29 @@ impl<'a> Explorer<'a> {
         self.expectation.boundaries.insert(frame.first_sequence + u64::from(frame.count) - 1);
     }
 
-    /// Learns from a frame that is written for what it vouches.
-    fn note_vouching(&mut self, frame: &Frame) {
+    /// Learns from a frame that is written for what it vouches: at once, or, where it stands in a
+    /// segment that is still being made, once that has its name.
+    fn note_vouching(&mut self, frame: &Frame, operation: &Operation, state: &State) {
         // Under `Durability::Sync` a frame is written only after the one before it was synced, and
         // must say so.
         let vouches = if self.setup.buffered { frame.durable } else { frame.first_sequence - 1 };
-        self.vouched = self.vouched.max(vouches);
+        let Operation::Write { file, .. } = operation else { return };
+        if state.has_name_with(*file, SEGMENT_SUFFIX) {
+            self.vouched = self.vouched.max(vouches);
+        } else {
+            let staged = self.staged.entry(*file).or_default();
+            *staged = vouches.max(*staged);
+        }
+    }
+
+    fn note_published(&mut self, operation: &Operation, state: &State) {
+        let Operation::Rename { directory, to, .. } = operation else { return };
+        if to.ends_with(SEGMENT_SUFFIX)
+            && let Some(node) = state.directory(*directory).and_then(|found| found.current.get(to))
+            && let Some(vouches) = self.staged.remove(node)
+        {
+            self.vouched = self.vouched.max(vouches);
+        }
     }
 
     fn power_cuts(&mut self, state: &State) {
@@ -289,6 +310,7 @@ impl<'a> Explorer<'a> {
             expectation: self.expectation.clone(),
             required,
             vouched: 0,
+            staged: HashMap::new(),
             frames: FramesUnderWay::default(),
             earlier: State::empty(),
             depth: self.depth - 1,
@@ -332,6 +354,7 @@ impl<'a> Explorer<'a> {
     }
 }
 
+const SEGMENT_SUFFIX: &str = ".journal";
 const FRAME_MAGIC: &[u8] = b"PVFR";
 
 /// What the laboratory reads in a frame: where `docs::format` says it stands.

@@ -19,6 +19,17 @@ use crate::{Database, Error, Metadata};
 /// Somewhat more than the writer waits before it marks the journal's end.
 const IDLE: Duration = Duration::from_millis(8);
 
+/// A command on its way.
+struct InFlight {
+    order: Order,
+    /// Of its event.
+    number: Option<usize>,
+    /// What the reference had come to before it.
+    before: u64,
+    expected: Outcome,
+    answering: Arc<Answering>,
+}
+
 /// A history while it runs.
 pub(crate) struct History {
     random: Random,
@@ -32,6 +43,8 @@ pub(crate) struct History {
     before: (Reference, Required),
     /// A fault that may poison was planned in this life.
     faulty: bool,
+    /// How many faults had come when a command was last refused for want of room, say.
+    faults_at_refusal: u64,
     lives: Vec<Life>,
     violations: Vec<String>,
 }
@@ -68,6 +81,7 @@ impl History {
             reference,
             required: Required::default(),
             faulty: false,
+            faults_at_refusal: 0,
             lives: Vec::new(),
             violations: Vec::new(),
         }
@@ -211,10 +225,11 @@ impl History {
         self.random.once_in(2).then(|| self.random.below(9) as u8)
     }
 
-    fn submit(&mut self, order: Order) -> Option<(Outcome, Arc<Answering>)> {
+    fn submit(&mut self, order: Order) -> Option<InFlight> {
         let database = self.database.as_ref()?;
         let journalist = self.journalist.clone();
-        journalist.note(Event::Submitted(order.clone()));
+        let number = journalist.note(Event::Submitted(order.clone()));
+        let before = self.reference.newest();
         let request_id = order.request.map(request_id).unwrap_or_default();
         let metadata = Metadata { request_id, ..Metadata::default() };
         let database = database.with_metadata(&metadata).expect("so much always fits");
@@ -224,11 +239,38 @@ impl History {
         };
         let expected = self.reference.submit(&order);
         match submitted {
-            Ok(pending) => Some((expected, Answering::watch(journalist, pending))),
+            Ok(pending) => {
+                let answering = Answering::watch(journalist, pending);
+                Some(InFlight { order, number, before, expected, answering })
+            }
             Err(error) => {
                 self.judge(expected, Some(Err(error)));
                 None
             }
+        }
+    }
+
+    /// Compares the answers of commands that were submitted one after the other. Where one could not
+    /// be written, those that rest on it are refused as well, and what comes after is applied as if
+    /// none of them had been.
+    fn judge_all(&mut self, flight: Vec<InFlight>) {
+        let mut is_refused = false;
+        for InFlight { order, number, before, expected, answering } in flight {
+            let answer = answering.wait();
+            if let Some(Err(ExecuteError::NotWritten { .. })) = answer {
+                let fired = self.disk().faults_fired();
+                if !is_refused && fired == self.faults_at_refusal {
+                    self.violated(format!("{expected:?} was refused and no fault had come"));
+                }
+                if !is_refused {
+                    self.reference.cut(before);
+                }
+                (is_refused, self.faults_at_refusal) = (true, fired);
+                number.into_iter().for_each(|number| self.journalist.withdraw(number));
+                continue;
+            }
+            let expected = if is_refused { self.reference.submit(&order) } else { expected };
+            self.judge(expected, answer);
         }
     }
 
@@ -263,9 +305,8 @@ impl History {
     fn execute(&mut self) {
         for _ in 0..1 + self.random.below(3) {
             let order = self.order();
-            if let Some((expected, answering)) = self.submit(order) {
-                self.judge(expected, answering.wait());
-            }
+            let flight = self.submit(order).into_iter().collect();
+            self.judge_all(flight);
         }
     }
 
@@ -277,8 +318,8 @@ impl History {
         for number in 0..2 + self.random.below(7) {
             let order = if number == 0 { self.put(Ending::Accept, 0) } else { self.order() };
             let one = self.submit(order);
-            if let (0, Some((_, answering))) = (number, &one) {
-                self.disk().wait_for_writer(|| answering.is_answered());
+            if let (0, Some(one)) = (number, &one) {
+                self.disk().wait_for_writer(|| one.answering.is_answered());
             }
             submitted.extend(one);
         }
@@ -287,20 +328,26 @@ impl History {
             self.violated(format!("{now:?} is readable, but only {readable:?} was written"));
         }
         if never_ends {
-            return self.disk().kill();
+            self.disk().kill();
+            return self.withdraw_refused(&submitted);
         }
         self.disk().thaw();
-        for (expected, answering) in submitted {
-            self.judge(expected, answering.wait());
+        self.judge_all(submitted);
+    }
+
+    fn withdraw_refused(&mut self, flight: &[InFlight]) {
+        for InFlight { number, answering, .. } in flight {
+            if answering.is_refused() {
+                number.iter().for_each(|&number| self.journalist.withdraw(number));
+            }
         }
     }
 
     fn fill_segment(&mut self) {
         let padding = self.random.pick(&[1500, 2500, 4000]);
         let order = self.put(Ending::Accept, padding);
-        if let Some((expected, answering)) = self.submit(order) {
-            self.judge(expected, answering.wait());
-        }
+        let flight = self.submit(order).into_iter().collect();
+        self.judge_all(flight);
     }
 
     fn snapshot(&mut self) {
@@ -369,6 +416,7 @@ impl History {
         let before = (self.reference.clone(), self.required);
         let (reference, required) = std::mem::replace(&mut self.before, before);
         self.faulty = false;
+        self.faults_at_refusal = 0;
         self.lives.push(Life {
             setup: self.setup.clone(),
             start: std::mem::replace(&mut self.start, next),

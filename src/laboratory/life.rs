@@ -11,6 +11,8 @@ use crate::storage::simulated::{Operation, SimulatedDisk, State};
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Submitted(Order),
+    /// Submitted, and answered that it could not be written: it was never in the journal.
+    Withdrawn,
     /// `sequence` when it was accepted.
     Answered {
         sequence: Option<u64>,
@@ -38,12 +40,21 @@ impl Journalist {
         Self { disk, events: Arc::default() }
     }
 
-    pub(crate) fn note(&self, event: Event) {
+    /// Gives the event's number, unless the disk is dead.
+    pub(crate) fn note(&self, event: Event) -> Option<usize> {
+        let mut noted = None;
         self.disk.note_with(|| {
             let mut events = self.events.lock().unwrap();
             events.push(event);
+            noted = Some(events.len() - 1);
             events.len() - 1
         });
+        noted
+    }
+
+    /// Takes back that a command was submitted.
+    pub(crate) fn withdraw(&self, number: usize) {
+        self.events.lock().unwrap()[number] = Event::Withdrawn;
     }
 }
 

@@ -180,6 +180,16 @@ impl State {
         }
     }
 
+    /// Whether a reader finds the node under a name that ends so.
+    pub(crate) fn has_name_with(&self, node: NodeId, suffix: &str) -> bool {
+        self.nodes.iter().any(|directory| match directory {
+            Node::Directory(found) => {
+                found.current.iter().any(|(name, &it)| it == node && name.ends_with(suffix))
+            }
+            _ => false,
+        })
+    }
+
     /// The node that a reader finds at `path`.
     pub(crate) fn find(&self, path: &Path) -> Option<NodeId> {
         let mut node = ROOT;
