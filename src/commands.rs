@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::codec;
 use crate::context::Context;
+use crate::json;
 use crate::model::{Command, Model};
 
 /// Stands in the place of a command that was erased by [`purge`](crate::purge()): sequences must not
@@ -58,7 +59,15 @@ pub struct Entry<M: Model> {
 type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any>, String>;
 
 /// Decodes a command and writes it as JSON.
-type ToJsonFn = fn(&[u8]) -> Result<String, String>;
+type ToJsonFn = fn(&[u8]) -> Result<String, NoJson>;
+
+/// Why a stored command is not told as JSON.
+pub(crate) enum NoJson {
+    /// Its bytes are not those of its type.
+    Undecodable(String),
+    /// JSON has no form for it.
+    NoForm(String),
+}
 
 /// Decodes and applies a command that was accepted once.
 type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
@@ -123,7 +132,7 @@ impl<M: Model> Entry<M> {
         }
     }
 
-    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, String> {
+    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, NoJson> {
         (self.to_json)(bytes)
     }
 }
@@ -158,13 +167,13 @@ where
     decode::<Old, C>(bytes).map(|command| Box::new(command) as Box<dyn Any>)
 }
 
-fn to_json<Old, C>(bytes: &[u8]) -> Result<String, String>
+fn to_json<Old, C>(bytes: &[u8]) -> Result<String, NoJson>
 where
     Old: serde::de::DeserializeOwned + Into<C>,
     C: serde::Serialize,
 {
-    let command = decode::<Old, C>(bytes)?;
-    serde_json::to_string(&command).map_err(|error| format!("JSON has no form for it: {error}"))
+    let command = decode::<Old, C>(bytes).map_err(NoJson::Undecodable)?;
+    json::text(&command).map_err(NoJson::NoForm)
 }
 
 /// A type's name without the path in front of it: where a type lives may change.

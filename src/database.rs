@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::execute_error::{ExecuteError, TrySubmitError, WaitError};
 use crate::history::History;
 use crate::identity::identity;
+use crate::json;
 use crate::loading::LoadingThread;
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
 use crate::model::Model;
@@ -492,15 +493,23 @@ impl<M: Model> Database<M> {
     /// Writes the newest durable version as JSON, by way of serde, and gives its sequence. Commands
     /// and reads go on meanwhile.
     ///
+    /// What JSON says less exactly is written all the same: bytes become an array of numbers, `()`,
+    /// `None` and `Some(())` all become `null`, and integers are written with all their digits,
+    /// though many readers keep no more than 53 bits of them.
+    ///
     /// # Errors
-    /// [`Error::Encode`] when the model has parts that JSON has no form for, such as maps whose keys
-    /// are structures, or when `writer` failed.
+    /// [`Error::Encode`] when the model has parts that JSON has no form for, with the way to the
+    /// part for the first two: a NaN or an infinity; values more than 512 levels deep inside each
+    /// other, which could use up the stack of the calling thread; maps whose keys are neither
+    /// texts, numbers, booleans nor variants without fields. Also when the model's `Serialize` or
+    /// `writer` fails. `writer` got nothing in the first two cases, and may have got a part in the
+    /// others.
     pub fn export_json(&self, writer: impl std::io::Write) -> Result<u64, Error> {
         let view = self.view();
         let mut writer = std::io::BufWriter::new(writer);
         let failed =
             |reason: String| Error::Encode { what: "the model as JSON".to_owned(), reason };
-        serde_json::to_writer(&mut writer, &*view).map_err(|error| failed(error.to_string()))?;
+        json::write(&*view, &mut writer).map_err(failed)?;
         std::io::Write::flush(&mut writer).map_err(|error| failed(error.to_string()))?;
         Ok(view.sequence())
     }

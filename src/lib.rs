@@ -115,6 +115,7 @@ mod header;
 mod history;
 mod identity;
 mod journal;
+mod json;
 mod loading;
 mod manifest;
 mod metadata;
