@@ -527,6 +527,11 @@ impl<M: Model> Database<M> {
         self.engine.stop()
     }
 
+    #[cfg(test)]
+    pub(crate) fn published(&self) -> &crate::published::Published<M> {
+        &self.engine.shared.published
+    }
+
     /// Encodes a command, unless it could only be refused.
     fn prepare<C: Registered<M>>(
         &self,

@@ -135,6 +135,8 @@ impl<M: Model> Engine<M> {
         let (batches, batch_inbox) = bounded(BATCHES_AHEAD);
         let (spare_outbox, spare) = bounded(SPARE_BATCHES);
         let bell = queue_receiver.bell();
+        let writers = queue_receiver.bell();
+        shared.status.wake_writer_by(move || writers.ring());
         let completed = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             queue: queue_receiver,

@@ -153,6 +153,8 @@ mod writer;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]
+mod endless_tests;
+#[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
 mod foreign_file_tests;

@@ -25,12 +25,24 @@ pub enum Health {
 pub(crate) struct Status {
     poisoned: OnceLock<Poisoned>,
     stopped: AtomicBool,
+    /// Tells the writer of a failure, should it be waiting for commands.
+    wake_writer: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Status {
     /// Notes a failure; the first one stays. Gives the one that holds.
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
-        self.poisoned.get_or_init(|| Poisoned { reason: reason.to_string().into() }).clone()
+        let poisoned =
+            self.poisoned.get_or_init(|| Poisoned { reason: reason.to_string().into() }).clone();
+        if let Some(wake) = self.wake_writer.get() {
+            wake();
+        }
+        poisoned
+    }
+
+    /// Has `wake` called after a failure. There is one writer, so the first one stays.
+    pub(crate) fn wake_writer_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wake_writer.set(Box::new(wake)).ok();
     }
 
     pub(crate) fn poisoned(&self) -> Option<&Poisoned> {
