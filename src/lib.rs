@@ -178,6 +178,7 @@ mod snapshotter_tests;
 pub mod docs;
 pub mod testing;
 
+pub use commands::Registered;
 pub use context::Context;
 pub use database::Database;
 pub use error::{DatabaseId, Error};
@@ -207,6 +208,6 @@ pub use status::Health;
 /// What [`commands!`] expands to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::commands::{Entry, Registered, Vocabulary, assert_lines_differ};
+    pub use crate::commands::{Entry, Line, Registered, Vocabulary, assert_lines_differ};
     pub use serde;
 }
