@@ -5,6 +5,14 @@
 //! serialisable values with a deterministic `apply`. Accepted commands go to a journal by group
 //! commit, and a start replays it. Readers take no lock and never wait.
 //!
+//! ```toml
+//! [dependencies]
+//! prevalence = "0.1"
+//! serde = { version = "1", features = ["derive"] } # models and commands are serde types
+//! imbl = { version = "7.0.2", features = ["serde"] } # or other collections that are cheap to clone
+//! tempfile = "3" # for this example alone
+//! ```
+//!
 //! ```
 //! use imbl::OrdMap;
 //! use prevalence::{Command, Context, Database, Model};
