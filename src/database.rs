@@ -120,7 +120,8 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`ExecuteError::Rejected`] when the command refused; the other variants say why it could
-    /// not be executed. After any error but `Poisoned` the command has left no trace.
+    /// not be executed. After any error of this but `Poisoned` the command has left no trace; after
+    /// `Poisoned` it may have.
     pub fn execute<C: Registered<M>>(
         &self,
         command: C,
@@ -155,8 +156,8 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied.
-    /// Otherwise as of [`execute`](Self::execute).
+    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied and
+    /// left no trace. Otherwise as of [`execute`](Self::execute).
     pub fn execute_if<C: Registered<M>>(
         &self,
         sequence: u64,
@@ -210,8 +211,8 @@ impl<M: Model> Database<M> {
     }
 
     /// The stored history up to now: every command that was accepted, and the model as it was after
-    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive) it is complete; under
-    /// `Truncate` it reaches back to the oldest snapshot that is kept. Commands, reads and
+    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive), from the first open on, it
+    /// is complete; under `Truncate` it reaches back to the oldest snapshot that is kept. Commands, reads and
     /// snapshots go on meanwhile.
     ///
     /// ```
@@ -250,7 +251,8 @@ impl<M: Model> Database<M> {
     /// room. Commands of one thread are applied in the order in which it submitted them.
     ///
     /// # Errors
-    /// When the command cannot be encoded, is too large, or nothing is accepted any more. What
+    /// When the command cannot be encoded, is too large, nothing is accepted any more, or the call
+    /// comes from a command's `apply`. After any error of this the command has left no trace. What
     /// comes later is told by the [`Pending`].
     pub fn submit<C: Registered<M>>(
         &self,
@@ -263,11 +265,12 @@ impl<M: Model> Database<M> {
         }
     }
 
-    /// As [`submit`](Self::submit), but never waits.
+    /// As [`submit`](Self::submit), but never waits for room in the queue.
     ///
     /// # Errors
     /// [`TrySubmitError::Busy`] gives the command back when the queue is full;
-    /// [`TrySubmitError::Refused`] is any error of `submit`.
+    /// [`TrySubmitError::Refused`] is any error of `submit`. After either the command has left no
+    /// trace.
     pub fn try_submit<C: Registered<M>>(
         &self,
         command: C,
@@ -295,7 +298,7 @@ impl<M: Model> Database<M> {
         self.engine.shared.published.view()
     }
 
-    /// The sequence of the newest readable version: how many commands were ever accepted.
+    /// The sequence of the newest readable version: how many commands were ever accepted up to it.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.engine.shared.published.sequence()
@@ -338,8 +341,8 @@ impl<M: Model> Database<M> {
     /// Waits until the newest readable version has reached `sequence`.
     ///
     /// # Errors
-    /// When the time is up, or when it can never be reached because the database was closed or
-    /// poisoned.
+    /// When the time is up, when it will not be reached because the database was closed or has
+    /// failed, or when the call comes from a command's `apply`.
     pub fn wait_for(&self, sequence: u64, timeout: Duration) -> Result<(), WaitError> {
         if on_engine_thread() {
             return Err(WaitError::Reentrant);
@@ -353,7 +356,8 @@ impl<M: Model> Database<M> {
     /// [`Durability::Buffered`](crate::Durability::Buffered).
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when the sync fails, now or earlier.
+    /// [`Error::Poisoned`] when the sync fails, or the database has [failed](crate::Poisoned) before;
+    /// [`Error::Reentrant`] from a command's `apply`.
     pub fn sync(&self) -> Result<u64, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -364,7 +368,8 @@ impl<M: Model> Database<M> {
     /// A handle to the same database whose commands are journaled with `metadata`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when the metadata takes more than 65,535 bytes encoded.
+    /// [`Error::InvalidOption`] when the metadata takes more than 65,535 bytes encoded;
+    /// [`Error::Encode`] when it cannot be encoded.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
         let encoded = metadata.encode().map_err(|failure| match failure {
             EncodeFailure::TooLarge { bytes } => Error::InvalidOption {
@@ -443,8 +448,10 @@ impl<M: Model> Database<M> {
     /// Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Encode`] when it could not be written: nothing else is harmed.
-    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs.
+    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
+    /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could not
+    /// be written, or, when it was, what behind it could not be cleared: commands and reads go on,
+    /// no command is lost, and it is tried again.
     pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -460,8 +467,10 @@ impl<M: Model> Database<M> {
     /// [in memory](Self::in_memory) is written to the disk all the same.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] when something is at `target`; [`Error::Io`] or [`Error::Encode`] when
-    /// the copy could not be written, [`Error::Poisoned`] when this database no longer runs.
+    /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Poisoned`] when
+    /// this database has [failed](crate::Poisoned); [`Error::Reentrant`] from a command's `apply`.
+    /// Any other error says why the copy could not be written: then nothing is at `target`, but
+    /// for a failure to make its name durable.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -478,8 +487,8 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
-    /// `backup`, [`Error::NotEmpty`] when something is at `target`, [`Error::Io`] when it could not
-    /// be written.
+    /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory, [`Error::Io`]
+    /// when it could not be written.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let storage: Arc<dyn Storage> = Arc::new(Disk);
         // A copy remembers what the original does, however much that is.
@@ -490,7 +499,7 @@ impl<M: Model> Database<M> {
         Ok(())
     }
 
-    /// Writes the newest durable version as JSON, by way of serde, and gives its sequence. Commands
+    /// Writes the newest readable version as JSON, by way of serde, and gives its sequence. Commands
     /// and reads go on meanwhile.
     ///
     /// What JSON says less exactly is written all the same: bytes become an array of numbers, `()`,
@@ -516,12 +525,13 @@ impl<M: Model> Database<M> {
 
     /// Commits what is queued, ends the database's threads, marks its directory as closed and
     /// unlocks it. Every other handle then refuses commands with
-    /// [`ExecuteError::Stopped`]; reads go on. Closing again does nothing. Called from a command or
-    /// a waker, it returns at once and a thread of its own does the rest.
+    /// [`ExecuteError::Stopped`], or `Poisoned`; reads go on. Closing again does nothing, but tells of
+    /// a failure again. Called from a command or a waker, it returns at once and a thread of its own
+    /// does the rest.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when a write or sync failed, now or earlier; [`Error::Io`] when the
-    /// MANIFEST could not be replaced. The database is closed all the same, and the next open
+    /// [`Error::Poisoned`] when the database has [failed](crate::Poisoned), now or earlier;
+    /// [`Error::Io`] when the MANIFEST could not be replaced. The database is closed all the same, and the next open
     /// recovers it.
     pub fn close(self) -> Result<(), Error> {
         self.engine.stop()

@@ -1,5 +1,6 @@
 //! **System prevalence**: the whole state of an application as plain Rust values in memory, and
-//! still no acknowledged change is ever lost.
+//! still no acknowledged change is lost: not by a crash, and not by a power cut on a disk that keeps
+//! what it has synced.
 //!
 //! The state is a [`Model`] whose `clone()` is cheap. It changes only by [`Command`]s: small
 //! serialisable values with a deterministic `apply`. Accepted commands go to a journal by group

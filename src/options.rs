@@ -356,7 +356,8 @@ impl<M: Model, I> Builder<M, I> {
     /// Opens the database in the directory `path`, creating it if there is none.
     ///
     /// # Errors
-    /// Every variant of [`Error`] but `Poisoned`. An open that fails because of what it found has
+    /// Any variant of [`Error`] that is about options, files, or what the program declares, and
+    /// [`Error::Locked`]. An open that fails because of what it found has
     /// changed, deleted and overwritten nothing; at most it has created a `LOCK` file and empty
     /// directories. One that fails while it writes leaves what the next open accepts. A
     /// [`purge`](crate::purge()) that was interrupted is finished before anything else.

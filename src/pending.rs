@@ -47,7 +47,7 @@ pub(crate) fn on_engine_thread() -> bool {
 /// The result of a submitted command, on its way.
 ///
 /// [`wait`](Self::wait) for it on a thread, or `.await` it: no runtime is needed. Dropping it does
-/// not cancel the command.
+/// not cancel the command, which goes on without anybody being told.
 ///
 /// # Panics
 /// Like every future, it must not be polled again once it was ready.
@@ -61,10 +61,13 @@ impl<O, R> Pending<O, R> {
         Self { slot }
     }
 
-    /// Waits until the command is durable, or refused.
+    /// Waits until the command is durable (as [`Durability`](crate::Durability) defines it), or
+    /// refused.
     ///
     /// # Errors
-    /// As of [`Database::execute`](crate::Database::execute).
+    /// As of [`Database::execute`](crate::Database::execute), and
+    /// [`ExecuteError::Reentrant`] when it would have to wait inside a command's `apply`: then the
+    /// command goes on, may be accepted, and its answer is lost.
     pub fn wait(self) -> Result<O, ExecuteError<R>> {
         let mut inner = self.slot.lock();
         loop {

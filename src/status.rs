@@ -14,7 +14,7 @@ pub enum Health {
     /// Commands are accepted, but the last try at a snapshot failed, for this reason. It will be
     /// tried again; meanwhile the journal grows and the next open takes longer.
     SnapshotsFailing(Arc<str>),
-    /// A write or sync failed; commands are refused, reads go on.
+    /// The database has [failed](Poisoned); commands are refused, reads go on.
     Poisoned(Poisoned),
     /// The database was closed; reads go on.
     Stopped,
