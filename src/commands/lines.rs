@@ -119,7 +119,6 @@ impl Message {
         self.and("`").cut(source, LONGEST_TOLD_BYTES).and("`")
     }
 
-    #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
     const fn number(self, number: u16) -> Self {
         let digits = "0123456789";
         let mut power = 10_000;
