@@ -156,8 +156,8 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied and
-    /// left no trace. Otherwise as of [`execute`](Self::execute).
+    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied
+    /// and left no trace. Otherwise as of [`execute`](Self::execute).
     pub fn execute_if<C: Registered<M>>(
         &self,
         sequence: u64,
@@ -211,9 +211,9 @@ impl<M: Model> Database<M> {
     }
 
     /// The stored history up to now: every command that was accepted, and the model as it was after
-    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive), from the first open on, it
-    /// is complete; under `Truncate` it reaches back to the oldest snapshot that is kept. Commands, reads and
-    /// snapshots go on meanwhile.
+    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive), from the first open
+    /// on, it is complete; under `Truncate` it reaches back to the oldest snapshot that is kept.
+    /// Commands, reads and snapshots go on meanwhile.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Metadata, Model, Retention};
@@ -356,8 +356,8 @@ impl<M: Model> Database<M> {
     /// [`Durability::Buffered`](crate::Durability::Buffered).
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when the sync fails, or the database has [failed](crate::Poisoned) before;
-    /// [`Error::Reentrant`] from a command's `apply`.
+    /// [`Error::Poisoned`] when the sync fails, or the database has [failed](crate::Poisoned)
+    /// before; [`Error::Reentrant`] from a command's `apply`.
     pub fn sync(&self) -> Result<u64, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -449,9 +449,9 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
-    /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could not
-    /// be written, or, when it was, what behind it could not be cleared: commands and reads go on,
-    /// no command is lost, and it is tried again.
+    /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could
+    /// not be written, or, when it was, what behind it could not be cleared: commands and reads go
+    /// on, no command is lost, and it is tried again.
     pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -467,10 +467,10 @@ impl<M: Model> Database<M> {
     /// [in memory](Self::in_memory) is written to the disk all the same.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Poisoned`] when
-    /// this database has [failed](crate::Poisoned); [`Error::Reentrant`] from a command's `apply`.
-    /// Any other error says why the copy could not be written: then nothing is at `target`, but
-    /// for a failure to make its name durable.
+    /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Poisoned`]
+    /// when this database has [failed](crate::Poisoned); [`Error::Reentrant`] from a command's
+    /// `apply`. Any other error says why the copy could not be written: then nothing is at
+    /// `target`, but for a failure to make its name durable.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -487,8 +487,8 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
-    /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory, [`Error::Io`]
-    /// when it could not be written.
+    /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory,
+    /// [`Error::Io`] when it could not be written.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let storage: Arc<dyn Storage> = Arc::new(Disk);
         // A copy remembers what the original does, however much that is.
@@ -499,8 +499,8 @@ impl<M: Model> Database<M> {
         Ok(())
     }
 
-    /// Writes the newest readable version as JSON, by way of serde, and gives its sequence. Commands
-    /// and reads go on meanwhile.
+    /// Writes the newest readable version as JSON, by way of serde, and gives its sequence.
+    /// Commands and reads go on meanwhile.
     ///
     /// What JSON says less exactly is written all the same: bytes become an array of numbers, `()`,
     /// `None` and `Some(())` all become `null`, and integers are written with all their digits,
@@ -524,15 +524,14 @@ impl<M: Model> Database<M> {
     }
 
     /// Commits what is queued, ends the database's threads, marks its directory as closed and
-    /// unlocks it. Every other handle then refuses commands with
-    /// [`ExecuteError::Stopped`], or `Poisoned`; reads go on. Closing again does nothing, but tells of
-    /// a failure again. Called from a command or a waker, it returns at once and a thread of its own
-    /// does the rest.
+    /// unlocks it. Every other handle then refuses commands with [`ExecuteError::Stopped`], or
+    /// `Poisoned`; reads go on. Closing again does nothing, but tells of a failure again. Called
+    /// from a command or a waker, it returns at once and a thread of its own does the rest.
     ///
     /// # Errors
     /// [`Error::Poisoned`] when the database has [failed](crate::Poisoned), now or earlier;
-    /// [`Error::Io`] when the MANIFEST could not be replaced. The database is closed all the same, and the next open
-    /// recovers it.
+    /// [`Error::Io`] when the MANIFEST could not be replaced. The database is closed all the same,
+    /// and the next open recovers it.
     pub fn close(self) -> Result<(), Error> {
         self.engine.stop()
     }

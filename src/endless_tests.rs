@@ -1,5 +1,5 @@
-//! Durations that are longer than any clock goes: very long means very long, never zero, and never a
-//! panic. `super::shuttled` explores the same for waits and for lingering.
+//! Durations that are longer than any clock goes: very long means very long, never zero, and never
+//! a panic. `super::shuttled` explores the same for waits and for lingering.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

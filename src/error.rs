@@ -10,8 +10,8 @@ use crate::execute_error::Poisoned;
 /// Why opening, closing or maintaining a database failed.
 ///
 /// A message says what was found where, and what to do next where there is something to do. An open
-/// that fails because of what it found has changed, deleted and overwritten no file; what it may have
-/// made is in [`Builder::open`](crate::Builder::open).
+/// that fails because of what it found has changed, deleted and overwritten no file; what it may
+/// have made is in [`Builder::open`](crate::Builder::open).
 ///
 /// None of these is about a command that was to be executed: see
 /// [`ExecuteError`](crate::ExecuteError).
@@ -370,7 +370,8 @@ pub enum Error {
     /// The database was closed before the call could do anything.
     #[error("the database is closed")]
     Stopped,
-    /// The database has [failed](Poisoned), by this call or before, so nothing more is acknowledged.
+    /// The database has [failed](Poisoned), by this call or before, so nothing more is
+    /// acknowledged.
     #[error("{0}")]
     Poisoned(#[from] Poisoned),
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The failure after which a database acknowledges nothing more: a write, a sync or a rename failed, a
-/// command is not deterministic, or a thread of the engine panicked.
+/// The failure after which a database acknowledges nothing more: a write, a sync or a rename
+/// failed, a command is not deterministic, or a thread of the engine panicked.
 ///
 /// The last published version stays readable. Commands that were in flight got this error: each may
 /// or may not be on disk, and the next open tells.
@@ -32,7 +32,8 @@ impl Poisoned {
 /// Each variant says whether the command left a trace: a change of the model, or a record in the
 /// journal. Two may: [`Poisoned`](Self::Poisoned), and [`Reentrant`](Self::Reentrant) where
 /// [`Pending::wait`](crate::Pending::wait) gives it. From
-/// [`Database::submit`](crate::Database::submit) and `try_submit` themselves, no error means a trace.
+/// [`Database::submit`](crate::Database::submit) and `try_submit` themselves, no error means a
+/// trace.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError<R> {
@@ -89,9 +90,9 @@ pub enum ExecuteError<R> {
         found: u64,
     },
     /// A command with the same [`request_id`](crate::Metadata::request_id) was accepted before, and
-    /// is as durable as if it had been answered now. This one was not applied and left no trace; what
-    /// the first one did stands. Its output is not kept: read what came of it, if need be with [`Database::wait_for`](crate::Database::wait_for)
-    /// its sequence.
+    /// is as durable as if it had been answered now. This one was not applied and left no trace;
+    /// what the first one did stands. Its output is not kept: read what came of it, if need be with
+    /// [`Database::wait_for`](crate::Database::wait_for) its sequence.
     #[error(
         "a command with this request id was accepted at sequence {sequence}, so it was not applied \
          again; if this is another request, give it an id of its own"
@@ -101,9 +102,9 @@ pub enum ExecuteError<R> {
         sequence: u64,
     },
     /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
-    /// for itself. From [`Pending::wait`](crate::Pending::wait) it says nothing of the command, which
-    /// was submitted before and goes on: it may leave a trace, and its answer is lost. From all
-    /// else the command was not taken and left no trace.
+    /// for itself. From [`Pending::wait`](crate::Pending::wait) it says nothing of the command,
+    /// which was submitted before and goes on: it may leave a trace, and its answer is lost. From
+    /// all else the command was not taken and left no trace.
     #[error(
         "no command can be executed, submitted or waited for while one is being applied: it would \
          wait for itself. Leave that to another thread"
@@ -112,15 +113,15 @@ pub enum ExecuteError<R> {
     /// The database was closed before the command was taken; it left no trace.
     #[error("the database is closed")]
     Stopped,
-    /// The database has [failed](Poisoned). A command that came later left no trace. One that was in
-    /// flight may have left one, even if it was refused or applied no more: what it rests on may be
-    /// lost. The next open tells.
+    /// The database has [failed](Poisoned). A command that came later left no trace. One that was
+    /// in flight may have left one: nobody knows before the next open. Refused commands get this,
+    /// too, where the refusal rests on what may be lost.
     #[error("{0}")]
     Poisoned(#[source] Poisoned),
 }
 
-/// Why [`Database::try_submit`](crate::Database::try_submit) did not take a command. Whatever it was,
-/// the command left no trace.
+/// Why [`Database::try_submit`](crate::Database::try_submit) did not take a command. Whatever it
+/// was, the command left no trace.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySubmitError<C, R> {

@@ -13,8 +13,8 @@ use serde::ser::{
 };
 
 /// How many values may lie inside each other, an `Option` and a newtype counting as one each. In a
-/// debug build a level takes 0.7 to 1.9 KiB of stack, here as in serde_json: so this is at most half
-/// of the 2 MiB that a thread of std has, and the caller may have used the other half.
+/// debug build a level takes 0.7 to 1.9 KiB of stack, here as in serde_json: so this is at most
+/// half of the 2 MiB that a thread of std has, and the caller may have used the other half.
 pub(crate) const DEEPEST_LEVEL: usize = 512;
 
 /// A path tells so many of its steps from the outside, and so many characters of a key.
@@ -40,8 +40,8 @@ fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), String> {
     value.serialize(Walk { level: 0 }).map_err(|refusal| refusal.to_string())
 }
 
-/// Why a value is refused, and the way to it, from the inside out. Boxed, since each level of a walk
-/// holds a place for one on the stack.
+/// Why a value is refused, and the way to it, from the inside out. Boxed, since each level of a
+/// walk holds a place for one on the stack.
 #[derive(Debug)]
 struct Refusal(Box<Refused>);
 

@@ -1,6 +1,6 @@
 //! **System prevalence**: the whole state of an application as plain Rust values in memory, and
-//! still no acknowledged change is lost: not by a crash, and not by a power cut on a disk that keeps
-//! what it has synced.
+//! still no acknowledged change is lost: not by a crash, and not by a power cut on a disk that
+//! keeps what it has synced.
 //!
 //! The state is a [`Model`] whose `clone()` is cheap. It changes only by [`Command`]s: small
 //! serialisable values with a deterministic `apply`. Accepted commands go to a journal by group
@@ -10,7 +10,7 @@
 //! [dependencies]
 //! prevalence = "0.1"
 //! serde = { version = "1", features = ["derive"] } # models and commands are serde types
-//! imbl = { version = "7.0.2", features = ["serde"] } # or other collections that are cheap to clone
+//! imbl = { version = "7.0.2", features = ["serde"] } # or others that are cheap to clone
 //! tempfile = "3" # for this example alone
 //! ```
 //!

@@ -256,9 +256,10 @@ impl<M: Model, I> Builder<M, I> {
     }
 
     /// How long a batch that is not full waits for more commands. Default: zero. Batches grow by
-    /// themselves while the disk is busy; lingering trades latency for fewer syncs beyond that. With
-    /// `Duration::MAX` a batch waits until it is full or the database is closed; `queue_bytes` must
-    /// then leave room for a full batch and one command more.
+    /// themselves while the disk is busy; lingering trades latency for fewer syncs beyond that.
+    /// With `Duration::MAX` a batch waits until it is full, the database is closed or it
+    /// [fails](crate::Poisoned); `queue_bytes` must then leave room for a full batch and one command
+    /// more.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.options.linger = linger;
         self

@@ -1,4 +1,5 @@
-//! What JSON cannot say is an error that says where it is, and never something else that looks right.
+//! What JSON cannot say is an error that says where it is, and never something else that looks
+//! right.
 
 use imbl::OrdMap;
 use prevalence::{Command, Context, Database, Error, Model};

@@ -1,5 +1,6 @@
-//! Owns what the compiler says of lines of [`commands!`](crate::commands!) that must not stand beside
-//! each other. Runs in the compiler, so it has loops where others have iterators, and no allocation.
+//! Owns what the compiler says of lines of [`commands!`](crate::commands!) that must not stand
+//! beside each other. Runs in the compiler, so it has loops where others have iterators, and no
+//! allocation.
 
 use super::{REDACTED_TAG, same_name};
 

@@ -1,4 +1,5 @@
-//! What JSON cannot say is refused with the way to it, however it is wrapped; what it can say is not.
+//! What JSON cannot say is refused with the way to it, however it is wrapped; what it can say is
+//! not.
 
 use std::collections::BTreeMap;
 

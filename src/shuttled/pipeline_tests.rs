@@ -231,8 +231,8 @@ fn nobody_is_left_waiting(fails_after: u64) {
     assert!(accepted <= fails_after);
 }
 
-/// A batch of one waits for a second command without end, and a sync of what was committed before it
-/// fails meanwhile, wherever that finds the writer.
+/// A batch of one waits for a second command without end, and a sync of what was committed before
+/// it fails meanwhile, wherever that finds the writer.
 fn who_lingers_without_end_is_told_of_a_failure() {
     let pipeline = start(Durability::Buffered, ENDLESS, u64::MAX, 2);
     let (submission, pending) = submission(&Count { refuses: false }, &[], 1000).unwrap();

@@ -190,8 +190,8 @@ pub(crate) fn write_all_at(
 pub(crate) fn remove_gently(storage: &dyn Storage, path: &Path, length: u64) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // No longer than the name of a segment: where that just fits into a path, this must, too. Should
-    // two be the same, the one before was to be removed as well.
+    // No longer than the name of a segment: where that just fits into a path, this must, too.
+    // Should two be the same, the one before was to be removed as well.
     let tag = xxhash_rust::xxh3::xxh3_64(name.as_encoded_bytes()) >> 16;
     let doomed = directory.join(format!("{TEMPORARY_PREFIX}{tag:012x}{TEMPORARY_SUFFIX}"));
     storage.rename(path, &doomed)?;

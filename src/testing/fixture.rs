@@ -102,8 +102,8 @@ impl<M: Model> Fixture<M> {
         self
     }
 
-    /// The commands from here on come so much later than those before: in the year 2554 at the latest,
-    /// where the times end that a database can hold.
+    /// The commands from here on come so much later than those before: in the year 2554 at the
+    /// latest, where the times end that a database can hold.
     pub fn later_by(self, duration: Duration) -> Self {
         let later_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self { time_ns: self.time_ns.saturating_add(later_ns), ..self }
