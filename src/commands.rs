@@ -1,13 +1,19 @@
 //! Owns the journal's vocabulary: which tag means which command, for ever. Knows nothing of how
 //! records are stored.
 
+mod lines;
+
 use std::any::Any;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::codec;
 use crate::context::Context;
+use crate::json;
 use crate::model::{Command, Model};
+
+#[doc(hidden)]
+pub use lines::{Line, assert_lines_differ};
 
 /// Stands in the place of a command that was erased by [`purge`](crate::purge()): sequences must not
 /// shift. No command may have this tag.
@@ -31,11 +37,27 @@ pub trait Vocabulary: Sized {
 }
 
 /// A command that [`commands!`](crate::commands!) lists. Implemented by it, never by hand.
+///
+/// It is the bound for code that is generic over the command:
+///
+/// ```
+/// use prevalence::{Database, ExecuteError, Model, Registered};
+///
+/// /// Executes a command, and says how long the journal is then.
+/// fn run<M: Model, C: Registered<M>>(
+///     database: &Database<M>,
+///     command: C,
+/// ) -> Result<(C::Output, u64), ExecuteError<C::Rejection>> {
+///     let output = database.execute(command)?;
+///     Ok((output, database.stats().journal_bytes))
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "command `{Self}` is not listed in `commands!` of model `{M}`",
     label = "has no tag in the journal of `{M}`",
     note = "add a line `N => {Self}` with a tag N that was never used before to \
-            `prevalence::commands! {{ {M} {{ … }} }}`"
+            `prevalence::commands! {{ {M} {{ … }} }}`",
+    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Registered<{M}>`"
 )]
 pub trait Registered<M: Model>: Command<M> {
     /// The command's tag in the journal.
@@ -58,7 +80,15 @@ pub struct Entry<M: Model> {
 type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any>, String>;
 
 /// Decodes a command and writes it as JSON.
-type ToJsonFn = fn(&[u8]) -> Result<String, String>;
+type ToJsonFn = fn(&[u8]) -> Result<String, NoJson>;
+
+/// Why a stored command is not told as JSON.
+pub(crate) enum NoJson {
+    /// Its bytes are not those of its type.
+    Undecodable(String),
+    /// JSON has no form for it.
+    NoForm(String),
+}
 
 /// Decodes and applies a command that was accepted once.
 type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
@@ -123,7 +153,7 @@ impl<M: Model> Entry<M> {
         }
     }
 
-    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, String> {
+    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, NoJson> {
         (self.to_json)(bytes)
     }
 }
@@ -158,13 +188,13 @@ where
     decode::<Old, C>(bytes).map(|command| Box::new(command) as Box<dyn Any>)
 }
 
-fn to_json<Old, C>(bytes: &[u8]) -> Result<String, String>
+fn to_json<Old, C>(bytes: &[u8]) -> Result<String, NoJson>
 where
     Old: serde::de::DeserializeOwned + Into<C>,
     C: serde::Serialize,
 {
-    let command = decode::<Old, C>(bytes)?;
-    serde_json::to_string(&command).map_err(|error| format!("JSON has no form for it: {error}"))
+    let command = decode::<Old, C>(bytes).map_err(NoJson::Undecodable)?;
+    json::text(&command).map_err(NoJson::NoForm)
 }
 
 /// A type's name without the path in front of it: where a type lives may change.
@@ -275,33 +305,6 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
-/// Stops compilation when two lines of [`commands!`](crate::commands!) share a tag or a name.
-#[doc(hidden)]
-#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
-pub const fn assert_lines_differ(lines: &[(u16, &str)]) {
-    let mut later = 0;
-    while later < lines.len() {
-        assert!(
-            lines[later].0 != REDACTED_TAG,
-            "commands!: tag 65535 is reserved for commands that were erased; use another"
-        );
-        let mut earlier = 0;
-        while earlier < later {
-            assert!(
-                lines[earlier].0 != lines[later].0,
-                "commands!: two commands share one tag; give each a tag of its own, for ever"
-            );
-            assert!(
-                !same_name(lines[earlier].1, lines[later].1),
-                "commands!: two commands share one name in the journal, so a mix-up of their tags \
-                 would go unnoticed; give one another name: `tag => Type = \"Name\"`"
-            );
-            earlier += 1;
-        }
-        later += 1;
-    }
-}
-
 /// Lists the commands of a model, each under a stable tag: the journal's vocabulary, in one place.
 ///
 /// ```
@@ -351,9 +354,15 @@ macro_rules! commands {
         $(,)?
     }) => {
         const _: () = {
-            $crate::__private::assert_lines_differ(&[$(
-                ($tag, $crate::commands!(@journaled $command $(= $name)?))
-            ),*]);
+            $crate::__private::assert_lines_differ(&[$($crate::__private::Line {
+                tag: $tag,
+                name: $crate::commands!(@journaled $command $(= $name)?),
+                text: concat!(
+                    stringify!($tag), " => ", stringify!($command),
+                    $(" as ", stringify!($current),)?
+                    $(" = ", stringify!($name), $(" | ", stringify!($known),)*)?
+                ),
+            }),*]);
             $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
             impl $crate::__private::Vocabulary for $model {
                 const MODEL_NAME: &'static str =
@@ -411,24 +420,6 @@ mod tests {
         assert_eq!(short_name("Deposit"), "Deposit");
         assert_eq!(short_name("crate :: bank :: Deposit"), "Deposit");
         assert_eq!(short_name("bank::Put<a::Key>"), "bank::Put<a::Key>");
-    }
-
-    #[test]
-    #[should_panic(expected = "share one tag")]
-    fn shared_tags_are_noticed() {
-        assert_lines_differ(&[(1, "A"), (2, "B"), (3, "C"), (2, "D")]);
-    }
-
-    #[test]
-    #[should_panic(expected = "share one name")]
-    fn shared_names_are_noticed_wherever_the_types_live() {
-        assert_lines_differ(&[(1, "credit::Put"), (2, "debit :: Put")]);
-    }
-
-    #[test]
-    #[should_panic(expected = "tag 65535 is reserved")]
-    fn the_tag_of_erased_commands_is_taken() {
-        assert_lines_differ(&[(65_535, "A")]);
     }
 
     #[test]

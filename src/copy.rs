@@ -37,11 +37,10 @@ pub(crate) fn write_copy<M: Model>(
         _ => Path::new("."),
     };
     Directory::at(parent).create_root(disk)?;
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    // Without the target's name in it: that may be as long as a name may be.
     let tag = xxhash_rust::xxh3::xxh3_64(&random_bytes(disk, target)?);
-    let staging = Directory::at(
-        &parent.join(format!("{TEMPORARY_PREFIX}{name}-{tag:016x}{TEMPORARY_SUFFIX}")),
-    );
+    let staging =
+        Directory::at(&parent.join(format!("{TEMPORARY_PREFIX}{tag:016x}{TEMPORARY_SUFFIX}")));
     let written = write_files(storage, &staging, identity, version, packing).and_then(|info| {
         disk.rename(&staging.root, target).map_err(Error::io("rename a new copy to", target))?;
         Directory::at(target).sync_root_names(disk)?;

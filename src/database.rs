@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::execute_error::{ExecuteError, TrySubmitError, WaitError};
 use crate::history::History;
 use crate::identity::identity;
+use crate::json;
 use crate::loading::LoadingThread;
 use crate::metadata::{LARGEST_METADATA_BYTES, Metadata};
 use crate::model::Model;
@@ -119,7 +120,8 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`ExecuteError::Rejected`] when the command refused; the other variants say why it could
-    /// not be executed. After any error but `Poisoned` the command has left no trace.
+    /// not be executed. After any error of this but `Poisoned` the command has left no trace; after
+    /// `Poisoned` it may have.
     pub fn execute<C: Registered<M>>(
         &self,
         command: C,
@@ -154,8 +156,8 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied.
-    /// Otherwise as of [`execute`](Self::execute).
+    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied
+    /// and left no trace. Otherwise as of [`execute`](Self::execute).
     pub fn execute_if<C: Registered<M>>(
         &self,
         sequence: u64,
@@ -209,9 +211,9 @@ impl<M: Model> Database<M> {
     }
 
     /// The stored history up to now: every command that was accepted, and the model as it was after
-    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive) it is complete; under
-    /// `Truncate` it reaches back to the oldest snapshot that is kept. Commands, reads and
-    /// snapshots go on meanwhile.
+    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive), from the first open
+    /// on, it is complete; under `Truncate` it reaches back to the oldest snapshot that is kept.
+    /// Commands, reads and snapshots go on meanwhile.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Metadata, Model, Retention};
@@ -249,7 +251,8 @@ impl<M: Model> Database<M> {
     /// room. Commands of one thread are applied in the order in which it submitted them.
     ///
     /// # Errors
-    /// When the command cannot be encoded, is too large, or nothing is accepted any more. What
+    /// When the command cannot be encoded, is too large, nothing is accepted any more, or the call
+    /// comes from a command's `apply`. After any error of this the command has left no trace. What
     /// comes later is told by the [`Pending`].
     pub fn submit<C: Registered<M>>(
         &self,
@@ -262,11 +265,12 @@ impl<M: Model> Database<M> {
         }
     }
 
-    /// As [`submit`](Self::submit), but never waits.
+    /// As [`submit`](Self::submit), but never waits for room in the queue.
     ///
     /// # Errors
     /// [`TrySubmitError::Busy`] gives the command back when the queue is full;
-    /// [`TrySubmitError::Refused`] is any error of `submit`.
+    /// [`TrySubmitError::Refused`] is any error of `submit`. After either the command has left no
+    /// trace.
     pub fn try_submit<C: Registered<M>>(
         &self,
         command: C,
@@ -294,7 +298,7 @@ impl<M: Model> Database<M> {
         self.engine.shared.published.view()
     }
 
-    /// The sequence of the newest readable version: how many commands were ever accepted.
+    /// The sequence of the newest readable version: how many commands were ever accepted up to it.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.engine.shared.published.sequence()
@@ -331,15 +335,21 @@ impl<M: Model> Database<M> {
     /// [`AtError`] says which versions there are instead. Once the database is closed, only the last
     /// one is.
     pub fn at(&self, sequence: u64) -> Result<View<M>, AtError> {
+        if self.engine.process.is_forked() {
+            return Err(AtError::Forked);
+        }
         self.engine.shared.published.at(sequence)
     }
 
     /// Waits until the newest readable version has reached `sequence`.
     ///
     /// # Errors
-    /// When the time is up, or when it can never be reached because the database was closed or
-    /// poisoned.
+    /// When the time is up, when it will not be reached because the database was closed or has
+    /// failed, or when the call comes from a command's `apply`.
     pub fn wait_for(&self, sequence: u64, timeout: Duration) -> Result<(), WaitError> {
+        if self.engine.process.is_forked() {
+            return Err(WaitError::Forked);
+        }
         if on_engine_thread() {
             return Err(WaitError::Reentrant);
         }
@@ -352,18 +362,18 @@ impl<M: Model> Database<M> {
     /// [`Durability::Buffered`](crate::Durability::Buffered).
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when the sync fails, now or earlier.
+    /// [`Error::Poisoned`] when the sync fails, or the database has [failed](crate::Poisoned)
+    /// before; [`Error::Reentrant`] from a command's `apply`.
     pub fn sync(&self) -> Result<u64, Error> {
-        if on_engine_thread() {
-            return Err(Error::Reentrant);
-        }
+        self.engine.check_caller()?;
         sync_outside_lock(&self.engine.committer)
     }
 
     /// A handle to the same database whose commands are journaled with `metadata`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when the metadata takes more than 65,535 bytes encoded.
+    /// [`Error::InvalidOption`] when the metadata takes more than 65,535 bytes encoded;
+    /// [`Error::Encode`] when it cannot be encoded.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
         let encoded = metadata.encode().map_err(|failure| match failure {
             EncodeFailure::TooLarge { bytes } => Error::InvalidOption {
@@ -382,6 +392,10 @@ impl<M: Model> Database<M> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Engine { shared, queue, .. } = &*self.engine;
+        if self.engine.process.is_forked() {
+            // The locks around the other figures may be held by nobody.
+            return Stats { sequence: self.sequence(), ..Stats::default() };
+        }
         let counters = &shared.counters;
         let snapshots = shared.snapshots.state();
         let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
@@ -432,6 +446,9 @@ impl<M: Model> Database<M> {
     /// Whether commands are accepted, and if not, why.
     #[must_use]
     pub fn health(&self) -> Health {
+        if self.engine.process.is_forked() {
+            return Health::Forked;
+        }
         let shared = &self.engine.shared;
         match (shared.status.health(), shared.snapshots.state().last_error) {
             (Health::Running, Some(reason)) => Health::SnapshotsFailing(reason),
@@ -444,12 +461,12 @@ impl<M: Model> Database<M> {
     /// Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Encode`] when it could not be written: nothing else is harmed.
-    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs.
+    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
+    /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could
+    /// not be written, or, when it was, what behind it could not be cleared: commands and reads go
+    /// on, no command is lost, and it is tried again.
     pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
-        if on_engine_thread() {
-            return Err(Error::Reentrant);
-        }
+        self.engine.check_caller()?;
         self.engine.take_snapshot()
     }
 
@@ -460,17 +477,23 @@ impl<M: Model> Database<M> {
     /// The copy holds no commands: what was archived stays where it is. That of a database
     /// [in memory](Self::in_memory) is written to the disk all the same.
     ///
+    /// That of a database that has [failed](crate::Poisoned) holds the version that can still be read.
+    /// So what a cleaner removed from under a running database can be rescued.
+    ///
     /// # Errors
-    /// [`Error::NotEmpty`] when something is at `target`; [`Error::Io`] or [`Error::Encode`] when
-    /// the copy could not be written, [`Error::Poisoned`] when this database no longer runs.
+    /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Reentrant`] from
+    /// a command's `apply`, [`Error::Forked`] in the child of a fork. Any other error says why the copy could not be written: then nothing is at
+    /// `target`, but for a failure to make its name durable.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
-        if on_engine_thread() {
-            return Err(Error::Reentrant);
-        }
+        self.engine.check_caller()?;
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
         let target = absolute(target.as_ref())?;
         let version = shared.published.pin();
-        sync_outside_lock(committer)?;
+        let synced = sync_outside_lock(committer);
+        // A database that has failed can still be read, and so rescued.
+        if shared.status.poisoned().is_none() {
+            synced?;
+        }
         write_copy(&storage.clone().for_copies(), &target, identity, &version, *packing)
     }
 
@@ -480,8 +503,8 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
-    /// `backup`, [`Error::NotEmpty`] when something is at `target`, [`Error::Io`] when it could not
-    /// be written.
+    /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory,
+    /// [`Error::Io`] when it could not be written.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
@@ -494,33 +517,46 @@ impl<M: Model> Database<M> {
         Ok(())
     }
 
-    /// Writes the newest durable version as JSON, by way of serde, and gives its sequence. Commands
-    /// and reads go on meanwhile.
+    /// Writes the newest readable version as JSON, by way of serde, and gives its sequence.
+    /// Commands and reads go on meanwhile.
+    ///
+    /// What JSON says less exactly is written all the same: bytes become an array of numbers, `()`,
+    /// `None` and `Some(())` all become `null`, and integers are written with all their digits,
+    /// though many readers keep no more than 53 bits of them.
     ///
     /// # Errors
-    /// [`Error::Encode`] when the model has parts that JSON has no form for, such as maps whose keys
-    /// are structures, or when `writer` failed.
+    /// [`Error::Encode`] when the model has parts that JSON has no form for, with the way to the
+    /// part for the first two: a NaN or an infinity; values more than 512 levels deep inside each
+    /// other, which could use up the stack of the calling thread; maps whose keys are neither
+    /// texts, numbers, booleans nor variants without fields. Also when the model's `Serialize` or
+    /// `writer` fails. `writer` got nothing in the first two cases, and may have got a part in the
+    /// others.
     pub fn export_json(&self, writer: impl std::io::Write) -> Result<u64, Error> {
         let view = self.view();
         let mut writer = std::io::BufWriter::new(writer);
         let failed =
             |reason: String| Error::Encode { what: "the model as JSON".to_owned(), reason };
-        serde_json::to_writer(&mut writer, &*view).map_err(|error| failed(error.to_string()))?;
+        json::write(&*view, &mut writer).map_err(failed)?;
         std::io::Write::flush(&mut writer).map_err(|error| failed(error.to_string()))?;
         Ok(view.sequence())
     }
 
     /// Commits what is queued, ends the database's threads, marks its directory as closed and
-    /// unlocks it. Every other handle then refuses commands with
-    /// [`ExecuteError::Stopped`]; reads go on. Closing again does nothing. Called from a command or
-    /// a waker, it returns at once and a thread of its own does the rest.
+    /// unlocks it. Every other handle then refuses commands with [`ExecuteError::Stopped`], or
+    /// `Poisoned`; reads go on. Closing again does nothing, but tells of a failure again. Called
+    /// from a command or a waker, it returns at once and a thread of its own does the rest.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when a write or sync failed, now or earlier; [`Error::Io`] when the
-    /// MANIFEST could not be replaced. The database is closed all the same, and the next open
-    /// recovers it.
+    /// [`Error::Poisoned`] when the database has [failed](crate::Poisoned), now or earlier;
+    /// [`Error::Io`] when the MANIFEST could not be replaced. The database is closed all the same,
+    /// and the next open recovers it.
     pub fn close(self) -> Result<(), Error> {
         self.engine.stop()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn published(&self) -> &crate::published::Published<M> {
+        &self.engine.shared.published
     }
 
     /// Encodes a command, unless it could only be refused.
@@ -528,13 +564,18 @@ impl<M: Model> Database<M> {
         &self,
         command: &C,
     ) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
+        if self.engine.process.is_forked() {
+            return Err(ExecuteError::Forked);
+        }
         if on_engine_thread() {
             return Err(ExecuteError::Reentrant);
         }
         if let Some(poisoned) = self.engine.shared.status.poisoned() {
             return Err(ExecuteError::Poisoned(poisoned.clone()));
         }
-        submission(command, &self.metadata, self.engine.max_command_bytes)
+        let limit = self.engine.max_command_bytes;
+        let (submission, pending) = submission(command, &self.metadata, limit)?;
+        Ok((submission, pending.from_process(self.engine.process)))
     }
 
     /// Why the queue takes nothing any more.

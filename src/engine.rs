@@ -18,6 +18,7 @@ use crate::model::Model;
 use crate::options::{Durability, Options};
 use crate::packed::Packing;
 use crate::pending::on_engine_thread;
+use crate::process::OpeningProcess;
 use crate::published::Published;
 use crate::queue::{QueueSender, queue};
 use crate::recovery::{Loaded, Recovered};
@@ -65,6 +66,7 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) packing: Packing,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) max_command_bytes: usize,
+    pub(crate) process: OpeningProcess,
     running: Mutex<Option<Running<M>>>,
 }
 
@@ -139,6 +141,8 @@ impl<M: Model> Engine<M> {
         let (batches, batch_inbox) = bounded(BATCHES_AHEAD);
         let (spare_outbox, spare) = bounded(SPARE_BATCHES);
         let bell = queue_receiver.bell();
+        let writers = queue_receiver.bell();
+        shared.status.wake_writer_by(move || writers.ring());
         let completed = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             queue: queue_receiver,
@@ -247,8 +251,17 @@ impl<M: Model> Engine<M> {
             packing,
             reserve,
             max_command_bytes,
+            process: OpeningProcess::this(),
             running,
         })
+    }
+
+    /// That the calling thread may wait for the engine.
+    pub(crate) fn check_caller(&self) -> Result<(), Error> {
+        if self.process.is_forked() {
+            return Err(Error::Forked);
+        }
+        if on_engine_thread() { Err(Error::Reentrant) } else { Ok(()) }
     }
 
     /// Has the snapshot thread take one, and waits for it.
@@ -268,6 +281,9 @@ impl<M: Model> Engine<M> {
     /// Commits what is in the queue, ends the threads and marks the directory clean. The first
     /// call does it, and others that come meanwhile wait for it.
     pub(crate) fn stop(&self) -> Result<(), Error> {
+        if self.process.is_forked() {
+            return Err(Error::Forked);
+        }
         if on_engine_thread() {
             return self.stop_from_engine_thread();
         }
@@ -297,8 +313,21 @@ impl<M: Model> Engine<M> {
     }
 }
 
+impl<M: Model> Engine<M> {
+    /// In the child of a fork: no thread is joined, no lock given back, and none that another thread
+    /// of the parent may have held is taken. All of it stays where it is until the child ends.
+    fn forget(&mut self) {
+        std::mem::forget(self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        std::mem::forget((self.shared.clone(), self.queue.clone(), self.committer.clone()));
+        std::mem::forget((self.storage.clone(), self.reserve.clone()));
+    }
+}
+
 impl<M: Model> Drop for Engine<M> {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            return self.forget();
+        }
         // `close` is the way to learn of a failure; the next open will find what happened.
         self.stop().ok();
     }

@@ -9,8 +9,12 @@ use crate::execute_error::Poisoned;
 
 /// Why opening, closing or maintaining a database failed.
 ///
-/// Every message says what was found where, and what to do next. An open that fails because of
-/// what it found has changed, deleted and overwritten nothing.
+/// A message says what was found where, and what to do next where there is something to do. An open
+/// that fails because of what it found has changed, deleted and overwritten no file; what it may
+/// have made is in [`Builder::open`](crate::Builder::open).
+///
+/// None of these is about a command that was to be executed: see
+/// [`ExecuteError`](crate::ExecuteError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -350,7 +354,7 @@ pub enum Error {
         reason: String,
     },
     /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
-    /// for itself.
+    /// for itself. It has done nothing.
     #[error("this cannot be called while a command is being applied: it would wait for itself")]
     Reentrant,
     /// A backup or restore was to go where something is already.
@@ -363,10 +367,16 @@ pub enum Error {
         /// The target that was named.
         path: PathBuf,
     },
-    /// The database was closed.
+    /// This process was forked from the one that opened the database, which alone may use it. In the
+    /// child every call is this error, and dropping a handle changes nothing. What was readable can
+    /// still be read by `query` and `view`.
+    #[error("{}", crate::execute_error::FORKED)]
+    Forked,
+    /// The database was closed before the call could do anything.
     #[error("the database is closed")]
     Stopped,
-    /// A write or sync failed earlier, so nothing more is acknowledged.
+    /// The database has [failed](Poisoned), by this call or before, so nothing more is
+    /// acknowledged.
     #[error("{0}")]
     Poisoned(#[from] Poisoned),
 }

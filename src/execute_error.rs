@@ -3,9 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The failure after which a database acknowledges nothing more.
+/// What every call says in the child of a fork.
+pub(crate) const FORKED: &str = "this process was forked from the one that opened the database, and \
+     only that one can use it: open databases after the fork, or exec another program right away";
+
+/// The failure after which a database acknowledges nothing more: a write, a sync or a rename
+/// failed, a command is not deterministic, or a thread of the engine panicked.
 ///
-/// The last durable version stays readable. Commands that were in flight got this error: each may
+/// The last published version stays readable. Commands that were in flight got this error: each may
 /// or may not be on disk, and the next open tells.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
@@ -26,22 +31,29 @@ impl Poisoned {
 
 /// Why a command has no output.
 ///
-/// `R` is the command's own [`Rejection`](crate::Command::Rejection). Except for
-/// [`Poisoned`](Self::Poisoned), every variant means that the command left no trace.
+/// `R` is the command's own [`Rejection`](crate::Command::Rejection).
+///
+/// Each variant says whether the command left a trace: a change of the model, or a record in the
+/// journal. Two may: [`Poisoned`](Self::Poisoned), and [`Reentrant`](Self::Reentrant) where
+/// [`Pending::wait`](crate::Pending::wait) gives it. From
+/// [`Database::submit`](crate::Database::submit) and `try_submit` themselves, no error means a
+/// trace.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError<R> {
-    /// The command refused, by its own rules. Answered only once every earlier command that the
-    /// refusal may rest on is durable.
+    /// The command refused, by its own rules; it left no trace. Answered only once every earlier
+    /// command that the refusal may rest on is as durable as
+    /// [`Durability`](crate::Durability) promises.
     #[error("the command was rejected: {0:?}")]
     Rejected(R),
-    /// The command's `apply` panicked; its changes were rolled back.
+    /// The command's `apply`, or its `Deserialize`, panicked. Its changes of the model were rolled
+    /// back, so it left no trace.
     #[error("the command panicked and was rolled back: {message}")]
     Panicked {
         /// The panic's message.
         message: String,
     },
-    /// The encoded command is larger than the limit, so it was not journaled.
+    /// The encoded command is larger than the limit. It was not applied and left no trace.
     #[error(
         "the command takes {bytes} bytes or more, the limit is {limit}: split it, or raise \
          max_command_bytes, up to 64 MiB"
@@ -52,13 +64,14 @@ pub enum ExecuteError<R> {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The command could not be encoded.
+    /// The command could not be encoded. It was not applied and left no trace.
     #[error("cannot encode the command: {reason}; its Serialize implementation must accept it")]
     Encode {
         /// What the codec said.
         reason: String,
     },
-    /// The command could not be read back from its own encoding, so it was not journaled.
+    /// The command could not be read back from its own encoding. It was not applied and left no
+    /// trace.
     #[error(
         "the command cannot be decoded from its own encoding ({reason}), so it could never be \
          replayed: make its Serialize and Deserialize mirror each other (no skip_serializing_if, \
@@ -69,7 +82,7 @@ pub enum ExecuteError<R> {
         reason: String,
     },
     /// It was to be executed only at one sequence, and other commands were accepted since; see
-    /// [`Database::execute_if`](crate::Database::execute_if).
+    /// [`Database::execute_if`](crate::Database::execute_if). It was not applied and left no trace.
     #[error(
         "the command was decided on at sequence {expected}, and the database has come to \
          {found}: read again and decide anew"
@@ -81,9 +94,9 @@ pub enum ExecuteError<R> {
         found: u64,
     },
     /// A command with the same [`request_id`](crate::Metadata::request_id) was accepted before, and
-    /// is as durable as if it had been answered now; this one was not applied. Its output is not
-    /// kept: read what came of it, if need be with [`Database::wait_for`](crate::Database::wait_for)
-    /// its sequence.
+    /// is as durable as if it had been answered now. This one was not applied and left no trace;
+    /// what the first one did stands. Its output is not kept: read what came of it, if need be with
+    /// [`Database::wait_for`](crate::Database::wait_for) its sequence.
     #[error(
         "a command with this request id was accepted at sequence {sequence}, so it was not applied \
          again; if this is another request, give it an id of its own"
@@ -93,9 +106,12 @@ pub enum ExecuteError<R> {
         sequence: u64,
     },
     /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
-    /// for itself. When it was [`Pending::wait`](crate::Pending::wait), the command goes on.
+    /// for itself. From [`Pending::wait`](crate::Pending::wait) it says nothing of the command,
+    /// which was submitted before and goes on: it may leave a trace, and its answer is lost. From
+    /// all else the command was not taken and left no trace.
     #[error(
-        "execute and submit cannot be called while a command is being applied: it would wait for itself"
+        "no command can be executed, submitted or waited for while one is being applied: it would \
+         wait for itself. Leave that to another thread"
     )]
     Reentrant,
     /// The command could not be written, for want of room on the disk or of file descriptors, say.
@@ -109,23 +125,30 @@ pub enum ExecuteError<R> {
         /// What failed, as a sentence.
         reason: Arc<str>,
     },
-    /// The database was closed before the command was taken.
+    /// The database was closed before the command was taken; it left no trace.
     #[error("the database is closed")]
     Stopped,
-    /// An earlier write or sync failed. Whether this command is durable is not known before the
-    /// next open, if it was in flight; if it came later, it left no trace.
+    /// This process was forked from the one that opened the database, which alone may use it. The
+    /// command was not taken and left no trace; one that had been submitted before the fork goes on
+    /// in the parent.
+    #[error("{FORKED}")]
+    Forked,
+    /// The database has [failed](Poisoned). A command that came later left no trace. One that was
+    /// in flight may have left one: nobody knows before the next open. Refused commands get this,
+    /// too, where the refusal rests on what may be lost.
     #[error("{0}")]
     Poisoned(#[source] Poisoned),
 }
 
-/// Why [`Database::try_submit`](crate::Database::try_submit) did not take a command.
+/// Why [`Database::try_submit`](crate::Database::try_submit) did not take a command. Whatever it
+/// was, the command left no trace.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySubmitError<C, R> {
-    /// The queue is full; here is the command back.
+    /// The queue is full; here is the command back. It was not taken and left no trace.
     #[error("the command queue is full: try again later, or use submit, which waits")]
     Busy(C),
-    /// The command cannot be taken at all.
+    /// The command cannot be taken at all. It left no trace, whatever the reason.
     #[error("{0}")]
     Refused(ExecuteError<R>),
 }
@@ -139,11 +162,12 @@ impl<C, R: fmt::Debug> fmt::Debug for TrySubmitError<C, R> {
     }
 }
 
-/// Why [`Database::wait_for`](crate::Database::wait_for) returned before its sequence.
+/// Why [`Database::wait_for`](crate::Database::wait_for) returned before its sequence. It waits for
+/// commands and does nothing to them: none of these says what becomes of one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The time was up.
+    /// The time was up. The sequence may still be reached.
     #[error("sequence {wanted} was not reached in time; the newest version is {reached}")]
     TimedOut {
         /// The sequence waited for.
@@ -151,7 +175,7 @@ pub enum WaitError {
         /// The newest readable version.
         reached: u64,
     },
-    /// The database was closed and will never reach it.
+    /// The database was closed before it was reached.
     #[error("the database is closed at sequence {reached}, before {wanted}")]
     Stopped {
         /// The sequence waited for.
@@ -163,7 +187,11 @@ pub enum WaitError {
     /// for itself.
     #[error("wait_for cannot be called while a command is being applied: it would wait for itself")]
     Reentrant,
-    /// A write or sync failed, so it will never be reached.
+    /// This process was forked from the one that opened the database, and nothing changes here.
+    #[error("{FORKED}")]
+    Forked,
+    /// The database has [failed](Poisoned), so nobody who has it open will see that sequence. The
+    /// next open may have come to it: what was in flight may be on disk.
     #[error("{0}")]
     Poisoned(#[source] Poisoned),
 }

@@ -1,9 +1,18 @@
 //! **System prevalence**: the whole state of an application as plain Rust values in memory, and
-//! still no acknowledged change is ever lost.
+//! still no acknowledged change is lost: not by a crash, and not by a power cut on a disk that
+//! keeps what it has synced.
 //!
 //! The state is a [`Model`] whose `clone()` is cheap. It changes only by [`Command`]s: small
 //! serialisable values with a deterministic `apply`. Accepted commands go to a journal by group
 //! commit, and a start replays it. Readers take no lock and never wait.
+//!
+//! ```toml
+//! [dependencies]
+//! prevalence = "0.1"
+//! serde = { version = "1", features = ["derive"] } # models and commands are serde types
+//! imbl = { version = "7.0.2", features = ["serde"] } # or others that are cheap to clone
+//! tempfile = "3" # for this example alone
+//! ```
 //!
 //! ```
 //! use imbl::OrdMap;
@@ -116,6 +125,7 @@ mod header;
 mod history;
 mod identity;
 mod journal;
+mod json;
 mod loading;
 mod manifest;
 mod metadata;
@@ -124,6 +134,7 @@ mod options;
 mod pace;
 mod packed;
 mod pending;
+mod process;
 mod published;
 mod purge;
 mod queue;
@@ -154,6 +165,8 @@ mod writer;
 #[cfg(test)]
 mod durability_tests;
 #[cfg(test)]
+mod endless_tests;
+#[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
 mod foreign_file_tests;
@@ -177,6 +190,7 @@ mod snapshotter_tests;
 pub mod docs;
 pub mod testing;
 
+pub use commands::Registered;
 pub use context::Context;
 pub use database::Database;
 pub use error::{DatabaseId, Error};
@@ -206,6 +220,6 @@ pub use status::Health;
 /// What [`commands!`] expands to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::commands::{Entry, Registered, Vocabulary, assert_lines_differ};
+    pub use crate::commands::{Entry, Line, Registered, Vocabulary, assert_lines_differ};
     pub use serde;
 }

@@ -106,7 +106,8 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a command of `{M}`",
     note = "implement `prevalence::Command<{M}> for {Self}` and add a line `N => {Self}` with a \
-            tag N of its own to `prevalence::commands! {{ {M} {{ … }} }}`"
+            tag N of its own to `prevalence::commands! {{ {M} {{ … }} }}`",
+    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Registered<{M}>`"
 )]
 pub trait Command<M: Model>: Serialize + DeserializeOwned + 'static {
     /// What the caller gets once the command is durable.

@@ -257,6 +257,9 @@ impl<M: Model, I> Builder<M, I> {
 
     /// How long a batch that is not full waits for more commands. Default: zero. Batches grow by
     /// themselves while the disk is busy; lingering trades latency for fewer syncs beyond that.
+    /// With `Duration::MAX` a batch waits until it is full, the database is closed or it
+    /// [fails](crate::Poisoned); `queue_bytes` must then leave room for a full batch and one command
+    /// more.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.options.linger = linger;
         self
@@ -354,7 +357,8 @@ impl<M: Model, I> Builder<M, I> {
     /// Opens the database in the directory `path`, creating it if there is none.
     ///
     /// # Errors
-    /// Every variant of [`Error`] but `Poisoned`. An open that fails because of what it found has
+    /// Any variant of [`Error`] that is about options, files, or what the program declares, and
+    /// [`Error::Locked`]. An open that fails because of what it found has
     /// changed, deleted and overwritten nothing; at most it has created a `LOCK` file and empty
     /// directories. One that fails while it writes leaves what the next open accepts. A
     /// [`purge`](crate::purge()) that was interrupted is finished before anything else.

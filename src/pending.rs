@@ -13,6 +13,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use super::sync::thread::{self, Thread};
 use super::sync::{Mutex, MutexGuard, thread_local};
 use crate::execute_error::{ExecuteError, Poisoned};
+use crate::process::OpeningProcess;
 
 thread_local! {
     static ON_ENGINE_THREAD: Cell<bool> = const { Cell::new(false) };
@@ -47,25 +48,42 @@ pub(crate) fn on_engine_thread() -> bool {
 /// The result of a submitted command, on its way.
 ///
 /// [`wait`](Self::wait) for it on a thread, or `.await` it: no runtime is needed. Dropping it does
-/// not cancel the command.
+/// not cancel the command, which goes on without anybody being told.
 ///
 /// # Panics
 /// Like every future, it must not be polled again once it was ready.
 #[must_use = "whether the command was accepted is known only from its result"]
 pub struct Pending<O, R> {
     slot: Arc<Slot<O, R>>,
+    /// In a child of a fork the answer never comes.
+    process: Option<OpeningProcess>,
 }
 
 impl<O, R> Pending<O, R> {
     pub(crate) fn new(slot: Arc<Slot<O, R>>) -> Self {
-        Self { slot }
+        Self { slot, process: None }
     }
 
-    /// Waits until the command is durable, or refused.
+    /// The answer comes from the engine of that process.
+    pub(crate) fn from_process(self, process: OpeningProcess) -> Self {
+        Self { process: Some(process), ..self }
+    }
+
+    fn is_forked(&self) -> bool {
+        self.process.is_some_and(OpeningProcess::is_forked)
+    }
+
+    /// Waits until the command is durable (as [`Durability`](crate::Durability) defines it), or
+    /// refused.
     ///
     /// # Errors
-    /// As of [`Database::execute`](crate::Database::execute).
+    /// As of [`Database::execute`](crate::Database::execute), and
+    /// [`ExecuteError::Reentrant`] when it would have to wait inside a command's `apply`: then the
+    /// command goes on, may be accepted, and its answer is lost.
     pub fn wait(self) -> Result<O, ExecuteError<R>> {
+        if self.is_forked() {
+            return Err(ExecuteError::Forked);
+        }
         let mut inner = self.slot.lock();
         loop {
             if inner.released {
@@ -84,7 +102,7 @@ impl<O, R> Pending<O, R> {
     /// Whether [`wait`](Self::wait) would return at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.slot.lock().released
+        self.is_forked() || self.slot.lock().released
     }
 }
 
@@ -92,6 +110,9 @@ impl<O, R> Future for Pending<O, R> {
     type Output = Result<O, ExecuteError<R>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        if self.is_forked() {
+            return Poll::Ready(Err(ExecuteError::Forked));
+        }
         let mut inner = self.slot.lock();
         if inner.released {
             return Poll::Ready(inner.take());

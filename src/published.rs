@@ -143,6 +143,11 @@ impl<M> Published<M> {
         drop(self.recent.forget_all());
     }
 
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn recent(&self) -> &Recent<Arc<Version<M>>> {
         &self.recent
     }

@@ -51,6 +51,9 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AtError {
+    /// This process was forked from the one that opened the database.
+    #[error("{}", crate::execute_error::FORKED)]
+    Forked,
     /// No command has got that sequence yet, or it is not durable yet.
     #[error("sequence {wanted} is not reached yet: the newest version is {newest}; wait_for it")]
     NotYet {

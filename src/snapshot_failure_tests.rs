@@ -13,6 +13,7 @@ use crate::room::Room;
 use crate::snapshot::{snapshot_header, write_snapshot};
 use crate::stats::Counters;
 use crate::storage::faulty::{Faulty, Operation};
+use crate::storage::is_temporary;
 use crate::{Database, Error, Health, Retention, SnapshotPolicy};
 
 type Fails = fn(&Operation, &Path) -> bool;
@@ -163,7 +164,9 @@ fn a_failed_backup_leaves_nothing_to_open() {
     let armed = Arc::new(AtomicBool::new(true));
     let seen = armed.clone();
     let storage = Faulty::new(move |operation| {
-        let backup = |path: &Path| path.to_string_lossy().contains("-backup-");
+        // The copy is made beside its target, in a directory with a temporary's name.
+        let name = |path: &Path| Some(path.parent()?.file_name()?.to_str()?.to_owned());
+        let backup = |path: &Path| name(path).is_some_and(|name| is_temporary(&name));
         let fails = match operation {
             Operation::Publish(path) => path.ends_with("MANIFEST") && backup(path),
             _ => false,
@@ -172,7 +175,6 @@ fn a_failed_backup_leaves_nothing_to_open() {
     });
     let database = open(storage, &directory.path().join("db"), options()).unwrap();
     fill(&database);
-    // `-backup-` is in the temporary name: the copy is made beside its target.
     let target = directory.path().join("my-backup-of-today");
     database.backup(&target).unwrap_err();
     assert!(!target.exists());

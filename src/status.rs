@@ -17,8 +17,11 @@ pub enum Health {
     /// The last batch could not be written, for this reason, and nothing is in doubt: its commands
     /// got [`NotWritten`](crate::ExecuteError::NotWritten). The next command tries again.
     Refusing(Arc<str>),
-    /// A write or sync failed; commands are refused, reads go on.
+    /// The database has [failed](Poisoned); commands are refused, reads go on.
     Poisoned(Poisoned),
+    /// This process was forked from the one that opened the database, and can only read what was
+    /// readable then.
+    Forked,
     /// The database was closed; reads go on.
     Stopped,
 }
@@ -32,12 +35,24 @@ pub(crate) struct Status {
     refusals: AtomicU64,
     /// Why the last one was; `None` once one was written again.
     refusing: Mutex<Option<Arc<str>>>,
+    /// Tells the writer of a failure, should it be waiting for commands.
+    wake_writer: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Status {
     /// Notes a failure; the first one stays. Gives the one that holds.
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
-        self.poisoned.get_or_init(|| Poisoned { reason: reason.to_string().into() }).clone()
+        let poisoned =
+            self.poisoned.get_or_init(|| Poisoned { reason: reason.to_string().into() }).clone();
+        if let Some(wake) = self.wake_writer.get() {
+            wake();
+        }
+        poisoned
+    }
+
+    /// Has `wake` called after a failure. There is one writer, so the first one stays.
+    pub(crate) fn wake_writer_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wake_writer.set(Box::new(wake)).ok();
     }
 
     pub(crate) fn poisoned(&self) -> Option<&Poisoned> {

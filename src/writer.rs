@@ -126,13 +126,14 @@ impl<M: Model> Writer<M> {
 
     /// Adds commands until the batch is full, or has waited long enough and can be committed.
     fn fill(&mut self, batch: &mut Batch<M>) -> Filled {
-        let mut linger_until = (!self.limits.linger.is_zero())
-            .then(|| Instant::now().checked_add(self.limits.linger))
-            .flatten();
+        // A deadline beyond the clock's range never comes.
+        let until = || Instant::now().checked_add(self.limits.linger);
+        let mut lingers = (!self.limits.linger.is_zero())
+            .then(|| until().map_or(Patience::Endless, Patience::Until));
         while !self.is_full(batch) {
             // While batches before this one are committed, there is nothing else to do with it.
-            let patience = match linger_until {
-                Some(deadline) => Patience::Until(deadline),
+            let patience = match lingers {
+                Some(patience) => patience,
                 None if self.committer_is_idle() => Patience::None,
                 None => Patience::Endless,
             };
@@ -140,7 +141,9 @@ impl<M: Model> Writer<M> {
                 (Next::Command(submission), _) => self.apply(submission, batch),
                 (Next::Stop, _) => return Filled::Stop,
                 (Next::Nothing, Patience::None) => return Filled::HandOver,
-                (Next::Nothing, _) => linger_until = None,
+                (Next::Nothing, _) => lingers = None,
+                // Nothing more will be accepted: who waits for this batch must be told.
+                (Next::Rung, _) if self.shared.status.poisoned().is_some() => lingers = None,
                 // The committer may be idle by now: the loop looks for itself.
                 (Next::Rung, _) => {}
             }

@@ -28,6 +28,10 @@ const MODEL: &str = r#"
     } }
     command!(Deposit);
     command!(Withdraw);
+    #[derive(Serialize, Deserialize)]
+    #[serde(crate = "prevalence::__private::serde")]
+    struct Old;
+    impl From<Old> for Deposit { fn from(_: Old) -> Self { Deposit } }
     fn run(bank: &Database<Bank>) {
         bank.execute(Deposit).unwrap();
         bank.execute(Withdraw).unwrap();
@@ -100,7 +104,12 @@ fn two_commands_under_one_tag_do_not_compile() {
     assert_refused(
         "shared",
         "prevalence::commands! { Bank { 1 => Deposit, 1 => Withdraw } }",
-        &["two commands share one tag"],
+        &["two commands share one tag, 1: `1 => Deposit` and `1 => Withdraw`; give each"],
+    );
+    assert_refused(
+        "shared_by_far",
+        "prevalence::commands! { Bank { 0x10 => Deposit, 2 => Withdraw, 16 => Old as Deposit } }",
+        &["two commands share one tag, 16: `0x10 => Deposit` and `16 => Old as Deposit`; give"],
     );
 }
 
@@ -109,8 +118,42 @@ fn two_commands_under_one_name_do_not_compile() {
     assert_refused(
         "names",
         "prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw = \"Deposit\" } }",
-        &["two commands share one name"],
+        &["two commands share one name in the journal, `Deposit`: `1 => Deposit` and \
+           `2 => Withdraw = \"Deposit\"`; a mix-up"],
     );
+    // As it comes about: the old type is to be read under the name that it had.
+    assert_refused(
+        "upcast_names",
+        "prevalence::commands! { Bank { 1 => Deposit, 3 => Withdraw,
+             2 => Old as Deposit = \"Deposit\" | \"PayIn\" } }",
+        &["share one name in the journal, `Deposit`: `1 => Deposit` and \
+           `2 => Old as Deposit = \"Deposit\" | \"PayIn\"`; a mix-up of their tags would go \
+           unnoticed, so give one of them another name: `tag => Type = \"Name\"`"],
+    );
+}
+
+/// Whoever writes a helper has no line to add.
+#[test]
+fn a_parameter_that_is_not_known_to_be_listed_is_told_its_bound() {
+    let right = "prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw } }";
+    for bound in ["Command<Bank>", "'static"] {
+        let helper = format!(
+            "{right} fn helper<C: {bound}>(bank: &Database<Bank>, command: C) {{
+                 bank.execute(command).ok();
+             }}"
+        );
+        assert_refused(
+            "generic",
+            &helper,
+            &["where `C` is a type parameter, bound it by `prevalence::Registered<Bank>`"],
+        );
+    }
+    let bound = format!(
+        "{right} fn helper<C: prevalence::Registered<Bank>>(bank: &Database<Bank>, command: C) {{
+             bank.execute(command).ok();
+         }}"
+    );
+    compile("bound", &bound).unwrap_or_else(|said| panic!("{said}"));
 }
 
 #[test]
@@ -118,7 +161,9 @@ fn the_tag_of_erased_commands_does_not_compile() {
     assert_refused(
         "reserved",
         "prevalence::commands! { Bank { 1 => Deposit, 65535 => Withdraw } }",
-        &["tag 65535 is reserved"],
+        &[
+            "tag 65535 is reserved for commands that were erased; use another in `65535 => Withdraw`",
+        ],
     );
 }
 

@@ -57,6 +57,7 @@ impl<M: Model> History<M> {
         initial: Other,
         skipped: Option<u64>,
     ) -> Result<(View<Other>, u64), Error> {
+        self.check_process()?;
         let total = self.newest();
         let mut line = Line::new(self.files.database, initial, 0, 0);
         line.skipped = skipped;

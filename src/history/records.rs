@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::frames::{Frames, check_count, not_whole};
 use super::source::HistoryFiles;
-use crate::commands::{CommandTable, REDACTED_NAME, REDACTED_TAG};
+use crate::commands::{CommandTable, NoJson, REDACTED_NAME, REDACTED_TAG};
 use crate::context::system_time;
 use crate::error::Error;
 use crate::identity::{check_tags, unknown_tag};
@@ -92,15 +92,24 @@ impl<M: Model> HistoryRecord<M> {
     ///
     /// # Errors
     /// [`Error::UnknownTag`] when `commands!` no longer lists the command;
-    /// [`Error::CommandUndecodable`] when its bytes are not those of its type, or JSON has no form
-    /// for it.
+    /// [`Error::CommandUndecodable`] when its bytes are not those of its type; [`Error::Encode`]
+    /// when JSON has no form for it, as of [`Database::export_json`](crate::Database::export_json).
     pub fn command_json(&self) -> Result<String, Error> {
         let StreamedFile { path, header, .. } = &*self.file;
         let entry = self
             .table
             .get(self.tag)
             .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
-        entry.to_json(self.command_bytes()).map_err(|reason| self.undecodable(reason))
+        entry.to_json(self.command_bytes()).map_err(|why| match why {
+            NoJson::Undecodable(reason) => self.undecodable(reason),
+            NoJson::NoForm(reason) => {
+                let (name, sequence) = (self.command_name(), self.sequence);
+                Error::Encode {
+                    what: format!("command `{name}` at sequence {sequence} as JSON"),
+                    reason,
+                }
+            }
+        })
     }
 
     fn command_bytes(&self) -> &[u8] {

@@ -36,7 +36,7 @@ const PROGRESS_COMMANDS: u64 = 1 << 14;
 /// for what came later.
 pub struct History<M: Model> {
     /// Keeps the database open.
-    _engine: Arc<Engine<M>>,
+    engine: Arc<Engine<M>>,
     pub(super) files: Arc<HistoryFiles>,
     /// The version with which this history ends.
     newest: View<M>,
@@ -64,13 +64,7 @@ impl<M: Model> History<M> {
             newest_chain: newest.chain(),
         });
         let progress: ProgressCallback = Box::new(|_| {});
-        Self {
-            _engine: engine,
-            files,
-            newest,
-            progress: Mutex::new(progress),
-            damaged: Mutex::default(),
-        }
+        Self { engine, files, newest, progress: Mutex::new(progress), damaged: Mutex::default() }
     }
 
     /// Calls `callback` on the thread that asks, while a snapshot is loaded and commands are
@@ -92,7 +86,13 @@ impl<M: Model> History<M> {
     /// # Errors
     /// [`Error::Io`] when the directory cannot be read.
     pub fn oldest_record(&self) -> Result<u64, Error> {
+        self.check_process()?;
         Ok(self.files.oldest_command()?.unwrap_or(self.files.newest + 1))
+    }
+
+    /// Locks may be held by nobody in the child of a fork.
+    pub(super) fn check_process(&self) -> Result<(), Error> {
+        if self.engine.process.is_forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
     /// The stored commands with these sequences, in order, as far as this history goes. They are
@@ -105,6 +105,7 @@ impl<M: Model> History<M> {
     /// [`Error::RenumberedTag`] when a tag means another command today. The iterator gives the same
     /// for what it meets later.
     pub fn records(&self, range: impl RangeBounds<u64>) -> Result<HistoryRecords<M>, Error> {
+        self.check_process()?;
         HistoryRecords::new(&self.files, &range)
     }
 
@@ -127,6 +128,7 @@ impl<M: Model> History<M> {
         if sequence == newest {
             return Ok(self.newest.clone());
         }
+        self.check_process()?;
         self.state(Goal::Sequence(sequence))
     }
 
@@ -141,6 +143,7 @@ impl<M: Model> History<M> {
         if time >= self.newest.time() {
             return Ok(self.newest.clone());
         }
+        self.check_process()?;
         self.state(Goal::Time(time_ns(time), time))
     }
 

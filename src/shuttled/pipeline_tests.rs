@@ -90,6 +90,8 @@ fn start(
     let (batches, batch_inbox) = shuttle::sync::mpsc::sync_channel(1);
     let (spare_outbox, spare) = shuttle::sync::mpsc::sync_channel(3);
     let completed = Arc::new(super::sync::atomic::AtomicU64::new(0));
+    let bell = receiver.bell();
+    shared.status.wake_writer_by(move || bell.ring());
     let ends = CommitterEnds {
         batches: batch_inbox,
         spare: spare_outbox,
@@ -230,6 +232,20 @@ fn nobody_is_left_waiting(fails_after: u64) {
     assert!(accepted <= fails_after);
 }
 
+/// A batch of one waits for a second command without end, and a sync of what was committed before
+/// it fails meanwhile, wherever that finds the writer.
+fn who_lingers_without_end_is_told_of_a_failure() {
+    let pipeline = start(Durability::Buffered, ENDLESS, u64::MAX, 2);
+    let (submission, pending) = submission(&Count { refuses: false }, &[], 1000).unwrap();
+    assert!(pipeline.queue.send(submission).is_ok());
+    while pipeline.queue.commands() > 0 {
+        thread::yield_now();
+    }
+    pipeline.shared.poison(&"the disk is gone");
+    assert!(matches!(pending.wait(), Err(ExecuteError::Poisoned(_))));
+    pipeline.finish();
+}
+
 fn explore_all(schedules: usize) {
     explore(schedules, || all_is_answered(Durability::Sync, Duration::ZERO, 2));
     // Batches that are full at once: several are under way between writer and committer.
@@ -238,6 +254,7 @@ fn explore_all(schedules: usize) {
     explore(schedules / 2, || all_is_answered(Durability::Buffered, Duration::ZERO, 2));
     explore(schedules / 2, || nobody_is_left_waiting(1));
     explore(schedules / 2, || nobody_is_left_waiting(u64::MAX));
+    explore(schedules / 2, who_lingers_without_end_is_told_of_a_failure);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Owns read-only memory maps, and with them the crate's only `unsafe`. Knows nothing of formats.
+//! Owns memory maps (of files, to read them; of a page that does not survive a fork), and with them
+//! the crate's only `unsafe`. Knows nothing of formats.
 
 #![allow(unsafe_code)]
 
@@ -31,7 +32,7 @@ impl FileBytes {
         // SAFETY: a map is sound while nobody changes the file's length or bytes under it. Files
         // are mapped only while the directory's LOCK is held, and a published journal segment or
         // snapshot is never written again except by the appender of this very process, which
-        // appends only to segments that it created after the maps of recovery were dropped.
+        // appends only to segments that it made itself, and maps none of those.
         // A process that ignores the lock can still break this; `limitations` says so.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(map))
@@ -63,5 +64,42 @@ impl ReadableFile for FileBytes {
         let (target, _) = target.split_at_mut(length);
         target.copy_from_slice(source);
         Ok(length)
+    }
+}
+
+/// A page that the kernel gives to the child of a fork empty.
+#[derive(Debug)]
+pub(crate) struct ForkMark {
+    page: memmap2::MmapMut,
+}
+
+impl ForkMark {
+    /// `None` where the system has no such pages.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new() -> Option<Self> {
+        use rustix::mm::{Advice, madvise};
+
+        let mut page = memmap2::MmapMut::map_anon(1).ok()?;
+        *page.first_mut()? = 1;
+        // SAFETY: the range is that of the map, which is private and anonymous, and which nobody
+        // else has a reference to. The advice changes nothing in this process. A child's copy is
+        // zeros from its beginning on, before any code of its runs. Noticed by
+        // `processes::a_fork_is_told_apart`.
+        unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) }.ok()?;
+        Some(Self { page })
+    }
+
+    /// `None`: no such pages here.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn new() -> Option<Self> {
+        None
+    }
+
+    /// Whether this process was forked since the mark was made.
+    pub(crate) fn is_forked(&self) -> bool {
+        // SAFETY: the pointer is that of the map's first byte, which lives as long as `self`.
+        // Volatile, because the kernel changes it and not this program.
+        let byte = unsafe { self.page.as_ptr().read_volatile() };
+        byte == 0
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::twice::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name};
 use crate::commands::Registered;
-use crate::context::{RandomSeed, system_time, time_ns};
+use crate::context::{RandomSeed, time_ns};
 use crate::error::DatabaseId;
 use crate::metadata::Metadata;
 use crate::model::Model;
@@ -102,10 +102,11 @@ impl<M: Model> Fixture<M> {
         self
     }
 
-    /// The commands from here on come so much later than those before.
+    /// The commands from here on come so much later than those before: in the year 2554 at the
+    /// latest, where the times end that a database can hold.
     pub fn later_by(self, duration: Duration) -> Self {
-        let time = system_time(self.time_ns) + duration;
-        self.at_time(time)
+        let later_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self { time_ns: self.time_ns.saturating_add(later_ns), ..self }
     }
 
     /// The commands from here on are asked for by this caller.
