@@ -20,6 +20,7 @@ impl ChangeFailure {
     pub(crate) fn before_any_change(error: Error) -> Self {
         match &error {
             Error::Io { source, .. } if PlaceLost::is_reason_of(source) => Self::InDoubt(error),
+            _ if planted!(EarlyFailurePoisons) => Self::InDoubt(error),
             _ => Self::NotDone(error),
         }
     }

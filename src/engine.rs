@@ -317,7 +317,11 @@ impl<M: Model> Engine<M> {
     /// In the child of a fork: no thread is joined, no lock given back, and none that another thread
     /// of the parent may have held is taken. All of it stays where it is until the child ends.
     fn forget(&mut self) {
-        std::mem::forget(self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if planted!(ChildUnlocks) {
+            drop(running.take().map(|running| running.lock));
+        }
+        std::mem::forget(running.take());
         std::mem::forget((self.shared.clone(), self.queue.clone(), self.committer.clone()));
         std::mem::forget((self.storage.clone(), self.reserve.clone()));
     }

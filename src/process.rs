@@ -31,6 +31,7 @@ impl OpeningProcess {
     /// Whether the present process was forked from that one.
     pub(crate) fn is_forked(self) -> bool {
         match self.mark {
+            _ if planted!(ForkNotNoticed) => false,
             Some(mark) => mark.is_forked(),
             None => std::process::id() != self.id,
         }

@@ -11,6 +11,7 @@
 //! - `evidence`: a violating image in a file
 //! - `script`, `forged`: histories and directories as a fuzzer writes them
 //! - `planted`: deliberate faults, each of which must be caught
+//! - `moments`: where a test may change the surroundings (`tests/hostile.rs`)
 
 #![allow(missing_docs)] // for tests and fuzz targets of this crate alone
 #![allow(
@@ -30,6 +31,7 @@ mod forged;
 mod history;
 mod life;
 mod model;
+mod moments;
 mod oracle;
 mod planted;
 mod script;
@@ -38,6 +40,8 @@ mod setup;
 pub use campaign::{Campaign, Outcome};
 pub use evidence::{IMAGE_VARIABLE, replay};
 pub use forged::open_forged;
-pub use planted::{FAULTS, VARIABLE};
+pub(crate) use moments::moment;
+pub use moments::{Moment, ignore_moments, watch_moments};
+pub use planted::{FAULTS, SURROUNDINGS_FAULTS, VARIABLE};
 pub(crate) use planted::{Planted, is_planted};
 pub use script::run_script;

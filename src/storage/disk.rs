@@ -52,6 +52,7 @@ impl Storage for Disk {
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
+        moment!(CreateDirectory);
         fs::create_dir(path)
     }
 
@@ -86,15 +87,18 @@ impl Storage for Disk {
     }
 
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        moment!(Read);
         FileBytes::map(&self.open_regular(path)?)
     }
 
     // Not by a map: it would see bytes change under it, and end the process where a file was cut.
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
+        moment!(Read);
         Ok(Box::new(DiskReadable::new(self.open_regular(path)?)?))
     }
 
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
+        moment!(CreateTemporary);
         let file = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .suffix(TEMPORARY_SUFFIX)
@@ -107,20 +111,24 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        moment!(Rename);
         fs::rename(from, to)
     }
 
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()> {
+        moment!(Shorten);
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(length)?;
         file.sync_all()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        moment!(Remove);
         fs::remove_file(path)
     }
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        moment!(RemoveDirectory);
         // Whoever has put part of a database on another disk has a link here.
         if fs::symlink_metadata(path)?.is_symlink() {
             return fs::remove_file(path);
@@ -129,10 +137,12 @@ impl Storage for Disk {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        moment!(SyncDirectory);
         File::open(directory)?.sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        moment!(Lock);
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
         }
@@ -186,14 +196,17 @@ struct DiskFile(File);
 
 impl StoredFile for DiskFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        moment!(Write);
         self.0.write_at(bytes, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        moment!(Sync);
         self.0.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        moment!(Sync);
         self.0.sync_all()
     }
 }
@@ -209,6 +222,7 @@ impl TemporaryFile for DiskTemporary {
     }
 
     fn publish(self: Box<Self>, target: &Path) -> io::Result<()> {
+        moment!(Publish);
         self.path.persist(target).map_err(|error| error.error)
     }
 }

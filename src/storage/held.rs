@@ -48,6 +48,7 @@ impl HeldDisk {
         let found = self.find(path)?;
         if let Some((place, _)) = &found {
             place.verify()?;
+            moment!(Changing);
         }
         Ok(found)
     }
@@ -124,6 +125,7 @@ impl Storage for HeldDisk {
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
+        moment!(CreateDirectory);
         let Some((place, found)) = self.find_to_change(path)? else {
             return Disk.create_directory(path);
         };
@@ -171,20 +173,24 @@ impl Storage for HeldDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        moment!(Read);
         let Some((_, found)) = self.find(path)? else { return Disk.read(path) };
         FileBytes::map(&open_regular(&found)?)
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
+        moment!(Read);
         let Some((_, found)) = self.find(path)? else { return Disk.open_to_read(path) };
         Ok(Box::new(DiskReadable::new(open_regular(&found)?)?))
     }
 
     fn create_temporary(&self, path: &Path) -> io::Result<Box<dyn TemporaryFile>> {
+        moment!(CreateTemporary);
         let Some((place, directory)) = self.directory(path)? else {
             return Disk.create_temporary(path);
         };
         place.verify()?;
+        moment!(Changing);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         // As for any file a program makes, the umask decides.
         let mode = Mode::from_raw_mode(0o666);
@@ -204,6 +210,10 @@ impl Storage for HeldDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        moment!(Rename);
+        if planted!(ExchangeByPath) {
+            return Disk.rename(from, to);
+        }
         let (Some((place, source)), Some((_, target))) =
             (self.find_to_change(from)?, self.find(to)?)
         else {
@@ -215,6 +225,7 @@ impl Storage for HeldDisk {
     }
 
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()> {
+        moment!(Shorten);
         let Some((_, found)) = self.find_to_change(path)? else {
             return Disk.shorten(path, length);
         };
@@ -226,11 +237,13 @@ impl Storage for HeldDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        moment!(Remove);
         let Some((_, found)) = self.find_to_change(path)? else { return Disk.remove(path) };
         remove(&found, AtFlags::empty())
     }
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        moment!(RemoveDirectory);
         let Some((place, found)) = self.find_to_change(path)? else {
             return Disk.remove_directory(path);
         };
@@ -244,6 +257,7 @@ impl Storage for HeldDisk {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        moment!(SyncDirectory);
         match self.directory(path)? {
             Some((_, directory)) => sync(&directory),
             None => Disk.sync_directory(path),
@@ -251,10 +265,12 @@ impl Storage for HeldDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        moment!(Lock);
         self.take_lock(path, Purpose::Write)
     }
 
     fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        moment!(Lock);
         self.take_lock(path, Purpose::Read)
     }
 
@@ -293,14 +309,17 @@ struct HeldFile {
 
 impl StoredFile for HeldFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        moment!(Write);
         std::os::unix::fs::FileExt::write_at(&self.file, bytes, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        moment!(Sync);
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        moment!(Sync);
         self.file.sync_all()
     }
 
@@ -337,10 +356,12 @@ impl TemporaryFile for HeldTemporary {
     }
 
     fn publish(mut self: Box<Self>, target: &Path) -> io::Result<()> {
+        moment!(Publish);
         let found = self.place.find(target).ok_or(ErrorKind::CrossesDevices)??;
         if !planted!(PlaceVerifiedOnlyBefore) {
             self.place.verify()?;
         }
+        moment!(Changing);
         let identity = FileIdentity::of(&rustix::fs::fstat(self.file.file.as_fd())?);
         rename(&self.found, &found)?;
         self.is_published = true;
