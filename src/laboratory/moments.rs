@@ -26,6 +26,8 @@ pub enum Moment {
     Sync,
     /// The place was looked at, and is about to be changed.
     Changing,
+    /// A change of files that are found by path: a copy's, or before there is a place.
+    Elsewhere,
 }
 
 impl Moment {

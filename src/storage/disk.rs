@@ -52,7 +52,7 @@ impl Storage for Disk {
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        moment!(CreateDirectory);
+        moment!(Elsewhere);
         fs::create_dir(path)
     }
 
@@ -98,7 +98,7 @@ impl Storage for Disk {
     }
 
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
-        moment!(CreateTemporary);
+        moment!(Elsewhere);
         let file = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .suffix(TEMPORARY_SUFFIX)
@@ -111,24 +111,24 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        moment!(Rename);
+        moment!(Elsewhere);
         fs::rename(from, to)
     }
 
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()> {
-        moment!(Shorten);
+        moment!(Elsewhere);
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(length)?;
         file.sync_all()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        moment!(Remove);
+        moment!(Elsewhere);
         fs::remove_file(path)
     }
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        moment!(RemoveDirectory);
+        moment!(Elsewhere);
         // Whoever has put part of a database on another disk has a link here.
         if fs::symlink_metadata(path)?.is_symlink() {
             return fs::remove_file(path);
@@ -222,7 +222,7 @@ impl TemporaryFile for DiskTemporary {
     }
 
     fn publish(self: Box<Self>, target: &Path) -> io::Result<()> {
-        moment!(Publish);
+        moment!(Elsewhere);
         self.path.persist(target).map_err(|error| error.error)
     }
 }

@@ -1,0 +1,216 @@
+//! One cell: a hazard at a position of a step, in a process of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::hazard::Hazard;
+use super::judge::{is_untouched, judge, temporaries};
+use super::play::Play;
+use super::scene::Scene;
+use super::step::Step;
+use super::strike::Striker;
+use super::watch::{Position, Watch};
+use super::{neighbor, process};
+
+/// The room of a disk that becomes full.
+const SMALL_DISK_BYTES: u64 = 4 << 20;
+
+/// What is tried, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    pub hazard: Hazard,
+    pub step: Step,
+    pub position: Position,
+}
+
+/// What came of it.
+pub enum Verdict {
+    /// The step has fewer operations.
+    NotReached,
+    /// The hazard cannot happen there.
+    Inapplicable(String),
+    Judged { violations: Vec<String>, struck_at: String, said: Vec<String> },
+}
+
+impl Cell {
+    /// Whether the hazard is undone before the close, or behind it.
+    fn closes_under_it(self) -> bool {
+        matches!(self.position, Position::At(at) if at % 2 == 1) || self.position == Position::Behind
+    }
+
+    /// Plays the cell in this process, and judges it.
+    pub fn play(self, root: &Path, templates: &Path) -> Verdict {
+        let Self { hazard, step, position } = self;
+        let scene = Scene::at(root, templates);
+        scene.make();
+        if let Err(error) = self.mount(&scene) {
+            return Verdict::Inapplicable(error.to_string());
+        }
+        scene.furnish(step.template());
+        if hazard.needs_another_user() {
+            process::become_nobody(&scene);
+        }
+        let striker = Arc::new(Striker::new(hazard, &scene));
+        let mut play = Play::new(&scene, &striker, step.retention());
+        if hazard == Hazard::Chdir {
+            play.work_beside_it();
+        }
+        step.prepare(&mut play);
+        let watch = Watch::begin(striker.clone(), position);
+        if position == Position::Before || hazard.is_everywhere() {
+            watch.strike();
+        }
+        watch.count(hazard.needs_a_place() && (step.is_offline() || step.opens()));
+        step.run(&mut play);
+        watch.count_no_more();
+        if position == Position::Behind {
+            watch.strike();
+        }
+        if !watch.has_struck() {
+            return Verdict::NotReached;
+        }
+        if let Some(why) = striker.inapplicable() {
+            return Verdict::Inapplicable(why);
+        }
+        self.go_on(&mut play);
+        self.end(&mut play, &striker, &watch);
+        let struck_at = watch.struck_at();
+        Verdict::Judged { violations: play.violations, struck_at, said: play.said }
+    }
+
+    fn mount(self, scene: &Scene) -> std::io::Result<()> {
+        if !self.hazard.needs_mounts() {
+            return Ok(());
+        }
+        process::unshare_mounts()?;
+        match self.hazard {
+            Hazard::FullDisk => process::mount_memory(&scene.disk, SMALL_DISK_BYTES),
+            Hazard::ReadOnly => process::mount_itself(&scene.disk),
+            _ => Ok(()),
+        }
+    }
+
+    /// The database is used on as if nothing had happened.
+    fn go_on(self, play: &mut Play<'_>) {
+        let hazard = self.hazard;
+        if hazard.is_for_one_operation() || hazard == Hazard::NoMemory {
+            return;
+        }
+        if self.step == Step::CommitFirst
+            && hazard == Hazard::FullDisk
+            && self.position == Position::Before
+            && !play.said.is_empty()
+        {
+            let said = play.said.clone();
+            play.wrong(format!("the reserve was not given: {said:?}"));
+        }
+        let limited = matches!(hazard, Hazard::NoDescriptors);
+        if !hazard.leads_elsewhere() && !limited && !hazard.needs_another_user() {
+            play.try_to_intrude();
+        }
+        (0..4).for_each(|_| play.enter(true));
+        play.enter(false);
+        if self.closes_under_it() {
+            play.snapshot();
+        }
+    }
+
+    /// Ends the run and undoes the hazard, in one order or the other; then all is judged.
+    fn end(self, play: &mut Play<'_>, striker: &Striker, watch: &Watch) {
+        let (hazard, scene) = (self.hazard, play.scene);
+        let mut is_closed_well = false;
+        if self.closes_under_it() && !hazard.may_end_the_process() {
+            if hazard.is_final() {
+                play.back_up("rescue.db");
+            }
+            let said = play.said.len();
+            play.close();
+            is_closed_well = play.said.len() == said;
+        }
+        let has_looked = watch.looks_since() > 0;
+        let nothing_said = play.said.is_empty() && play.violations.is_empty();
+        if nothing_said && is_closed_well && has_looked && play.has_begun && hazard.needs_a_place()
+        {
+            self.must_stand_where_it_was(play);
+        }
+        if let Some(neighbor) = striker.neighbor.lock().unwrap().take() {
+            neighbor.end();
+        }
+        striker.lift();
+        self.after_the_remedy(play);
+        watch.end();
+        drop(striker.handle.lock().unwrap().take());
+        self.check_all(play);
+        drop(striker.forked.lock().unwrap().take());
+        if hazard == Hazard::ReplacedAtWork {
+            let expected = [neighbor::entries()];
+            let path = scene.disk.join("neighbor.db");
+            if let Err(wrong) = judge(&path, &expected, prevalence::Retention::Archive) {
+                play.wrong(format!("another process's database: {wrong}"));
+            }
+        }
+    }
+
+    /// All was said to be well although the engine has looked.
+    fn must_stand_where_it_was(self, play: &mut Play<'_>) {
+        let held = judge(&play.scene.path, &play.may_stand(), self.step.retention());
+        if let Err(wrong) = held {
+            play.wrong(format!("not noticed, and lost where it was: {wrong}"));
+        } else if self.hazard.is_of_the_place() {
+            play.wrong("not noticed");
+        }
+    }
+
+    /// The run goes on where nothing is in doubt, and ends.
+    fn after_the_remedy(self, play: &mut Play<'_>) {
+        let hazard = self.hazard;
+        play.check_memory();
+        if hazard.only_refuses() && play.is_poisoned {
+            play.wrong("poisoned, though nothing is in doubt");
+        }
+        if hazard.is_harmless() && !play.said.is_empty() {
+            let said = play.said.clone();
+            play.wrong(format!("something failed: {said:?}"));
+        }
+        if hazard.is_final() {
+            play.back_up("rescue.db");
+        } else if !play.is_poisoned && play.database.is_some() {
+            let said = play.said.len();
+            play.enter(false);
+            if play.said.len() > said {
+                let why = play.said.last().cloned();
+                play.wrong(format!("it does not go on after the remedy: {why:?}"));
+            }
+        }
+        play.check_memory();
+        play.close();
+    }
+
+    fn check_all(self, play: &mut Play<'_>) {
+        let scene = play.scene;
+        for (copy, entered) in play.copies.clone() {
+            if let Err(wrong) = judge(&copy, &[entered], prevalence::Retention::Archive) {
+                play.wrong(format!("the copy {}: {wrong}", copy.display()));
+            }
+        }
+        let is_rescued = play.copies.iter().any(|(copy, _)| copy.ends_with("rescue.db"));
+        if self.hazard.is_final() {
+            if !is_rescued && !play.said.is_empty() && play.has_begun {
+                play.wrong("it failed, and no backup could be made");
+            }
+        } else if let Err(wrong) = judge(&scene.path, &play.may_stand(), self.step.retention()) {
+            play.wrong(format!("after the remedy: {wrong}"));
+        }
+        if !self.hazard.is_final() {
+            let left = temporaries(&scene.root);
+            if !left.is_empty() {
+                play.wrong(format!("temporary files are left: {left:?}"));
+            }
+        }
+        for (path, template) in scene.untouched() {
+            if !is_untouched(path, &template) {
+                play.wrong(format!("another database was changed: {}", path.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What may happen to a process and its surroundings, and what must come of it then.
+
+/// One kind of hazard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hazard {
+    Nothing,
+    Chdir,
+    Moved,
+    Replaced,
+    ReplacedAtWork,
+    Removed,
+    LockRemoved,
+    LockReplaced,
+    JournalMoved,
+    JournalReplaced,
+    SnapshotsReplaced,
+    ArchiveReplaced,
+    SegmentRemoved,
+    SegmentReplaced,
+    MountedOver,
+    ReadOnly,
+    FullDisk,
+    NoRights,
+    OtherOwner,
+    Fork,
+    NoDescriptorOnce,
+    NoDescriptors,
+    NoMemory,
+    Signals,
+    ClockForward,
+    ClockBack,
+    ApplyPanics,
+    ClonePanics,
+    DropPanics,
+    SerializePanics,
+    DeserializePanics,
+    Unreadable,
+}
+
+use Hazard::*;
+
+pub const ALL: &[Hazard] = &[
+    Nothing,
+    Chdir,
+    Moved,
+    Replaced,
+    ReplacedAtWork,
+    Removed,
+    LockRemoved,
+    LockReplaced,
+    JournalMoved,
+    JournalReplaced,
+    SnapshotsReplaced,
+    ArchiveReplaced,
+    SegmentRemoved,
+    SegmentReplaced,
+    MountedOver,
+    ReadOnly,
+    FullDisk,
+    NoRights,
+    OtherOwner,
+    Fork,
+    NoDescriptorOnce,
+    NoDescriptors,
+    NoMemory,
+    Signals,
+    ClockForward,
+    ClockBack,
+    ApplyPanics,
+    ClonePanics,
+    DropPanics,
+    SerializePanics,
+    DeserializePanics,
+    Unreadable,
+];
+
+impl Hazard {
+    pub fn named(name: &str) -> Self {
+        let named = ALL.iter().find(|hazard| format!("{hazard:?}") == name);
+        *named.unwrap_or_else(|| panic!("no hazard {name}"))
+    }
+
+    /// Where the path leads, or what stands in the directory, is not what it was. The next look at
+    /// the place must notice it.
+    pub fn is_of_the_place(self) -> bool {
+        self.leads_elsewhere() || self.is_inside()
+    }
+
+    /// The path leads to another directory, or nowhere.
+    pub fn leads_elsewhere(self) -> bool {
+        matches!(self, Moved | Replaced | ReplacedAtWork | Removed | MountedOver)
+    }
+
+    /// Something in the directory was exchanged.
+    fn is_inside(self) -> bool {
+        matches!(
+            self,
+            LockRemoved
+                | LockReplaced
+                | JournalMoved
+                | JournalReplaced
+                | SnapshotsReplaced
+                | ArchiveReplaced
+        )
+    }
+
+    /// The newest segment has no name any more.
+    pub fn is_of_a_segment(self) -> bool {
+        matches!(self, SegmentRemoved | SegmentReplaced)
+    }
+
+    /// It cannot be undone: the remedy is a backup from the memory of the process.
+    pub fn is_final(self) -> bool {
+        self == Removed || self.is_of_a_segment()
+    }
+
+    /// Whether it means anything before a database is opened.
+    pub fn needs_a_place(self) -> bool {
+        self.is_of_the_place() || self.is_of_a_segment()
+    }
+
+    /// Nothing at all may fail under it.
+    pub fn is_harmless(self) -> bool {
+        matches!(self, Nothing | Chdir | Fork | Signals | ClockForward | ClockBack)
+    }
+
+    /// Something fails before anything was written, so that nothing is in doubt and the database
+    /// goes on once it is over.
+    pub fn only_refuses(self) -> bool {
+        matches!(self, FullDisk | NoDescriptorOnce | NoDescriptors | ApplyPanics)
+    }
+
+    /// It is there all the time, and not from one moment on.
+    pub fn is_everywhere(self) -> bool {
+        matches!(self, Nothing | Signals)
+    }
+
+    /// Over with the next operation.
+    pub fn is_for_one_operation(self) -> bool {
+        self == NoDescriptorOnce
+    }
+
+    /// The process may end by it.
+    pub fn may_end_the_process(self) -> bool {
+        self == NoMemory
+    }
+
+    pub fn needs_mounts(self) -> bool {
+        matches!(self, MountedOver | ReadOnly | FullDisk)
+    }
+
+    /// The process that works is not root's.
+    pub fn needs_another_user(self) -> bool {
+        matches!(self, NoRights | OtherOwner)
+    }
+
+    pub fn needs_the_shim(self) -> bool {
+        matches!(self, ClockForward | ClockBack)
+    }
+}

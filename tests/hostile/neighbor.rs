@@ -1,0 +1,80 @@
+//! Another process that works on a database where ours was.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use prevalence::Retention;
+
+use super::diary::{Diary, Enter, builder};
+use super::scene::{FIRST_OF_OTHERS, LARGE_BYTES};
+
+/// What the neighbor enters at once, and later.
+const FIRST_COMMANDS: u64 = 3;
+const COMMANDS: u64 = 15;
+
+/// The process, seen from ours.
+pub struct Neighbor {
+    process: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl Neighbor {
+    /// Starts it, and waits until it works.
+    pub fn start(path: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "neighbor", "--nocapture", "--ignored", "--test-threads", "1"])
+            .env(super::NEIGHBOR, path)
+            .env_remove(prevalence::laboratory::VARIABLE)
+            .env_remove("LD_PRELOAD")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let says = BufReader::new(process.stdout.take().unwrap());
+        let mut started = Self { process, says };
+        started.wait_for("said working");
+        started
+    }
+
+    fn wait_for(&mut self, what: &str) {
+        let mut line = String::new();
+        while !line.contains(what) {
+            line.clear();
+            assert_ne!(self.says.read_line(&mut line).unwrap(), 0, "the neighbor died");
+        }
+    }
+
+    /// It enters more, closes, and ends.
+    pub fn end(mut self) {
+        let mut stdin = self.process.stdin.take().unwrap();
+        stdin.write_all(b"go on\n").unwrap();
+        self.wait_for("said closed");
+        assert!(self.process.wait().unwrap().success(), "the neighbor failed");
+    }
+}
+
+/// The numbers that it has entered when it ends.
+pub fn entries() -> Vec<u64> {
+    (FIRST_OF_OTHERS..FIRST_OF_OTHERS + FIRST_COMMANDS + COMMANDS).collect()
+}
+
+/// What the process does.
+pub fn live(path: &Path) {
+    let database = builder(Retention::Archive).open(path).unwrap();
+    assert!(database.query(Diary::entries).is_empty());
+    let enter = |number: u64| {
+        let padding = vec![9; if number % 2 == 0 { LARGE_BYTES } else { 10 }];
+        database.execute(Enter { number, padding }).unwrap();
+    };
+    let numbers = entries();
+    let (first, later) = numbers.split_at(FIRST_COMMANDS as usize);
+    first.iter().copied().for_each(enter);
+    println!("said working");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    later.iter().copied().for_each(enter);
+    database.snapshot().unwrap();
+    database.close().unwrap();
+    println!("said closed");
+}

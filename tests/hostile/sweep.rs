@@ -1,0 +1,304 @@
+//! Runs cells, each in a process of its own and with a bound on its time, and counts.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use super::cell::Cell;
+use super::hazard::{self, Hazard};
+use super::judge::judge;
+use super::scene::Scene;
+use super::step::{self, Step};
+use super::watch::Position;
+use crate::faults;
+
+/// No cell takes this long: it hangs.
+const LONGEST_CELL: Duration = Duration::from_secs(60);
+
+/// No step has more operations than this; a sweep that comes here does not end.
+const MOST_OPERATIONS: u64 = 5_000;
+
+/// What a child process said of its cell.
+pub enum Answer {
+    NotReached,
+    Inapplicable(String),
+    Judged(Vec<String>),
+    Hung,
+}
+
+/// What came of many cells.
+#[derive(Default)]
+pub struct Tally {
+    pub cells: u64,
+    pub positions: u64,
+    pub hangs: u64,
+    pub violations: Vec<String>,
+    pub known: BTreeMap<String, u64>,
+    pub inapplicable: BTreeMap<String, u64>,
+    pub pairs: u64,
+}
+
+/// Where cells are run, and by which planted fault.
+pub struct Sweep {
+    workshop: tempfile::TempDir,
+    next: AtomicU64,
+    planted: Option<String>,
+    can: Abilities,
+}
+
+/// What can be tried here.
+#[derive(Clone, Copy)]
+struct Abilities {
+    mounts: bool,
+    users: bool,
+    shim: bool,
+}
+
+impl Sweep {
+    pub fn begin(planted: Option<&str>) -> Self {
+        let workshop = faults::scene::workshop();
+        super::process::set_mode(workshop.path(), 0o755).unwrap();
+        let templates = workshop.path().join("templates");
+        std::fs::create_dir(&templates).unwrap();
+        super::scene::make_templates(&templates);
+        // SAFETY: asks, and changes nothing.
+        let users = unsafe { libc::geteuid() } == 0;
+        if !users {
+            println!("skipped: only root may become somebody else");
+        }
+        let can = Abilities { mounts: users && faults::may_mount(), users, shim: faults::has_shim() };
+        Self { workshop, next: AtomicU64::new(0), planted: planted.map(str::to_owned), can }
+    }
+
+    /// Which hazards can be made to happen here.
+    pub fn hazards(&self) -> Vec<Hazard> {
+        let can = |hazard: &Hazard| {
+            (self.can.mounts || !hazard.needs_mounts())
+                && (self.can.users || !hazard.needs_another_user())
+                && (self.can.shim || !hazard.needs_the_shim())
+        };
+        hazard::ALL.iter().copied().filter(can).collect()
+    }
+
+    fn command(&self, cell: Cell, root: &Path) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let Cell { hazard, step, position } = cell;
+        command
+            .args(["--exact", "cell", "--nocapture", "--ignored", "--test-threads", "1"])
+            .env(super::CELL, format!("{hazard:?} {step:?} {position}"))
+            .env(super::ROOT, root)
+            .env(super::TEMPLATES, self.workshop.path().join("templates"))
+            .stdin(Stdio::null())
+            .stdout(File::create(root.with_extension("said")).unwrap())
+            .stderr(File::create(root.with_extension("errors")).unwrap());
+        if hazard.needs_the_shim() {
+            command.env("LD_PRELOAD", faults::shim().unwrap());
+        }
+        if let Some(planted) = &self.planted {
+            command.env(prevalence::laboratory::VARIABLE, planted);
+        }
+        command
+    }
+
+    /// Runs one cell.
+    pub fn run(&self, cell: Cell) -> Answer {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        let root = self.workshop.path().join(format!("cell-{number}"));
+        let child = self.command(cell, &root).spawn().unwrap();
+        let answer = match wait(child) {
+            None => Answer::Hung,
+            Some(status) => self.answer(cell, &root, status),
+        };
+        if std::env::var_os("PREVALENCE_HOSTILE_KEEP").is_none() {
+            std::fs::remove_dir_all(&root).ok();
+            for extension in ["said", "errors"] {
+                std::fs::remove_file(root.with_extension(extension)).ok();
+            }
+        }
+        answer
+    }
+
+    fn answer(&self, cell: Cell, root: &Path, status: ExitStatus) -> Answer {
+        let text = std::fs::read_to_string(root.with_extension("said")).unwrap();
+        let said: Vec<&str> =
+            text.lines().filter_map(|line| Some(line.split_once("said ")?.1)).collect();
+        let begins = |start: &str| said.iter().find_map(|line| line.strip_prefix(start));
+        if begins("not reached").is_some() {
+            return Answer::NotReached;
+        }
+        if let Some(why) = begins("inapplicable: ") {
+            return Answer::Inapplicable(why.to_owned());
+        }
+        if begins("judged").is_some() {
+            let wrong = said.iter().filter_map(|line| line.strip_prefix("violation: "));
+            let mut wrong: Vec<_> = wrong.map(str::to_owned).collect();
+            if let (false, Some(at)) = (wrong.is_empty(), begins("struck at ")) {
+                wrong.push(format!("(struck at {at})"));
+            }
+            return Answer::Judged(wrong);
+        }
+        let errors = std::fs::read_to_string(root.with_extension("errors")).unwrap();
+        let tail: String = errors.lines().rev().take(4).collect::<Vec<_>>().join(" | ");
+        if !cell.hazard.may_end_the_process() {
+            return Answer::Judged(vec![format!("it ended by {status}: {tail}")]);
+        }
+        Answer::Judged(self.judge_the_dead(cell, root, &said))
+    }
+
+    /// The process ended for want of memory: what it had acknowledged stands.
+    fn judge_the_dead(&self, cell: Cell, root: &Path, said: &[&str]) -> Vec<String> {
+        let numbers = |start: &str| -> Vec<u64> {
+            said.iter().filter_map(|line| line.strip_prefix(start)?.parse().ok()).collect()
+        };
+        let (tried, acknowledged) = (numbers("try "), numbers("ack "));
+        let scene = Scene::at(root, &self.workshop.path().join("templates"));
+        let known = numbers("knows ").last().copied().unwrap_or(0);
+        let stands: Vec<u64> = (1..=known).chain(acknowledged.iter().copied()).collect();
+        let last = acknowledged.last().copied().unwrap_or(0);
+        let in_flight: Vec<u64> = tried.into_iter().filter(|number| *number > last).collect();
+        let mut states: Vec<_> = (0..=in_flight.len())
+            .map(|count| [&*stands, in_flight.get(..count).unwrap()].concat())
+            .collect();
+        if cell.step == Step::Purge {
+            let change = |&n: &u64| if n == step::PURGED { step::IN_ITS_PLACE } else { n };
+            states.push(stands.iter().map(change).collect());
+        }
+        judge(&scene.path, &states, cell.step.retention()).err().into_iter().collect()
+    }
+
+    /// The pairs of hazards and steps.
+    pub fn pairs(&self, hazards: &[Hazard]) -> Vec<(Hazard, Step)> {
+        let of = |&hazard: &Hazard| {
+            step::ALL.iter().filter(move |step| step.can_meet(hazard)).map(move |s| (hazard, *s))
+        };
+        hazards.iter().flat_map(of).collect()
+    }
+
+    /// Every `stride`-th position of each pair, from one that differs; and before and behind it.
+    pub fn sweep(&self, stride: u64) -> Tally {
+        let pairs = self.pairs(&self.hazards());
+        let tally = Mutex::new(Tally { pairs: pairs.len() as u64, ..Tally::default() });
+        let left = Mutex::new(pairs.into_iter().enumerate().rev().collect::<Vec<_>>());
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+                scope.spawn(|| {
+                    loop {
+                        let Some((index, pair)) = left.lock().unwrap().pop() else { break };
+                        self.sweep_pair(pair, 1 + index as u64 * 7 % stride, stride, &tally);
+                    }
+                });
+            }
+        });
+        tally.into_inner().unwrap()
+    }
+
+    fn sweep_pair(&self, pair: (Hazard, Step), first: u64, stride: u64, tally: &Mutex<Tally>) {
+        let (hazard, step) = pair;
+        for position in ends_of(hazard, step) {
+            self.count(Cell { hazard, step, position }, tally);
+        }
+        if hazard.is_everywhere() {
+            return;
+        }
+        let mut at = first;
+        while self.count(Cell { hazard, step, position: Position::At(at) }, tally) {
+            at += stride;
+            assert!(at < MOST_OPERATIONS, "{hazard:?} at {step:?}: there is no end");
+        }
+    }
+
+    /// Runs one cell and counts it. `false`: it was not reached.
+    fn count(&self, cell: Cell, tally: &Mutex<Tally>) -> bool {
+        let answer = self.run(cell);
+        let Cell { hazard, step, position } = cell;
+        let name = format!("{hazard:?} at {step:?}, {position}");
+        let mut tally = tally.lock().unwrap();
+        match answer {
+            Answer::NotReached => return false,
+            Answer::Inapplicable(why) => {
+                *tally.inapplicable.entry(format!("{hazard:?}: {why}")).or_default() += 1;
+                return true;
+            }
+            Answer::Hung => {
+                tally.hangs += 1;
+                tally.violations.push(format!("{name}: it hangs"));
+            }
+            Answer::Judged(wrong) if wrong.is_empty() => {}
+            Answer::Judged(wrong) => {
+                let told = format!("{name}: {}", wrong.join("; "));
+                match known_defect(hazard, step, &told) {
+                    Some(known) => *tally.known.entry(known.to_owned()).or_default() += 1,
+                    None => {
+                        println!("  {told}");
+                        tally.violations.push(told);
+                    }
+                }
+            }
+        }
+        tally.cells += 1;
+        tally.positions += u64::from(matches!(position, Position::At(_)));
+        true
+    }
+}
+
+/// The positions before and behind a step that mean anything.
+fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
+    if hazard.is_everywhere() {
+        return vec![Position::Before];
+    }
+    let nobody_is_there = step.is_offline() || step.opens();
+    let before = !(hazard.needs_a_place() && nobody_is_there) && hazard != Hazard::Fork;
+    let behind = !step.is_offline() && step != Step::Close;
+    let before = before.then_some(Position::Before);
+    before.into_iter().chain(behind.then_some(Position::Behind)).collect()
+}
+
+/// Defects that are known and are not mended here.
+fn known_defect(_hazard: Hazard, _step: Step, _told: &str) -> Option<&'static str> {
+    None
+}
+
+/// Waits for a process to end; `None` when it hangs, and then it is killed.
+fn wait(mut child: std::process::Child) -> Option<ExitStatus> {
+    let id = child.id().cast_signed();
+    let (ended, end) = channel();
+    let waiting = std::thread::spawn(move || ended.send(child.wait().unwrap()).ok());
+    let status = match end.recv_timeout(LONGEST_CELL) {
+        Ok(status) => Some(status),
+        Err(RecvTimeoutError::Timeout) => {
+            // SAFETY: ends the child by its id, which nobody has waited for yet.
+            unsafe { libc::kill(id, libc::SIGKILL) };
+            None
+        }
+        Err(RecvTimeoutError::Disconnected) => None,
+    };
+    waiting.join().unwrap();
+    status
+}
+
+/// Where a fault is most likely to be seen first.
+pub fn hints(fault: &str) -> &'static [Hazard] {
+    use Hazard::*;
+    match fault {
+        "PlaceByPath" => &[Replaced, Chdir],
+        "PlaceNotVerified" | "PlaceVerifiedOnlyBefore" => &[Moved, Replaced],
+        "UnlinkedSegmentNotNoticed" => &[SegmentRemoved],
+        "DirectoryNotLocked" | "LockFileNotVerified" => &[LockRemoved, LockReplaced],
+        "ReserveNotGiven" => &[FullDisk],
+        "RefusedBatchKept" | "EarlyFailurePoisons" => &[NoDescriptors, FullDisk],
+        "InsideNotVerified" => &[JournalReplaced, SnapshotsReplaced],
+        "ExchangeByPath" => &[Replaced],
+        "ForkNotNoticed" | "ChildUnlocks" => &[Fork],
+        _ => hazard::ALL,
+    }
+}
+
+/// The directory in which cells stay, for who looks for the cause of a violation.
+pub fn workshop(sweep: &Sweep) -> PathBuf {
+    sweep.workshop.path().to_path_buf()
+}

@@ -1,0 +1,135 @@
+//! When a hazard strikes: at the n-th moment of a step; and what the engine came to behind that.
+
+use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use prevalence::laboratory::{Moment, ignore_moments, watch_moments};
+
+use super::strike::Striker;
+
+/// Where in a step a hazard strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    Before,
+    /// Right before the n-th operation on files, from 1.
+    At(u64),
+    Behind,
+}
+
+impl Position {
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "before" => Self::Before,
+            "behind" => Self::Behind,
+            number => Self::At(number.parse().unwrap()),
+        }
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Before => f.write_str("before"),
+            Self::At(number) => write!(f, "{number}"),
+            Self::Behind => f.write_str("behind"),
+        }
+    }
+}
+
+/// Watches the moments of one cell.
+pub struct Watch {
+    striker: Arc<Striker>,
+    at: u64,
+    /// Moments count from here on.
+    counts: AtomicBool,
+    /// Moments count once the place is locked.
+    counts_once_locked: AtomicBool,
+    seen: AtomicU64,
+    has_struck: AtomicBool,
+    struck_at: Mutex<Option<Moment>>,
+    looks_since: AtomicU64,
+    syncs_since: AtomicU64,
+}
+
+impl Watch {
+    pub fn begin(striker: Arc<Striker>, position: Position) -> Arc<Self> {
+        let at = if let Position::At(at) = position { at } else { 0 };
+        let watch = Arc::new(Self {
+            striker,
+            at,
+            counts: AtomicBool::new(false),
+            counts_once_locked: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+            has_struck: AtomicBool::new(false),
+            struck_at: Mutex::default(),
+            looks_since: AtomicU64::new(0),
+            syncs_since: AtomicU64::new(0),
+        });
+        let watching = watch.clone();
+        watch_moments(move |moment| watching.meet(moment));
+        watch
+    }
+
+    /// The step begins.
+    pub fn count(&self, once_locked: bool) {
+        let from = if once_locked { &self.counts_once_locked } else { &self.counts };
+        from.store(true, Ordering::SeqCst);
+    }
+
+    /// The step has ended.
+    pub fn count_no_more(&self) {
+        self.counts.store(false, Ordering::SeqCst);
+        self.counts_once_locked.store(false, Ordering::SeqCst);
+    }
+
+    fn meet(&self, moment: Moment) {
+        if self.has_struck.load(Ordering::SeqCst) {
+            if moment.is_before_a_look() {
+                self.looks_since.fetch_add(1, Ordering::SeqCst);
+            }
+            if moment == Moment::Sync {
+                self.syncs_since.fetch_add(1, Ordering::SeqCst);
+            }
+            if self.striker.hazard.is_for_one_operation() {
+                self.striker.lift();
+            }
+            return;
+        }
+        if self.counts_once_locked.load(Ordering::SeqCst) && moment == Moment::Lock {
+            self.counts.store(true, Ordering::SeqCst);
+        } else if self.counts.load(Ordering::SeqCst)
+            && self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.at
+        {
+            *self.struck_at.lock().unwrap() = Some(moment);
+            self.strike();
+            // The operation that it meets looks for itself.
+            if moment.is_before_a_look() {
+                self.looks_since.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// It strikes now.
+    pub fn strike(&self) {
+        self.striker.strike();
+        self.has_struck.store(true, Ordering::SeqCst);
+    }
+
+    pub fn has_struck(&self) -> bool {
+        self.has_struck.load(Ordering::SeqCst)
+    }
+
+    pub fn struck_at(&self) -> String {
+        self.struck_at.lock().unwrap().map_or("no moment".to_owned(), |moment| format!("{moment:?}"))
+    }
+
+    /// How often the engine looked at its place since.
+    pub fn looks_since(&self) -> u64 {
+        self.looks_since.load(Ordering::SeqCst)
+    }
+
+    pub fn end(&self) {
+        ignore_moments();
+    }
+}
