@@ -77,6 +77,7 @@ impl Storage for Disk {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        moment!(Read);
         let mut names = Vec::new();
         for entry in fs::read_dir(directory)? {
             if let Ok(name) = entry?.file_name().into_string() {

@@ -167,6 +167,7 @@ impl Storage for HeldDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        moment!(Read);
         let Some((_, directory)) = self.directory(path)? else { return Disk.list(path) };
         let names = entries(&directory)?.into_iter().map(|(name, _)| name);
         Ok(names.filter_map(|name| name.into_string().ok()).collect())

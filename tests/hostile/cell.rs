@@ -38,6 +38,11 @@ impl Cell {
         matches!(self.position, Position::At(at) if at % 2 == 1) || self.position == Position::Behind
     }
 
+    /// Whether nothing more is done but to close.
+    fn ends_at_once(self) -> bool {
+        matches!(self.position, Position::At(at) if at % 4 == 3)
+    }
+
     /// Plays the cell in this process, and judges it.
     pub fn play(self, root: &Path, templates: &Path) -> Verdict {
         let Self { hazard, step, position } = self;
@@ -93,7 +98,7 @@ impl Cell {
     /// The database is used on as if nothing had happened.
     fn go_on(self, play: &mut Play<'_>) {
         let hazard = self.hazard;
-        if hazard.is_for_one_operation() || hazard == Hazard::NoMemory {
+        if hazard.is_for_one_operation() || hazard == Hazard::NoMemory || self.ends_at_once() {
             return;
         }
         if self.step == Step::CommitFirst
@@ -118,18 +123,15 @@ impl Cell {
     /// Ends the run and undoes the hazard, in one order or the other; then all is judged.
     fn end(self, play: &mut Play<'_>, striker: &Striker, watch: &Watch) {
         let (hazard, scene) = (self.hazard, play.scene);
-        let mut is_closed_well = false;
         if self.closes_under_it() && !hazard.may_end_the_process() {
             if hazard.is_final() {
                 play.back_up("rescue.db");
             }
-            let said = play.said.len();
             play.close();
-            is_closed_well = play.said.len() == said;
         }
         let has_looked = watch.looks_since() > 0;
         let nothing_said = play.said.is_empty() && play.violations.is_empty();
-        if nothing_said && is_closed_well && has_looked && play.has_begun && hazard.needs_a_place()
+        if nothing_said && play.is_closed_well && has_looked && play.has_begun && hazard.needs_a_place()
         {
             self.must_stand_where_it_was(play);
         }
@@ -173,7 +175,9 @@ impl Cell {
             play.wrong(format!("something failed: {said:?}"));
         }
         if hazard.is_final() {
-            play.back_up("rescue.db");
+            if !play.is_rescued() {
+                play.back_up("rescue.db");
+            }
         } else if !play.is_poisoned && play.database.is_some() {
             let said = play.said.len();
             play.enter(false);
@@ -193,9 +197,8 @@ impl Cell {
                 play.wrong(format!("the copy {}: {wrong}", copy.display()));
             }
         }
-        let is_rescued = play.copies.iter().any(|(copy, _)| copy.ends_with("rescue.db"));
         if self.hazard.is_final() {
-            if !is_rescued && !play.said.is_empty() && play.has_begun {
+            if !play.is_rescued() && !play.said.is_empty() && play.has_begun {
                 play.wrong("it failed, and no backup could be made");
             }
         } else if let Err(wrong) = judge(&scene.path, &play.may_stand(), self.step.retention()) {

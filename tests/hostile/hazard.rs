@@ -145,6 +145,13 @@ impl Hazard {
         self == NoMemory
     }
 
+    pub fn is_of_users_code(self) -> bool {
+        matches!(
+            self,
+            ApplyPanics | ClonePanics | DropPanics | SerializePanics | DeserializePanics | Unreadable
+        )
+    }
+
     pub fn needs_mounts(self) -> bool {
         matches!(self, MountedOver | ReadOnly | FullDisk)
     }

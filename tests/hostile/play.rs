@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use prevalence::{Database, Error, ExecuteError, Health, Retention};
 
 use super::diary::{Diary, Enter, builder};
-use super::process;
 use super::scene::{LARGE_BYTES, Scene};
 use super::step::{IN_ITS_PLACE, PURGED};
 use super::strike::Striker;
@@ -34,6 +33,10 @@ pub struct Play<'a> {
     pub is_poisoned: bool,
     /// This run has had a command acknowledged.
     pub has_begun: bool,
+    /// The database was closed, and that was said to have gone well.
+    pub is_closed_well: bool,
+    /// A handle to the database once it is closed.
+    closed: Option<Database<Diary>>,
 }
 
 impl<'a> Play<'a> {
@@ -53,6 +56,8 @@ impl<'a> Play<'a> {
             violations: Vec::new(),
             is_poisoned: false,
             has_begun: false,
+            is_closed_well: false,
+            closed: None,
         }
     }
 
@@ -180,8 +185,8 @@ impl<'a> Play<'a> {
 
     pub fn back_up(&mut self, name: &str) {
         let target = self.scene.copies.join(name);
-        if self.database.is_some() {
-            let copied = self.call(|database| database.unwrap().backup(&target));
+        if let Some(database) = self.database.clone().or_else(|| self.closed.clone()) {
+            let copied = self.call(|_| database.backup(&target));
             if copied.is_some() {
                 self.has_copied(target);
             }
@@ -192,14 +197,19 @@ impl<'a> Play<'a> {
         self.copies.push((target, self.entered.clone()));
     }
 
+    /// What was acknowledged stands in a copy.
+    pub fn is_rescued(&self) -> bool {
+        self.copies.iter().any(|(copy, _)| copy.ends_with("rescue.db"))
+    }
+
     pub fn has_purged(&mut self, surely: bool) {
         self.purged = Some(surely);
     }
 
-    /// Gives whether it was said to be well.
     pub fn close(&mut self) {
         if let Some(database) = self.database.take() {
-            self.call(|_| database.close());
+            self.closed = Some(database.clone());
+            self.is_closed_well = self.call(|_| database.close()).is_some();
         }
     }
 
@@ -243,10 +253,5 @@ impl<'a> Play<'a> {
             }
         }
         states
-    }
-
-    /// Memory is short no more.
-    pub fn ends_limits(&self) {
-        process::limit_memory(false);
     }
 }

@@ -252,14 +252,21 @@ fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
         return vec![Position::Before];
     }
     let nobody_is_there = step.is_offline() || step.opens();
-    let before = !(hazard.needs_a_place() && nobody_is_there) && hazard != Hazard::Fork;
+    let is_of_paths = hazard.needs_a_place() || hazard == Hazard::Chdir;
+    let before = !(is_of_paths && nobody_is_there);
     let behind = !step.is_offline() && step != Step::Close;
     let before = before.then_some(Position::Before);
     before.into_iter().chain(behind.then_some(Position::Behind)).collect()
 }
 
 /// Defects that are known and are not mended here.
-fn known_defect(_hazard: Hazard, _step: Step, _told: &str) -> Option<&'static str> {
+fn known_defect(hazard: Hazard, _step: Step, told: &str) -> Option<&'static str> {
+    if hazard.is_of_users_code() && told.contains("panicked its caller") {
+        return Some("a panic of a user's code goes on into its caller");
+    }
+    if hazard.is_of_users_code() {
+        return Some("a panic of a user's code, otherwise");
+    }
     None
 }
 
