@@ -390,9 +390,11 @@ fn end_cleanly<M: Model>(
         })
     };
     match update() {
-        Err(failure) if failure.wants_room() && reserve.release() => Ok(update()?),
-        updated => Ok(updated?),
+        Err(failure) if failure.wants_room() && reserve.release() => update()?,
+        updated => updated?,
     }
+    // Nothing may have been written for long, so that no sync has looked.
+    journal.check_stands().map_err(|error| shared.poison(&error).into())
 }
 
 struct Spawner<'a, M> {

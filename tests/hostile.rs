@@ -22,15 +22,15 @@ use std::sync::Mutex;
 use hostile::cell::{Cell, Verdict};
 use hostile::hazard::Hazard;
 use hostile::step::Step;
-use hostile::sweep::{Answer, Sweep, Tally, hints};
+use hostile::sweep::{Answer, Sweep, Tally, ends_of, hints};
 use hostile::watch::Position;
 use prevalence::laboratory::SURROUNDINGS_FAULTS;
 
 /// Every so many operations of a step are tried by `cargo test`.
-const SAMPLE: u64 = 17;
+const SAMPLE: u64 = 29;
 
 /// For a planted fault, every so many.
-const SAMPLE_OF_FAULTS: u64 = 2;
+const SAMPLE_OF_FAULTS: usize = 2;
 
 /// A planted fault is looked for at so many operations of a step.
 const LOOK_FOR_FAULTS_UP_TO: u64 = 60;
@@ -103,25 +103,23 @@ fn hostile_surroundings_lose_nothing_at_any_operation() {
     sweep(1);
 }
 
-/// Looks for a planted fault; gives what showed it.
+/// Looks for a planted fault; gives what showed it, and does not where the fault is not planted.
 fn look_for(fault: &str) -> Option<String> {
-    let sweep = Sweep::begin(Some(fault));
+    let (sweep, control) = (Sweep::begin(Some(fault)), Sweep::begin(None));
     let can = sweep.hazards();
     let hazards: Vec<_> = hints(fault).iter().copied().filter(|h| can.contains(h)).collect();
     for (hazard, step) in sweep.pairs(&hazards) {
-        let mut positions = vec![Position::Behind, Position::Before];
-        if hazard.needs_a_place() && (step.is_offline() || step.opens()) {
-            positions.clear();
-        }
-        positions.extend((1..LOOK_FOR_FAULTS_UP_TO).step_by(SAMPLE_OF_FAULTS as usize).map(Position::At));
-        for position in positions {
-            match sweep.run(Cell { hazard, step, position }) {
+        let within = (1..LOOK_FOR_FAULTS_UP_TO).step_by(SAMPLE_OF_FAULTS).map(Position::At);
+        for position in ends_of(hazard, step).into_iter().chain(within) {
+            let cell = Cell { hazard, step, position };
+            let told = match sweep.run(cell) {
                 Answer::NotReached => break,
-                Answer::Hung => return Some(format!("{hazard:?} at {step:?}, {position}: it hangs")),
-                Answer::Judged(wrong) if !wrong.is_empty() => {
-                    return Some(format!("{hazard:?} at {step:?}, {position}: {}", wrong.join("; ")));
-                }
-                Answer::Judged(_) | Answer::Inapplicable(_) => {}
+                answer => answer.wrong(),
+            };
+            if let Some(told) = told.first()
+                && control.run(cell).wrong().is_empty()
+            {
+                return Some(format!("{hazard:?} at {step:?}, {position}: {told}"));
             }
         }
     }

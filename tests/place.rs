@@ -452,3 +452,50 @@ fn a_run_that_only_reads_writes_nothing() {
     database.close().unwrap();
     assert_eq!(content(&image), before);
 }
+
+/// Nothing was acknowledged since, so no sync has looked: the close must.
+#[test]
+fn a_segment_removed_after_the_last_answer_is_noticed_by_the_close() {
+    for replaced in [false, true] {
+        let (_directory, path) = temporary();
+        let database = builder().open(&path).unwrap();
+        work(&database, 5).unwrap();
+        let segment = segments(&path).pop().unwrap();
+        let content = std::fs::read(&segment).unwrap();
+        std::fs::remove_file(&segment).unwrap();
+        if replaced {
+            std::fs::write(&segment, content).unwrap();
+        }
+        let error = database.clone().close().unwrap_err();
+        assert!(matches!(error, Error::Poisoned(_)), "{error:?}");
+        assert!(error.to_string().contains("backup"), "{error}");
+        // The remedy, even now.
+        let copy = path.with_extension("copy");
+        database.backup(&copy).unwrap();
+        let database = builder().open(&copy).unwrap();
+        assert_eq!((database.sequence(), bytes(&database)), (5, after(5)));
+    }
+}
+
+/// A segment that is left is looked after once more: nobody does it later.
+#[test]
+fn a_segment_removed_before_the_next_one_begins_is_noticed() {
+    let (_directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    // Three of these fill a segment, and each is synced.
+    let large = || database.execute(Carry(vec![1; 20_000]));
+    while segments(&path).len() < 2 {
+        large().unwrap();
+    }
+    large().unwrap();
+    large().unwrap();
+    let acknowledged = database.sequence();
+    std::fs::remove_file(segments(&path).pop().unwrap()).unwrap();
+    let error = large().unwrap_err();
+    assert!(matches!(error, ExecuteError::Poisoned(_)), "{error:?}");
+    assert_eq!(database.sequence(), acknowledged);
+    database.backup(path.with_extension("copy")).unwrap();
+    assert!(database.close().is_err());
+    let copy = builder().open(path.with_extension("copy")).unwrap();
+    assert_eq!(copy.sequence(), acknowledged);
+}

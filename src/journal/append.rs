@@ -180,6 +180,13 @@ impl Journal {
         Ok(())
     }
 
+    /// An error when the segment does not stand under its name any more: what was acknowledged would
+    /// be lost with this process.
+    pub(crate) fn check_stands(&self) -> Result<(), Error> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        segment.file.stands_where_published().map_err(Error::io("find", &segment.path))
+    }
+
     /// What a sync outside this borrow needs. Everything in earlier segments was synced when they
     /// were left.
     pub(crate) fn sync_target(&self) -> Option<SyncTarget> {
@@ -290,6 +297,8 @@ impl Journal {
         if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
             self.sync().map_err(ChangeFailure::InDoubt)?;
         }
+        // Nobody looks after it once it is left.
+        self.check_stands().map_err(ChangeFailure::InDoubt)?;
         let start = SegmentStart {
             first_sequence: self.next_sequence,
             chain: self.chain,

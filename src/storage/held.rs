@@ -131,7 +131,10 @@ impl Storage for HeldDisk {
         };
         place.forget(&found);
         let mode = Mode::from_raw_mode(0o777);
-        Ok(rustix::fs::mkdirat(&*found.directory, &found.name, mode)?)
+        rustix::fs::mkdirat(&*found.directory, &found.name, mode)?;
+        // From now on it is held, so that another one in its place is noticed.
+        place.directory(path).transpose()?;
+        Ok(())
     }
 
     fn create_directory_like(&self, path: &Path, model: &Path) -> io::Result<()> {

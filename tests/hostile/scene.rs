@@ -43,7 +43,7 @@ impl Scene {
             away: disk.join("away"),
             theirs: root.join("theirs/app.db"),
             other: disk.join("other.db"),
-            copies: root.join("copies"),
+            copies: disk.join("copies"),
             root: root.to_path_buf(),
             disk,
             templates: templates.to_path_buf(),
@@ -52,7 +52,7 @@ impl Scene {
 
     /// Before anything is mounted.
     pub fn make(&self) {
-        for directory in [&self.disk, &self.copies, &self.root.join("theirs")] {
+        for directory in [&self.disk, &self.root.join("theirs")] {
             std::fs::create_dir_all(directory).unwrap();
         }
         copy_directory(&self.templates.join("other.db"), &self.theirs);
@@ -60,6 +60,7 @@ impl Scene {
 
     /// Once everything is mounted.
     pub fn furnish(&self, ours: Option<&str>) {
+        std::fs::create_dir(&self.copies).unwrap();
         copy_directory(&self.templates.join("other.db"), &self.other);
         if let Some(template) = ours {
             copy_directory(&self.templates.join(template), &self.path);

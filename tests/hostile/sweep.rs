@@ -31,6 +31,17 @@ pub enum Answer {
     Hung,
 }
 
+impl Answer {
+    /// What must not be.
+    pub fn wrong(self) -> Vec<String> {
+        match self {
+            Self::Judged(wrong) => wrong,
+            Self::Hung => vec!["it hangs".to_owned()],
+            Self::NotReached | Self::Inapplicable(_) => Vec::new(),
+        }
+    }
+}
+
 /// What came of many cells.
 #[derive(Default)]
 pub struct Tally {
@@ -247,7 +258,7 @@ impl Sweep {
 }
 
 /// The positions before and behind a step that mean anything.
-fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
+pub fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
     if hazard.is_everywhere() {
         return vec![Position::Before];
     }
