@@ -297,7 +297,6 @@ impl Journal {
         if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
             self.sync().map_err(ChangeFailure::InDoubt)?;
         }
-        // Nobody looks after it once it is left.
         self.check_stands().map_err(ChangeFailure::InDoubt)?;
         let start = SegmentStart {
             first_sequence: self.next_sequence,
@@ -306,6 +305,8 @@ impl Journal {
         };
         let identity = self.options.identity.clone();
         let segment = self.new_segment(needed, start, &identity, &|_| Ok(()))?;
+        // Nobody looks after the old one once it is left.
+        self.check_stands().map_err(ChangeFailure::InDoubt)?;
         // From here on the old one does not count beyond this sequence.
         self.segment = Some(segment);
         (self.unlisted, self.is_ours) = (true, true);

@@ -131,9 +131,9 @@ impl Cell {
         }
         let has_looked = watch.looks_since() > 0;
         let nothing_said = play.said.is_empty() && play.violations.is_empty();
-        if nothing_said && play.is_closed_well && has_looked && play.has_begun && hazard.needs_a_place()
-        {
-            self.must_stand_where_it_was(play);
+        let is_all_well = nothing_said && (play.is_closed_well || self.step == Step::Purge);
+        if is_all_well && hazard.needs_a_place() && self.stands_where_it_was(play, has_looked) {
+            return;
         }
         if let Some(neighbor) = striker.neighbor.lock().unwrap().take() {
             neighbor.end();
@@ -153,14 +153,24 @@ impl Cell {
         }
     }
 
-    /// All was said to be well although the engine has looked.
-    fn must_stand_where_it_was(self, play: &mut Play<'_>) {
-        let held = judge(&play.scene.path, &play.may_stand(), self.step.retention());
-        if let Err(wrong) = held {
-            play.wrong(format!("not noticed, and lost where it was: {wrong}"));
-        } else if self.hazard.is_of_the_place() {
-            play.wrong("not noticed");
+    /// All was said to be well. Gives whether the cell is judged by that.
+    fn stands_where_it_was(self, play: &mut Play<'_>, has_looked: bool) -> bool {
+        if self.step != Step::Purge && !(has_looked && play.has_begun) {
+            return false;
         }
+        let held = judge(&play.scene.path, &play.may_stand(), self.step.retention());
+        // An open takes the archive as it finds it, and who reads it says whose it is.
+        let is_archive = self.hazard == Hazard::ArchiveReplaced && self.step.opens();
+        match held {
+            Ok(()) if self.hazard.is_of_the_place() && self.step != Step::Purge && !is_archive => {
+                play.wrong("not noticed");
+            }
+            Ok(()) => {}
+            // Where it came behind the last look, it is to be undone.
+            Err(_) if self.step == Step::Purge => return false,
+            Err(wrong) => play.wrong(format!("not noticed, and lost where it was: {wrong}")),
+        }
+        true
     }
 
     /// The run goes on where nothing is in doubt, and ends.
@@ -190,8 +200,18 @@ impl Cell {
         play.close();
     }
 
+    /// The first error says what happened.
+    fn check_errors(self, play: &mut Play<'_>) {
+        let words = self.hazard.words();
+        let says = |error: &&String| !words.iter().any(|word| error.contains(word));
+        if let Some(error) = play.said.first().filter(says).cloned() {
+            play.wrong(format!("an error that does not say what happened: {error}"));
+        }
+    }
+
     fn check_all(self, play: &mut Play<'_>) {
         let scene = play.scene;
+        self.check_errors(play);
         for (copy, entered) in play.copies.clone() {
             if let Err(wrong) = judge(&copy, &[entered], prevalence::Retention::Archive) {
                 play.wrong(format!("the copy {}: {wrong}", copy.display()));

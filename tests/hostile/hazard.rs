@@ -124,6 +124,34 @@ impl Hazard {
         matches!(self, Nothing | Chdir | Fork | Signals | ClockForward | ClockBack)
     }
 
+    /// What an error that comes of it must say, one of these; nothing where none must come.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            hazard if hazard.needs_a_place() => &[
+                "was moved",
+                "was removed",
+                "was replaced",
+                "was mounted",
+                "is missing",
+                "two databases are mixed",
+                // Where it came between the look and the operation.
+                "No such file",
+            ],
+            ReadOnly => &["Read-only file system"],
+            FullDisk => &["No space left"],
+            NoRights | OtherOwner => &["Permission denied"],
+            NoDescriptorOnce | NoDescriptors => &["Too many open files"],
+            NoMemory => &[
+                "Cannot allocate memory",
+                "Resource temporarily unavailable",
+                "not enough memory",
+            ],
+            Unreadable => &["unreadable on purpose"],
+            hazard if hazard.is_of_users_code() => &["on purpose"],
+            _ => &[],
+        }
+    }
+
     /// Something fails before anything was written, so that nothing is in doubt and the database
     /// goes on once it is over.
     pub fn only_refuses(self) -> bool {
