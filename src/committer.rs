@@ -119,6 +119,11 @@ impl<M: Model> Committer<M> {
             counters.largest_batch.raise_to(batch.count.into());
             counters.journal_bytes.set(self.journal.written_bytes());
             counters.durable_sequence.raise_to(self.journal.durable_sequence());
+            let segments = self.journal.segments_added();
+            if segments != counters.segments_added.get() {
+                counters.segments_added.set(segments);
+                self.shared.snapshots.wake();
+            }
             let written = self.journal.written_sequence();
             self.shared.snapshots.note(written, self.journal.written_bytes());
         }

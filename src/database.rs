@@ -29,7 +29,7 @@ use crate::recovery::{read_whole, recover};
 use crate::report::RecoveryReport;
 use crate::requests::MOST_IDS;
 use crate::sandbox::Sandbox;
-use crate::snapshotter::{SnapshotInfo, current_rates};
+use crate::snapshotter::{SnapshotInfo, current_rates, segments_behind};
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::{Disk, HeldDisk, Storage, absolute};
@@ -400,6 +400,7 @@ impl<M: Model> Database<M> {
         let snapshots = shared.snapshots.state();
         let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
         let raw_bytes = snapshots.newest.raw_bytes;
+        let segments = segments_behind(shared, &snapshots);
         let sequence = self.sequence();
         let (recent_versions, recent_oldest) = shared.published.recent().state(sequence);
         let written = counters.journal_bytes.get();
@@ -413,7 +414,9 @@ impl<M: Model> Database<M> {
             snapshot_duration: snapshots.newest.duration,
             snapshot_raw_bytes: raw_bytes,
             snapshot_file_bytes: snapshots.newest.file_bytes,
-            predicted_startup: current_rates(shared, &snapshots).predicted(raw_bytes, commands),
+            predicted_startup: current_rates(shared, &snapshots)
+                .predicted(raw_bytes, commands, segments),
+            segments_since_snapshot: segments,
             sequence,
             recent_versions: crate::fields::position(recent_versions),
             recent_oldest_sequence: recent_oldest,

@@ -181,6 +181,8 @@ mod pending_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod shuttled;
 #[cfg(test)]
 mod snapshot_failure_tests;

@@ -53,6 +53,8 @@ pub(crate) struct Loaded {
     /// It is of an older version of the model and was migrated.
     pub(crate) outdated: bool,
     damaged: Vec<DamagedSnapshot>,
+    /// How long the segments behind it took to open.
+    pub(crate) open_time: Duration,
     /// How long the commands behind it took to replay.
     pub(crate) apply_time: Duration,
 }
@@ -174,6 +176,7 @@ impl Opening<'_> {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,
             damaged: Vec::new(),
+            open_time: Duration::ZERO,
             apply_time: Duration::ZERO,
         };
         let version = Version::written(model, 0, time_ns, chain).with_requests(requests);
@@ -292,6 +295,7 @@ impl Opening<'_> {
             }
             (opened, _) => opened?,
         };
+        loaded.open_time = began.elapsed();
         report.segments = segments.len().try_into().unwrap_or(u64::MAX);
         report.journal_bytes = segments.iter().map(Segment::file_bytes).sum();
         let manifest_chain = KnownChain {
@@ -336,8 +340,9 @@ impl Opening<'_> {
         for &sequence in stated.snapshots.iter().rev() {
             match self.load_one::<M>(stated, sequence, report, progress) {
                 Ok((replayed, known, info, outdated)) => {
-                    let apply_time = Duration::ZERO;
-                    return Ok((replayed, known, Loaded { info, outdated, damaged, apply_time }));
+                    let (open_time, apply_time) = (Duration::ZERO, Duration::ZERO);
+                    let loaded = Loaded { info, outdated, damaged, open_time, apply_time };
+                    return Ok((replayed, known, loaded));
                 }
                 // What is whole but not for this program is no reason to go further back.
                 Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => {

@@ -86,6 +86,10 @@ pub(crate) struct SnapshotState {
     pub(crate) written_then: u64,
     /// Journal bytes that an earlier run left behind the newest snapshot.
     pub(crate) tail_bytes: u64,
+    /// Segments behind the newest snapshot, but for those that were added since.
+    pub(crate) tail_segments: u64,
+    /// How many had been added then.
+    pub(crate) segments_then: u64,
     pub(crate) taken: u64,
     pub(crate) failed: u64,
     /// Why the last try failed, until one succeeds.
@@ -107,6 +111,11 @@ impl SnapshotBoard {
     /// A batch found no room on the disk.
     pub(crate) fn want_room(&self) {
         self.room_wanted.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Has the thread look whether a snapshot is due.
+    pub(crate) fn wake(&self) {
         // Full: the thread has been woken already.
         self.wake.try_send(()).ok();
     }
@@ -120,8 +129,7 @@ impl SnapshotBoard {
             || written_bytes >= self.due_bytes.load(Ordering::Relaxed)
         {
             self.plan(u64::MAX, u64::MAX);
-            // Full: the thread has been woken already.
-            self.wake.try_send(()).ok();
+            self.wake();
         }
     }
 
@@ -193,7 +201,9 @@ impl<M: Model> Snapshotter<M> {
                 default(pause) => self.take_if_due(),
             }
         }
-        if self.options.policy.takes_one_on_close() && !self.cancelled.load(Ordering::SeqCst) {
+        let policy = self.options.policy;
+        let wanted = policy.takes_one_on_close() || is_overdue(&self.shared, policy);
+        if wanted && !self.cancelled.load(Ordering::SeqCst) {
             // A failure is in the statistics; the journal has everything.
             self.take().ok();
         }
@@ -211,7 +221,8 @@ impl<M: Model> Snapshotter<M> {
             return at.saturating_duration_since(Instant::now());
         }
         let state = self.shared.snapshots.state();
-        let Limits { commands, bytes, time } = self.limits(&state);
+        let Limits { commands, bytes, time, .. } =
+            limits(&self.shared, self.options.policy, &state);
         let due_sequence = state.newest.sequence.saturating_add(commands);
         let due_bytes = state.written_then.saturating_add(bytes.saturating_sub(state.tail_bytes));
         let left = time.map(|time| time.saturating_sub(self.last_taken.elapsed()));
@@ -230,21 +241,11 @@ impl<M: Model> Snapshotter<M> {
         if self.options.policy.depends_on_rates() { pause.min(LOOK_AT_RATES) } else { pause }
     }
 
-    fn limits(&self, state: &SnapshotState) -> Limits {
-        let rates = current_rates(&self.shared, state);
-        self.options.policy.limits(&rates, state.newest.raw_bytes)
-    }
-
     fn is_due(&self, state: &SnapshotState) -> bool {
-        let sequence = self.shared.published.sequence();
-        if sequence == state.newest.sequence {
-            return false;
-        }
-        let limits = self.limits(state);
-        let written = self.shared.counters.journal_bytes.get() - state.written_then;
-        sequence - state.newest.sequence >= limits.commands
-            || written + state.tail_bytes >= limits.bytes
-            || limits.time.is_some_and(|time| self.last_taken.elapsed() >= time)
+        let time = self.options.policy.time();
+        let is_late = time.is_some_and(|time| self.last_taken.elapsed() >= time);
+        let is_behind = is_behind(&self.shared, self.options.policy, 1);
+        is_behind || (is_late && self.shared.published.sequence() != state.newest.sequence)
     }
 
     fn take_if_due(&mut self) {
@@ -312,6 +313,7 @@ impl<M: Model> Snapshotter<M> {
 
     fn try_take(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
         let written_then = self.shared.counters.journal_bytes.get();
+        let segments_then = self.shared.counters.segments_added.get();
         let version = self.shared.published.pin();
         // Under weaker durabilities a version may be readable before it is durable; the snapshot
         // must not be ahead of the journal.
@@ -357,6 +359,7 @@ impl<M: Model> Snapshotter<M> {
             state.newest = noted;
             state.written_then = written_then;
             state.tail_bytes = 0;
+            (state.tail_segments, state.segments_then) = (1, segments_then);
             state.taken += 1;
             state.last_error = None;
         });
@@ -398,6 +401,43 @@ fn give_way_to_commits() {
     // allowed, snapshots still work.
     #[cfg(target_os = "linux")]
     rustix::process::setpriority_process(None, 19).ok();
+}
+
+/// How many times what the policy allows may come together before a close waits for a snapshot.
+const OVERDUE: u64 = 2;
+
+/// Whether a close must not give up the snapshot that is due, or it might never be taken.
+pub(crate) fn is_overdue<M>(shared: &Shared<M>, policy: SnapshotPolicy) -> bool {
+    is_behind(shared, policy, OVERDUE)
+}
+
+/// Whether so many times what the policy allows stands behind the newest snapshot.
+fn is_behind<M>(shared: &Shared<M>, policy: SnapshotPolicy, times: u64) -> bool {
+    let state = shared.snapshots.state();
+    let commands = shared.published.sequence().saturating_sub(state.newest.sequence);
+    if commands == 0 {
+        return false;
+    }
+    let limits = limits(shared, policy, &state);
+    let written = shared.counters.journal_bytes.get().saturating_sub(state.written_then);
+    [
+        (commands, limits.commands),
+        (written.saturating_add(state.tail_bytes), limits.bytes),
+        (segments_behind(shared, &state), limits.segments),
+    ]
+    .into_iter()
+    .any(|(found, limit)| found / times >= limit)
+}
+
+fn limits<M>(shared: &Shared<M>, policy: SnapshotPolicy, state: &SnapshotState) -> Limits {
+    let rates = current_rates(shared, state);
+    policy.limits(&rates, state.newest.raw_bytes, segments_behind(shared, state))
+}
+
+/// The segments that the next open reads.
+pub(crate) fn segments_behind<M>(shared: &Shared<M>, state: &SnapshotState) -> u64 {
+    let added = shared.counters.segments_added.get().saturating_sub(state.segments_then);
+    state.tail_segments.saturating_add(added)
 }
 
 /// The rates measured at the open; where commands have become much slower since, slower likewise.

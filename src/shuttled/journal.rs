@@ -79,6 +79,10 @@ impl Journal {
         self.written
     }
 
+    pub(crate) fn segments_added(&self) -> u64 {
+        0
+    }
+
     pub(crate) fn chain(&self) -> u32 {
         0
     }

@@ -126,8 +126,12 @@ fn start(
 }
 
 fn no_snapshots() -> SnapshotState {
-    let rates =
-        StartupRates { load_ps_per_byte: 0, replay_ns_per_command: 0, fixed: Duration::ZERO };
+    let rates = StartupRates {
+        load_ps_per_byte: 0,
+        replay_ns_per_command: 0,
+        open_ns_per_segment: 0,
+        fixed: Duration::ZERO,
+    };
     let newest = SnapshotInfo {
         sequence: 0,
         path: std::path::PathBuf::new(),
@@ -139,6 +143,8 @@ fn no_snapshots() -> SnapshotState {
         newest,
         written_then: 0,
         tail_bytes: 0,
+        tail_segments: 1,
+        segments_then: 0,
         taken: 0,
         failed: 0,
         last_error: None,
