@@ -142,8 +142,9 @@ impl<M: Model> Writer<M> {
                 (Next::Stop, _) => return Filled::Stop,
                 (Next::Nothing, Patience::None) => return Filled::HandOver,
                 (Next::Nothing, _) => lingers = None,
-                // Nothing more will be accepted: who waits for this batch must be told.
+                // Nothing of it will be accepted: who waits for this batch must be told.
                 (Next::Rung, _) if self.shared.status.poisoned().is_some() => lingers = None,
+                (Next::Rung, _) if self.rests_on_a_refusal() => lingers = None,
                 // The committer may be idle by now: the loop looks for itself.
                 (Next::Rung, _) => {}
             }
@@ -161,7 +162,7 @@ impl<M: Model> Writer<M> {
         if let Some(poisoned) = self.shared.status.poisoned() {
             return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
         }
-        if self.refusals != self.shared.status.refusals() {
+        if self.rests_on_a_refusal() {
             self.start_over(batch);
         }
         let now_ns = self.now_ns();
@@ -176,6 +177,11 @@ impl<M: Model> Writer<M> {
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));
         }
+    }
+
+    /// Whether a batch could not be written since the working version was taken up.
+    fn rests_on_a_refusal(&self) -> bool {
+        self.refusals != self.shared.status.refusals()
     }
 
     /// A batch before this one could not be written: what was applied since rests on it. All of
