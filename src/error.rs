@@ -174,9 +174,10 @@ pub enum Error {
     /// A command tag means another command than when the journal was written.
     #[error(
         "{} knows tag {tag} as command `{journaled}`, the program's `commands!` says `{declared}`: \
-         a tag keeps its command for ever. Give `{declared}` a new tag and restore `{tag} => \
-         {journaled}`, or, if the type was only renamed, write `{tag} => {declared} = \
-         \"{journaled}\"`",
+         a tag keeps its command for ever. If a newer release of the program wrote here, run that \
+         one: this one cannot know what its commands mean. Else give `{declared}` a new tag and \
+         restore `{tag} => {journaled}`, or, if the type was only renamed, write `{tag} => \
+         {declared} = \"{journaled}\"`",
         path.display()
     )]
     RenumberedTag {
@@ -193,7 +194,8 @@ pub enum Error {
     #[error(
         "{} holds, at sequence {sequence}, a command `{command}` with tag {tag} that `commands!` \
          does not list: restore the type and the line `{tag} => {command}` (or `{tag} => {command} \
-         as Successor`, with a `From` that converts it), for as long as it is stored",
+         as Successor`, with a `From` that converts it), for as long as it is stored; if a newer \
+         release of the program wrote it, run that one",
         path.display()
     )]
     UnknownTag {

@@ -22,8 +22,9 @@ use crate::model::Model;
 use crate::storage::Storage;
 
 /// How long the queue must be empty before the journal's end is marked. Long enough that a caller
-/// who executes one command after the other never pays for a mark.
-const IDLE_BEFORE_MARK: Duration = Duration::from_millis(5);
+/// who executes one command after the other never pays for a mark; short, because until then damage
+/// to the last batch of a process that is killed is taken for a torn write.
+const IDLE_BEFORE_MARK: Duration = Duration::from_micros(500);
 
 /// So many commands that were taken from the queue together share a reading of the clock.
 const SHARE_A_TIME: u32 = 16;
