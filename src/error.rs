@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::execute_error::Poisoned;
+use crate::storage::PlaceLost;
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -387,6 +388,11 @@ impl Error {
     /// An adapter for `map_err` around one file operation.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Whether the directory is not where it was when it was opened.
+    pub(crate) fn is_place_lost(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }
 
     pub(crate) fn is_disk_full(&self) -> bool {

@@ -276,6 +276,12 @@ impl<M: Model> Snapshotter<M> {
             Ok(_) => self.retry = None,
             Err(error) => self.note_failure(error),
         }
+        // Commands would come to it later, when more has been acknowledged in the wrong place.
+        if let Err(error) = &taken
+            && error.is_place_lost()
+        {
+            self.shared.poison(error);
+        }
         taken
     }
 
