@@ -578,7 +578,7 @@ impl<M: Model> Database<M> {
         }
         let limit = self.engine.max_command_bytes;
         let (submission, pending) = submission(command, &self.metadata, limit)?;
-        Ok((submission, pending.from_process(self.engine.process)))
+        Ok((submission, pending.in_process(self.engine.process)))
     }
 
     /// Why the queue takes nothing any more.

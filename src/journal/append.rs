@@ -325,7 +325,7 @@ impl Journal {
         let least = position(FRAMES_BEGIN_AT_LEAST) + content;
         let bytes = self.next_segment_bytes().max(least);
         let JournalOptions { storage, directory, reserve, .. } = &self.options;
-        let (storage, directory) = (&**storage, &*directory);
+        let storage = &**storage;
         let make = |prepared: Result<Prepared, Error>| {
             let begin = |prepared| {
                 let mut segment = NewSegment::begin(storage, directory, prepared, identity, start)?;
