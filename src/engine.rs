@@ -20,6 +20,7 @@ use crate::packed::Packing;
 use crate::pending::on_engine_thread;
 use crate::published::Published;
 use crate::queue::{QueueSender, queue};
+use crate::readable::Readable;
 use crate::recovery::{Loaded, Recovered};
 use crate::report::RecoveryReport;
 use crate::shared::Shared;
@@ -27,6 +28,7 @@ use crate::snapshot_policy::StartupRates;
 use crate::snapshotter::{
     SnapshotBoard, SnapshotInfo, SnapshotRequest, SnapshotState, Snapshotter, SnapshotterOptions,
 };
+use crate::stack;
 use crate::stats::Counters;
 use crate::status::Status;
 use crate::storage::{Lock, Storage};
@@ -143,7 +145,8 @@ impl<M: Model> Engine<M> {
                 bytes: options.max_batch_bytes,
                 linger: options.linger,
             },
-            working: Working::new(version, seed),
+            // It clones the model, whose stack the caller's may not be enough for.
+            working: thread.run(move |_| Working::new(version, seed), &mut |_| {}),
             lane: Lane {
                 committer: committer.clone(),
                 batches,
@@ -205,6 +208,7 @@ impl<M: Model> Engine<M> {
             last_taken: Instant::now(),
             retry: None,
             owed: false,
+            readable: Readable::new(loaded.info.sequence),
         };
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writer = {
@@ -251,8 +255,9 @@ impl<M: Model> Engine<M> {
         };
         let (reply, answer) = bounded(1);
         let sent = requests.is_some_and(|requests| requests.send(reply).is_ok());
-        match (sent, answer.recv()) {
-            (true, Ok(taken)) => taken,
+        match (sent, answer.recv(), self.shared.status.poisoned()) {
+            (true, Ok(taken), _) => taken,
+            (_, _, Some(poisoned)) => Err(poisoned.clone().into()),
             _ => Err(Error::Stopped),
         }
     }
@@ -281,9 +286,7 @@ impl<M: Model> Engine<M> {
         };
         let Some(running) = running else { return Ok(()) };
         let lock_path = running.lock_path.clone();
-        std::thread::Builder::new()
-            .name("prevalence-closer".to_owned())
-            .spawn(move || running.finish().ok())
+        stack::spawn("prevalence-closer".to_owned(), move || running.finish().ok())
             .map(drop)
             .map_err(Error::io("start a thread to close", &lock_path))
     }
@@ -313,10 +316,12 @@ impl<M: Model> Running<M> {
         self.snapshotting.join().ok();
         let ended = end_cleanly(&self.shared, &self.committer, &self.manifest);
         self.shared.status.stop();
-        self.shared.published.forget_all_but_newest();
+        // A panic of a user's `Drop` must not keep the directory locked.
+        let freed =
+            self.shared.guarded("closing", || self.shared.published.forget_all_but_newest());
         self.shared.published.wake_waiting();
         let unlocked = self.lock.unlock().map_err(Error::io("unlock", &self.lock_path));
-        ended.and(unlocked)
+        ended.and(unlocked).and(freed.map_err(Error::from))
     }
 }
 
@@ -354,9 +359,7 @@ impl<M: Model> Spawner<'_, M> {
         body: impl FnOnce() + Send + 'static,
     ) -> Result<JoinHandle<()>, Error> {
         let shared = self.shared.clone();
-        std::thread::Builder::new()
-            .name(format!("prevalence-{name}"))
-            .spawn(move || shared.run_guarded(name, body))
+        stack::spawn(format!("prevalence-{name}"), move || shared.run_guarded(name, body))
             .map_err(Error::io("start a thread for", self.path))
     }
 }

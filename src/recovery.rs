@@ -22,7 +22,7 @@ use crate::published::Version;
 use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 use crate::snapshot::{
-    decode_version, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
+    decode_version, decode_written, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
 };
 use crate::snapshot_policy::Retention;
 use crate::snapshotter::SnapshotInfo;
@@ -167,7 +167,8 @@ impl Opening<'_> {
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The model that runs is the one that was stored: what serde skips is skipped from the
         // start.
-        let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
+        let (model, requests) =
+            decode_written::<M>(&snapshot, self.options.request_limits(), &Pace::full())?;
         let loaded = Loaded {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,

@@ -2,12 +2,14 @@
 //! again. Knows the model only as something that serde writes and reads.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
+use crate::commands::panic_message;
 use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::SegmentIdentity;
@@ -18,7 +20,7 @@ use crate::published::Version;
 use crate::requests::{
     RequestLimits, RequestLog, read_limits, read_section, section_bytes, write_section,
 };
-use crate::storage::Storage;
+use crate::storage::{Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
 const SEQUENCE_DIGITS: usize = 20;
@@ -76,45 +78,106 @@ pub(crate) fn write_snapshot<T: Serialize>(
     pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
     let none = RequestLog::new(RequestLimits::of(0));
-    write(storage, snapshot_directory, header, (model, &none), packing, pace)
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    write(storage, &path, header, (model, &none), packing, pace)
 }
 
-/// As [`write_snapshot`], with the request ids that are remembered at that version.
-pub(crate) fn write_version<M: Serialize>(
+/// As [`write_snapshot`], with the request ids that are remembered at that version. Where `is_owed`
+/// says so of the size of its encoding, it is decoded before it gets its place: what is not readable
+/// leaves nothing, and what stood there stays.
+pub(crate) fn write_version<M: Model>(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     header: &FileHeader,
     version: &Version<M>,
     packing: Packing,
     pace: &Pace<'_>,
+    is_owed: impl FnOnce(u64) -> bool,
 ) -> Result<PackedFile, Error> {
-    if planted!(RequestIdsNotInSnapshot) {
-        let model = &version.model;
-        return write_snapshot(storage, snapshot_directory, header, model, packing, pace);
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
+    let written_to = if replaces { beside(&path) } else { path.clone() };
+    let none = RequestLog::new(RequestLimits::of(0));
+    let requests = if planted!(RequestIdsNotInSnapshot) { &none } else { &version.requests };
+    let file = write(storage, &written_to, header, (&version.model, requests), packing, pace)?;
+    let readable =
+        if is_owed(file.footer.raw_bytes) { check_readable::<M>(&file, pace) } else { Ok(()) };
+    let placed = match readable {
+        Ok(()) if !replaces => return Ok(file),
+        Ok(()) => {
+            storage.rename(&written_to, &path).map_err(Error::io("rename a new file to", &path))
+        }
+        Err(error) => Err(error),
+    };
+    drop(file); // no map may look at what is removed
+    if let Err(error) = placed {
+        // Nothing names it, and it takes room. The first error is the one to tell.
+        let removed = storage.remove(&written_to);
+        removed.and_then(|()| storage.sync_directory(snapshot_directory)).ok();
+        return Err(error);
     }
-    let content = (&version.model, &version.requests);
-    write(storage, snapshot_directory, header, content, packing, pace)
+    let sync = storage.sync_directory(snapshot_directory);
+    sync.map_err(Error::io("sync directory", snapshot_directory))?;
+    open_snapshot(storage, snapshot_directory, header.sequence)
+}
+
+/// Where a file waits until it may take the place of `path`: if it never does, the next open removes
+/// it.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"))
+}
+
+/// Decodes a snapshot that was just written and throws the model away.
+fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
+    let (model, _) = decode_written::<M>(file, RequestLimits::of(0), pace)?;
+    told_of_panics("Drop", || drop(model)).map_err(|reason| {
+        let path = file.path.clone();
+        Error::UnreadableModel { path, reason }
+    })
+}
+
+/// Decodes what this program has just written: where that fails, its type is to blame.
+pub(crate) fn decode_written<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    pace: &Pace<'_>,
+) -> Result<(M, RequestLog), Error> {
+    decode(file, limits, pace).map_err(|error| match error {
+        Error::Undecodable { path, reason } => Error::UnreadableModel { path, reason },
+        error => error,
+    })
+}
+
+/// Runs what is a user's. A panic there becomes the reason of an error.
+pub(crate) fn told_of_panics<R>(whose: &str, run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| format!("its {whose} panicked: {}", panic_message(&*panic)))
+}
+
+/// Encodes a model into `target`; `Err` is why not.
+pub(crate) fn encode_model<T: Serialize>(model: &T, target: &mut impl Write) -> Result<(), String> {
+    told_of_panics("Serialize", || codec::encode_stream(model, target)).and_then(|encoded| encoded)
 }
 
 fn write<T: Serialize>(
     storage: &dyn Storage,
-    snapshot_directory: &Path,
+    path: &Path,
     header: &FileHeader,
     (model, requests): (&T, &RequestLog),
     packing: Packing,
     pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
-    let path = snapshot_path(snapshot_directory, header.sequence);
     let end = (header.sequence, header.chain);
     let header = FileHeader { file_bytes: section_bytes(requests), ..header.clone() };
     let encode = |target: &mut dyn Write| {
         let mut target = Tattling { inner: target, failed: None };
-        codec::encode_stream(model, &mut target).map_err(|error| match target.failed.take() {
+        encode_model(model, &mut target).map_err(|error| match target.failed.take() {
             Some(error) => WriteFailure::Io(error),
-            None => WriteFailure::Content(error.to_string()),
+            None => WriteFailure::Content(error),
         })
     };
-    write_packed_with(storage, &path, &header, end, packing, pace, encode, |target| {
+    write_packed_with(storage, path, &header, end, packing, pace, encode, |target| {
         Ok(write_section(requests, target)?)
     })
 }
@@ -179,11 +242,23 @@ pub(crate) fn decode_version<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
 ) -> Result<(M, RequestLog), Error> {
+    decode(file, limits, &Pace::full())
+}
+
+fn decode<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    pace: &Pace<'_>,
+) -> Result<(M, RequestLog), Error> {
     let found = file.header.model_version;
     let decode = |blocks: &mut Blocks| {
         let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
-        let decoded =
-            if found == M::VERSION { reader.decode() } else { M::migrate(found, &mut reader) };
+        let decoded = if found == M::VERSION {
+            told_of_panics("Deserialize", || reader.decode())
+        } else {
+            told_of_panics("Model::migrate", || M::migrate(found, &mut reader))
+        };
+        let decoded = decoded.unwrap_or_else(|reason| Err(MigrationError::Failed(reason)));
         decoded.map_err(|error| match error {
             MigrationError::Unsupported => Error::WrongVersion {
                 path: file.path.clone(),
@@ -196,7 +271,7 @@ pub(crate) fn decode_version<M: Model>(
             }
         })
     };
-    file.unpack_with(decode, |blocks| {
+    file.unpack_at(pace, decode, |blocks| {
         let (bytes, sequence) = (file.header.file_bytes, file.header.sequence);
         read_section(blocks, bytes, sequence, limits)
             .map_err(|(expected, found)| file.corrupt_content(expected, found))
@@ -229,8 +304,7 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// [`MigrationError::Failed`] when the bytes are not those of a `T`.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
-        codec::decode_stream(&mut *self.blocks, self.raw_bytes)
-            .map_err(|error| MigrationError::Failed(error.to_string()))
+        codec::decode_stream(&mut *self.blocks, self.raw_bytes).map_err(MigrationError::Failed)
     }
 }
 

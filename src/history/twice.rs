@@ -13,6 +13,7 @@ use crate::codec;
 use crate::commands::model_name;
 use crate::error::Error;
 use crate::model::Model;
+use crate::snapshot::{encode_model, told_of_panics};
 use crate::storage::Disk;
 
 /// So often the two are compared, evenly spread, besides at stored snapshots.
@@ -86,7 +87,8 @@ enum Meeting {
 /// that what is not encoded is not the same in both.
 fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> {
     let bytes = encoded(&one.replayed.model)?;
-    let decoded: M = match codec::decode_model(&bytes) {
+    let decoded = told_of_panics("Deserialize", || codec::decode_model::<M>(&bytes));
+    let decoded = match decoded.and_then(|decoded| decoded) {
         Ok(decoded) => decoded,
         Err(reason) => return Ok(Meeting::NotStorable(reason)),
     };
@@ -103,10 +105,8 @@ fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> 
 
 fn encoded<M: Model>(model: &M) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    codec::encode_stream(model, &mut bytes).map_err(|error| Error::Encode {
-        what: "the model".to_owned(),
-        reason: error.to_string(),
-    })?;
+    encode_model(model, &mut bytes)
+        .map_err(|reason| Error::Encode { what: "the model".to_owned(), reason })?;
     Ok(bytes)
 }
 

@@ -14,7 +14,6 @@ use super::line::Line;
 use super::offline::OfflineHistory;
 use super::report::{Culprit, Divergence, Evidence, HistoryReport, name};
 use super::source::HistoryFiles;
-use crate::codec;
 use crate::commands::{REDACTED_TAG, model_name};
 use crate::error::Error;
 use crate::fields::position;
@@ -23,7 +22,7 @@ use crate::journal::{Record, StreamedFile};
 use crate::model::Model;
 use crate::packed::PackedFile;
 use crate::replay::KnownChain;
-use crate::snapshot::{check, decode_snapshot};
+use crate::snapshot::{check, decode_snapshot, encode_model};
 use crate::storage::Disk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code,
@@ -362,10 +361,8 @@ pub(super) fn refusal(
 /// The digest that a snapshot of this model states.
 pub(super) fn digest<M: Model>(model: &M) -> Result<[u8; 16], Error> {
     let mut digest = Digest(Box::default());
-    codec::encode_stream(model, &mut digest).map_err(|error| Error::Encode {
-        what: "the model".to_owned(),
-        reason: error.to_string(),
-    })?;
+    encode_model(model, &mut digest)
+        .map_err(|reason| Error::Encode { what: "the model".to_owned(), reason })?;
     Ok(digest.0.digest128().to_le_bytes())
 }
 

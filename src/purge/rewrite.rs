@@ -322,7 +322,8 @@ impl<M: Model> Rewriting<'_, M> {
             .with_requests(requests);
         let header = snapshot_header(&self.identity, self.packing, sequence, time_ns, self.chain);
         let directory = self.snapshot_directory(archived);
-        write_version(self.storage(), directory, &header, &version, self.packing, &Pace::full())?;
+        let (storage, pace) = (self.storage(), Pace::full());
+        write_version(storage, directory, &header, &version, self.packing, &pace, |_| true)?;
         self.written += 1;
         Ok(())
     }
