@@ -29,6 +29,7 @@ use crate::report::RecoveryReport;
 use crate::requests::MOST_IDS;
 use crate::sandbox::Sandbox;
 use crate::snapshotter::{SnapshotInfo, current_rates};
+use crate::stack;
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::{Disk, Storage};
@@ -468,7 +469,9 @@ impl<M: Model> Database<M> {
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
         let version = shared.published.pin();
         sync_outside_lock(committer)?;
-        write_copy(&storage.clone().for_copies(), target.as_ref(), identity, &version, *packing)
+        let (storage, target) = (storage.clone().for_copies(), target.as_ref());
+        stack::run(|| write_copy(&storage, target, identity, &version, *packing))
+            .map_err(Error::io("start a thread to write", target))?
     }
 
     /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or
@@ -480,13 +483,16 @@ impl<M: Model> Database<M> {
     /// `backup`, [`Error::NotEmpty`] when something is at `target`, [`Error::Io`] when it could not
     /// be written.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
+        let (backup, target) = (backup.as_ref(), target.as_ref());
         let storage: Arc<dyn Storage> = Arc::new(Disk);
         // A copy remembers what the original does, however much that is.
         let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
-        let (database, version) = read_whole::<M>(&storage, backup.as_ref(), &options)?;
-        let packing = options.packing();
-        write_copy(&storage, target.as_ref(), &identity::<M>(database), &version, packing)?;
-        Ok(())
+        let copy = || {
+            let (database, version) = read_whole::<M>(&storage, backup, &options)?;
+            let packing = options.packing();
+            write_copy(&storage, target, &identity::<M>(database), &version, packing).map(drop)
+        };
+        stack::run(copy).map_err(Error::io("start a thread to read", backup))?
     }
 
     /// Writes the newest durable version as JSON, by way of serde, and gives its sequence. Commands

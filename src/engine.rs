@@ -28,7 +28,7 @@ use crate::snapshot_policy::StartupRates;
 use crate::snapshotter::{
     SnapshotBoard, SnapshotInfo, SnapshotRequest, SnapshotState, Snapshotter, SnapshotterOptions,
 };
-use crate::stack;
+use crate::stack::{self, FreedDeep};
 use crate::stats::Counters;
 use crate::status::Status;
 use crate::storage::{Lock, Storage};
@@ -56,7 +56,7 @@ const FIXED_STARTUP: Duration = Duration::from_millis(3);
 
 /// A running database.
 pub(crate) struct Engine<M: Model> {
-    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) shared: FreedDeep<Shared<M>>,
     pub(crate) queue: Arc<QueueSender<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
@@ -234,7 +234,7 @@ impl<M: Model> Engine<M> {
         let max_command_bytes = options.max_command_bytes;
         let running = Mutex::new(Some(running));
         Ok(Self {
-            shared,
+            shared: FreedDeep::new(shared),
             queue,
             committer,
             report,

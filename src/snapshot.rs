@@ -278,6 +278,16 @@ fn decode<M: Model>(
     })
 }
 
+/// Whether the error is that of a snapshot of this very version of the model which does not become
+/// one. So its type encodes to what it cannot be decoded from, or was changed. Either way the commands
+/// behind an older snapshot may make the model that this one does not.
+pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Error) -> bool {
+    let Error::Undecodable { path, .. } = error else { return false };
+    let header = storage.open_to_read(path).map_err(Error::io("read", path));
+    let header = header.and_then(|file| FileHeader::read(path, SNAPSHOT_MAGIC, &*file));
+    header.is_ok_and(|(header, _)| header.model_version == M::VERSION)
+}
+
 /// How many request ids were remembered when a snapshot was taken; none where it holds none.
 pub(crate) fn request_limits(file: &PackedFile) -> Result<RequestLimits, Error> {
     let skip = |blocks: &mut Blocks| {

@@ -9,7 +9,9 @@
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Deref;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crossbeam_channel::bounded;
@@ -135,6 +137,48 @@ pub(crate) fn run_telling<T: Send, R: Send>(
             Err(panic) => resume_unwind(panic),
         }
     })
+}
+
+/// Runs `attempt` here, and once more where the stack is of known size should it fail: the reason may
+/// be that a value is nested too deep for this one.
+pub(crate) fn try_here_first<R: Send, E: Send>(
+    attempt: impl Fn() -> Result<R, E> + Sync,
+) -> Result<R, E> {
+    attempt()
+        .or_else(|error| if is_known() { Err(error) } else { run(&attempt).unwrap_or(Err(error)) })
+}
+
+/// What is freed where the stack is of known size, since freeing recurses, too.
+pub(crate) struct FreedDeep<T: Send + Sync + 'static>(Option<Arc<T>>);
+
+impl<T: Send + Sync + 'static> FreedDeep<T> {
+    pub(crate) fn new(value: Arc<T>) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T: Send + Sync + 'static> Deref for FreedDeep<T> {
+    type Target = Arc<T>;
+
+    fn deref(&self) -> &Arc<T> {
+        self.0.as_ref().expect("taken only when this is dropped")
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for FreedDeep<T> {
+    fn drop(&mut self) {
+        let Some(value) = self.0.take().filter(|value| Arc::strong_count(value) == 1) else {
+            return;
+        };
+        if is_known() {
+            return drop(value);
+        }
+        // Where no thread can be had, it is freed here. A panic of a user's `Drop` ends there: this
+        // thread may be unwinding already.
+        if let Ok(thread) = spawn("prevalence-freer".to_owned(), move || drop(value)) {
+            thread.join().ok();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::commands::model_name;
 use crate::error::Error;
 use crate::model::Model;
 use crate::snapshot::{encode_model, told_of_panics};
+use crate::stack;
 use crate::storage::Disk;
 
 /// So often the two are compared, evenly spread, besides at stored snapshots.
@@ -23,10 +24,13 @@ const COMPARISONS: u64 = 256;
 /// and compares the encodings of the two models. Where they are compared, one of them goes on as
 /// what its encoding is decoded to.
 pub(crate) fn replay_twice<M: Model>(path: &Path) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(Disk), path, model_name::<M>())?;
-    let report = side_by_side::<M>(&Verification::of(&offline.files)?)?;
-    offline.close()?;
-    Ok(report)
+    let replay = || {
+        let offline = OfflineHistory::open(Arc::new(Disk), path, model_name::<M>())?;
+        let report = side_by_side::<M>(&Verification::of(&offline.files)?)?;
+        offline.close()?;
+        Ok(report)
+    };
+    stack::run(replay).map_err(Error::io("start a thread to read", path))?
 }
 
 fn side_by_side<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crossbeam_channel::bounded;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::bisect::{Pair, Parting, first_parting};
@@ -23,6 +24,7 @@ use crate::model::Model;
 use crate::packed::PackedFile;
 use crate::replay::KnownChain;
 use crate::snapshot::{check, decode_snapshot, encode_model};
+use crate::stack;
 use crate::storage::Disk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code,
@@ -54,10 +56,14 @@ use crate::storage::Disk;
 /// [`Error::RenumberedTag`], [`Error::WrongVersion`] and [`Error::Undecodable`] when this program
 /// does not know what is stored.
 pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<M>())?;
-    let report = verify_files::<M>(&offline.files)?;
-    offline.close()?;
-    Ok(report)
+    let path = path.as_ref();
+    let verify = || {
+        let offline = OfflineHistory::open(Arc::new(Disk), path, model_name::<M>())?;
+        let report = verify_files::<M>(&offline.files)?;
+        offline.close()?;
+        Ok(report)
+    };
+    stack::run(verify).map_err(Error::io("start a thread to read", path))?
 }
 
 /// Replays the stored history of the closed database in the directory `path` with two programs side
@@ -76,11 +82,22 @@ pub fn verify_against<Old: Model, New: Model>(
     path: impl AsRef<Path>,
     equal: impl Fn(&Old, &New) -> bool,
 ) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(Disk), path.as_ref(), model_name::<New>())?;
-    let differ = |old: &Old, new: &New| Ok(!equal(old, new));
-    let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
-    offline.close()?;
-    Ok(report)
+    let path = path.as_ref();
+    // What compares may be bound to this thread, the models want one with a stack of known size.
+    let (answers, answered) = bounded(1);
+    let verify = |ask: &dyn Fn((Old, New))| {
+        let offline = OfflineHistory::open(Arc::new(Disk), path, model_name::<New>())?;
+        let differ = |old: &Old, new: &New| {
+            ask((old.clone(), new.clone()));
+            // Nobody answers when `equal` has panicked, which is what comes out in the end.
+            answered.recv().map_err(|_| Error::Stopped)
+        };
+        let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
+        offline.close()?;
+        Ok(report)
+    };
+    let compare = |(old, new): (Old, New)| answers.send(!equal(&old, &new)).unwrap_or(());
+    stack::run_telling(verify, compare).map_err(Error::io("start a thread to read", path))?
 }
 
 /// As [`verify_history`], in a directory that is locked.
