@@ -56,7 +56,6 @@ const FIXED_STARTUP: Duration = Duration::from_millis(3);
 
 /// A running database.
 pub(crate) struct Engine<M: Model> {
-    pub(crate) shared: FreedDeep<Shared<M>>,
     pub(crate) queue: Arc<QueueSender<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
@@ -66,6 +65,8 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) packing: Packing,
     pub(crate) max_command_bytes: usize,
     running: Mutex<Option<Running<M>>>,
+    /// The last field: what is dropped before it shares it.
+    pub(crate) shared: FreedDeep<Shared<M>>,
 }
 
 /// What an open has learned, for statistics and for predicting the next one.
