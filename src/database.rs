@@ -443,7 +443,8 @@ impl<M: Model> Database<M> {
     /// Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Encode`] when it could not be written: nothing else is harmed.
+    /// [`Error::Io`] or [`Error::Encode`] when it could not be written, [`Error::UnreadableModel`] when
+    /// the model cannot be decoded from it: nothing else is harmed, and the journal is kept.
     /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs.
     pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
@@ -461,7 +462,7 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`Error::NotEmpty`] when something is at `target`; [`Error::Io`] or [`Error::Encode`] when
-    /// the copy could not be written, [`Error::Poisoned`] when this database no longer runs.
+    /// the copy could not be written, [`Error::UnreadableModel`] when it could not be read back, [`Error::Poisoned`] when this database no longer runs.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
             return Err(Error::Reentrant);
@@ -481,7 +482,7 @@ impl<M: Model> Database<M> {
     /// # Errors
     /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
     /// `backup`, [`Error::NotEmpty`] when something is at `target`, [`Error::Io`] when it could not
-    /// be written.
+    /// be written, [`Error::UnreadableModel`] when it could not be read back.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let (backup, target) = (backup.as_ref(), target.as_ref());
         let storage: Arc<dyn Storage> = Arc::new(Disk);

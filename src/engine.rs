@@ -139,6 +139,12 @@ impl<M: Model> Engine<M> {
         let (spare_outbox, spare) = bounded(SPARE_BATCHES);
         let bell = queue_receiver.bell();
         let completed = Arc::new(AtomicU64::new(0));
+        // It clones the model, for which the stack of this thread may not be enough.
+        let cloned = {
+            let shared = shared.clone();
+            move || shared.guarded("writer", || Working::new(version, seed))
+        };
+        let working = thread.run(|_| cloned(), &mut |_| {})?;
         let writer = Writer {
             queue: queue_receiver,
             limits: BatchLimits {
@@ -146,8 +152,7 @@ impl<M: Model> Engine<M> {
                 bytes: options.max_batch_bytes,
                 linger: options.linger,
             },
-            // It clones the model, whose stack the caller's may not be enough for.
-            working: thread.run(move |_| Working::new(version, seed), &mut |_| {}),
+            working,
             lane: Lane {
                 committer: committer.clone(),
                 batches,

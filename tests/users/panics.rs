@@ -340,6 +340,62 @@ fn a_panic_when_what_was_decoded_for_a_backup_is_freed_is_an_error() {
 }
 
 #[test]
+fn a_panic_in_clone_when_it_is_opened_is_an_error_and_unlocks_the_directory() {
+    let _turn = Turn::take();
+    let (_directory, path) = temporary();
+    open(&path).execute(Step::Go).unwrap();
+    CLONE.store(1, Ordering::SeqCst);
+    let error = Database::<Count>::open(&path).unwrap_err();
+    assert!(error.to_string().contains("panicked: on purpose"), "{error}");
+    assert_eq!(open(&path).query(|count| count.0), 1);
+}
+
+/// What a command has emitted is freed before its answer is.
+#[test]
+fn a_panic_when_an_event_is_freed_is_told_to_the_first_caller() {
+    #[derive(Clone)]
+    struct Event;
+
+    impl Drop for Event {
+        fn drop(&mut self) {
+            panic_if(&DROP);
+        }
+    }
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct Loud(u64);
+
+    impl Model for Loud {
+        type Event = Event;
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Emit;
+
+    impl Command<Loud> for Emit {
+        type Output = ();
+        type Rejection = ();
+
+        fn apply(self, _: &mut Loud, cx: &mut Context<'_, Loud>) -> Result<(), ()> {
+            cx.emit(Event);
+            Ok(())
+        }
+    }
+
+    prevalence::commands! { Loud { 1 => Emit } }
+
+    let _turn = Turn::take();
+    let (_directory, path) = temporary();
+    let database = Database::<Loud>::open(&path).unwrap();
+    database.execute(Emit).unwrap();
+    DROP.store(1, Ordering::SeqCst);
+    assert_told(database.execute(Emit));
+    assert_told(database.execute(Emit));
+    drop(database);
+    assert_eq!(Database::<Loud>::open(&path).unwrap().sequence(), 1);
+}
+
+#[test]
 fn a_panic_while_something_stored_is_read_or_copied_is_an_error() {
     let _turn = Turn::take();
     let (directory, path) = temporary();
