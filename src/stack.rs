@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -57,20 +58,20 @@ impl Floor {
     }
 
     /// Whether the stack has grown down to here.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_reached(self) -> bool {
         here() < self.0
     }
 }
 
 /// Roughly where the stack ends at present.
-#[inline]
+#[inline(always)]
 fn here() -> usize {
     // Under a fuzzer's sanitizer, locals may stand on the heap.
     if cfg!(any(fuzzing, miri)) {
         return usize::MAX;
     }
-    let local = 0_u8;
+    let local = MaybeUninit::<u8>::uninit();
     std::ptr::from_ref(&local).addr()
 }
 
