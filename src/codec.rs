@@ -21,13 +21,13 @@ const MEMORY_PER_ENCODED_BYTE: usize = 16;
 /// belong there cannot reserve much.
 const SMALL_ENCODING_BYTES: usize = 64 << 10;
 
-/// A nested value takes a byte for each level at least. So an encoding up to this size needs no look
-/// at the stack where that is known to be large.
+/// A nested value takes a byte for each level at least. So an encoding up to this size needs no
+/// look at the stack where that is known to be large.
 const SHALLOW_BYTES: usize = 1 << 10;
 
 /// What is nested begins with the tag of an option, the number of a variant or a length; of any of
-/// these the first byte is written by itself. To look at the stack at every write made encoding a map
-/// of numbers 1.4 times as slow.
+/// these the first byte is written by itself. To look at the stack at every write made encoding a
+/// map of numbers 1.4 times as slow.
 const LEVEL_BYTES: usize = 1;
 
 /// Why a value is refused that takes too much of the stack.

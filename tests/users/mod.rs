@@ -1,6 +1,7 @@
 //! What the tests of users' code share.
 
 mod deep;
+mod fragile;
 mod mirror;
 mod panics;
 

@@ -1,137 +1,18 @@
 //! Panics of users' code where nobody expects them: everybody hears of them, nobody of something
 //! else, and the directory opens again.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use prevalence::{
-    Command, Context, Database, Error, ExecuteError, Health, MigrationError, Model, RecentVersions,
-    SnapshotPolicy, SnapshotReader, WaitError,
+    Command, Context, Database, Error, ExecuteError, Health, MigrationError, Model, SnapshotReader,
+    WaitError,
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use super::fragile::*;
 use super::names;
-use crate::common::{quiet_panics, temporary};
-
-/// Where the model panics; each panics once, but for those that always do.
-static CLONE: AtomicU32 = AtomicU32::new(0);
-static DROP: AtomicU32 = AtomicU32::new(0);
-static SERIALIZE: AtomicU32 = AtomicU32::new(0);
-static DESERIALIZE: AtomicU32 = AtomicU32::new(0);
-static MIGRATE: AtomicU32 = AtomicU32::new(0);
-/// `Serialize` waits while this is set.
-static HELD: AtomicBool = AtomicBool::new(false);
-static HOLDS: AtomicBool = AtomicBool::new(false);
-
-const ALWAYS: u32 = u32::MAX;
-
-fn panic_if(armed: &AtomicU32) {
-    let left = armed.load(Ordering::SeqCst);
-    if left > 0 && !std::thread::panicking() {
-        if left != ALWAYS {
-            armed.store(left - 1, Ordering::SeqCst);
-        }
-        panic!("on purpose");
-    }
-}
-
-/// One test at a time, with nothing armed before and after.
-struct Turn(#[expect(dead_code)] MutexGuard<'static, ()>);
-
-impl Turn {
-    fn take() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        quiet_panics();
-        let turn = Self(TURN.lock().unwrap_or_else(PoisonError::into_inner));
-        disarm();
-        turn
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        disarm();
-    }
-}
-
-fn disarm() {
-    for armed in [&CLONE, &DROP, &SERIALIZE, &DESERIALIZE, &MIGRATE] {
-        armed.store(0, Ordering::SeqCst);
-    }
-    HELD.store(false, Ordering::SeqCst);
-}
-
-#[derive(Default, PartialEq, Debug)]
-struct Count(u64);
-
-impl Clone for Count {
-    fn clone(&self) -> Self {
-        panic_if(&CLONE);
-        Self(self.0)
-    }
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        panic_if(&DROP);
-    }
-}
-
-impl Serialize for Count {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        panic_if(&SERIALIZE);
-        HOLDS.store(true, Ordering::SeqCst);
-        while HELD.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        panic_if(&DESERIALIZE);
-        u64::deserialize(deserializer).map(Self)
-    }
-}
-
-impl Model for Count {
-    type Event = ();
-}
-
-#[derive(Serialize, Deserialize)]
-enum Step {
-    Go,
-    Refuse,
-}
-
-impl Command<Count> for Step {
-    type Output = u64;
-    type Rejection = ();
-
-    fn apply(self, count: &mut Count, _: &mut Context<'_, Count>) -> Result<u64, ()> {
-        count.0 += 1;
-        if matches!(self, Self::Refuse) { Err(()) } else { Ok(count.0) }
-    }
-}
-
-prevalence::commands! { Count { 1 => Step } }
-
-fn open(path: &std::path::Path) -> Database<Count> {
-    Database::<Count>::builder()
-        .snapshots(SnapshotPolicy::manual())
-        .recent_versions(RecentVersions { count: 0, ..RecentVersions::default() })
-        .open(path)
-        .unwrap()
-}
-
-fn assert_told<T: std::fmt::Debug>(result: Result<T, ExecuteError<()>>) {
-    match result {
-        Err(ExecuteError::Poisoned(poisoned)) => assert!(poisoned.reason().contains("on purpose")),
-        other => panic!("{other:?}"),
-    }
-}
+use crate::common::temporary;
 
 /// What everybody hears who asks a database that a panic has ended; then it is opened again.
 fn assert_poisoned(database: Database<Count>, path: &std::path::Path, accepted: u64) {
@@ -205,18 +86,18 @@ fn who_waits_behind_a_panic_hears_of_it_too() {
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    let mut told = 0;
-                    for _ in 0..200 {
+                    // Until it is told, and then by far oftener than the queue has room for.
+                    let mut left = 20;
+                    while left > 0 {
                         match database.execute(Step::Refuse) {
-                            Err(ExecuteError::Rejected(())) => {}
+                            Err(ExecuteError::Rejected(())) => assert_eq!(left, 20),
                             refused => {
                                 assert_told(refused);
-                                told += 1;
+                                left -= 1;
                             }
                         }
                         entered.fetch_add(1, Ordering::SeqCst);
                     }
-                    assert!(told > 0);
                 });
             }
             while entered.load(Ordering::SeqCst) < 100 {
