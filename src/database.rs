@@ -443,8 +443,8 @@ impl<M: Model> Database<M> {
     /// Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Encode`] when it could not be written, [`Error::UnreadableModel`] when
-    /// the model cannot be decoded from it: nothing else is harmed, and the journal is kept.
+    /// [`Error::Io`] or [`Error::Encode`] when it could not be written, [`Error::UnreadableModel`]
+    /// when the model cannot be decoded from it: nothing else is harmed, and the journal is kept.
     /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs.
     pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
         if on_engine_thread() {
