@@ -30,6 +30,7 @@ use crate::report::RecoveryReport;
 use crate::requests::MOST_IDS;
 use crate::sandbox::Sandbox;
 use crate::snapshotter::{SnapshotInfo, current_rates, segments_behind};
+use crate::stack;
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::{Disk, HeldDisk, Storage, absolute};
@@ -464,7 +465,8 @@ impl<M: Model> Database<M> {
     /// Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
+    /// [`Error::UnreadableModel`] when the model cannot be decoded from it: nothing else is harmed, and
+    /// the journal is kept. [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
     /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could
     /// not be written, or, when it was, what behind it could not be cleared: commands and reads go
     /// on, no command is lost, and it is tried again.
@@ -485,8 +487,9 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Reentrant`] from
-    /// a command's `apply`, [`Error::Forked`] in the child of a fork. Any other error says why the copy could not be written: then nothing is at
-    /// `target`, but for a failure to make its name durable.
+    /// a command's `apply`, [`Error::Forked`] in the child of a fork; [`Error::UnreadableModel`] when
+    /// the copy could not be read back. Any other error says why the copy could not be written: then
+    /// nothing is at `target`, but for a failure to make its name durable.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         self.engine.check_caller()?;
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
@@ -497,7 +500,9 @@ impl<M: Model> Database<M> {
         if shared.status.poisoned().is_none() {
             synced?;
         }
-        write_copy(&storage.clone().for_copies(), &target, identity, &version, *packing)
+        let storage = storage.clone().for_copies();
+        stack::run(|| write_copy(&storage, &target, identity, &version, *packing))
+            .map_err(Error::io("start a thread to write", &target))?
     }
 
     /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or
@@ -507,17 +512,20 @@ impl<M: Model> Database<M> {
     /// # Errors
     /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
     /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory,
-    /// [`Error::Io`] when it could not be written.
+    /// [`Error::Io`] when it could not be written, [`Error::UnreadableModel`] when it could not be
+    /// read back.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
-        let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
+        let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
+        let storage: Arc<dyn Storage> = Arc::new(Disk);
         // A copy remembers what the original does, however much that is.
         let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
-        let (database, version) = read_whole::<M>(&source, &backup, &options)?;
-        let packing = options.packing();
-        let storage: Arc<dyn Storage> = Arc::new(Disk);
-        write_copy(&storage, &target, &identity::<M>(database), &version, packing)?;
-        Ok(())
+        let copy = || {
+            let (database, version) = read_whole::<M>(&source, &backup, &options)?;
+            let packing = options.packing();
+            write_copy(&storage, &target, &identity::<M>(database), &version, packing).map(drop)
+        };
+        stack::run(copy).map_err(Error::io("start a thread to read", &backup))?
     }
 
     /// Writes the newest readable version as JSON, by way of serde, and gives its sequence.

@@ -21,6 +21,7 @@ use crate::pending::on_engine_thread;
 use crate::process::OpeningProcess;
 use crate::published::Published;
 use crate::queue::{QueueSender, queue};
+use crate::readable::Readable;
 use crate::recovery::{Loaded, Recovered};
 use crate::report::RecoveryReport;
 use crate::reserve::Reserve;
@@ -30,6 +31,7 @@ use crate::snapshotter::{
     SnapshotBoard, SnapshotInfo, SnapshotRequest, SnapshotState, Snapshotter, SnapshotterOptions,
     is_overdue,
 };
+use crate::stack::{self, FreedDeep};
 use crate::stats::Counters;
 use crate::status::Status;
 use crate::storage::{Lock, Storage};
@@ -60,7 +62,6 @@ const FIXED_STARTUP: Duration = Duration::from_millis(3);
 
 /// A running database.
 pub(crate) struct Engine<M: Model> {
-    pub(crate) shared: Arc<Shared<M>>,
     pub(crate) queue: Arc<QueueSender<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
@@ -72,6 +73,8 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) max_command_bytes: usize,
     pub(crate) process: OpeningProcess,
     running: Mutex<Option<Running<M>>>,
+    /// The last field: what is dropped before it shares it.
+    pub(crate) shared: FreedDeep<Shared<M>>,
 }
 
 /// What an open has learned, for statistics and for predicting the next one.
@@ -161,6 +164,12 @@ impl<M: Model> Engine<M> {
         let writers = queue_receiver.bell();
         shared.status.wake_writer_by(move || writers.ring());
         let completed = Arc::new(AtomicU64::new(0));
+        // It clones the model, for which the stack of this thread may not be enough.
+        let cloned = {
+            let shared = shared.clone();
+            move || shared.guarded("writer", || Working::new(version, seed))
+        };
+        let working = thread.run(|_| cloned(), &mut |_| {})?;
         let writer = Writer {
             queue: queue_receiver,
             limits: BatchLimits {
@@ -168,7 +177,7 @@ impl<M: Model> Engine<M> {
                 bytes: options.max_batch_bytes,
                 linger: options.linger,
             },
-            working: Working::new(version, seed),
+            working,
             lane: Lane {
                 committer: committer.clone(),
                 batches,
@@ -232,6 +241,7 @@ impl<M: Model> Engine<M> {
             last_taken: Instant::now(),
             retry: None,
             owed: false,
+            readable: Readable::new(loaded.info.sequence),
         };
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writer = {
@@ -259,7 +269,7 @@ impl<M: Model> Engine<M> {
         let max_command_bytes = options.max_command_bytes;
         let running = Mutex::new(Some(running));
         Ok(Self {
-            shared,
+            shared: FreedDeep::new(shared),
             queue,
             committer,
             report,
@@ -290,8 +300,9 @@ impl<M: Model> Engine<M> {
         };
         let (reply, answer) = bounded(1);
         let sent = requests.is_some_and(|requests| requests.send(reply).is_ok());
-        match (sent, answer.recv()) {
-            (true, Ok(taken)) => taken,
+        match (sent, answer.recv(), self.shared.status.poisoned()) {
+            (true, Ok(taken), _) => taken,
+            (_, _, Some(poisoned)) => Err(poisoned.clone().into()),
             _ => Err(Error::Stopped),
         }
     }
@@ -323,9 +334,7 @@ impl<M: Model> Engine<M> {
         };
         let Some(running) = running else { return Ok(()) };
         let lock_path = running.lock_path.clone();
-        std::thread::Builder::new()
-            .name("prevalence-closer".to_owned())
-            .spawn(move || running.finish().ok())
+        stack::spawn("prevalence-closer".to_owned(), move || running.finish().ok())
             .map(drop)
             .map_err(Error::io("start a thread to close", &lock_path))
     }
@@ -369,10 +378,12 @@ impl<M: Model> Running<M> {
         self.snapshotting.join().ok();
         let ended = end_cleanly(&self.shared, &self.committer, &self.manifest, &self.reserve);
         self.shared.status.stop();
-        self.shared.published.forget_all_but_newest();
+        // A panic of a user's `Drop` must not keep the directory locked.
+        let freed =
+            self.shared.guarded("closing", || self.shared.published.forget_all_but_newest());
         self.shared.published.wake_waiting();
         let unlocked = self.lock.unlock().map_err(Error::io("unlock", &self.lock_path));
-        ended.and(unlocked)
+        ended.and(unlocked).and(freed.map_err(Error::from))
     }
 }
 
@@ -422,9 +433,7 @@ impl<M: Model> Spawner<'_, M> {
         body: impl FnOnce() + Send + 'static,
     ) -> Result<JoinHandle<()>, Error> {
         let shared = self.shared.clone();
-        std::thread::Builder::new()
-            .name(format!("prevalence-{name}"))
-            .spawn(move || shared.run_guarded(name, body))
+        stack::spawn(format!("prevalence-{name}"), move || shared.run_guarded(name, body))
             .map_err(Error::io("start a thread for", self.path))
     }
 }

@@ -161,15 +161,32 @@ pub enum Error {
     },
     /// A snapshot is whole, but this program cannot make its model of it.
     #[error(
-        "{} is a sound snapshot, but not of what this program expects: {reason}. Was the model's \
-         type changed without raising Model::VERSION? Run the program version that wrote it, or \
-         write Model::migrate",
+        "{} is a sound snapshot, but this program cannot make its model of it: {reason}. Nothing was \
+         changed. Was the model's type changed without raising Model::VERSION? Run the program \
+         version that wrote it, or write Model::migrate. Or can the model's type not be decoded from \
+         its own encoding? Make its Serialize and Deserialize mirror each other, so that Deserialize \
+         accepts these bytes",
         path.display()
     )]
     Undecodable {
         /// The snapshot in question.
         path: PathBuf,
         /// What the codec or the migration said.
+        reason: String,
+    },
+    /// The model was encoded, and cannot be decoded from that. So a snapshot or a copy of it would be
+    /// of no use, and was not kept.
+    #[error(
+        "the model cannot be decoded from its own encoding, as written into {}: {reason}. That file \
+         is not used; the database, its journal and its older snapshots are as they were. Make \
+         Serialize and Deserialize mirror each other: nothing untagged, flattened or left out by \
+         skip_serializing_if, and no self-describing values such as serde_json::Value",
+        path.display()
+    )]
+    UnreadableModel {
+        /// The snapshot that was written, and is not used.
+        path: PathBuf,
+        /// What the codec said.
         reason: String,
     },
     /// A command tag means another command than when the journal was written.

@@ -24,7 +24,8 @@ use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 use crate::reserve::Reserve;
 use crate::snapshot::{
-    decode_version, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
+    decode_version, decode_written, open_snapshot, snapshot_header, snapshot_path,
+    undecodable_as_current, write_snapshot,
 };
 use crate::snapshot_policy::Retention;
 use crate::snapshotter::SnapshotInfo;
@@ -171,7 +172,8 @@ impl Opening<'_> {
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The model that runs is the one that was stored: what serde skips is skipped from the
         // start.
-        let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
+        let (model, requests) =
+            decode_written::<M>(&snapshot, self.options.request_limits(), &Pace::full())?;
         let loaded = Loaded {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,
@@ -273,12 +275,27 @@ impl Opening<'_> {
         segments: &'a mut Vec<Segment>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Version<M>, JournalEnd<'a>, RecoveryReport, Loaded), Error> {
+        let mut undecodable = None;
+        let read = self.read_past::<M>(&mut undecodable, manifest, segments, progress);
+        // Where an older snapshot is of no help, the newest is what there is to tell of.
+        read.map_err(|error| undecodable.unwrap_or(error))
+    }
+
+    /// As [`read`](Self::read). Should the newest snapshot be whole and still no model of this
+    /// program's, an older one is read, and that error put into `undecodable`.
+    fn read_past<'a, M: Model>(
+        &self,
+        undecodable: &mut Option<Error>,
+        manifest: &ManifestFile,
+        segments: &'a mut Vec<Segment>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Version<M>, JournalEnd<'a>, RecoveryReport, Loaded), Error> {
         let stated = manifest.current().clone();
         let mut report =
             RecoveryReport { clean: stated.state == State::Clean, ..RecoveryReport::default() };
 
         let (mut replayed, snapshot_chain, mut loaded) =
-            self.load_snapshot::<M>(&stated, &mut report, progress)?;
+            self.load_snapshot::<M>(undecodable, &stated, &mut report, progress)?;
 
         let began = Instant::now();
         let opened = self.open_segments::<M>(&stated, replayed.sequence + 1);
@@ -331,6 +348,7 @@ impl Opening<'_> {
     /// Loads the newest snapshot that is sound.
     fn load_snapshot<M: Model>(
         &self,
+        undecodable: &mut Option<Error>,
         stated: &Manifest,
         report: &mut RecoveryReport,
         progress: &mut dyn FnMut(Progress),
@@ -349,6 +367,15 @@ impl Opening<'_> {
                     let path = snapshot_path(&self.directory.snapshots, sequence);
                     damaged.push(DamagedSnapshot { path, reason: error.to_string() });
                     first_error.get_or_insert(error);
+                }
+                // Of this very type: it encodes to what it cannot be decoded from, or was changed.
+                // The commands behind an older one may make the model that this one does not.
+                Err(error) if undecodable_as_current::<M>(&**self.storage, &error) => {
+                    let path = snapshot_path(&self.directory.snapshots, sequence);
+                    damaged.push(DamagedSnapshot { path, reason: error.to_string() });
+                    if damaged.len() == 1 {
+                        *undecodable = Some(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }

@@ -15,6 +15,7 @@ use crate::identity::unknown_tag;
 use crate::journal::{Ending, FrameRef, Record, Records, Segment, SegmentScan};
 use crate::model::Model;
 use crate::requests::RequestLog;
+use crate::snapshot::told_of_panics;
 
 /// Verified frames between the two threads; frames are borrowed, so this is hardly any memory.
 const FRAMES_AHEAD: usize = 256;
@@ -80,10 +81,15 @@ impl<M: Model> Replayed<M> {
     ) -> Result<(), Error> {
         let sequence = self.sequence + 1;
         let mut cx = Context::new(seed, sequence, record.time_ns, record.metadata, events);
-        CommandTable::replay(entry, record.command, &mut self.model, &mut cx).map_err(
-            |reason| Error::ReplayDiverged { sequence, command: entry.name().to_owned(), reason },
-        )?;
-        events.clear();
+        let mut replayed = CommandTable::replay(entry, record.command, &mut self.model, &mut cx);
+        if !events.is_empty() {
+            let freed = told_of_panics("event's Drop", || events.clear());
+            replayed = replayed.and(freed);
+        }
+        replayed.map_err(|reason| {
+            let command = entry.name().to_owned();
+            Error::ReplayDiverged { sequence, command, reason }
+        })?;
         self.requests.note(sequence, record.metadata);
         self.sequence = sequence;
         self.time_ns = self.time_ns.max(record.time_ns);

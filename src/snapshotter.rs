@@ -2,7 +2,6 @@
 //! it, and only then clears what it makes superfluous. Commands never wait for any of it; its
 //! failures are visible and tried again, and disturb nothing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use crate::commands::panic_message;
 use crate::committer::{SharedCommitter, sync_outside_lock};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -20,6 +18,7 @@ use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
+use crate::readable::Readable;
 use crate::reserve::Reserve;
 use crate::room::Room;
 use crate::shared::Shared;
@@ -181,12 +180,23 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) retry: Option<(Instant, Duration)>,
     /// A snapshot was to be taken and is not there yet.
     pub(crate) owed: bool,
+    pub(crate) readable: Readable,
 }
 
 impl<M: Model> Snapshotter<M> {
     /// Runs until nobody can ask for a snapshot any more.
     pub(crate) fn run(mut self) {
         give_way_to_commits();
+        // The channel outlives a panic (of a user's `Drop`): who waits there hears of it.
+        let shared = self.shared.clone();
+        if let Err(poisoned) = shared.guarded("snapshotter", || self.work()) {
+            for reply in &self.requests {
+                reply.send(Err(poisoned.clone().into())).ok();
+            }
+        }
+    }
+
+    fn work(&mut self) {
         // What a crash left undone behind the last snapshot.
         self.tidy_and_note();
         loop {
@@ -286,11 +296,10 @@ impl<M: Model> Snapshotter<M> {
     }
 
     fn try_take_guarded(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
-        // A panic here is one in the model's `Serialize`.
-        catch_unwind(AssertUnwindSafe(|| self.try_take(began))).unwrap_or_else(|panic| {
-            let reason = format!("its Serialize panicked: {}", panic_message(&*panic));
-            Err(Error::Encode { what: "the model".to_owned(), reason })
-        })
+        // A panic that gets here is one of a `Drop`; those of encoding and decoding are errors.
+        let shared = self.shared.clone();
+        let taken = shared.guarded("snapshotter", || self.try_take(began));
+        taken.unwrap_or_else(|poisoned| Err(poisoned.into()))
     }
 
     fn tidy_and_note(&mut self) {
@@ -345,6 +354,8 @@ impl<M: Model> Snapshotter<M> {
             self.make_it_count(&header)?;
             self.tidy()?;
         }
+        let kept = self.kept_beside(version.sequence);
+        let mut decoded = false;
         let taking = self.room.take();
         let file = write_version(
             &**storage,
@@ -353,11 +364,18 @@ impl<M: Model> Snapshotter<M> {
             &version,
             *packing,
             &self.pace(),
+            |raw_bytes| {
+                decoded = self.readable.is_owed(&kept, raw_bytes);
+                decoded
+            },
         )?;
         drop((taking, version));
         let info = SnapshotInfo::of(&file, began.elapsed());
         drop(file);
         self.make_it_count(&header)?;
+        if decoded {
+            self.readable.note(&kept, info.sequence, info.raw_bytes);
+        }
         (self.owed, self.outdated) = (false, false);
         self.last_taken = began;
         let noted = info.clone();
@@ -371,6 +389,16 @@ impl<M: Model> Snapshotter<M> {
         });
         self.tidy()?;
         Ok(info)
+    }
+
+    /// The snapshots that stay in the MANIFEST when one of this sequence is listed.
+    fn kept_beside(&self, sequence: u64) -> Vec<u64> {
+        let manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = manifest.current().snapshots.clone();
+        kept.retain(|&listed| listed != sequence);
+        let superfluous = (kept.len() + 1).saturating_sub(self.options.keep_snapshots);
+        kept.drain(..superfluous.min(kept.len()));
+        kept
     }
 
     /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.

@@ -85,14 +85,38 @@ enum Filled {
 impl<M: Model> Writer<M> {
     /// Runs until told to stop or until every handle is gone.
     pub(crate) fn run(mut self) {
+        // It stands here, so that a panic of a user's `Clone` or `Drop` loses no ticket: whoever
+        // waits hears of the panic, and not that the database was closed.
+        let mut batch = Batch::new();
+        let shared = self.shared.clone();
+        if let Err(poisoned) = shared.guarded("writer", || self.work(&mut batch)) {
+            batch.fail(&Failure::Poisoned(poisoned.clone()));
+            self.refuse_all(&Failure::Poisoned(poisoned));
+        }
+        self.working.free();
+    }
+
+    fn work(&mut self, batch: &mut Batch<M>) {
         while let Some(first) = self.wait_for_first() {
-            let mut batch = self.spare.take().unwrap_or_else(Batch::new);
             batch.refusals = self.refusals;
-            self.apply(first, &mut batch);
-            let filled = self.fill(&mut batch);
+            self.apply(first, batch);
+            let filled = self.fill(batch);
             self.hand_over(batch);
             if filled == Filled::Stop {
                 return;
+            }
+        }
+    }
+
+    /// Answers until nobody can ask any more.
+    fn refuse_all(&mut self, failure: &Failure) {
+        loop {
+            // Those that were refused take no room any more.
+            self.queue.batch_done();
+            match self.queue.next(Patience::Endless) {
+                Next::Command(submission) => submission.ticket.fail(failure.clone()),
+                Next::Rung | Next::Nothing => {}
+                Next::Stop => return,
             }
         }
     }
@@ -210,7 +234,8 @@ impl<M: Model> Writer<M> {
         self.clock.time_ns
     }
 
-    fn hand_over(&mut self, mut batch: Batch<M>) {
+    /// Leaves an empty batch.
+    fn hand_over(&mut self, batch: &mut Batch<M>) {
         self.queue.batch_done();
         self.unmarked |= batch.count > 0;
         if self.shared.status.poisoned().is_none() {
@@ -220,11 +245,11 @@ impl<M: Model> Writer<M> {
             if batch.count > 0 {
                 self.shared.counters.inline_batches.add(1);
             }
-            lock(&self.lane.committer).commit(&mut batch);
+            lock(&self.lane.committer).commit(batch);
             batch.reset();
-            self.spare = Some(batch);
         } else {
             self.handed += 1;
+            let batch = std::mem::replace(batch, self.spare.take().unwrap_or_else(Batch::new));
             // Its thread lives as long as this end of the channel.
             self.lane.batches.send(batch).ok();
             // While that one is committed.
