@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::pending::{Failure, Ticket};
-use super::published::Version;
+use super::published::{Version, free};
 use crate::journal::FrameBuffer;
 use crate::model::Model;
 
@@ -66,10 +66,12 @@ impl<M: Model> Batch<M> {
     pub(crate) fn reset(&mut self) {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);
-        let superseded = std::mem::take(&mut self.superseded);
-        *self = Self { frame, tickets, superseded, ..Self::new() };
-        self.superseded.clear();
+        let mut superseded = std::mem::take(&mut self.superseded);
+        let version = self.version.take();
+        *self = Self { frame, tickets, ..Self::new() };
         self.frame.clear(KEPT_FRAME_BYTES);
         self.tickets.clear();
+        free(superseded.drain(..).chain(version));
+        self.superseded = superseded;
     }
 }

@@ -2,7 +2,6 @@
 //! be changed.
 
 use crate::error::Error;
-use crate::storage::PlaceLost;
 
 /// Why files were not changed as they should be.
 #[derive(Debug)]
@@ -18,11 +17,8 @@ impl ChangeFailure {
     /// Of a step that comes before anything that others could see. Where the directory itself is
     /// lost, trying again is of no use.
     pub(crate) fn before_any_change(error: Error) -> Self {
-        match &error {
-            Error::Io { source, .. } if PlaceLost::is_reason_of(source) => Self::InDoubt(error),
-            _ if planted!(EarlyFailurePoisons) => Self::InDoubt(error),
-            _ => Self::NotDone(error),
-        }
+        let is_in_doubt = error.is_place_lost() || planted!(EarlyFailurePoisons);
+        if is_in_doubt { Self::InDoubt(error) } else { Self::NotDone(error) }
     }
 
     /// Of giving a file its name: where there is no room for the name, it was not given.

@@ -1,7 +1,6 @@
 //! Owns the end of a batch: write, sync, publish, answer, in this order. Knows nothing of how the
 //! batch came about.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use super::batch::Batch;
@@ -13,7 +12,6 @@ use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::channel::{Receiver, Sender};
 use super::sync::{Mutex, MutexGuard};
 use crate::change_failure::ChangeFailure;
-use crate::commands::panic_message;
 use crate::error::Error;
 use crate::model::Model;
 use crate::options::Durability;
@@ -119,6 +117,11 @@ impl<M: Model> Committer<M> {
             counters.largest_batch.raise_to(batch.count.into());
             counters.journal_bytes.set(self.journal.written_bytes());
             counters.durable_sequence.raise_to(self.journal.durable_sequence());
+            let segments = self.journal.segments_added();
+            if segments != counters.segments_added.get() {
+                counters.segments_added.set(segments);
+                self.shared.snapshots.wake();
+            }
             let written = self.journal.written_sequence();
             self.shared.snapshots.note(written, self.journal.written_bytes());
         }
@@ -190,15 +193,15 @@ pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<
     for mut batch in &ends.batches {
         // The thread must outlive a panic (of a user's `Drop`): whoever is in a batch behind this
         // one waits for an answer, and crossbeam keeps what stands in a channel.
-        let committed = catch_unwind(AssertUnwindSafe(|| lock(committer).commit(&mut batch)));
-        if let Err(panic) = committed {
-            let poisoned = shared
-                .poison(&format!("the committer thread panicked: {}", panic_message(&*panic)));
+        let committed = shared.guarded("committer", || lock(committer).commit(&mut batch));
+        if let Err(poisoned) = committed {
             batch.fail(&Failure::Poisoned(poisoned));
         }
         ends.completed.fetch_add(1, Ordering::Release);
-        // A spare too many is simply freed.
-        ends.spare.try_send(batch).ok();
+        if let Err(too_many) = ends.spare.try_send(batch) {
+            // Poisons, should a `Drop` panic.
+            shared.guarded("committer", || drop(too_many)).ok();
+        }
         ends.bell.ring();
     }
 }

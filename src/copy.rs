@@ -68,7 +68,8 @@ fn write_files<M: Model>(
     let (sequence, chain) = (version.sequence, version.chain());
     let header = snapshot_header(identity, packing, sequence, version.time_ns, chain);
     let snapshots = &directory.snapshots;
-    let written = write_version(disk, snapshots, &header, version, packing, &Pace::full())?;
+    let written =
+        write_version(disk, snapshots, &header, version, packing, &Pace::full(), |_| true)?;
     // As short as a segment may be: the first open makes one of its own.
     let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(64 << 10))?;
     let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };

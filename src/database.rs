@@ -29,7 +29,8 @@ use crate::recovery::{read_whole, recover};
 use crate::report::RecoveryReport;
 use crate::requests::MOST_IDS;
 use crate::sandbox::Sandbox;
-use crate::snapshotter::{SnapshotInfo, current_rates};
+use crate::snapshotter::{SnapshotInfo, current_rates, segments_behind};
+use crate::stack;
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::{Disk, HeldDisk, Storage, absolute};
@@ -400,6 +401,7 @@ impl<M: Model> Database<M> {
         let snapshots = shared.snapshots.state();
         let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
         let raw_bytes = snapshots.newest.raw_bytes;
+        let segments = segments_behind(shared, &snapshots);
         let sequence = self.sequence();
         let (recent_versions, recent_oldest) = shared.published.recent().state(sequence);
         let written = counters.journal_bytes.get();
@@ -413,7 +415,9 @@ impl<M: Model> Database<M> {
             snapshot_duration: snapshots.newest.duration,
             snapshot_raw_bytes: raw_bytes,
             snapshot_file_bytes: snapshots.newest.file_bytes,
-            predicted_startup: current_rates(shared, &snapshots).predicted(raw_bytes, commands),
+            predicted_startup: current_rates(shared, &snapshots)
+                .predicted(raw_bytes, commands, segments),
+            segments_since_snapshot: segments,
             sequence,
             recent_versions: crate::fields::position(recent_versions),
             recent_oldest_sequence: recent_oldest,
@@ -461,7 +465,8 @@ impl<M: Model> Database<M> {
     /// Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
+    /// [`Error::UnreadableModel`] when the model cannot be decoded from it: nothing else is harmed, and
+    /// the journal is kept. [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
     /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could
     /// not be written, or, when it was, what behind it could not be cleared: commands and reads go
     /// on, no command is lost, and it is tried again.
@@ -482,8 +487,9 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Reentrant`] from
-    /// a command's `apply`, [`Error::Forked`] in the child of a fork. Any other error says why the copy could not be written: then nothing is at
-    /// `target`, but for a failure to make its name durable.
+    /// a command's `apply`, [`Error::Forked`] in the child of a fork; [`Error::UnreadableModel`] when
+    /// the copy could not be read back. Any other error says why the copy could not be written: then
+    /// nothing is at `target`, but for a failure to make its name durable.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         self.engine.check_caller()?;
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
@@ -494,7 +500,9 @@ impl<M: Model> Database<M> {
         if shared.status.poisoned().is_none() {
             synced?;
         }
-        write_copy(&storage.clone().for_copies(), &target, identity, &version, *packing)
+        let storage = storage.clone().for_copies();
+        stack::run(|| write_copy(&storage, &target, identity, &version, *packing))
+            .map_err(Error::io("start a thread to write", &target))?
     }
 
     /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or
@@ -504,17 +512,20 @@ impl<M: Model> Database<M> {
     /// # Errors
     /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
     /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory,
-    /// [`Error::Io`] when it could not be written.
+    /// [`Error::Io`] when it could not be written, [`Error::UnreadableModel`] when it could not be
+    /// read back.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
-        let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
+        let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
+        let storage: Arc<dyn Storage> = Arc::new(Disk);
         // A copy remembers what the original does, however much that is.
         let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
-        let (database, version) = read_whole::<M>(&source, &backup, &options)?;
-        let packing = options.packing();
-        let storage: Arc<dyn Storage> = Arc::new(Disk);
-        write_copy(&storage, &target, &identity::<M>(database), &version, packing)?;
-        Ok(())
+        let copy = || {
+            let (database, version) = read_whole::<M>(&source, &backup, &options)?;
+            let packing = options.packing();
+            write_copy(&storage, &target, &identity::<M>(database), &version, packing).map(drop)
+        };
+        stack::run(copy).map_err(Error::io("start a thread to read", &backup))?
     }
 
     /// Writes the newest readable version as JSON, by way of serde, and gives its sequence.
@@ -575,7 +586,7 @@ impl<M: Model> Database<M> {
         }
         let limit = self.engine.max_command_bytes;
         let (submission, pending) = submission(command, &self.metadata, limit)?;
-        Ok((submission, pending.from_process(self.engine.process)))
+        Ok((submission, pending.in_process(self.engine.process)))
     }
 
     /// Why the queue takes nothing any more.

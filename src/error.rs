@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::execute_error::Poisoned;
+use crate::storage::PlaceLost;
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -160,9 +161,11 @@ pub enum Error {
     },
     /// A snapshot is whole, but this program cannot make its model of it.
     #[error(
-        "{} is a sound snapshot, but not of what this program expects: {reason}. Was the model's \
-         type changed without raising Model::VERSION? Run the program version that wrote it, or \
-         write Model::migrate",
+        "{} is a sound snapshot, but this program cannot make its model of it: {reason}. Nothing was \
+         changed. Was the model's type changed without raising Model::VERSION? Run the program \
+         version that wrote it, or write Model::migrate. Or can the model's type not be decoded from \
+         its own encoding? Make its Serialize and Deserialize mirror each other, so that Deserialize \
+         accepts these bytes",
         path.display()
     )]
     Undecodable {
@@ -171,12 +174,28 @@ pub enum Error {
         /// What the codec or the migration said.
         reason: String,
     },
+    /// The model was encoded, and cannot be decoded from that. So a snapshot or a copy of it would be
+    /// of no use, and was not kept.
+    #[error(
+        "the model cannot be decoded from its own encoding, as written into {}: {reason}. That file \
+         is not used; the database, its journal and its older snapshots are as they were. Make \
+         Serialize and Deserialize mirror each other: nothing untagged, flattened or left out by \
+         skip_serializing_if, and no self-describing values such as serde_json::Value",
+        path.display()
+    )]
+    UnreadableModel {
+        /// The snapshot that was written, and is not used.
+        path: PathBuf,
+        /// What the codec said.
+        reason: String,
+    },
     /// A command tag means another command than when the journal was written.
     #[error(
         "{} knows tag {tag} as command `{journaled}`, the program's `commands!` says `{declared}`: \
-         a tag keeps its command for ever. Give `{declared}` a new tag and restore `{tag} => \
-         {journaled}`, or, if the type was only renamed, write `{tag} => {declared} = \
-         \"{journaled}\"`",
+         a tag keeps its command for ever. If a newer release of the program wrote here, run that \
+         one: this one cannot know what its commands mean. Else give `{declared}` a new tag and \
+         restore `{tag} => {journaled}`, or, if the type was only renamed, write `{tag} => \
+         {declared} = \"{journaled}\"`",
         path.display()
     )]
     RenumberedTag {
@@ -193,7 +212,8 @@ pub enum Error {
     #[error(
         "{} holds, at sequence {sequence}, a command `{command}` with tag {tag} that `commands!` \
          does not list: restore the type and the line `{tag} => {command}` (or `{tag} => {command} \
-         as Successor`, with a `From` that converts it), for as long as it is stored",
+         as Successor`, with a `From` that converts it), for as long as it is stored; if a newer \
+         release of the program wrote it, run that one",
         path.display()
     )]
     UnknownTag {
@@ -385,6 +405,11 @@ impl Error {
     /// An adapter for `map_err` around one file operation.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Whether the directory is not where it was when it was opened.
+    pub(crate) fn is_place_lost(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }
 
     pub(crate) fn is_disk_full(&self) -> bool {

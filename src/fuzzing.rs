@@ -93,7 +93,7 @@ pub fn snapshot_file(data: &[u8]) {
     {
         let content = |blocks: &mut Blocks| {
             let decoded = codec::decode_stream(blocks, file.footer.raw_bytes);
-            decoded.map_err(|error| file.undecodable(error.to_string()))
+            decoded.map_err(|reason| file.undecodable(reason))
         };
         let requests = |blocks: &mut Blocks| {
             let (bytes, newest) = (file.header.file_bytes, file.header.sequence);

@@ -138,6 +138,7 @@ mod process;
 mod published;
 mod purge;
 mod queue;
+mod readable;
 mod recent;
 mod recovery;
 mod replay;
@@ -150,6 +151,7 @@ mod shared;
 mod snapshot;
 mod snapshot_policy;
 mod snapshotter;
+mod stack;
 mod stats;
 mod status;
 mod storage;
@@ -180,6 +182,8 @@ pub mod laboratory;
 mod pending_tests;
 #[cfg(test)]
 mod queue_tests;
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod shuttled;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::error::Error;
 use crate::report::Progress;
+use crate::stack;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -31,9 +32,8 @@ enum Step<R> {
 impl LoadingThread {
     pub(crate) fn start(path: &Path) -> Result<Self, Error> {
         let (jobs, inbox) = bounded::<Job>(1);
-        let thread = std::thread::Builder::new()
-            .name("prevalence-writer".to_owned())
-            .spawn(move || inbox.into_iter().for_each(|job| job()))
+        let work = move || inbox.into_iter().for_each(|job| job());
+        let thread = stack::spawn("prevalence-writer".to_owned(), work)
             .map_err(Error::io("start a thread for", path))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }

@@ -358,7 +358,7 @@ impl<M: Model, I> Builder<M, I> {
     ///
     /// # Errors
     /// Any variant of [`Error`] that is about options, files, or what the program declares, and
-    /// [`Error::Locked`]. An open that fails because of what it found has
+    /// [`Error::Locked`]; `Poisoned` only where the model's `Clone` panics. An open that fails because of what it found has
     /// changed, deleted and overwritten nothing; at most it has created a `LOCK` file and empty
     /// directories. One that fails while it writes leaves what the next open accepts. A
     /// [`purge`](crate::purge()) that was interrupted is finished before anything else.
@@ -386,7 +386,7 @@ impl<M: Model, I> Builder<M, I> {
     ///
     /// # Errors
     /// [`Error::InvalidOption`]; [`Error::Encode`] when the initial model cannot be encoded, or
-    /// [`Error::Undecodable`] when it cannot be decoded from that; [`Error::Io`] when a thread
+    /// [`Error::UnreadableModel`] when it cannot be decoded from that; [`Error::Io`] when a thread
     /// cannot be started.
     pub fn open_in_memory(mut self) -> Result<Database<M>, Error>
     where

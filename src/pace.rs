@@ -59,6 +59,11 @@ impl<'a> Pace<'a> {
         }
     }
 
+    /// Whether the work has anything beside it.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.commits.is_some()
+    }
+
     /// Pauses when it is time to; an error when the work is no longer wanted.
     pub(crate) fn step(&self) -> io::Result<()> {
         if let Some((cancelled, room)) = self.ends {

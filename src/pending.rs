@@ -65,7 +65,7 @@ impl<O, R> Pending<O, R> {
     }
 
     /// The answer comes from the engine of that process.
-    pub(crate) fn from_process(self, process: OpeningProcess) -> Self {
+    pub(crate) fn in_process(self, process: OpeningProcess) -> Self {
         Self { process: Some(process), ..self }
     }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -49,6 +50,20 @@ impl<M> Version<M> {
 
     pub(crate) fn chain(&self) -> u32 {
         *self.chain.get().expect("versions are published only once their batch is written")
+    }
+}
+
+/// Frees each by itself: if the `Drop` of one panics, the others must not go amid that panic, where
+/// another one would end the process.
+pub(crate) fn free<V>(versions: impl IntoIterator<Item = V>) {
+    let mut first = None;
+    for version in versions {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(version))) {
+            first.get_or_insert(panic);
+        }
+    }
+    if let Some(panic) = first {
+        resume_unwind(panic);
     }
 }
 
@@ -135,12 +150,12 @@ impl<M> Published<M> {
 
     /// Frees the versions that have become too old.
     pub(crate) fn forget_old(&self) {
-        drop(self.recent.forget_old(std::time::Instant::now()));
+        free(self.recent.forget_old(std::time::Instant::now()));
     }
 
     /// Frees every version but the newest.
     pub(crate) fn forget_all_but_newest(&self) {
-        drop(self.recent.forget_all());
+        free(self.recent.forget_all());
     }
 
     #[cfg(test)]

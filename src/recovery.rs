@@ -24,7 +24,8 @@ use crate::replay::{JournalEnd, KnownChain, Replayed, replay};
 use crate::report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
 use crate::reserve::Reserve;
 use crate::snapshot::{
-    decode_version, open_snapshot, snapshot_header, snapshot_path, write_snapshot,
+    decode_version, decode_written, open_snapshot, snapshot_header, snapshot_path,
+    undecodable_as_current, write_snapshot,
 };
 use crate::snapshot_policy::Retention;
 use crate::snapshotter::SnapshotInfo;
@@ -53,6 +54,8 @@ pub(crate) struct Loaded {
     /// It is of an older version of the model and was migrated.
     pub(crate) outdated: bool,
     damaged: Vec<DamagedSnapshot>,
+    /// How long the segments behind it took to open.
+    pub(crate) open_time: Duration,
     /// How long the commands behind it took to replay.
     pub(crate) apply_time: Duration,
 }
@@ -169,11 +172,13 @@ impl Opening<'_> {
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The model that runs is the one that was stored: what serde skips is skipped from the
         // start.
-        let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
+        let (model, requests) =
+            decode_written::<M>(&snapshot, self.options.request_limits(), &Pace::full())?;
         let loaded = Loaded {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,
             damaged: Vec::new(),
+            open_time: Duration::ZERO,
             apply_time: Duration::ZERO,
         };
         let version = Version::written(model, 0, time_ns, chain).with_requests(requests);
@@ -270,12 +275,27 @@ impl Opening<'_> {
         segments: &'a mut Vec<Segment>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Version<M>, JournalEnd<'a>, RecoveryReport, Loaded), Error> {
+        let mut undecodable = None;
+        let read = self.read_past::<M>(&mut undecodable, manifest, segments, progress);
+        // Where an older snapshot is of no help, the newest is what there is to tell of.
+        read.map_err(|error| undecodable.unwrap_or(error))
+    }
+
+    /// As [`read`](Self::read). Should the newest snapshot be whole and still no model of this
+    /// program's, an older one is read, and that error put into `undecodable`.
+    fn read_past<'a, M: Model>(
+        &self,
+        undecodable: &mut Option<Error>,
+        manifest: &ManifestFile,
+        segments: &'a mut Vec<Segment>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Version<M>, JournalEnd<'a>, RecoveryReport, Loaded), Error> {
         let stated = manifest.current().clone();
         let mut report =
             RecoveryReport { clean: stated.state == State::Clean, ..RecoveryReport::default() };
 
         let (mut replayed, snapshot_chain, mut loaded) =
-            self.load_snapshot::<M>(&stated, &mut report, progress)?;
+            self.load_snapshot::<M>(undecodable, &stated, &mut report, progress)?;
 
         let began = Instant::now();
         let opened = self.open_segments::<M>(&stated, replayed.sequence + 1);
@@ -292,6 +312,7 @@ impl Opening<'_> {
             }
             (opened, _) => opened?,
         };
+        loaded.open_time = began.elapsed();
         report.segments = segments.len().try_into().unwrap_or(u64::MAX);
         report.journal_bytes = segments.iter().map(Segment::file_bytes).sum();
         let manifest_chain = KnownChain {
@@ -327,6 +348,7 @@ impl Opening<'_> {
     /// Loads the newest snapshot that is sound.
     fn load_snapshot<M: Model>(
         &self,
+        undecodable: &mut Option<Error>,
         stated: &Manifest,
         report: &mut RecoveryReport,
         progress: &mut dyn FnMut(Progress),
@@ -336,14 +358,24 @@ impl Opening<'_> {
         for &sequence in stated.snapshots.iter().rev() {
             match self.load_one::<M>(stated, sequence, report, progress) {
                 Ok((replayed, known, info, outdated)) => {
-                    let apply_time = Duration::ZERO;
-                    return Ok((replayed, known, Loaded { info, outdated, damaged, apply_time }));
+                    let (open_time, apply_time) = (Duration::ZERO, Duration::ZERO);
+                    let loaded = Loaded { info, outdated, damaged, open_time, apply_time };
+                    return Ok((replayed, known, loaded));
                 }
                 // What is whole but not for this program is no reason to go further back.
                 Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => {
                     let path = snapshot_path(&self.directory.snapshots, sequence);
                     damaged.push(DamagedSnapshot { path, reason: error.to_string() });
                     first_error.get_or_insert(error);
+                }
+                // Of this very type: it encodes to what it cannot be decoded from, or was changed.
+                // The commands behind an older one may make the model that this one does not.
+                Err(error) if undecodable_as_current::<M>(&**self.storage, &error) => {
+                    let path = snapshot_path(&self.directory.snapshots, sequence);
+                    damaged.push(DamagedSnapshot { path, reason: error.to_string() });
+                    if damaged.len() == 1 {
+                        *undecodable = Some(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }

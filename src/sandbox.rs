@@ -14,6 +14,7 @@ use crate::pending::{EngineThread, on_engine_thread};
 use crate::published::Version;
 use crate::queue::{Applied, Submission};
 use crate::requests::RequestLog;
+use crate::stack;
 use crate::storage::Storage;
 use crate::submission::submission;
 
@@ -73,11 +74,16 @@ impl<M: Model> Sandbox<M> {
         let before = self.model.clone();
         let mut events = Vec::new();
         let mut cx = Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut events);
-        let applied = {
+        let mut apply = || {
             // What a command must not do in the database it must not do here.
             let _guard = EngineThread::enter();
             apply(ticket.slot(), command, &mut self.model, &mut cx)
         };
+        let mut applied = apply();
+        if applied == Applied::Undecodable && !stack::is_known() {
+            // It may be nested too deep for this thread; the database's have more room.
+            applied = stack::run(apply).unwrap_or(applied);
+        }
         if applied == Applied::Accepted {
             self.sequence += 1;
             self.requests.note(self.sequence, metadata);

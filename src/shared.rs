@@ -29,9 +29,14 @@ impl<M> Shared<M> {
     /// or waker, and poisons the database instead of leaving callers waiting.
     pub(crate) fn run_guarded(&self, thread: &str, body: impl FnOnce()) {
         super::pending::enter_engine_thread();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+        self.guarded(thread, body).ok();
+    }
+
+    /// Runs what a thread does; a panic there has poisoned the database before this returns.
+    pub(crate) fn guarded<R>(&self, thread: &str, body: impl FnOnce() -> R) -> Result<R, Poisoned> {
+        catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
             let message = panic_message(&*panic);
-            self.poison(&format!("the {thread} thread panicked: {message}"));
-        }
+            self.poison(&format!("the {thread} thread panicked: {message}"))
+        })
     }
 }

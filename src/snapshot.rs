@@ -2,12 +2,14 @@
 //! again. Knows the model only as something that serde writes and reads.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
+use crate::commands::panic_message;
 use crate::error::Error;
 use crate::header::{FileHeader, SNAPSHOT_MAGIC};
 use crate::journal::SegmentIdentity;
@@ -18,7 +20,7 @@ use crate::published::Version;
 use crate::requests::{
     RequestLimits, RequestLog, read_limits, read_section, section_bytes, write_section,
 };
-use crate::storage::Storage;
+use crate::storage::{Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
 const SNAPSHOT_SUFFIX: &str = ".snapshot";
 const SEQUENCE_DIGITS: usize = 20;
@@ -76,45 +78,106 @@ pub(crate) fn write_snapshot<T: Serialize>(
     pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
     let none = RequestLog::new(RequestLimits::of(0));
-    write(storage, snapshot_directory, header, (model, &none), packing, pace)
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    write(storage, &path, header, (model, &none), packing, pace)
 }
 
-/// As [`write_snapshot`], with the request ids that are remembered at that version.
-pub(crate) fn write_version<M: Serialize>(
+/// As [`write_snapshot`], with the request ids that are remembered at that version. Where `is_owed`
+/// says so of the size of its encoding, it is decoded before it gets its place: what is not readable
+/// leaves nothing, and what stood there stays.
+pub(crate) fn write_version<M: Model>(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     header: &FileHeader,
     version: &Version<M>,
     packing: Packing,
     pace: &Pace<'_>,
+    is_owed: impl FnOnce(u64) -> bool,
 ) -> Result<PackedFile, Error> {
-    if planted!(RequestIdsNotInSnapshot) {
-        let model = &version.model;
-        return write_snapshot(storage, snapshot_directory, header, model, packing, pace);
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
+    let written_to = if replaces { beside(&path) } else { path.clone() };
+    let none = RequestLog::new(RequestLimits::of(0));
+    let requests = if planted!(RequestIdsNotInSnapshot) { &none } else { &version.requests };
+    let file = write(storage, &written_to, header, (&version.model, requests), packing, pace)?;
+    let readable =
+        if is_owed(file.footer.raw_bytes) { check_readable::<M>(&file, pace) } else { Ok(()) };
+    let placed = match readable {
+        Ok(()) if !replaces => return Ok(file),
+        Ok(()) => {
+            storage.rename(&written_to, &path).map_err(Error::io("rename a new file to", &path))
+        }
+        Err(error) => Err(error),
+    };
+    drop(file); // no map may look at what is removed
+    if let Err(error) = placed {
+        // Nothing names it, and it takes room. The first error is the one to tell.
+        let removed = storage.remove(&written_to);
+        removed.and_then(|()| storage.sync_directory(snapshot_directory)).ok();
+        return Err(error);
     }
-    let content = (&version.model, &version.requests);
-    write(storage, snapshot_directory, header, content, packing, pace)
+    let sync = storage.sync_directory(snapshot_directory);
+    sync.map_err(Error::io("sync directory", snapshot_directory))?;
+    open_snapshot(storage, snapshot_directory, header.sequence)
+}
+
+/// Where a file waits until it may take the place of `path`: if it never does, the next open removes
+/// it.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"))
+}
+
+/// Decodes a snapshot that was just written and throws the model away.
+fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
+    let (model, _) = decode_written::<M>(file, RequestLimits::of(0), pace)?;
+    told_of_panics("Drop", || drop(model)).map_err(|reason| {
+        let path = file.path.clone();
+        Error::UnreadableModel { path, reason }
+    })
+}
+
+/// Decodes what this program has just written: where that fails, its type is to blame.
+pub(crate) fn decode_written<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    pace: &Pace<'_>,
+) -> Result<(M, RequestLog), Error> {
+    decode(file, limits, pace).map_err(|error| match error {
+        Error::Undecodable { path, reason } => Error::UnreadableModel { path, reason },
+        error => error,
+    })
+}
+
+/// Runs what is a user's. A panic there becomes the reason of an error.
+pub(crate) fn told_of_panics<R>(whose: &str, run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| format!("its {whose} panicked: {}", panic_message(&*panic)))
+}
+
+/// Encodes a model into `target`; `Err` is why not.
+pub(crate) fn encode_model<T: Serialize>(model: &T, target: &mut impl Write) -> Result<(), String> {
+    told_of_panics("Serialize", || codec::encode_stream(model, target)).and_then(|encoded| encoded)
 }
 
 fn write<T: Serialize>(
     storage: &dyn Storage,
-    snapshot_directory: &Path,
+    path: &Path,
     header: &FileHeader,
     (model, requests): (&T, &RequestLog),
     packing: Packing,
     pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
-    let path = snapshot_path(snapshot_directory, header.sequence);
     let end = (header.sequence, header.chain);
     let header = FileHeader { file_bytes: section_bytes(requests), ..header.clone() };
     let encode = |target: &mut dyn Write| {
         let mut target = Tattling { inner: target, failed: None };
-        codec::encode_stream(model, &mut target).map_err(|error| match target.failed.take() {
+        encode_model(model, &mut target).map_err(|error| match target.failed.take() {
             Some(error) => WriteFailure::Io(error),
-            None => WriteFailure::Content(error.to_string()),
+            None => WriteFailure::Content(error),
         })
     };
-    write_packed_with(storage, &path, &header, end, packing, pace, encode, |target| {
+    write_packed_with(storage, path, &header, end, packing, pace, encode, |target| {
         Ok(write_section(requests, target)?)
     })
 }
@@ -179,11 +242,23 @@ pub(crate) fn decode_version<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
 ) -> Result<(M, RequestLog), Error> {
+    decode(file, limits, &Pace::full())
+}
+
+fn decode<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    pace: &Pace<'_>,
+) -> Result<(M, RequestLog), Error> {
     let found = file.header.model_version;
     let decode = |blocks: &mut Blocks| {
         let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
-        let decoded =
-            if found == M::VERSION { reader.decode() } else { M::migrate(found, &mut reader) };
+        let decoded = if found == M::VERSION {
+            told_of_panics("Deserialize", || reader.decode())
+        } else {
+            told_of_panics("Model::migrate", || M::migrate(found, &mut reader))
+        };
+        let decoded = decoded.unwrap_or_else(|reason| Err(MigrationError::Failed(reason)));
         decoded.map_err(|error| match error {
             MigrationError::Unsupported => Error::WrongVersion {
                 path: file.path.clone(),
@@ -196,11 +271,21 @@ pub(crate) fn decode_version<M: Model>(
             }
         })
     };
-    file.unpack_with(decode, |blocks| {
+    file.unpack_at(pace, decode, |blocks| {
         let (bytes, sequence) = (file.header.file_bytes, file.header.sequence);
         read_section(blocks, bytes, sequence, limits)
             .map_err(|(expected, found)| file.corrupt_content(expected, found))
     })
+}
+
+/// Whether the error is that of a snapshot of this very version of the model which does not become
+/// one. So its type encodes to what it cannot be decoded from, or was changed. Either way the commands
+/// behind an older snapshot may make the model that this one does not.
+pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Error) -> bool {
+    let Error::Undecodable { path, .. } = error else { return false };
+    let header = storage.open_to_read(path).map_err(Error::io("read", path));
+    let header = header.and_then(|file| FileHeader::read(path, SNAPSHOT_MAGIC, &*file));
+    header.is_ok_and(|(header, _)| header.model_version == M::VERSION)
 }
 
 /// How many request ids were remembered when a snapshot was taken; none where it holds none.
@@ -229,8 +314,7 @@ impl SnapshotReader<'_> {
     /// # Errors
     /// [`MigrationError::Failed`] when the bytes are not those of a `T`.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
-        codec::decode_stream(&mut *self.blocks, self.raw_bytes)
-            .map_err(|error| MigrationError::Failed(error.to_string()))
+        codec::decode_stream(&mut *self.blocks, self.raw_bytes).map_err(MigrationError::Failed)
     }
 }
 
@@ -253,177 +337,4 @@ pub enum MigrationError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::error::DatabaseId;
-    use crate::room::Room;
-    use crate::stats::Counters;
-    use crate::storage::{Disk, FileBytes};
-
-    fn header(packing: Packing) -> FileHeader {
-        FileHeader {
-            magic: SNAPSHOT_MAGIC,
-            database: DatabaseId([7; 16]),
-            packing: packing.code(),
-            model_version: 1,
-            sequence: 42,
-            time_ns: 5,
-            salt: 0,
-            file_bytes: 0,
-            chain: 0xabcd,
-            model_name: "Bank".to_owned(),
-            commands: Vec::new(),
-        }
-    }
-
-    type TestModel = Vec<(u64, String)>;
-
-    fn decode<T: DeserializeOwned>(file: &PackedFile) -> Result<T, Error> {
-        file.unpack(|blocks| {
-            let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
-            reader.decode().map_err(|error| file.undecodable(error.to_string()))
-        })
-    }
-
-    fn written(model: &TestModel, compression_level: i32) -> Vec<u8> {
-        written_by(model, Packing { compression_level, compression_threads: 0 })
-    }
-
-    fn written_by(model: &TestModel, packing: Packing) -> Vec<u8> {
-        let directory = tempfile::tempdir().unwrap();
-        let (header, pace) = (header(packing), Pace::full());
-        let file = write_snapshot(&Disk, directory.path(), &header, model, packing, &pace).unwrap();
-        let read = open_snapshot(&Disk, directory.path(), 42).unwrap();
-        assert_eq!(&decode::<TestModel>(&read).unwrap(), model);
-        assert_eq!(list_snapshots(&Disk, directory.path()).unwrap(), [42]);
-        std::fs::read(file.path).unwrap()
-    }
-
-    fn read(bytes: Vec<u8>) -> Result<TestModel, Error> {
-        let file = PackedFile::from_bytes("x".into(), FileBytes::Owned(bytes), SNAPSHOT_MAGIC)?;
-        decode(&check(file, 42)?)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn round_trip_and_every_flipped_bit(
-            model in proptest::collection::vec(any::<(u64, String)>(), 0..4),
-            level in 0..4,
-            seed in proptest::collection::vec(any::<prop::sample::Index>(), 64),
-        ) {
-            let bytes = written(&model, level);
-            prop_assert_eq!(read(bytes.clone()).unwrap(), model);
-            for index in seed {
-                let bit = index.index(bytes.len() * 8);
-                let mut flipped = bytes.clone();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                prop_assert!(read(flipped).is_err(), "bit {} was not noticed", bit);
-            }
-            for length in 0..bytes.len() {
-                prop_assert!(read(bytes[..length].to_vec()).is_err());
-            }
-        }
-    }
-
-    #[test]
-    fn models_of_many_chunks_and_blocks_survive() {
-        let model: TestModel = (0..90_000)
-            .map(|i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), format!("{i:x}")))
-            .collect();
-        for level in [0, 1, 3] {
-            let bytes = written(&model, level);
-            assert!(bytes.len() > 600_000, "{} bytes at level {level}", bytes.len());
-        }
-        let packing = Packing { compression_level: 1, compression_threads: 2 };
-        assert!(written_by(&model, packing).len() > 600_000);
-    }
-
-    #[test]
-    fn another_type_is_an_error_not_a_panic() {
-        let bytes = written(&vec![(u64::MAX, "x".to_owned())], 0);
-        let bytes = FileBytes::Owned(bytes);
-        let file = PackedFile::from_bytes("x".into(), bytes, SNAPSHOT_MAGIC).unwrap();
-        assert!(matches!(decode::<String>(&file), Err(Error::Undecodable { .. })));
-        assert!(matches!(decode::<u8>(&file), Err(Error::Undecodable { .. })));
-    }
-
-    #[test]
-    fn a_cancelled_snapshot_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let packing = Packing { compression_level: 0, compression_threads: 0 };
-        let model: TestModel = vec![(1, "x".repeat(1 << 20))];
-        let (counters, cancelled) = (Counters::default(), AtomicBool::new(true));
-        let room = Room::default();
-        let pace = Pace::beside(&counters, &cancelled, &room);
-        let result =
-            write_snapshot(&Disk, directory.path(), &header(packing), &model, packing, &pace);
-        assert!(result.is_err());
-        assert!(Disk.list(directory.path()).unwrap().is_empty());
-    }
-
-    /// A model that serde gives up on.
-    struct Unencodable;
-
-    impl Serialize for Unencodable {
-        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            Err(serde::ser::Error::custom("on purpose"))
-        }
-    }
-
-    const PLAIN: Packing = Packing { compression_level: 0, compression_threads: 0 };
-
-    #[test]
-    fn a_model_that_cannot_be_encoded_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let (header, pace) = (header(PLAIN), Pace::full());
-        let written = write_snapshot(&Disk, directory.path(), &header, &Unencodable, PLAIN, &pace);
-        let error = written.err().unwrap();
-        let told = matches!(&error, Error::Encode { reason, .. } if reason.contains("on purpose"));
-        assert!(told, "{error}");
-        assert!(Disk.list(directory.path()).unwrap().is_empty());
-    }
-
-    /// A sound packed file with this content, as a snapshot whose footer states `chain`.
-    fn with_content(content: &[u8], chain: u32) -> Result<PackedFile, Error> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = snapshot_path(directory.path(), 42);
-        let (header, pace) = (header(PLAIN), Pace::full());
-        crate::packed::write_packed(&Disk, &path, &header, (42, chain), PLAIN, &pace, |target| {
-            let mut target = Tattling { inner: target, failed: None };
-            target.write_all(content)?;
-            Ok(target.flush()?)
-        })?;
-        open_snapshot(&Disk, directory.path(), 42)
-    }
-
-    #[test]
-    fn a_footer_of_another_version_is_noticed() {
-        with_content(b"x", 0xabcd).unwrap();
-        let error = with_content(b"x", 0xabce).err().unwrap();
-        assert!(matches!(error, Error::Corrupt { position: 76, .. }), "{error}");
-    }
-
-    #[test]
-    fn content_that_ends_within_a_value_is_an_error_not_a_panic() {
-        // The marker of a `u64`, without the number.
-        let file = with_content(&[253], 0xabcd).unwrap();
-        assert!(matches!(decode::<u64>(&file), Err(Error::Undecodable { .. })));
-    }
-
-    #[test]
-    fn a_reader_says_how_much_there_is() {
-        let file = with_content(b"x", 0xabcd).unwrap();
-        let told = file.unpack(|blocks| {
-            let mut reader = SnapshotReader { blocks, raw_bytes: file.footer.raw_bytes };
-            let told = format!("{reader:?}");
-            reader.decode::<u8>().unwrap();
-            Ok(told)
-        });
-        assert_eq!(told.unwrap(), "SnapshotReader { raw_bytes: 1, .. }");
-    }
-}
+mod tests;

@@ -2,7 +2,6 @@
 //! it, and only then clears what it makes superfluous. Commands never wait for any of it; its
 //! failures are visible and tried again, and disturb nothing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use crate::commands::panic_message;
 use crate::committer::{SharedCommitter, sync_outside_lock};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -20,6 +18,7 @@ use crate::manifest::ManifestFile;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::packed::{PackedFile, Packing};
+use crate::readable::Readable;
 use crate::reserve::Reserve;
 use crate::room::Room;
 use crate::shared::Shared;
@@ -86,6 +85,10 @@ pub(crate) struct SnapshotState {
     pub(crate) written_then: u64,
     /// Journal bytes that an earlier run left behind the newest snapshot.
     pub(crate) tail_bytes: u64,
+    /// Segments behind the newest snapshot, but for those that were added since.
+    pub(crate) tail_segments: u64,
+    /// How many had been added then.
+    pub(crate) segments_then: u64,
     pub(crate) taken: u64,
     pub(crate) failed: u64,
     /// Why the last try failed, until one succeeds.
@@ -107,6 +110,11 @@ impl SnapshotBoard {
     /// A batch found no room on the disk.
     pub(crate) fn want_room(&self) {
         self.room_wanted.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Has the thread look whether a snapshot is due.
+    pub(crate) fn wake(&self) {
         // Full: the thread has been woken already.
         self.wake.try_send(()).ok();
     }
@@ -120,8 +128,7 @@ impl SnapshotBoard {
             || written_bytes >= self.due_bytes.load(Ordering::Relaxed)
         {
             self.plan(u64::MAX, u64::MAX);
-            // Full: the thread has been woken already.
-            self.wake.try_send(()).ok();
+            self.wake();
         }
     }
 
@@ -173,12 +180,23 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) retry: Option<(Instant, Duration)>,
     /// A snapshot was to be taken and is not there yet.
     pub(crate) owed: bool,
+    pub(crate) readable: Readable,
 }
 
 impl<M: Model> Snapshotter<M> {
     /// Runs until nobody can ask for a snapshot any more.
     pub(crate) fn run(mut self) {
         give_way_to_commits();
+        // The channel outlives a panic (of a user's `Drop`): who waits there hears of it.
+        let shared = self.shared.clone();
+        if let Err(poisoned) = shared.guarded("snapshotter", || self.work()) {
+            for reply in &self.requests {
+                reply.send(Err(poisoned.clone().into())).ok();
+            }
+        }
+    }
+
+    fn work(&mut self) {
         // What a crash left undone behind the last snapshot.
         self.tidy_and_note();
         loop {
@@ -193,7 +211,9 @@ impl<M: Model> Snapshotter<M> {
                 default(pause) => self.take_if_due(),
             }
         }
-        if self.options.policy.takes_one_on_close() && !self.cancelled.load(Ordering::SeqCst) {
+        let policy = self.options.policy;
+        let wanted = policy.takes_one_on_close() || is_overdue(&self.shared, policy);
+        if wanted && !self.cancelled.load(Ordering::SeqCst) {
             // A failure is in the statistics; the journal has everything.
             self.take().ok();
         }
@@ -211,7 +231,8 @@ impl<M: Model> Snapshotter<M> {
             return at.saturating_duration_since(Instant::now());
         }
         let state = self.shared.snapshots.state();
-        let Limits { commands, bytes, time } = self.limits(&state);
+        let Limits { commands, bytes, time, .. } =
+            limits(&self.shared, self.options.policy, &state);
         let due_sequence = state.newest.sequence.saturating_add(commands);
         let due_bytes = state.written_then.saturating_add(bytes.saturating_sub(state.tail_bytes));
         let left = time.map(|time| time.saturating_sub(self.last_taken.elapsed()));
@@ -230,21 +251,11 @@ impl<M: Model> Snapshotter<M> {
         if self.options.policy.depends_on_rates() { pause.min(LOOK_AT_RATES) } else { pause }
     }
 
-    fn limits(&self, state: &SnapshotState) -> Limits {
-        let rates = current_rates(&self.shared, state);
-        self.options.policy.limits(&rates, state.newest.raw_bytes)
-    }
-
     fn is_due(&self, state: &SnapshotState) -> bool {
-        let sequence = self.shared.published.sequence();
-        if sequence == state.newest.sequence {
-            return false;
-        }
-        let limits = self.limits(state);
-        let written = self.shared.counters.journal_bytes.get() - state.written_then;
-        sequence - state.newest.sequence >= limits.commands
-            || written + state.tail_bytes >= limits.bytes
-            || limits.time.is_some_and(|time| self.last_taken.elapsed() >= time)
+        let time = self.options.policy.time();
+        let is_late = time.is_some_and(|time| self.last_taken.elapsed() >= time);
+        let is_behind = is_behind(&self.shared, self.options.policy, 1);
+        is_behind || (is_late && self.shared.published.sequence() != state.newest.sequence)
     }
 
     fn take_if_due(&mut self) {
@@ -275,15 +286,20 @@ impl<M: Model> Snapshotter<M> {
             Ok(_) => self.retry = None,
             Err(error) => self.note_failure(error),
         }
+        // Commands would come to it later, when more has been acknowledged in the wrong place.
+        if let Err(error) = &taken
+            && error.is_place_lost()
+        {
+            self.shared.poison(error);
+        }
         taken
     }
 
     fn try_take_guarded(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
-        // A panic here is one in the model's `Serialize`.
-        catch_unwind(AssertUnwindSafe(|| self.try_take(began))).unwrap_or_else(|panic| {
-            let reason = format!("its Serialize panicked: {}", panic_message(&*panic));
-            Err(Error::Encode { what: "the model".to_owned(), reason })
-        })
+        // A panic that gets here is one of a `Drop`; those of encoding and decoding are errors.
+        let shared = self.shared.clone();
+        let taken = shared.guarded("snapshotter", || self.try_take(began));
+        taken.unwrap_or_else(|poisoned| Err(poisoned.into()))
     }
 
     fn tidy_and_note(&mut self) {
@@ -312,6 +328,7 @@ impl<M: Model> Snapshotter<M> {
 
     fn try_take(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
         let written_then = self.shared.counters.journal_bytes.get();
+        let segments_then = self.shared.counters.segments_added.get();
         let version = self.shared.published.pin();
         // Under weaker durabilities a version may be readable before it is durable; the snapshot
         // must not be ahead of the journal.
@@ -337,6 +354,8 @@ impl<M: Model> Snapshotter<M> {
             self.make_it_count(&header)?;
             self.tidy()?;
         }
+        let kept = self.kept_beside(version.sequence);
+        let mut decoded = false;
         let taking = self.room.take();
         let file = write_version(
             &**storage,
@@ -345,11 +364,18 @@ impl<M: Model> Snapshotter<M> {
             &version,
             *packing,
             &self.pace(),
+            |raw_bytes| {
+                decoded = self.readable.is_owed(&kept, raw_bytes);
+                decoded
+            },
         )?;
         drop((taking, version));
         let info = SnapshotInfo::of(&file, began.elapsed());
         drop(file);
         self.make_it_count(&header)?;
+        if decoded {
+            self.readable.note(&kept, info.sequence, info.raw_bytes);
+        }
         (self.owed, self.outdated) = (false, false);
         self.last_taken = began;
         let noted = info.clone();
@@ -357,11 +383,22 @@ impl<M: Model> Snapshotter<M> {
             state.newest = noted;
             state.written_then = written_then;
             state.tail_bytes = 0;
+            (state.tail_segments, state.segments_then) = (1, segments_then);
             state.taken += 1;
             state.last_error = None;
         });
         self.tidy()?;
         Ok(info)
+    }
+
+    /// The snapshots that stay in the MANIFEST when one of this sequence is listed.
+    fn kept_beside(&self, sequence: u64) -> Vec<u64> {
+        let manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = manifest.current().snapshots.clone();
+        kept.retain(|&listed| listed != sequence);
+        let superfluous = (kept.len() + 1).saturating_sub(self.options.keep_snapshots);
+        kept.drain(..superfluous.min(kept.len()));
+        kept
     }
 
     /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
@@ -398,6 +435,43 @@ fn give_way_to_commits() {
     // allowed, snapshots still work.
     #[cfg(target_os = "linux")]
     rustix::process::setpriority_process(None, 19).ok();
+}
+
+/// How many times what the policy allows may come together before a close waits for a snapshot.
+const OVERDUE: u64 = 2;
+
+/// Whether a close must not give up the snapshot that is due, or it might never be taken.
+pub(crate) fn is_overdue<M>(shared: &Shared<M>, policy: SnapshotPolicy) -> bool {
+    is_behind(shared, policy, OVERDUE)
+}
+
+/// Whether so many times what the policy allows stands behind the newest snapshot.
+fn is_behind<M>(shared: &Shared<M>, policy: SnapshotPolicy, times: u64) -> bool {
+    let state = shared.snapshots.state();
+    let commands = shared.published.sequence().saturating_sub(state.newest.sequence);
+    if commands == 0 {
+        return false;
+    }
+    let limits = limits(shared, policy, &state);
+    let written = shared.counters.journal_bytes.get().saturating_sub(state.written_then);
+    [
+        (commands, limits.commands),
+        (written.saturating_add(state.tail_bytes), limits.bytes),
+        (segments_behind(shared, &state), limits.segments),
+    ]
+    .into_iter()
+    .any(|(found, limit)| found / times >= limit)
+}
+
+fn limits<M>(shared: &Shared<M>, policy: SnapshotPolicy, state: &SnapshotState) -> Limits {
+    let rates = current_rates(shared, state);
+    policy.limits(&rates, state.newest.raw_bytes, segments_behind(shared, state))
+}
+
+/// The segments that the next open reads.
+pub(crate) fn segments_behind<M>(shared: &Shared<M>, state: &SnapshotState) -> u64 {
+    let added = shared.counters.segments_added.get().saturating_sub(state.segments_then);
+    state.tail_segments.saturating_add(added)
 }
 
 /// The rates measured at the open; where commands have become much slower since, slower likewise.

@@ -21,12 +21,18 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
         file_bytes: 0,
         duration: Duration::ZERO,
     };
-    let rates =
-        StartupRates { load_ps_per_byte: 1, replay_ns_per_command: 1000, fixed: Duration::ZERO };
+    let rates = StartupRates {
+        load_ps_per_byte: 1,
+        replay_ns_per_command: 1000,
+        open_ns_per_segment: 0,
+        fixed: Duration::ZERO,
+    };
     let state = SnapshotState {
         newest,
         written_then: 0,
         tail_bytes: 0,
+        tail_segments: 1,
+        segments_then: 0,
         taken: 0,
         failed: 0,
         last_error: None,

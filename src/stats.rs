@@ -44,6 +44,8 @@ pub struct Stats {
     pub journal_bytes: u64,
     /// Bytes of frames behind the newest snapshot.
     pub journal_bytes_since_snapshot: u64,
+    /// Journal segments that the next open reads.
+    pub segments_since_snapshot: u64,
     /// Commands behind the newest snapshot.
     pub commands_since_snapshot: u64,
     /// Snapshots taken since the open.
@@ -89,6 +91,7 @@ pub(crate) struct Counters {
     pub(crate) largest_batch: Counter,
     pub(crate) syncs: Counter,
     pub(crate) journal_bytes: Counter,
+    pub(crate) segments_added: Counter,
     pub(crate) apply_time: ApplyTime,
 }
 

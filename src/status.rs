@@ -65,9 +65,9 @@ impl Status {
         self.refusals.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Notes that a batch was written; gives whether the one before was refused.
-    pub(crate) fn accept(&self) -> bool {
-        self.refusing().take().is_some()
+    /// Notes that a batch was written, after one that was refused.
+    pub(crate) fn accept(&self) {
+        *self.refusing() = None;
     }
 
     pub(crate) fn refusals(&self) -> u64 {

@@ -7,6 +7,7 @@
 //! Each accepted command is therefore applied twice at most, even in a batch in which every second
 //! one fails.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::batch::Batch;
@@ -95,9 +96,9 @@ impl<M: Model> Working<M> {
         let mut cx =
             Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
+        batch.tickets.push(ticket);
         // Nobody can follow events yet, so none are kept.
         self.events.clear();
-        batch.tickets.push(ticket);
         match applied {
             Applied::Accepted => {
                 batch.frame.push_record(&record, time_ns);
@@ -162,6 +163,16 @@ impl<M: Model> Working<M> {
         }
         self.checkpoint_payload = 0;
         self.checkpoint.clone()
+    }
+
+    /// Frees both versions, even if the `Drop` of one panics.
+    pub(crate) fn free(self) {
+        let Self { model, checkpoint, .. } = self;
+        let freed = catch_unwind(AssertUnwindSafe(|| drop(model)));
+        drop(checkpoint);
+        if let Err(panic) = freed {
+            resume_unwind(panic);
+        }
     }
 
     fn freeze(&self) -> Arc<Version<M>> {

@@ -22,8 +22,9 @@ use crate::model::Model;
 use crate::storage::Storage;
 
 /// How long the queue must be empty before the journal's end is marked. Long enough that a caller
-/// who executes one command after the other never pays for a mark.
-const IDLE_BEFORE_MARK: Duration = Duration::from_millis(5);
+/// who executes one command after the other never pays for a mark; short, because until then damage
+/// to the last batch of a process that is killed is taken for a torn write.
+const IDLE_BEFORE_MARK: Duration = Duration::from_micros(500);
 
 /// So many commands that were taken from the queue together share a reading of the clock.
 const SHARE_A_TIME: u32 = 16;
@@ -84,14 +85,38 @@ enum Filled {
 impl<M: Model> Writer<M> {
     /// Runs until told to stop or until every handle is gone.
     pub(crate) fn run(mut self) {
+        // It stands here, so that a panic of a user's `Clone` or `Drop` loses no ticket: whoever
+        // waits hears of the panic, and not that the database was closed.
+        let mut batch = Batch::new();
+        let shared = self.shared.clone();
+        if let Err(poisoned) = shared.guarded("writer", || self.work(&mut batch)) {
+            batch.fail(&Failure::Poisoned(poisoned.clone()));
+            self.refuse_all(&Failure::Poisoned(poisoned));
+        }
+        self.working.free();
+    }
+
+    fn work(&mut self, batch: &mut Batch<M>) {
         while let Some(first) = self.wait_for_first() {
-            let mut batch = self.spare.take().unwrap_or_else(Batch::new);
             batch.refusals = self.refusals;
-            self.apply(first, &mut batch);
-            let filled = self.fill(&mut batch);
+            self.apply(first, batch);
+            let filled = self.fill(batch);
             self.hand_over(batch);
             if filled == Filled::Stop {
                 return;
+            }
+        }
+    }
+
+    /// Answers until nobody can ask any more.
+    fn refuse_all(&mut self, failure: &Failure) {
+        loop {
+            // Those that were refused take no room any more.
+            self.queue.batch_done();
+            match self.queue.next(Patience::Endless) {
+                Next::Command(submission) => submission.ticket.fail(failure.clone()),
+                Next::Rung | Next::Nothing => {}
+                Next::Stop => return,
             }
         }
     }
@@ -142,8 +167,9 @@ impl<M: Model> Writer<M> {
                 (Next::Stop, _) => return Filled::Stop,
                 (Next::Nothing, Patience::None) => return Filled::HandOver,
                 (Next::Nothing, _) => lingers = None,
-                // Nothing more will be accepted: who waits for this batch must be told.
+                // Nothing of it will be accepted: who waits for this batch must be told.
                 (Next::Rung, _) if self.shared.status.poisoned().is_some() => lingers = None,
+                (Next::Rung, _) if self.rests_on_a_refusal() => lingers = None,
                 // The committer may be idle by now: the loop looks for itself.
                 (Next::Rung, _) => {}
             }
@@ -161,7 +187,7 @@ impl<M: Model> Writer<M> {
         if let Some(poisoned) = self.shared.status.poisoned() {
             return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
         }
-        if self.refusals != self.shared.status.refusals() {
+        if self.rests_on_a_refusal() {
             self.start_over(batch);
         }
         let now_ns = self.now_ns();
@@ -176,6 +202,11 @@ impl<M: Model> Writer<M> {
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));
         }
+    }
+
+    /// Whether a batch could not be written since the working version was taken up.
+    fn rests_on_a_refusal(&self) -> bool {
+        self.refusals != self.shared.status.refusals()
     }
 
     /// A batch before this one could not be written: what was applied since rests on it. All of
@@ -203,7 +234,8 @@ impl<M: Model> Writer<M> {
         self.clock.time_ns
     }
 
-    fn hand_over(&mut self, mut batch: Batch<M>) {
+    /// Leaves an empty batch.
+    fn hand_over(&mut self, batch: &mut Batch<M>) {
         self.queue.batch_done();
         self.unmarked |= batch.count > 0;
         if self.shared.status.poisoned().is_none() {
@@ -213,11 +245,11 @@ impl<M: Model> Writer<M> {
             if batch.count > 0 {
                 self.shared.counters.inline_batches.add(1);
             }
-            lock(&self.lane.committer).commit(&mut batch);
+            lock(&self.lane.committer).commit(batch);
             batch.reset();
-            self.spare = Some(batch);
         } else {
             self.handed += 1;
+            let batch = std::mem::replace(batch, self.spare.take().unwrap_or_else(Batch::new));
             // Its thread lives as long as this end of the channel.
             self.lane.batches.send(batch).ok();
             // While that one is committed.

@@ -154,6 +154,9 @@ fn a_moved_directory_stops_its_database_and_leaves_the_other_alone() {
         assert!(error.contains("was moved") && error.contains("ledger.old"), "{what}: {error}");
         let acknowledged = database.sequence();
         assert_eq!(bytes(&database), after(acknowledged), "{what}");
+        let refused = database.execute(add(1));
+        let stopped = matches!(refused, Err(ExecuteError::Poisoned(_) | ExecuteError::Stopped));
+        assert!(stopped, "{what}: {refused:?}");
         drop(database);
         work(&other, 40).unwrap();
         other.snapshot().unwrap();

@@ -324,3 +324,41 @@ fn a_command_that_cannot_be_replayed_never_gets_into_the_journal() {
     let bank = Database::<lopsided::Bank>::open(&path).unwrap();
     assert_eq!(bank.view().0, expected);
 }
+
+/// The vocabulary becomes durable with the first command that is accepted: a release that was only
+/// started can be taken back, also where it had to write anew what a crash left.
+#[test]
+fn a_release_that_was_only_started_can_be_taken_back() {
+    let opened_and_closed = |path: &Path| {
+        let bank = Database::<second::Bank>::open(path).unwrap();
+        bank.snapshot().unwrap();
+        bank.close().unwrap();
+    };
+    // A new database, and one that was closed.
+    let (_directory, path) = temporary();
+    opened_and_closed(&path);
+    for number in 1..=3 {
+        let bank = Database::<first::Bank>::open(&path).unwrap();
+        bank.execute(first::Withdraw(number)).unwrap();
+        bank.close().unwrap();
+        opened_and_closed(&path);
+    }
+    // What a killed process left: nothing may vouch for its last command yet.
+    let image = path.with_extension("image");
+    let bank = Database::<first::Bank>::open(&path).unwrap();
+    bank.execute(first::Withdraw(4)).unwrap();
+    common::copy_directory(&path, &image);
+    bank.close().unwrap();
+    drop(Database::<second::Bank>::open(&image).unwrap());
+    let bank = Database::<first::Bank>::open(&image).unwrap();
+    assert_eq!(bank.query(|bank| bank.0.len()), 4);
+    bank.execute(first::Withdraw(5)).unwrap();
+    bank.close().unwrap();
+    // From its first command on there is no way back, and the error says why.
+    let bank = Database::<second::Bank>::open(&image).unwrap();
+    bank.execute(second::Deposit(1)).unwrap();
+    bank.close().unwrap();
+    let error = Database::<first::Bank>::open(&image).unwrap_err();
+    assert!(matches!(&error, Error::RenumberedTag { tag: 2, .. }), "{error}");
+    assert!(error.to_string().contains("newer release"), "{error}");
+}

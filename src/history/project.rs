@@ -4,12 +4,13 @@
 use std::ops::ControlFlow;
 
 use super::line::Line;
-use super::travel::History;
+use super::travel::{History, Tell};
 use crate::commands::model_name;
 use crate::error::Error;
 use crate::model::Model;
 use crate::published::{Version, View};
 use crate::report::{Phase, Progress};
+use crate::stack;
 
 /// How often the progress callback is called.
 const PROGRESS_COMMANDS: u64 = 1 << 14;
@@ -58,16 +59,29 @@ impl<M: Model> History<M> {
         skipped: Option<u64>,
     ) -> Result<(View<Other>, u64), Error> {
         self.check_process()?;
+        stack::run_telling(
+            |tell| self.projected_here(initial, skipped, tell),
+            |progress| self.tell(progress),
+        )
+        .map_err(Error::io("start a thread to read", &self.files.directory.root))?
+    }
+
+    fn projected_here<Other: Model>(
+        &self,
+        initial: Other,
+        skipped: Option<u64>,
+        tell: Tell<'_>,
+    ) -> Result<(View<Other>, u64), Error> {
         let total = self.newest();
         let mut line = Line::new(self.files.database, initial, 0, 0);
         line.skipped = skipped;
         let mut frames = self.files.frames(1, None)?;
-        self.tell(Progress { phase: Phase::History, done: 0, total });
+        tell(Progress { phase: Phase::History, done: 0, total });
         frames
             .each_record(|file, done, record| {
                 line.apply(file, record)?;
                 if done.is_multiple_of(PROGRESS_COMMANDS) {
-                    self.tell(Progress { phase: Phase::History, done, total });
+                    tell(Progress { phase: Phase::History, done, total });
                 }
                 Ok(ControlFlow::Continue(()))
             })
@@ -78,7 +92,7 @@ impl<M: Model> History<M> {
                 }
                 error => error,
             })?;
-        self.tell(Progress { phase: Phase::History, done: total, total });
+        tell(Progress { phase: Phase::History, done: total, total });
         let (replayed, chain) = (line.replayed, frames.chain().unwrap_or_default());
         let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
         let version = Version::written(replayed.model, sequence, time_ns, chain);

@@ -15,6 +15,7 @@ use crate::identity::{check_tags, unknown_tag};
 use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
 use crate::metadata::Metadata;
 use crate::model::{Command, Model};
+use crate::stack;
 
 /// One accepted command as it is stored: when, by whom, and what.
 pub struct HistoryRecord<M: Model> {
@@ -100,7 +101,8 @@ impl<M: Model> HistoryRecord<M> {
             .table
             .get(self.tag)
             .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
-        entry.to_json(self.command_bytes()).map_err(|why| match why {
+        let bytes = self.command_bytes();
+        stack::try_here_first(|| entry.to_json(bytes)).map_err(|why| match why {
             NoJson::Undecodable(reason) => self.undecodable(reason),
             NoJson::NoForm(reason) => {
                 let (name, sequence) = (self.command_name(), self.sequence);

@@ -20,7 +20,8 @@ use crate::packed::PackedFile;
 use crate::published::{Version, View};
 use crate::replay::{KnownChain, Replayed};
 use crate::report::{DamagedSnapshot, Phase, Progress};
-use crate::snapshot::{check, decode_snapshot, snapshot_path};
+use crate::snapshot::{check, decode_snapshot, snapshot_path, undecodable_as_current};
+use crate::stack;
 
 /// How often in a row all snapshots that were listed may turn out to be superseded and gone.
 const MOST_RELISTINGS: u32 = 64;
@@ -43,6 +44,9 @@ pub struct History<M: Model> {
     progress: Mutex<ProgressCallback>,
     damaged: Mutex<Vec<DamagedSnapshot>>,
 }
+
+/// Takes what there is to tell of progress to the thread that asks.
+pub(super) type Tell<'a> = &'a dyn Fn(Progress);
 
 /// Which state is asked for.
 #[derive(Clone, Copy)]
@@ -129,7 +133,7 @@ impl<M: Model> History<M> {
             return Ok(self.newest.clone());
         }
         self.check_process()?;
-        self.state(Goal::Sequence(sequence))
+        self.state_on_known_stack(Goal::Sequence(sequence))
     }
 
     /// The model as it was at this time: after the last command that was not later, by journaled
@@ -144,7 +148,7 @@ impl<M: Model> History<M> {
             return Ok(self.newest.clone());
         }
         self.check_process()?;
-        self.state(Goal::Time(time_ns(time), time))
+        self.state_on_known_stack(Goal::Time(time_ns(time), time))
     }
 
     /// Snapshots that [`at`](Self::at) and [`at_time`](Self::at_time) of this `History` found
@@ -158,7 +162,12 @@ impl<M: Model> History<M> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)(progress);
     }
 
-    fn state(&self, goal: Goal) -> Result<View<M>, Error> {
+    fn state_on_known_stack(&self, goal: Goal) -> Result<View<M>, Error> {
+        stack::run_telling(|tell| self.state(goal, tell), |progress| self.tell(progress))
+            .map_err(Error::io("start a thread to read", &self.files.directory.root))?
+    }
+
+    fn state(&self, goal: Goal, tell: Tell<'_>) -> Result<View<M>, Error> {
         for _ in 0..MOST_RELISTINGS {
             let snapshots = self.files.snapshots()?;
             let oldest_record = self.oldest_record()?;
@@ -168,7 +177,7 @@ impl<M: Model> History<M> {
                     || matches!(goal, Goal::Sequence(wanted) if wanted == sequence)
             };
             let useful = snapshots.iter().filter(|(sequence, _)| useful(*sequence));
-            if let Some(found) = self.state_from(useful, goal)? {
+            if let Some(found) = self.state_from(useful, goal, tell)? {
                 return Ok(found);
             }
             // Snapshots and segments that were superseded meanwhile may have been all there was.
@@ -184,20 +193,22 @@ impl<M: Model> History<M> {
         &self,
         snapshots: impl DoubleEndedIterator<Item = &'a (u64, PathBuf)>,
         goal: Goal,
+        tell: Tell<'_>,
     ) -> Result<Option<View<M>>, Error> {
         let mut first_error = None;
         for (sequence, path) in snapshots.rev() {
-            let error = match self.load(*sequence, path, goal) {
+            let error = match self.load(*sequence, path, goal, tell) {
                 Ok(None) => continue,
                 Ok(Some((line, known))) => {
                     let source = known.source.clone();
-                    match self.replay(line, known, goal) {
+                    match self.replay(line, known, goal, tell) {
                         Err(Error::HistoryTruncated { .. }) => break,
                         Err(error) if is_of(&error, &source) => error, // another history's
                         replayed => return replayed.map(Some),
                     }
                 }
                 Err(error @ Error::Corrupt { .. }) => error,
+                Err(error) if undecodable_as_current::<M>(&*self.files.storage, &error) => error,
                 Err(error) => return Err(error),
             };
             self.note_damaged(path, &error);
@@ -212,6 +223,7 @@ impl<M: Model> History<M> {
         sequence: u64,
         path: &Path,
         goal: Goal,
+        tell: Tell<'_>,
     ) -> Result<Option<(Line<M>, KnownChain)>, Error> {
         if matches!(goal, Goal::Sequence(wanted) if sequence > wanted) {
             return Ok(None);
@@ -219,7 +231,7 @@ impl<M: Model> History<M> {
         // A superseded snapshot moves into the archive.
         let moved = snapshot_path(&self.files.directory.archive, sequence);
         for path in [path, &moved] {
-            match self.load_from(sequence, path, goal) {
+            match self.load_from(sequence, path, goal, tell) {
                 Err(error) => {
                     let kind = self.files.storage.kind(path).map_err(Error::io("examine", path))?;
                     if kind.is_some() {
@@ -237,6 +249,7 @@ impl<M: Model> History<M> {
         sequence: u64,
         path: &Path,
         goal: Goal,
+        tell: Tell<'_>,
     ) -> Result<Option<(Line<M>, KnownChain)>, Error> {
         let storage = &*self.files.storage;
         if let Goal::Time(wanted, _) = goal {
@@ -251,15 +264,21 @@ impl<M: Model> History<M> {
         let file = check(file, sequence)?;
         self.files.check_identity(&file.path, &file.header)?;
         let total = file.file_bytes();
-        self.tell(Progress { phase: Phase::Snapshot, done: 0, total });
+        tell(Progress { phase: Phase::Snapshot, done: 0, total });
         let model = decode_snapshot(&file)?;
-        self.tell(Progress { phase: Phase::Snapshot, done: total, total });
+        tell(Progress { phase: Phase::Snapshot, done: total, total });
         let line = Line::new(self.files.database, model, sequence, file.header.time_ns);
         let known = KnownChain { sequence, chain: file.footer.chain, source: file.path };
         Ok(Some((line, known)))
     }
 
-    fn replay(&self, mut line: Line<M>, known: KnownChain, goal: Goal) -> Result<View<M>, Error> {
+    fn replay(
+        &self,
+        mut line: Line<M>,
+        known: KnownChain,
+        goal: Goal,
+        tell: Tell<'_>,
+    ) -> Result<View<M>, Error> {
         let (begin, mut chain) = (line.replayed.sequence, known.chain);
         let last = match goal {
             Goal::Sequence(wanted) => wanted,
@@ -275,7 +294,7 @@ impl<M: Model> History<M> {
             };
         }
         let mut frames = self.files.frames(begin + 1, Some(known))?;
-        self.tell(Progress { phase: Phase::History, done: 0, total });
+        tell(Progress { phase: Phase::History, done: 0, total });
         frames.each_record(|file, sequence, record| {
             if sequence > last || matches!(goal, Goal::Time(wanted, _) if record.time_ns > wanted) {
                 return Ok(ControlFlow::Break(()));
@@ -283,11 +302,11 @@ impl<M: Model> History<M> {
             line.apply(file, record)?;
             let done = sequence - begin;
             if done.is_multiple_of(PROGRESS_COMMANDS) {
-                self.tell(Progress { phase: Phase::History, done, total });
+                tell(Progress { phase: Phase::History, done, total });
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.tell(Progress { phase: Phase::History, done: total, total });
+        tell(Progress { phase: Phase::History, done: total, total });
         chain = frames.chain().unwrap_or(chain);
         let sequence = line.replayed.sequence;
         if matches!(goal, Goal::Sequence(_)) {

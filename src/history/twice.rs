@@ -13,6 +13,8 @@ use crate::codec;
 use crate::commands::model_name;
 use crate::error::Error;
 use crate::model::Model;
+use crate::snapshot::{encode_model, told_of_panics};
+use crate::stack;
 use crate::storage::HeldDisk;
 
 /// So often the two are compared, evenly spread, besides at stored snapshots.
@@ -22,10 +24,13 @@ const COMPARISONS: u64 = 256;
 /// and compares the encodings of the two models. Where they are compared, one of them goes on as
 /// what its encoding is decoded to.
 pub(crate) fn replay_twice<M: Model>(path: &Path) -> Result<HistoryReport, Error> {
-    let offline = OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<M>())?;
-    let report = side_by_side::<M>(&Verification::of(&offline.files)?)?;
-    offline.close()?;
-    Ok(report)
+    let replay = || {
+        let offline = OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<M>())?;
+        let report = side_by_side::<M>(&Verification::of(&offline.files)?)?;
+        offline.close()?;
+        Ok(report)
+    };
+    stack::run(replay).map_err(Error::io("start a thread to read", path))?
 }
 
 fn side_by_side<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
@@ -86,7 +91,8 @@ enum Meeting {
 /// that what is not encoded is not the same in both.
 fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> {
     let bytes = encoded(&one.replayed.model)?;
-    let decoded: M = match codec::decode_model(&bytes) {
+    let decoded = told_of_panics("Deserialize", || codec::decode_model::<M>(&bytes));
+    let decoded = match decoded.and_then(|decoded| decoded) {
         Ok(decoded) => decoded,
         Err(reason) => return Ok(Meeting::NotStorable(reason)),
     };
@@ -103,10 +109,8 @@ fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> 
 
 fn encoded<M: Model>(model: &M) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    codec::encode_stream(model, &mut bytes).map_err(|error| Error::Encode {
-        what: "the model".to_owned(),
-        reason: error.to_string(),
-    })?;
+    encode_model(model, &mut bytes)
+        .map_err(|reason| Error::Encode { what: "the model".to_owned(), reason })?;
     Ok(bytes)
 }
 

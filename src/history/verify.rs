@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crossbeam_channel::bounded;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::bisect::{Pair, Parting, first_parting};
@@ -14,7 +15,6 @@ use super::line::Line;
 use super::offline::OfflineHistory;
 use super::report::{Culprit, Divergence, Evidence, HistoryReport, name};
 use super::source::HistoryFiles;
-use crate::codec;
 use crate::commands::{REDACTED_TAG, model_name};
 use crate::error::Error;
 use crate::fields::position;
@@ -23,7 +23,8 @@ use crate::journal::{Record, StreamedFile};
 use crate::model::Model;
 use crate::packed::PackedFile;
 use crate::replay::KnownChain;
-use crate::snapshot::{check, decode_snapshot};
+use crate::snapshot::{check, decode_snapshot, encode_model};
+use crate::stack;
 use crate::storage::HeldDisk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code,
@@ -55,11 +56,14 @@ use crate::storage::HeldDisk;
 /// [`Error::RenumberedTag`], [`Error::WrongVersion`] and [`Error::Undecodable`] when this program
 /// does not know what is stored.
 pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport, Error> {
-    let offline =
-        OfflineHistory::open(Arc::new(HeldDisk::default()), path.as_ref(), model_name::<M>())?;
-    let report = verify_files::<M>(&offline.files)?;
-    offline.close()?;
-    Ok(report)
+    let path = path.as_ref();
+    let verify = || {
+        let offline = OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<M>())?;
+        let report = verify_files::<M>(&offline.files)?;
+        offline.close()?;
+        Ok(report)
+    };
+    stack::run(verify).map_err(Error::io("start a thread to read", path))?
 }
 
 /// Replays the stored history of the closed database in the directory `path` with two programs side
@@ -78,12 +82,23 @@ pub fn verify_against<Old: Model, New: Model>(
     path: impl AsRef<Path>,
     equal: impl Fn(&Old, &New) -> bool,
 ) -> Result<HistoryReport, Error> {
-    let offline =
-        OfflineHistory::open(Arc::new(HeldDisk::default()), path.as_ref(), model_name::<New>())?;
-    let differ = |old: &Old, new: &New| Ok(!equal(old, new));
-    let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
-    offline.close()?;
-    Ok(report)
+    let path = path.as_ref();
+    // What compares may be bound to this thread, the models want one with a stack of known size.
+    let (answers, answered) = bounded(1);
+    let verify = |ask: &dyn Fn((Old, New))| {
+        let offline =
+            OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<New>())?;
+        let differ = |old: &Old, new: &New| {
+            ask((old.clone(), new.clone()));
+            // Nobody answers when `equal` has panicked, which is what comes out in the end.
+            answered.recv().map_err(|_| Error::Stopped)
+        };
+        let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
+        offline.close()?;
+        Ok(report)
+    };
+    let compare = |(old, new): (Old, New)| answers.send(!equal(&old, &new)).unwrap_or(());
+    stack::run_telling(verify, compare).map_err(Error::io("start a thread to read", path))?
 }
 
 /// As [`verify_history`], in a directory that is locked.
@@ -364,10 +379,8 @@ pub(super) fn refusal(
 /// The digest that a snapshot of this model states.
 pub(super) fn digest<M: Model>(model: &M) -> Result<[u8; 16], Error> {
     let mut digest = Digest(Box::default());
-    codec::encode_stream(model, &mut digest).map_err(|error| Error::Encode {
-        what: "the model".to_owned(),
-        reason: error.to_string(),
-    })?;
+    encode_model(model, &mut digest)
+        .map_err(|reason| Error::Encode { what: "the model".to_owned(), reason })?;
     Ok(digest.0.digest128().to_le_bytes())
 }
 

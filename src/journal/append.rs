@@ -64,6 +64,8 @@ pub(crate) struct Journal {
     vouched_sequence: u64,
     /// Bytes of frames written by this run.
     written_bytes: u64,
+    /// Segments that this run added to those that were there.
+    segments_added: u64,
 }
 
 impl Journal {
@@ -92,6 +94,7 @@ impl Journal {
             durable_sequence: first_sequence - 1,
             vouched_sequence: first_sequence - 1,
             written_bytes: 0,
+            segments_added: 0,
         };
         let carried_bytes = journal.carried_bytes();
         let unvouched = beginning.plan_unvouched(&journal.options.identity, carried_bytes)?;
@@ -127,6 +130,10 @@ impl Journal {
 
     pub(crate) fn written_bytes(&self) -> u64 {
         self.written_bytes
+    }
+
+    pub(crate) fn segments_added(&self) -> u64 {
+        self.segments_added
     }
 
     /// Writes one batch; `time_ns` is that of its last record. Not durable before a sync. After a
@@ -283,6 +290,7 @@ impl Journal {
         self.segment = Some(segment);
         self.is_ours = plan.identity.says_the_same_as(&self.options.identity);
         if !plan.replaces {
+            self.segments_added += 1;
             self.unlisted = true;
             self.list(plan.start.first_sequence, plan.durable)?;
         }
@@ -310,6 +318,7 @@ impl Journal {
         // From here on the old one does not count beyond this sequence.
         self.segment = Some(segment);
         (self.unlisted, self.is_ours) = (true, true);
+        self.segments_added += 1;
         self.vouched_sequence = self.durable_sequence;
         Ok(())
     }
@@ -326,7 +335,7 @@ impl Journal {
         let least = position(FRAMES_BEGIN_AT_LEAST) + content;
         let bytes = self.next_segment_bytes().max(least);
         let JournalOptions { storage, directory, reserve, .. } = &self.options;
-        let (storage, directory) = (&**storage, &*directory);
+        let storage = &**storage;
         let make = |prepared: Result<Prepared, Error>| {
             let begin = |prepared| {
                 let mut segment = NewSegment::begin(storage, directory, prepared, identity, start)?;

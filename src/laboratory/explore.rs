@@ -152,8 +152,8 @@ impl<'a> Explorer<'a> {
                 // A sequence beyond may from now on be another command's.
                 self.known.clear();
                 self.earlier = state.clone();
-                // A frame that was written anew is vouched for by the next one, or a mark.
-                self.vouched = 0;
+                // What nothing vouched for was written anew, with a mark behind it.
+                self.vouched = *sequence;
             }
             Event::Durable { sequence } => self.required.cut = self.required.cut.max(*sequence),
             Event::Closed => self.closed(state),

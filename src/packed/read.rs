@@ -22,6 +22,11 @@ use crate::storage::{ReadableFile, Storage, read_up_to};
 /// Unpacked blocks between the two threads; with those in use this bounds the memory of a load.
 const BLOCKS_AHEAD: usize = 4;
 
+/// Beside commits, what is unpacked is used in pieces of this size, and one is ahead at most: so
+/// whoever uses them, too, has to wait while the unpacker pauses.
+const TURN_BYTES: usize = 8 << 10;
+const TURNS_AHEAD: usize = 1;
+
 /// Unpacked in steps of this size, well under a millisecond each.
 const STEP_BYTES: usize = 32 << 10;
 
@@ -103,7 +108,8 @@ impl PackedFile {
 
     /// That what the chunks unpack to is what was packed.
     pub(crate) fn verify_content(&self, pace: &Pace<'_>) -> Result<(), Error> {
-        self.unpack_paced(pace, skip, skip).map(drop)
+        let blocks = (CHUNK_BYTES, BLOCKS_AHEAD);
+        self.unpack_paced(pace, blocks, skip, skip).map(drop)
     }
 
     /// That something is wrong in what was unpacked.
@@ -141,21 +147,34 @@ impl PackedFile {
         take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
         take_appendix: impl FnOnce(&mut Blocks) -> Result<A, Error>,
     ) -> Result<(R, A), Error> {
-        self.unpack_paced(&Pace::full(), take, take_appendix)
+        self.unpack_at(&Pace::full(), take, take_appendix)
     }
 
-    fn unpack_paced<R, A>(
+    /// As [`unpack_with`](Self::unpack_with), at a pace that `take` and `take_appendix` keep as well.
+    pub(crate) fn unpack_at<R, A>(
         &self,
         pace: &Pace<'_>,
         take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
         take_appendix: impl FnOnce(&mut Blocks) -> Result<A, Error>,
     ) -> Result<(R, A), Error> {
+        let blocks =
+            if pace.gives_way() { (TURN_BYTES, TURNS_AHEAD) } else { (CHUNK_BYTES, BLOCKS_AHEAD) };
+        self.unpack_paced(pace, blocks, take, take_appendix)
+    }
+
+    fn unpack_paced<R, A>(
+        &self,
+        pace: &Pace<'_>,
+        (block_bytes, ahead): (usize, usize),
+        take: impl FnOnce(&mut Blocks) -> Result<R, Error>,
+        take_appendix: impl FnOnce(&mut Blocks) -> Result<A, Error>,
+    ) -> Result<(R, A), Error> {
         let pace = pace.another();
-        let (outbox, inbox) = bounded(BLOCKS_AHEAD);
+        let (outbox, inbox) = bounded(ahead);
         let (unpacked, taken) = std::thread::scope(|scope| {
             let unpacker = std::thread::Builder::new()
                 .name("prevalence-unpacker".to_owned())
-                .spawn_scoped(scope, move || self.unpack_into(&outbox, &pace))
+                .spawn_scoped(scope, move || self.unpack_into(&outbox, block_bytes, &pace))
                 .map_err(Error::io("start a thread to unpack", &self.path))?;
             let mut blocks = Blocks { inbox, block: Vec::new(), at: 0, ended: false };
             let taken = take(&mut blocks).and_then(|taken| {
@@ -194,13 +213,18 @@ impl PackedFile {
 
     /// Sends the content in blocks, an empty block, and then what stands behind it; gives the
     /// content's digest. Ends early when nobody takes them.
-    fn unpack_into(&self, outbox: &Sender<Vec<u8>>, pace: &Pace<'_>) -> io::Result<Unpacked> {
+    fn unpack_into(
+        &self,
+        outbox: &Sender<Vec<u8>>,
+        block_bytes: usize,
+        pace: &Pace<'_>,
+    ) -> io::Result<Unpacked> {
         let mut content = self.unpacked()?;
         let mut digest: Box<Xxh3Default> = Box::default();
         let mut send = |bytes: u64, mut digest: Option<&mut Xxh3Default>| {
             let mut remaining = bytes;
             while remaining > 0 {
-                let length = usize::try_from(remaining).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                let length = usize::try_from(remaining).unwrap_or(block_bytes).min(block_bytes);
                 let mut block = vec![0; length];
                 for piece in block.chunks_mut(STEP_BYTES) {
                     content.read_exact(piece)?;

@@ -31,6 +31,7 @@ use crate::error::Error;
 use crate::history::{HistoryRecord, OfflineHistory, verify_files};
 use crate::journal::LARGEST_PAYLOAD_BYTES;
 use crate::model::Model;
+use crate::stack;
 use crate::storage::{HeldDisk, Storage};
 use crate::swap;
 
@@ -181,14 +182,18 @@ fn purge_locked<M: Model>(
     if decisions.is_empty() {
         return Ok(report);
     }
+    let on_thread = |error| Error::io("start a thread to read", &directory.root)(error);
     if how.verified
-        && let Some(divergence) = verify_files::<M>(&files)?.divergence
+        && let Some(divergence) =
+            stack::run(|| verify_files::<M>(&files)).map_err(on_thread)??.divergence
     {
         return Err(Error::HistoryDiverged { divergence: divergence.to_string() });
     }
+    let listed = offline.manifest.current().snapshots.clone();
     let staged = swap::stage(storage, directory).and_then(|staged| {
-        let rewritten =
-            rewrite::<M>(offline, &staged, &decisions, initial, how.most_payload_bytes)?;
+        let bytes = how.most_payload_bytes;
+        let rewriting = || rewrite::<M>(&files, &listed, &staged, &decisions, initial, bytes);
+        let rewritten = stack::run(rewriting).map_err(on_thread)??;
         read_back(&files, &staged, &rewritten)?;
         let record = record_of(offline, &decisions, &rewritten)?;
         write_record(storage, directory, &staged, &record)?;

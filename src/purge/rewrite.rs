@@ -10,7 +10,7 @@ use super::decisions::{Decisions, name};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::header::{ARCHIVE_MAGIC, FileHeader, SNAPSHOT_MAGIC};
-use crate::history::{HistoryFiles, Line, OfflineHistory, check_count, not_whole};
+use crate::history::{HistoryFiles, Line, check_count, not_whole};
 use crate::identity::identity;
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
@@ -62,15 +62,15 @@ pub(super) fn initial_snapshot(files: &HistoryFiles) -> Result<PackedFile, Error
 /// Writes the new history into `staged`, all of it durable on return. A batch that is more than
 /// `most_payload_bytes` now becomes several.
 pub(super) fn rewrite<M: Model>(
-    offline: &OfflineHistory,
+    files: &Arc<HistoryFiles>,
+    listed: &[u64],
     staged: &Directory,
     decisions: &Decisions,
     initial: PackedFile,
     most_payload_bytes: usize,
 ) -> Result<Rewritten, Error> {
-    let files = &offline.files;
     let chain = initial.footer.chain;
-    let snapshots = wanted_snapshots(offline)?;
+    let snapshots = wanted_snapshots(files, listed)?;
     let time_ns = initial.header.time_ns;
     let mut line = Line::<M>::new(files.database, decode_snapshot(&initial)?, 0, time_ns);
     // What a smaller limit would have kept follows from what a larger one has.
@@ -140,12 +140,11 @@ struct Wanted {
 }
 
 /// Every snapshot that stands somewhere, and those that the MANIFEST lists.
-fn wanted_snapshots(offline: &OfflineHistory) -> Result<BTreeMap<u64, Wanted>, Error> {
-    let files = &offline.files;
+fn wanted_snapshots(files: &HistoryFiles, listed: &[u64]) -> Result<BTreeMap<u64, Wanted>, Error> {
     // Of one that is missing or damaged nobody knows how many there were.
     let usual = Wanted { archived: false, requests: RequestLimits::of(MOST_IDS) };
-    let listed = offline.manifest.current().snapshots.iter();
-    let mut wanted: BTreeMap<u64, Wanted> = listed.map(|&sequence| (sequence, usual)).collect();
+    let mut wanted: BTreeMap<u64, Wanted> =
+        listed.iter().map(|&sequence| (sequence, usual)).collect();
     for (sequence, path) in files.snapshots()? {
         let archived = path.parent() == Some(&files.directory.archive);
         let opened = PackedFile::open(&*files.storage, &path, SNAPSHOT_MAGIC);
@@ -322,7 +321,8 @@ impl<M: Model> Rewriting<'_, M> {
             .with_requests(requests);
         let header = snapshot_header(&self.identity, self.packing, sequence, time_ns, self.chain);
         let directory = self.snapshot_directory(archived);
-        write_version(self.storage(), directory, &header, &version, self.packing, &Pace::full())?;
+        let (storage, pace) = (self.storage(), Pace::full());
+        write_version(storage, directory, &header, &version, self.packing, &pace, |_| true)?;
         self.written += 1;
         Ok(())
     }

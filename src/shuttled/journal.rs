@@ -14,6 +14,8 @@ pub(crate) struct Journal {
     durable: Arc<AtomicU64>,
     /// The append that would go beyond it fails.
     fails_after: u64,
+    /// The append that would go beyond it is refused, once.
+    pub(crate) refuses_after: u64,
 }
 
 /// A sync outside the committer's lock.
@@ -31,7 +33,8 @@ impl SyncTarget {
 impl Journal {
     pub(crate) fn new(fails_after: u64) -> (Self, Arc<AtomicU64>) {
         let durable = Arc::new(AtomicU64::new(0));
-        (Self { written: 0, durable: durable.clone(), fails_after }, durable)
+        let refuses_after = u64::MAX;
+        (Self { written: 0, durable: durable.clone(), fails_after, refuses_after }, durable)
     }
 
     pub(crate) fn append(
@@ -41,6 +44,10 @@ impl Journal {
         _time_ns: u64,
     ) -> Result<(), ChangeFailure> {
         thread::yield_now();
+        if self.written + u64::from(count) > self.refuses_after {
+            self.refuses_after = u64::MAX;
+            return Err(ChangeFailure::NotDone(Error::Stopped));
+        }
         if self.written + u64::from(count) > self.fails_after {
             return Err(ChangeFailure::InDoubt(Error::Stopped));
         }
@@ -77,6 +84,10 @@ impl Journal {
 
     pub(crate) fn written_bytes(&self) -> u64 {
         self.written
+    }
+
+    pub(crate) fn segments_added(&self) -> u64 {
+        0
     }
 
     pub(crate) fn chain(&self) -> u32 {

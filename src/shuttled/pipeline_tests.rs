@@ -126,8 +126,12 @@ fn start(
 }
 
 fn no_snapshots() -> SnapshotState {
-    let rates =
-        StartupRates { load_ps_per_byte: 0, replay_ns_per_command: 0, fixed: Duration::ZERO };
+    let rates = StartupRates {
+        load_ps_per_byte: 0,
+        replay_ns_per_command: 0,
+        open_ns_per_segment: 0,
+        fixed: Duration::ZERO,
+    };
     let newest = SnapshotInfo {
         sequence: 0,
         path: std::path::PathBuf::new(),
@@ -139,6 +143,8 @@ fn no_snapshots() -> SnapshotState {
         newest,
         written_then: 0,
         tail_bytes: 0,
+        tail_segments: 1,
+        segments_then: 0,
         taken: 0,
         failed: 0,
         last_error: None,
@@ -170,6 +176,7 @@ impl Pipeline {
                         count
                     }
                     Err(ExecuteError::Rejected(count)) => count,
+                    Err(ExecuteError::NotWritten { .. }) => continue,
                     Err(ExecuteError::Stopped | ExecuteError::Poisoned(_)) => break,
                     other => panic!("{other:?}"),
                 };
@@ -232,6 +239,20 @@ fn nobody_is_left_waiting(fails_after: u64) {
     assert!(accepted <= fails_after);
 }
 
+/// One batch cannot be written, wherever that finds those behind it: they are refused as well, and
+/// what comes later counts as if none of them had been.
+fn what_rests_on_a_refusal_is_refused(refuses_after: u64, batch_commands: u32) {
+    let pipeline = start(Durability::Sync, Duration::ZERO, u64::MAX, batch_commands);
+    committer::lock(&pipeline.committer).journal.refuses_after = refuses_after;
+    let callers = [0, 1, 2].map(|caller| pipeline.spawn_caller(caller));
+    let accepted: u64 = callers.map(|caller| caller.join().unwrap()).iter().sum();
+    let shared = pipeline.finish();
+    assert!(shared.status.poisoned().is_none());
+    let (sequence, tally) = shared.published.read(|v| (v.sequence, v.model.0));
+    assert_eq!((accepted, tally), (sequence, sequence));
+    assert!(accepted < ACCEPTED);
+}
+
 /// A batch of one waits for a second command without end, and a sync of what was committed before
 /// it fails meanwhile, wherever that finds the writer.
 fn who_lingers_without_end_is_told_of_a_failure() {
@@ -254,6 +275,8 @@ fn explore_all(schedules: usize) {
     explore(schedules / 2, || all_is_answered(Durability::Buffered, Duration::ZERO, 2));
     explore(schedules / 2, || nobody_is_left_waiting(1));
     explore(schedules / 2, || nobody_is_left_waiting(u64::MAX));
+    explore(schedules / 2, || what_rests_on_a_refusal_is_refused(0, 2));
+    explore(schedules / 2, || what_rests_on_a_refusal_is_refused(1, 1));
     explore(schedules / 2, who_lingers_without_end_is_told_of_a_failure);
 }
 

@@ -155,7 +155,8 @@ impl Cell {
 
     /// All was said to be well. Gives whether the cell is judged by that.
     fn stands_where_it_was(self, play: &mut Play<'_>, has_looked: bool) -> bool {
-        if self.step != Step::Purge && !(has_looked && play.has_begun) {
+        let is_purged_inside = self.step == Step::Purge && !self.hazard.leads_elsewhere();
+        if !is_purged_inside && !(has_looked && play.has_begun) {
             return false;
         }
         let held = judge(&play.scene.path, &play.may_stand(), self.step.retention());

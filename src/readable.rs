@@ -1,0 +1,71 @@
+//! Owns which snapshots are decoded before they count. Knows nothing of how.
+//!
+//! A type may encode what it cannot decode, or nest deeper than a stack has room for. Then a snapshot
+//! is sound and still of no use, and the commands behind it are all there is. So they are kept: at
+//! any time one of the listed snapshots was decoded by this process, and the journal reaches back to
+//! the oldest that is listed.
+
+/// A snapshot is decoded when it is so many times as large as the last one that was.
+const GROWTH: u64 = 2;
+
+/// The snapshots that this process has decoded.
+pub(crate) struct Readable {
+    sequences: Vec<u64>,
+    /// Of the encoding that was decoded last, of those that this process has written.
+    raw_bytes: Option<u64>,
+}
+
+impl Readable {
+    /// `loaded`: the snapshot that the open has decoded.
+    pub(crate) fn new(loaded: u64) -> Self {
+        Self { sequences: vec![loaded], raw_bytes: None }
+    }
+
+    /// Whether a snapshot must be decoded, beside which those in `kept` stay listed: the first one
+    /// of a process, one that has grown much, and any that would leave no decoded one in the list.
+    pub(crate) fn is_owed(&self, kept: &[u64], raw_bytes: u64) -> bool {
+        let has_grown = |then: u64| raw_bytes >= then.saturating_mul(GROWTH);
+        self.raw_bytes.is_none_or(has_grown)
+            || !kept.iter().any(|sequence| self.sequences.contains(sequence))
+    }
+
+    /// A snapshot was decoded, and counts.
+    pub(crate) fn note(&mut self, kept: &[u64], sequence: u64, raw_bytes: u64) {
+        self.sequences.retain(|decoded| kept.contains(decoded));
+        self.sequences.push(sequence);
+        self.raw_bytes = Some(raw_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes snapshots of one size; gives which of them were decoded.
+    fn decoded(keep: usize, raw_bytes: &[u64]) -> Vec<u64> {
+        let (mut readable, mut listed, mut decoded) = (Readable::new(0), vec![0], Vec::new());
+        for (sequence, &raw_bytes) in (1..).zip(raw_bytes) {
+            let kept = &listed[listed.len().saturating_sub(keep - 1)..];
+            if readable.is_owed(kept, raw_bytes) {
+                readable.note(kept, sequence, raw_bytes);
+                decoded.push(sequence);
+            }
+            listed = [kept, &[sequence]].concat();
+            let known = listed.iter().any(|listed| *listed == 0 || decoded.contains(listed));
+            assert!(known, "none of {listed:?} was decoded");
+        }
+        decoded
+    }
+
+    #[test]
+    fn one_of_the_listed_was_always_decoded() {
+        assert_eq!(decoded(2, &[10; 7]), [1, 3, 5, 7]);
+        assert_eq!(decoded(1, &[10; 3]), [1, 2, 3]);
+        assert_eq!(decoded(4, &[10; 10]), [1, 5, 9]);
+    }
+
+    #[test]
+    fn what_has_grown_is_decoded() {
+        assert_eq!(decoded(100, &[10, 19, 20, 39, 41, 5, 9]), [1, 3, 5]);
+    }
+}
