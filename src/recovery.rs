@@ -101,7 +101,12 @@ pub(crate) fn recover<M: Model>(
                 }
                 opening.directory.remove_half_made(&**storage)?;
             }
-            opening.create(&initial(), lock)?
+            let model = initial();
+            let created = opening.create(&model, lock)?;
+            // Should its `Drop` panic, what was made is given back, and the lock with it: a
+            // temporary would be dropped while nobody has that yet.
+            drop(model);
+            created
         }
     };
     recovered.report.total = began.elapsed();

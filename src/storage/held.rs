@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Disk, DiskReadable, open_regular_flags};
-use super::place::{FileIdentity, Found, HeldDirectory, Place, PlaceLost, Purpose};
+use super::place::{FileIdentity, Found, HeldDirectory, Place, PlaceLost, Purpose, rename};
 use super::{
     EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX, TemporaryFile,
@@ -223,9 +223,7 @@ impl Storage for HeldDisk {
         else {
             return Disk.rename(from, to);
         };
-        place.forget(&source);
-        place.forget(&target);
-        rename(&source, &target)
+        place.rename(&source, &target)
     }
 
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()> {
@@ -295,10 +293,6 @@ impl Storage for HeldDisk {
     fn for_copies(self: Arc<Self>) -> Arc<dyn Storage> {
         Arc::new(Disk)
     }
-}
-
-fn rename(from: &Found, to: &Found) -> io::Result<()> {
-    Ok(rustix::fs::renameat(&*from.directory, &from.name, &*to.directory, &to.name)?)
 }
 
 fn remove(found: &Found, flags: AtFlags) -> io::Result<()> {

@@ -212,11 +212,26 @@ impl Place {
         Ok(held)
     }
 
-    /// We change what stands under that name in the root ourselves.
-    pub(super) fn forget(&self, found: &Found) {
-        if Arc::ptr_eq(&found.directory, &self.directory) {
-            self.inside.lock().unwrap_or_else(PoisonError::into_inner).remove(&found.name);
+    /// We change what stands under that name in the root ourselves. Gives what was held.
+    pub(super) fn forget(&self, found: &Found) -> Option<Arc<HeldDirectory>> {
+        if !Arc::ptr_eq(&found.directory, &self.directory) {
+            return None;
         }
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner).remove(&found.name)
+    }
+
+    /// Gives a file or directory another name. Should another directory have taken the name of the
+    /// one that is held, behind the last look, it gets its name back.
+    pub(super) fn rename(&self, from: &Found, to: &Found) -> io::Result<()> {
+        let held = self.forget(from);
+        self.forget(to);
+        rename(from, to)?;
+        let Some(held) = held else { return Ok(()) };
+        if FileIdentity::at(to.directory.as_fd(), Path::new(&to.name))? == Some(held.identity) {
+            return Ok(());
+        }
+        rename(to, from)?;
+        Err(self.inside_lost(&from.name, true))
     }
 
     /// That the path still leads to the directory that was locked, that the lock file in it is the
@@ -300,6 +315,10 @@ impl Place {
             Err(_) => String::new(),
         }
     }
+}
+
+pub(super) fn rename(from: &Found, to: &Found) -> io::Result<()> {
+    Ok(rustix::fs::renameat(&*from.directory, &from.name, &*to.directory, &to.name)?)
 }
 
 /// Takes the lock; `false` when somebody else has it.

@@ -66,7 +66,9 @@ impl Cell {
             watch.strike();
         }
         watch.count(hazard.needs_a_place() && (step.is_offline() || step.opens()));
+        play.lets_panics_go_on(hazard.is_of_users_code() && (step.is_offline() || step.opens()));
         step.run(&mut play);
+        play.lets_panics_go_on(false);
         watch.count_no_more();
         if position == Position::Behind {
             watch.strike();

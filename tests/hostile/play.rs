@@ -16,6 +16,8 @@ pub struct Play<'a> {
     striker: &'a Striker,
     retention: Retention,
     by_relative_path: bool,
+    /// What runs a user's code for its caller may let its panic go on there.
+    panics_go_on: bool,
     pub database: Option<Database<Diary>>,
     /// What was acknowledged, in its order.
     pub entered: Vec<u64>,
@@ -46,6 +48,7 @@ impl<'a> Play<'a> {
             striker,
             retention,
             by_relative_path: false,
+            panics_go_on: false,
             database: None,
             entered: Vec::new(),
             doubtful: Vec::new(),
@@ -59,6 +62,11 @@ impl<'a> Play<'a> {
             is_closed_well: false,
             closed: None,
         }
+    }
+
+    /// The step opens, or works on a closed database.
+    pub fn lets_panics_go_on(&mut self, go_on: bool) {
+        self.panics_go_on = go_on;
     }
 
     /// From now on our database is named as it is from its parent directory.
@@ -98,6 +106,9 @@ impl<'a> Play<'a> {
             Ok(Err(error)) => {
                 self.is_poisoned |= matches!(error, Error::Poisoned(_));
                 self.notes(error.to_string());
+            }
+            Err(panic) if self.panics_go_on && panic.is::<&str>() => {
+                self.notes("a panic of the user's code, on purpose, went on".to_owned());
             }
             Err(_) => self.wrong("the call panicked its caller"),
         }

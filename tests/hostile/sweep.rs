@@ -271,13 +271,7 @@ pub fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
 }
 
 /// Defects that are known and are not mended here.
-fn known_defect(hazard: Hazard, _step: Step, told: &str) -> Option<&'static str> {
-    if hazard.is_of_users_code() && told.contains("panicked its caller") {
-        return Some("a panic of a user's code goes on into its caller");
-    }
-    if hazard.is_of_users_code() {
-        return Some("a panic of a user's code, otherwise");
-    }
+fn known_defect(_hazard: Hazard, _step: Step, _told: &str) -> Option<&'static str> {
     None
 }
 
