@@ -424,6 +424,9 @@ fn end_cleanly<M: Model>(
         updated => updated?,
     }
     // Nothing may have been written for long, so that no sync has looked.
+    if planted!(CloseDoesNotLook) {
+        return Ok(());
+    }
     journal.check_stands().map_err(|error| shared.poison(&error).into())
 }
 

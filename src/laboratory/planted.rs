@@ -74,6 +74,11 @@ faults! {
         LockFileNotVerified: "whether the lock file was removed is not looked at",
         ExchangeByPath: "a file or directory is renamed by path, without a look at the place",
         EarlyFailurePoisons: "a failure before anything was written poisons",
+        ExchangeUnseen: "whether the directory that was renamed is the held one is not looked at",
+        MadeAndNotHeld: "a directory is held when it is first used, and not when it is made",
+        CloseDoesNotLook: "a close does not look whether the newest segment stands",
+        LeftSegmentForgotten: "whether a segment that is left still stands is not looked at",
+        PathStaysRelative: "a path is not made absolute",
         ForkNotNoticed: "the child of a fork goes on as if it were its parent",
         ChildUnlocks: "the child of a fork gives its parent's lock away",
     }

@@ -133,7 +133,9 @@ impl Storage for HeldDisk {
         let mode = Mode::from_raw_mode(0o777);
         rustix::fs::mkdirat(&*found.directory, &found.name, mode)?;
         // From now on it is held, so that another one in its place is noticed.
-        place.directory(path).transpose()?;
+        if !planted!(MadeAndNotHeld) {
+            place.directory(path).transpose()?;
+        }
         Ok(())
     }
 

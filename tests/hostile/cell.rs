@@ -21,6 +21,45 @@ pub struct Cell {
     pub hazard: Hazard,
     pub step: Step,
     pub position: Position,
+    pub ending: Ending,
+}
+
+/// What is done behind the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The database is used on; the hazard is undone; the database is closed.
+    UndoneThenClosed,
+    /// The database is used on, and closed while the hazard is there.
+    UsedAndClosed,
+    /// The database is closed at once, while the hazard is there.
+    Closed,
+}
+
+pub const ENDINGS: [Ending; 3] =
+    [Ending::UndoneThenClosed, Ending::UsedAndClosed, Ending::Closed];
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { hazard, step, position, ending } = self;
+        write!(f, "{hazard:?} {step:?} {position} {ending:?}")
+    }
+}
+
+impl std::str::FromStr for Cell {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let [hazard, step, position, ending] = *text.split(' ').collect::<Vec<_>>() else {
+            return Err(format!("a cell is a hazard, a step, a position and an ending: {text}"));
+        };
+        let ending = ENDINGS.into_iter().find(|known| format!("{known:?}") == ending);
+        Ok(Self {
+            hazard: Hazard::named(hazard),
+            step: Step::named(step),
+            position: Position::parse(position),
+            ending: ending.ok_or_else(|| format!("no such ending: {text}"))?,
+        })
+    }
 }
 
 /// What came of it.
@@ -33,19 +72,13 @@ pub enum Verdict {
 }
 
 impl Cell {
-    /// Whether the hazard is undone before the close, or behind it.
     fn closes_under_it(self) -> bool {
-        matches!(self.position, Position::At(at) if at % 2 == 1) || self.position == Position::Behind
-    }
-
-    /// Whether nothing more is done but to close.
-    fn ends_at_once(self) -> bool {
-        matches!(self.position, Position::At(at) if at % 4 == 3)
+        self.ending != Ending::UndoneThenClosed
     }
 
     /// Plays the cell in this process, and judges it.
     pub fn play(self, root: &Path, templates: &Path) -> Verdict {
-        let Self { hazard, step, position } = self;
+        let Self { hazard, step, position, .. } = self;
         let scene = Scene::at(root, templates);
         scene.make();
         if let Err(error) = self.mount(&scene) {
@@ -100,7 +133,7 @@ impl Cell {
     /// The database is used on as if nothing had happened.
     fn go_on(self, play: &mut Play<'_>) {
         let hazard = self.hazard;
-        if hazard.is_for_one_operation() || hazard == Hazard::NoMemory || self.ends_at_once() {
+        if hazard.is_for_one_operation() || hazard == Hazard::NoMemory || self.ending == Ending::Closed {
             return;
         }
         if self.step == Step::CommitFirst
@@ -133,9 +166,9 @@ impl Cell {
         }
         let has_looked = watch.looks_since() > 0;
         let nothing_said = play.said.is_empty() && play.violations.is_empty();
-        let is_all_well = nothing_said && (play.is_closed_well || self.step == Step::Purge);
-        if is_all_well && hazard.needs_a_place() && self.stands_where_it_was(play, has_looked) {
-            return;
+        let is_all_well = nothing_said && play.is_closed_well && play.has_begun && has_looked;
+        if is_all_well && hazard.needs_a_place() {
+            return self.stands_where_it_was(play);
         }
         if let Some(neighbor) = striker.neighbor.lock().unwrap().take() {
             neighbor.end();
@@ -155,25 +188,16 @@ impl Cell {
         }
     }
 
-    /// All was said to be well. Gives whether the cell is judged by that.
-    fn stands_where_it_was(self, play: &mut Play<'_>, has_looked: bool) -> bool {
-        let is_purged_inside = self.step == Step::Purge && !self.hazard.leads_elsewhere();
-        if !is_purged_inside && !(has_looked && play.has_begun) {
-            return false;
-        }
+    /// All was said to be well, though the engine has looked.
+    fn stands_where_it_was(self, play: &mut Play<'_>) {
         let held = judge(&play.scene.path, &play.may_stand(), self.step.retention());
         // An open takes the archive as it finds it, and who reads it says whose it is.
         let is_archive = self.hazard == Hazard::ArchiveReplaced && self.step.opens();
         match held {
-            Ok(()) if self.hazard.is_of_the_place() && self.step != Step::Purge && !is_archive => {
-                play.wrong("not noticed");
-            }
+            Ok(()) if self.hazard.is_of_the_place() && !is_archive => play.wrong("not noticed"),
             Ok(()) => {}
-            // Where it came behind the last look, it is to be undone.
-            Err(_) if self.step == Step::Purge => return false,
             Err(wrong) => play.wrong(format!("not noticed, and lost where it was: {wrong}")),
         }
-        true
     }
 
     /// The run goes on where nothing is in doubt, and ends.

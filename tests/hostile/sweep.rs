@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::cell::Cell;
+use super::cell::{Cell, ENDINGS, Ending};
 use super::hazard::{self, Hazard};
 use super::judge::judge;
 use super::scene::Scene;
@@ -49,7 +49,6 @@ pub struct Tally {
     pub positions: u64,
     pub hangs: u64,
     pub violations: Vec<String>,
-    pub known: BTreeMap<String, u64>,
     pub inapplicable: BTreeMap<String, u64>,
     pub pairs: u64,
 }
@@ -98,10 +97,10 @@ impl Sweep {
 
     fn command(&self, cell: Cell, root: &Path) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let Cell { hazard, step, position } = cell;
+        let Cell { hazard, .. } = cell;
         command
             .args(["--exact", "cell", "--nocapture", "--ignored", "--test-threads", "1"])
-            .env(super::CELL, format!("{hazard:?} {step:?} {position}"))
+            .env(super::CELL, cell.to_string())
             .env(super::ROOT, root)
             .env(super::TEMPLATES, self.workshop.path().join("templates"))
             .stdin(Stdio::null())
@@ -191,6 +190,7 @@ impl Sweep {
     }
 
     /// Every `stride`-th position of each pair, from one that differs; and before and behind it.
+    /// Each with every ending, where the stride is 1.
     pub fn sweep(&self, stride: u64) -> Tally {
         let pairs = self.pairs(&self.hazards());
         let tally = Mutex::new(Tally { pairs: pairs.len() as u64, ..Tally::default() });
@@ -210,24 +210,35 @@ impl Sweep {
 
     fn sweep_pair(&self, pair: (Hazard, Step), first: u64, stride: u64, tally: &Mutex<Tally>) {
         let (hazard, step) = pair;
-        for position in ends_of(hazard, step) {
-            self.count(Cell { hazard, step, position }, tally);
+        let endings = |round: u64| {
+            let chosen = usize::try_from((first + round) % 3).unwrap();
+            if stride == 1 { ENDINGS.to_vec() } else { vec![ENDINGS[chosen]] }
+        };
+        for (round, position) in (0..).zip(ends_of(hazard, step)) {
+            for ending in endings(round) {
+                self.count(Cell { hazard, step, position, ending }, tally);
+            }
         }
         if hazard.is_everywhere() {
             return;
         }
-        let mut at = first;
-        while self.count(Cell { hazard, step, position: Position::At(at) }, tally) {
-            at += stride;
-            assert!(at < MOST_OPERATIONS, "{hazard:?} at {step:?}: there is no end");
+        for at in (first..MOST_OPERATIONS).step_by(usize::try_from(stride).unwrap()) {
+            let position = Position::At(at);
+            let count = |ending: Ending| self.count(Cell { hazard, step, position, ending }, tally);
+            // All of them, since one may make an operation more than the other.
+            let reached = endings(at).into_iter().map(count).filter(|reached| *reached).count();
+            if reached == 0 {
+                return;
+            }
         }
+        panic!("{hazard:?} at {step:?}: there is no end");
     }
 
     /// Runs one cell and counts it. `false`: it was not reached.
     fn count(&self, cell: Cell, tally: &Mutex<Tally>) -> bool {
         let answer = self.run(cell);
-        let Cell { hazard, step, position } = cell;
-        let name = format!("{hazard:?} at {step:?}, {position}");
+        let Cell { hazard, position, .. } = cell;
+        let name = cell.to_string();
         let mut tally = tally.lock().unwrap();
         match answer {
             Answer::NotReached => return false,
@@ -242,13 +253,8 @@ impl Sweep {
             Answer::Judged(wrong) if wrong.is_empty() => {}
             Answer::Judged(wrong) => {
                 let told = format!("{name}: {}", wrong.join("; "));
-                match known_defect(hazard, step, &told) {
-                    Some(known) => *tally.known.entry(known.to_owned()).or_default() += 1,
-                    None => {
-                        println!("  {told}");
-                        tally.violations.push(told);
-                    }
-                }
+                println!("  {told}");
+                tally.violations.push(told);
             }
         }
         tally.cells += 1;
@@ -270,11 +276,6 @@ pub fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
     before.into_iter().chain(behind.then_some(Position::Behind)).collect()
 }
 
-/// Defects that are known and are not mended here.
-fn known_defect(_hazard: Hazard, _step: Step, _told: &str) -> Option<&'static str> {
-    None
-}
-
 /// Waits for a process to end; `None` when it hangs, and then it is killed.
 fn wait(mut child: std::process::Child) -> Option<ExitStatus> {
     let id = child.id().cast_signed();
@@ -293,20 +294,26 @@ fn wait(mut child: std::process::Child) -> Option<ExitStatus> {
     status
 }
 
-/// Where a fault is most likely to be seen first.
-pub fn hints(fault: &str) -> &'static [Hazard] {
+/// Where a fault is most likely to be seen first: under which hazards, at which steps.
+pub fn hints(fault: &str) -> (&'static [Hazard], &'static [Step]) {
     use Hazard::*;
     match fault {
-        "PlaceByPath" => &[Replaced, Chdir],
-        "PlaceNotVerified" | "PlaceVerifiedOnlyBefore" => &[Moved, Replaced],
-        "UnlinkedSegmentNotNoticed" => &[SegmentRemoved],
-        "DirectoryNotLocked" | "LockFileNotVerified" => &[LockRemoved, LockReplaced],
-        "ReserveNotGiven" => &[FullDisk],
-        "RefusedBatchKept" | "EarlyFailurePoisons" => &[NoDescriptors, FullDisk],
-        "InsideNotVerified" => &[JournalReplaced, SnapshotsReplaced],
-        "ExchangeByPath" => &[Replaced],
-        "ForkNotNoticed" | "ChildUnlocks" => &[Fork],
-        _ => hazard::ALL,
+        "PlaceByPath" => (&[Replaced, Chdir], step::ALL),
+        "PathStaysRelative" => (&[Chdir], step::ALL),
+        "PlaceNotVerified" => (&[Moved, Replaced], step::ALL),
+        "PlaceVerifiedOnlyBefore" => (&[Moved], &[Step::Close]),
+        "UnlinkedSegmentNotNoticed" => (&[SegmentRemoved], &[Step::Commit]),
+        "CloseDoesNotLook" => (&[SegmentRemoved], &[Step::Close]),
+        "LeftSegmentForgotten" => (&[SegmentRemoved], &[Step::Rotation]),
+        "DirectoryNotLocked" | "LockFileNotVerified" => (&[LockRemoved, LockReplaced], step::ALL),
+        "ReserveNotGiven" => (&[FullDisk], &[Step::CommitFirst]),
+        "RefusedBatchKept" | "EarlyFailurePoisons" => (&[NoDescriptors, FullDisk], step::ALL),
+        "InsideNotVerified" => (&[JournalReplaced, SnapshotsReplaced], step::ALL),
+        "MadeAndNotHeld" => (&[SnapshotsReplaced], &[Step::OpenNew]),
+        "ExchangeByPath" => (&[Replaced], step::ALL),
+        "ExchangeUnseen" => (&[JournalReplaced], &[Step::Purge]),
+        "ForkNotNoticed" | "ChildUnlocks" => (&[Fork], step::ALL),
+        _ => (hazard::ALL, step::ALL),
     }
 }
 
