@@ -283,7 +283,11 @@ impl<M: Model> Snapshotter<M> {
             taken = self.try_take_guarded(began);
         }
         match &taken {
-            Ok(_) => self.retry = None,
+            Ok(_) => {
+                self.retry = None;
+                // It may have been given away, and there may be room again.
+                self.reserve.fill();
+            }
             Err(error) => self.note_failure(error),
         }
         // Commands would come to it later, when more has been acknowledged in the wrong place.
@@ -421,10 +425,7 @@ impl<M: Model> Snapshotter<M> {
 
     /// Clears what the listed snapshots make superfluous.
     fn tidy(&self) -> Result<(), Error> {
-        self.superseded.clear(&self.manifest, &self.room, &self.pace())?;
-        // It may have been given away, and there may be room again.
-        self.reserve.fill();
-        Ok(())
+        self.superseded.clear(&self.manifest, &self.room, &self.pace())
     }
 }
 
