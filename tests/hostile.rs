@@ -132,7 +132,8 @@ fn planted_faults_are_caught() {
                     let found = look_for(name);
                     let how = if found.is_some() { "caught" } else { "NOT CAUGHT" };
                     println!("  {how}: {name}: {what}");
-                    let told: String = found.iter().flat_map(|found| found.chars().take(200)).collect();
+                    let told: String =
+                        found.iter().flat_map(|found| found.chars().take(200)).collect();
                     println!("    {told}");
                     *caught.lock().unwrap() += usize::from(found.is_some());
                 }
@@ -157,10 +158,13 @@ fn one() {
         Answer::Hung => println!("it hangs"),
         Answer::Judged(wrong) => println!("wrong: {wrong:#?}"),
     }
-    if let Ok(said) = std::fs::read_to_string(hostile::sweep::workshop(&sweep).join("cell-0.said")) {
+    if let Ok(said) = std::fs::read_to_string(hostile::sweep::workshop(&sweep).join("cell-0.said"))
+    {
         println!("{said}");
     }
-    if let Ok(said) = std::fs::read_to_string(hostile::sweep::workshop(&sweep).join("cell-0.errors")) {
+    if let Ok(said) =
+        std::fs::read_to_string(hostile::sweep::workshop(&sweep).join("cell-0.errors"))
+    {
         println!("{said}");
     }
 }

@@ -35,8 +35,7 @@ pub enum Ending {
     Closed,
 }
 
-pub const ENDINGS: [Ending; 3] =
-    [Ending::UndoneThenClosed, Ending::UsedAndClosed, Ending::Closed];
+pub const ENDINGS: [Ending; 3] = [Ending::UndoneThenClosed, Ending::UsedAndClosed, Ending::Closed];
 
 impl std::fmt::Display for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -68,7 +67,11 @@ pub enum Verdict {
     NotReached,
     /// The hazard cannot happen there.
     Inapplicable(String),
-    Judged { violations: Vec<String>, struck_at: String, said: Vec<String> },
+    Judged {
+        violations: Vec<String>,
+        struck_at: String,
+        said: Vec<String>,
+    },
 }
 
 impl Cell {
@@ -133,7 +136,10 @@ impl Cell {
     /// The database is used on as if nothing had happened.
     fn go_on(self, play: &mut Play<'_>) {
         let hazard = self.hazard;
-        if hazard.is_for_one_operation() || hazard == Hazard::NoMemory || self.ending == Ending::Closed {
+        if hazard.is_for_one_operation()
+            || hazard == Hazard::NoMemory
+            || self.ending == Ending::Closed
+        {
             return;
         }
         if self.step == Step::CommitFirst

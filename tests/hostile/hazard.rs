@@ -141,11 +141,9 @@ impl Hazard {
             FullDisk => &["No space left"],
             NoRights | OtherOwner => &["Permission denied"],
             NoDescriptorOnce | NoDescriptors => &["Too many open files"],
-            NoMemory => &[
-                "Cannot allocate memory",
-                "Resource temporarily unavailable",
-                "not enough memory",
-            ],
+            NoMemory => {
+                &["Cannot allocate memory", "Resource temporarily unavailable", "not enough memory"]
+            }
             Unreadable => &["unreadable on purpose"],
             hazard if hazard.is_of_users_code() => &["on purpose"],
             _ => &[],
@@ -176,7 +174,12 @@ impl Hazard {
     pub fn is_of_users_code(self) -> bool {
         matches!(
             self,
-            ApplyPanics | ClonePanics | DropPanics | SerializePanics | DeserializePanics | Unreadable
+            ApplyPanics
+                | ClonePanics
+                | DropPanics
+                | SerializePanics
+                | DeserializePanics
+                | Unreadable
         )
     }
 

@@ -1,7 +1,7 @@
 //! One play of a step: the handle, what was acknowledged, and what was said.
 
-use std::path::PathBuf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use prevalence::{Database, Error, ExecuteError, Health, Retention};
 

@@ -81,7 +81,8 @@ impl Sweep {
         if !users {
             println!("skipped: only root may become somebody else");
         }
-        let can = Abilities { mounts: users && faults::may_mount(), users, shim: faults::has_shim() };
+        let can =
+            Abilities { mounts: users && faults::may_mount(), users, shim: faults::has_shim() };
         Self { workshop, next: AtomicU64::new(0), planted: planted.map(str::to_owned), can }
     }
 

@@ -1,7 +1,7 @@
 //! When a hazard strikes: at the n-th moment of a step; and what the engine came to behind that.
 
-use std::sync::Mutex;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prevalence::laboratory::{Moment, ignore_moments, watch_moments};
@@ -121,7 +121,10 @@ impl Watch {
     }
 
     pub fn struck_at(&self) -> String {
-        self.struck_at.lock().unwrap().map_or("no moment".to_owned(), |moment| format!("{moment:?}"))
+        self.struck_at
+            .lock()
+            .unwrap()
+            .map_or("no moment".to_owned(), |moment| format!("{moment:?}"))
     }
 
     /// How often the engine looked at its place since.

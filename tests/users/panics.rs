@@ -232,6 +232,21 @@ fn a_panic_in_clone_when_it_is_opened_is_an_error_and_unlocks_the_directory() {
 }
 
 /// What a command has emitted is freed before its answer is.
+/// The initial model is dropped once it is stored: it was on its way out while nobody held what had
+/// been made, so that the lock was never given back.
+#[test]
+fn a_panic_when_the_initial_model_is_freed_unlocks_the_directory() {
+    let _turn = Turn::take();
+    let (_directory, path) = temporary();
+    DROP.store(1, Ordering::SeqCst);
+    let opened = std::panic::catch_unwind(|| Database::<Count>::open(&path).map(drop));
+    assert!(opened.is_err() || opened.is_ok_and(|opened| opened.is_err()));
+    disarm();
+    let database = open(&path);
+    database.execute(Step::Go).unwrap();
+    database.close().unwrap();
+}
+
 #[test]
 fn a_panic_when_an_event_is_freed_is_told_to_the_first_caller() {
     #[derive(Clone)]
