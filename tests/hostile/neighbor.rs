@@ -64,7 +64,7 @@ pub fn live(path: &Path) {
     let database = builder(Retention::Archive).open(path).unwrap();
     assert!(database.query(Diary::entries).is_empty());
     let enter = |number: u64| {
-        let padding = vec![9; if number % 2 == 0 { LARGE_BYTES } else { 10 }];
+        let padding = vec![9; if number.is_multiple_of(2) { LARGE_BYTES } else { 10 }];
         database.execute(Enter { number, padding }).unwrap();
     };
     let numbers = entries();

@@ -104,6 +104,7 @@ impl Sweep {
             .env(super::CELL, cell.to_string())
             .env(super::ROOT, root)
             .env(super::TEMPLATES, self.workshop.path().join("templates"))
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(File::create(root.with_extension("said")).unwrap())
             .stderr(File::create(root.with_extension("errors")).unwrap());
@@ -154,9 +155,10 @@ impl Sweep {
             return Answer::Judged(wrong);
         }
         let errors = std::fs::read_to_string(root.with_extension("errors")).unwrap();
-        let tail: String = errors.lines().rev().take(4).collect::<Vec<_>>().join(" | ");
+        let why = errors.lines().skip_while(|line| !line.contains("panicked at")).take(2);
+        let why = why.collect::<Vec<_>>().join(" ");
         if !cell.hazard.may_end_the_process() {
-            return Answer::Judged(vec![format!("it ended by {status}: {tail}")]);
+            return Answer::Judged(vec![format!("it ended by {status}: {why}")]);
         }
         Answer::Judged(self.judge_the_dead(cell, root, &said))
     }
