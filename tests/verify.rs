@@ -338,6 +338,23 @@ fn what_is_open_damaged_or_missing_is_not_verified() {
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 }
 
+/// Not the MANIFEST is blamed, which is sound.
+#[test]
+fn the_journal_of_another_database_is_told_as_such() {
+    let (_directory, path) = temporary();
+    let other = path.with_extension("other");
+    for path in [&path, &other] {
+        history(path, &[ORDINARY; 3], &[]);
+    }
+    std::fs::remove_dir_all(path.join("journal")).unwrap();
+    std::fs::rename(other.join("journal"), path.join("journal")).unwrap();
+    let error = verify_history::<first::Bank>(&path).unwrap_err();
+    assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
+    let keep = |_: &prevalence::HistoryRecord<first::Bank>| prevalence::PurgeAction::Keep;
+    let error = prevalence::purge(&path, keep).unwrap_err();
+    assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 

@@ -117,6 +117,12 @@ fn journal_end(
         reason: "the MANIFEST names it as the newest segment".to_owned(),
     })?;
     let segment = Segment::open(storage, &directory.journal, newest)?;
+    // Else the MANIFEST would be blamed for what does not go with it.
+    let (expected, found) = (stated.database, segment.header.database);
+    if found != expected {
+        let path = segment_path(&directory.journal, newest);
+        return Err(Error::ForeignFile { path, expected, found });
+    }
     let mut frames = SegmentScan::new(&segment, None, stated.sequence);
     while frames.next_frame()?.is_ok() {}
     let reached = frames.next_sequence() - 1;

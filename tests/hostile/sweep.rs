@@ -193,7 +193,8 @@ impl Sweep {
     }
 
     /// Every `stride`-th position of each pair, from one that differs; and before and behind it.
-    /// Each with every ending, where the stride is 1.
+    /// Where the stride is 1, a hazard of the place meets each with every ending; else the endings
+    /// take turns.
     pub fn sweep(&self, stride: u64) -> Tally {
         let pairs = self.pairs(&self.hazards());
         let tally = Mutex::new(Tally { pairs: pairs.len() as u64, ..Tally::default() });
@@ -215,7 +216,9 @@ impl Sweep {
         let (hazard, step) = pair;
         let endings = |round: u64| {
             let chosen = usize::try_from((first + round) % 3).unwrap();
-            if stride == 1 { ENDINGS.to_vec() } else { vec![ENDINGS[chosen]] }
+            // How it ends matters most where the place is not what it was.
+            let all = stride == 1 && hazard.needs_a_place();
+            if all { ENDINGS.to_vec() } else { vec![ENDINGS[chosen]] }
         };
         for (round, position) in (0..).zip(ends_of(hazard, step)) {
             for ending in endings(round) {
@@ -228,7 +231,7 @@ impl Sweep {
         for at in (first..MOST_OPERATIONS).step_by(usize::try_from(stride).unwrap()) {
             let position = Position::At(at);
             let count = |ending: Ending| self.count(Cell { hazard, step, position, ending }, tally);
-            // All of them, since one may make an operation more than the other.
+            // All of them, since one may come to an operation more than the other.
             let reached = endings(at).into_iter().map(count).filter(|reached| *reached).count();
             if reached == 0 {
                 return;
