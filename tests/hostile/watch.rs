@@ -46,6 +46,7 @@ pub struct Watch {
     /// Moments count once the place is locked.
     counts_once_locked: AtomicBool,
     seen: AtomicU64,
+    is_striking: AtomicBool,
     has_struck: AtomicBool,
     struck_at: Mutex<Option<Moment>>,
     looks_since: AtomicU64,
@@ -61,6 +62,7 @@ impl Watch {
             counts: AtomicBool::new(false),
             counts_once_locked: AtomicBool::new(false),
             seen: AtomicU64::new(0),
+            is_striking: AtomicBool::new(false),
             has_struck: AtomicBool::new(false),
             struck_at: Mutex::default(),
             looks_since: AtomicU64::new(0),
@@ -112,12 +114,19 @@ impl Watch {
 
     /// It strikes now.
     pub fn strike(&self) {
+        self.is_striking.store(true, Ordering::SeqCst);
         self.striker.strike();
         self.has_struck.store(true, Ordering::SeqCst);
     }
 
+    /// Whether it has. A step may end by it while another thread still makes it happen: that is
+    /// waited for, within the bound on the whole cell.
     pub fn has_struck(&self) -> bool {
-        self.has_struck.load(Ordering::SeqCst)
+        let has_struck = || self.has_struck.load(Ordering::SeqCst);
+        while self.is_striking.load(Ordering::SeqCst) && !has_struck() {
+            std::thread::yield_now();
+        }
+        has_struck()
     }
 
     pub fn struck_at(&self) -> String {
