@@ -193,8 +193,7 @@ impl Sweep {
     }
 
     /// Every `stride`-th position of each pair, from one that differs; and before and behind it.
-    /// Where the stride is 1, a hazard of the place meets each with every ending; else the endings
-    /// take turns.
+    /// Where the stride is 1, each is met with every ending; else the endings take turns.
     pub fn sweep(&self, stride: u64) -> Tally {
         let pairs = self.pairs(&self.hazards());
         let tally = Mutex::new(Tally { pairs: pairs.len() as u64, ..Tally::default() });
@@ -216,9 +215,7 @@ impl Sweep {
         let (hazard, step) = pair;
         let endings = |round: u64| {
             let chosen = usize::try_from((first + round) % 3).unwrap();
-            // How it ends matters most where the place is not what it was.
-            let all = stride == 1 && hazard.needs_a_place();
-            if all { ENDINGS.to_vec() } else { vec![ENDINGS[chosen]] }
+            if stride == 1 { ENDINGS.to_vec() } else { vec![ENDINGS[chosen]] }
         };
         for (round, position) in (0..).zip(ends_of(hazard, step)) {
             for ending in endings(round) {
