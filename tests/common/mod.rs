@@ -206,8 +206,10 @@ pub fn copy_directory(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy_directory(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
+        } else if let Err(error) = std::fs::copy(entry.path(), target) {
+            // The reserve may be made at this moment, under a temporary name.
+            let name = entry.file_name().into_string().unwrap();
+            assert!(name.ends_with(".tmp"), "{name}: {error}");
         }
     }
 }
@@ -223,7 +225,13 @@ pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>>
                 open.push(path);
             } else {
                 let relative = path.strip_prefix(directory).unwrap().to_path_buf();
-                files.insert(relative, std::fs::read(&path).unwrap());
+                match std::fs::read(&path) {
+                    Ok(content) => drop(files.insert(relative, content)),
+                    // The reserve may be made at this moment, under a temporary name.
+                    Err(error) => {
+                        assert!(relative.to_string_lossy().ends_with(".tmp"), "{error}");
+                    }
+                }
             }
         }
     }
