@@ -9,6 +9,7 @@
 //!
 //! What needs root, mounts, or a C compiler says so and is left out where that is missing.
 
+#![cfg(target_os = "linux")] // mounts, and a way to ask for the threads of a process
 #![allow(unsafe_code)] // forks, limits, mounts and signals
 
 mod common;

@@ -79,7 +79,7 @@ impl Sweep {
         // SAFETY: asks, and changes nothing.
         let users = unsafe { libc::geteuid() } == 0;
         if !users {
-            println!("skipped: only root may become somebody else");
+            println!("skipped: only root may mount, or become somebody else");
         }
         let can =
             Abilities { mounts: users && faults::may_mount(), users, shim: faults::has_shim() };
