@@ -53,6 +53,7 @@ pub(crate) struct Journal {
     unlisted: bool,
     /// The segment's header says what this program says.
     is_ours: bool,
+    /// Of this segment.
     gate: Arc<SyncGate>,
     mark: FrameBuffer,
     next_sequence: u64,
@@ -307,6 +308,7 @@ impl Journal {
         let segment = self.new_segment(needed, start, &identity, &|_| Ok(()))?;
         // From here on the old one does not count beyond this sequence.
         self.segment = Some(segment);
+        std::mem::take(&mut self.gate).leave();
         (self.unlisted, self.is_ours) = (true, true);
         self.segments_added += 1;
         self.vouched_sequence = self.durable_sequence;
