@@ -1,5 +1,5 @@
-//! Owns syncing the journal's file: one sync at a time, never again after one failed, and only where
-//! the file can still be found. Knows nothing of frames.
+//! Owns syncing a segment: one sync at a time, never again after one failed, none where it was left,
+//! and only where the file can still be found. Knows nothing of frames.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
