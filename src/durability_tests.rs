@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::committer::lock;
 use crate::failure_tests::{Add, Count, killed, open, small};
 use crate::options::Options;
-use crate::storage::{Disk, HeldDisk};
 use crate::storage::faulty::{Faulty, Operation};
+use crate::storage::{Disk, HeldDisk};
 use crate::{Database, Durability, Error, ExecuteError, SnapshotPolicy};
 
 /// A disk whose next sync, once armed, fails and is slow to say so; the one after it would seem to
