@@ -528,6 +528,12 @@ impl<M: Model> Database<M> {
         stack::run(copy).map_err(Error::io("start a thread to read", &backup))?
     }
 
+    /// For tests of what comes between the steps of a commit.
+    #[cfg(test)]
+    pub(crate) fn committer(&self) -> &crate::committer::SharedCommitter<M> {
+        &self.engine.committer
+    }
+
     /// Writes the newest readable version as JSON, by way of serde, and gives its sequence.
     /// Commands and reads go on meanwhile.
     ///

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::committer::lock;
 use crate::failure_tests::{Add, Count, killed, open, small};
 use crate::options::Options;
-use crate::storage::Disk;
 use crate::storage::faulty::{Faulty, Operation};
-use crate::{Database, Durability, Error, ExecuteError};
+use crate::storage::{Disk, HeldDisk};
+use crate::{Database, Durability, Error, ExecuteError, SnapshotPolicy};
 
 /// A disk whose next sync, once armed, fails and is slow to say so; the one after it would seem to
 /// work, since the operating system tells of a failure once.
@@ -61,6 +62,29 @@ fn a_rotation_beside_a_failing_sync_vouches_for_nothing() {
     let database = Database::<Count>::open(directory.path()).unwrap();
     let report = database.recovery();
     assert_eq!((report.sequence, report.commands_rewritten), (1, 1));
+}
+
+/// A sync that comes when its segment was left long ago, and is archived or removed by now: all of
+/// that was durable before, so neither it nor a later sync fails.
+#[test]
+fn a_sync_of_a_segment_that_is_gone_has_nothing_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = SnapshotPolicy::manual();
+    let options =
+        Options { durability: Durability::Buffered, keep_snapshots: 1, snapshots, ..small() };
+    let database = open(Arc::new(HeldDisk::default()), directory.path(), options).unwrap();
+    database.execute(Add(vec![1; 25_000])).unwrap();
+    let late = lock(database.committer()).journal.sync_target().unwrap();
+    // Does not fit the segment any more.
+    database.execute(Add(vec![2; 50_000])).unwrap();
+    database.snapshot().unwrap();
+    let first = directory.path().join("journal/00000000000000000001.journal");
+    assert!(!first.exists());
+    assert_eq!(late.sync().unwrap(), 1);
+    database.execute(Add(vec![3; 1000])).unwrap();
+    database.sync().unwrap();
+    database.close().unwrap();
+    assert!(Database::<Count>::open(directory.path()).unwrap().recovery().clean);
 }
 
 #[test]

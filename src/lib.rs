@@ -185,6 +185,8 @@ mod queue_tests;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
+mod refused_lives_tests;
+#[cfg(test)]
 mod shuttled;
 #[cfg(test)]
 mod snapshot_failure_tests;

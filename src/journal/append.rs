@@ -53,6 +53,7 @@ pub(crate) struct Journal {
     unlisted: bool,
     /// The segment's header says what this program says.
     is_ours: bool,
+    /// Of this segment.
     gate: Arc<SyncGate>,
     mark: FrameBuffer,
     next_sequence: u64,
@@ -325,6 +326,7 @@ impl Journal {
         self.check_left()?;
         // From here on the old one does not count beyond this sequence.
         self.segment = Some(segment);
+        std::mem::take(&mut self.gate).leave();
         (self.unlisted, self.is_ours) = (true, true);
         self.segments_added += 1;
         self.vouched_sequence = self.durable_sequence;
