@@ -476,7 +476,7 @@ impl Opening<'_> {
     ) -> Result<Recovered<M>, Error> {
         let database = manifest.current().database;
         let identity = identity::<M>(database);
-        identity.check()?;
+        identity.frames_begin()?; // what would not fit a header is told now
         let reserve = self.reserve();
         if !loaded.damaged.is_empty() {
             let newest = loaded.info.sequence;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::storage::{EntryKind, Storage, write_all_at};
+use crate::storage::{Storage, write_all_at};
 
 /// Its name in the database directory.
 pub(crate) const RESERVE_NAME: &str = "RESERVE";
@@ -26,54 +26,64 @@ pub(crate) struct Reserve {
     storage: Arc<dyn Storage>,
     root: PathBuf,
     path: PathBuf,
+    /// How long one is that is made anew.
     bytes: u64,
-    stands: Mutex<bool>,
+    /// How long the one is that stands there.
+    stands: Mutex<Option<u64>>,
 }
 
 impl Reserve {
     /// Looks whether it stands in the directory `root`. One that is made anew has `bytes`.
     pub(crate) fn find(storage: Arc<dyn Storage>, root: &Path, bytes: u64) -> Self {
         let path = root.join(RESERVE_NAME);
-        // Where it cannot be looked at, it is not counted on.
-        let stands = matches!(storage.kind(&path), Ok(Some(EntryKind::File)));
+        // Where it cannot be looked at, or is not as we make it, it is not counted on.
+        let length = storage.open_to_read(&path).map(|file| file.length()).ok();
+        let stands = Mutex::new(length.filter(|length| *length <= LARGEST_RESERVE_BYTES));
         let bytes = bytes.min(LARGEST_RESERVE_BYTES);
-        Self { storage, root: root.to_path_buf(), path, bytes, stands: Mutex::new(stands) }
+        Self { storage, root: root.to_path_buf(), path, bytes, stands }
     }
 
-    fn stands(&self) -> MutexGuard<'_, bool> {
+    fn stands(&self) -> MutexGuard<'_, Option<u64>> {
         self.stands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How much is kept now.
     pub(crate) fn bytes(&self) -> u64 {
-        if *self.stands() { self.bytes } else { 0 }
+        self.stands().unwrap_or(0)
     }
 
     /// Gives its room away. `false`: there was none, or it cannot be given.
     pub(crate) fn release(&self) -> bool {
         let mut stands = self.stands();
-        if !*stands || planted!(ReserveNotGiven) {
+        if planted!(ReserveNotGiven) || stands.take().is_none() {
             return false;
         }
-        *stands = false;
-        self.storage.remove(&self.path).is_ok()
+        self.is_ours() && self.storage.remove(&self.path).is_ok()
     }
 
-    /// Makes it, if there is none and the disk has plenty of room. Where that fails there is none,
-    /// which [`bytes`](Self::bytes) says, and the next call tries again.
+    /// Makes it, if there is none of that length and the disk has plenty of room. Where that fails
+    /// there is none, which [`bytes`](Self::bytes) says, and the next call tries again.
     pub(crate) fn fill(&self) {
         let mut stands = self.stands();
-        let wanted = self.bytes.saturating_mul(FREE_FOR_EACH_BYTE);
-        if self.bytes == 0 || *stands {
+        if stands.unwrap_or(0) >= self.bytes {
             return;
         }
         // What is not ours is left alone.
-        if !matches!(self.storage.kind(&self.path), Ok(None)) {
+        let is_free = matches!(self.storage.kind(&self.path), Ok(None));
+        if !is_free && !(stands.is_some() && self.is_ours()) {
             return;
         }
-        if self.storage.free_bytes(&self.root).is_ok_and(|free| free >= wanted) {
-            *stands = self.make().is_ok();
+        let wanted = self.bytes.saturating_mul(FREE_FOR_EACH_BYTE);
+        let has_room = self.storage.free_bytes(&self.root).is_ok_and(|free| free >= wanted);
+        if has_room && self.make().is_ok() {
+            *stands = Some(self.bytes);
         }
+    }
+
+    /// Whether what stands there is zeros and nothing else.
+    fn is_ours(&self) -> bool {
+        let read = self.storage.read(&self.path);
+        read.is_ok_and(|bytes| crate::fields::all_zero(&bytes))
     }
 
     fn make(&self) -> std::io::Result<()> {
@@ -89,5 +99,40 @@ impl Reserve {
         // Its blocks are taken only once they are written.
         file.sync_data()?;
         temporary.publish(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Disk;
+
+    fn reserve(root: &Path, bytes: u64) -> Reserve {
+        Reserve::find(Arc::new(Disk), root, bytes)
+    }
+
+    #[test]
+    fn it_is_as_long_as_it_says_and_made_longer_where_it_is_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = reserve(directory.path(), 5000);
+        assert!(first.bytes() == 0 && !first.release());
+        first.fill();
+        let later = reserve(directory.path(), 70_000);
+        assert_eq!((first.bytes(), later.bytes()), (5000, 5000));
+        later.fill();
+        let path = directory.path().join(RESERVE_NAME);
+        assert_eq!((later.bytes(), std::fs::metadata(&path).unwrap().len()), (70_000, 70_000));
+        assert!(later.release() && !path.exists() && later.bytes() == 0 && !later.release());
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(RESERVE_NAME);
+        std::fs::write(&path, "somebody's notes").unwrap();
+        let reserve = reserve(directory.path(), 5000);
+        reserve.fill();
+        assert!(!reserve.release());
+        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's notes");
     }
 }

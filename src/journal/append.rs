@@ -342,7 +342,8 @@ impl Journal {
         identity: &SegmentIdentity,
         fill: &dyn Fn(&mut NewSegment) -> Result<(), Error>,
     ) -> Result<OpenSegment, ChangeFailure> {
-        let least = position(FRAMES_BEGIN_AT_LEAST) + content;
+        let begin = identity.frames_begin().map_err(ChangeFailure::before_any_change)?;
+        let least = begin + content;
         let bytes = self.next_segment_bytes().max(least);
         let JournalOptions { storage, directory, reserve, .. } = &self.options;
         let storage = &**storage;

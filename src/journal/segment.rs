@@ -30,9 +30,10 @@ pub(crate) struct SegmentIdentity {
 }
 
 impl SegmentIdentity {
-    /// That all of it fits into a header, for who will write one later.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        self.header(SegmentStart { first_sequence: 0, chain: 0, time_ns: 0 }, 0, 0).map(drop)
+    /// Where the frames of a segment begin that says so; an error when it does not fit a header.
+    pub(crate) fn frames_begin(&self) -> Result<u64, Error> {
+        let start = SegmentStart { first_sequence: 0, chain: 0, time_ns: 0 };
+        Ok(position(frames_begin(self.header(start, 0, 0)?.len())))
     }
 
     fn header(&self, start: SegmentStart, salt: u64, file_bytes: u64) -> Result<Vec<u8>, Error> {
