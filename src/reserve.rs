@@ -70,7 +70,8 @@ impl Reserve {
         }
         // What is not ours is left alone.
         let is_free = matches!(self.storage.kind(&self.path), Ok(None));
-        if !is_free && !(stands.is_some() && self.is_ours()) {
+        let is_known = stands.is_some() && self.is_ours();
+        if !is_free && !is_known {
             return;
         }
         let wanted = self.bytes.saturating_mul(FREE_FOR_EACH_BYTE);

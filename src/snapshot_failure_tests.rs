@@ -218,7 +218,9 @@ fn the_journal_is_synced_before_a_snapshot_has_a_name() {
     log.lock().unwrap().clear();
     database.snapshot().unwrap();
     let log = log.lock().unwrap();
-    let published = log.iter().position(|op| matches!(op, Operation::Publish(_))).unwrap();
+    let is_snapshot = |path: &Path| path.extension().is_some_and(|it| it == "snapshot");
+    let published = log.iter().position(|op| matches!(op, Operation::Publish(p) if is_snapshot(p)));
+    let published = published.unwrap();
     let synced = log.iter().position(|op| *op == Operation::SyncData);
     assert!(synced.is_some_and(|synced| synced < published), "{log:?}");
 }
