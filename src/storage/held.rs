@@ -325,11 +325,8 @@ impl StoredFile for HeldFile {
 
     fn stands_where_published(&self) -> io::Result<()> {
         let Some((found, path, identity)) = self.stands.get() else { return Ok(()) };
-        let now = match statat(&*found.directory, &found.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(FileIdentity::of(&stat)),
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let name = Path::new(&found.name);
+        let now = FileIdentity::at_name(found.directory.as_fd(), name)?;
         if now == Some(*identity) || planted!(UnlinkedSegmentNotNoticed) {
             return Ok(());
         }
