@@ -34,7 +34,7 @@ use crate::stack;
 use crate::stats::Stats;
 use crate::status::Health;
 use crate::storage::{Disk, HeldDisk, Storage, absolute};
-use crate::submission::{Submitted, submission};
+use crate::submission::{Submitted, submission_to};
 
 /// A handle to an open database. Cheap to clone, and usable from any number of threads.
 ///
@@ -577,6 +577,7 @@ impl<M: Model> Database<M> {
     }
 
     /// Encodes a command, unless it could only be refused.
+    #[inline(always)]
     fn prepare<C: Registered<M>>(
         &self,
         command: &C,
@@ -591,8 +592,7 @@ impl<M: Model> Database<M> {
             return Err(ExecuteError::Poisoned(poisoned.clone()));
         }
         let limit = self.engine.max_command_bytes;
-        let (submission, pending) = submission(command, &self.metadata, limit)?;
-        Ok((submission, pending.in_process(self.engine.process)))
+        submission_to(self.engine.process, command, &self.metadata, limit)
     }
 
     /// Why the queue takes nothing any more.

@@ -56,21 +56,17 @@ pub(crate) fn on_engine_thread() -> bool {
 pub struct Pending<O, R> {
     slot: Arc<Slot<O, R>>,
     /// In a child of a fork the answer never comes.
-    process: Option<OpeningProcess>,
+    process: OpeningProcess,
 }
 
 impl<O, R> Pending<O, R> {
-    pub(crate) fn new(slot: Arc<Slot<O, R>>) -> Self {
-        Self { slot, process: None }
-    }
-
-    /// The answer comes from the engine of that process.
-    pub(crate) fn in_process(self, process: OpeningProcess) -> Self {
-        Self { process: Some(process), ..self }
+    /// `process`: that of the engine from which the answer comes.
+    pub(crate) fn new(slot: Arc<Slot<O, R>>, process: OpeningProcess) -> Self {
+        Self { slot, process }
     }
 
     fn is_forked(&self) -> bool {
-        self.process.is_some_and(OpeningProcess::is_forked)
+        self.process.is_forked()
     }
 
     /// Waits until the command is durable (as [`Durability`](crate::Durability) defines it), or

@@ -8,12 +8,13 @@ use std::task::{Context as TaskContext, Poll};
 
 use crate::ExecuteError;
 use crate::pending::{Pending, Slot, Ticket};
+use crate::process::OpeningProcess;
 
 type TestSlot = Slot<u32, ()>;
 
 fn ticket() -> (Ticket, Arc<TestSlot>, Pending<u32, ()>) {
     let slot = TestSlot::new();
-    (Ticket::new(slot.clone()), slot.clone(), Pending::new(slot))
+    (Ticket::new(slot.clone()), slot.clone(), Pending::new(slot, OpeningProcess::this()))
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::encoded::EncodedRecord;
 use crate::model::Model;
 use crate::pending::{Pending, Slot, Ticket};
+use crate::process::OpeningProcess;
 use crate::queue::{Applied, ApplyFn, Next, Patience, Refusal, Submission, queue};
 
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
@@ -23,7 +24,10 @@ fn submission(bytes: usize) -> (Submission<Nothing>, Answer) {
     let ticket = Ticket::new(slot.clone());
     let record = EncodedRecord::copy_of(&vec![0; bytes]);
     let apply: ApplyFn<Nothing> = |_, _, _, _| Applied::Accepted;
-    (Submission { record, metadata_length: 0, apply, only_at: None, ticket }, Pending::new(slot))
+    (
+        Submission { record, metadata_length: 0, apply, only_at: None, ticket },
+        Pending::new(slot, OpeningProcess::this()),
+    )
 }
 
 fn bytes_of(next: Next<Nothing>) -> Option<usize> {

@@ -10,13 +10,26 @@ use crate::encoded::EncodedRecord;
 use crate::execute_error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::model::{Command, Model};
+use crate::process::OpeningProcess;
 
 /// A submission, and where its result will be.
 pub(crate) type Submitted<M, C> =
     (Submission<M>, Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>);
 
-/// Encodes a command into its record.
+/// Encodes a command into its record, for an engine of the present process.
 pub(crate) fn submission<M: Model, C: Registered<M>>(
+    command: &C,
+    metadata: &[u8],
+    limit: usize,
+) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
+    submission_to(OpeningProcess::this(), command, metadata, limit)
+}
+
+/// Encodes a command into its record. Inlined into the one place that every command passes: what it
+/// gives is large, and copying it once more costs as much as the queue does.
+#[inline(always)]
+pub(crate) fn submission_to<M: Model, C: Registered<M>>(
+    process: OpeningProcess,
     command: &C,
     metadata: &[u8],
     limit: usize,
@@ -27,7 +40,7 @@ pub(crate) fn submission<M: Model, C: Registered<M>>(
     let ticket = Ticket::new(slot.clone());
     let apply = apply_encoded::<M, C>;
     let submission = Submission { record, metadata_length, apply, only_at: None, ticket };
-    Ok((submission, Pending::new(slot)))
+    Ok((submission, Pending::new(slot, process)))
 }
 
 /// Appends the whole record to an empty buffer.

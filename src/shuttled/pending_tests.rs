@@ -9,6 +9,7 @@ use super::explore::explore;
 use super::pending::{Pending, Slot, Ticket};
 use super::sync::thread;
 use crate::ExecuteError;
+use crate::process::OpeningProcess;
 
 type TestSlot = Slot<u32, ()>;
 type Answer = Result<u32, ExecuteError<()>>;
@@ -36,7 +37,7 @@ fn poll_to_the_end(mut pending: Pending<u32, ()>) -> Answer {
 /// A slot whose answer another thread gives, or forgets to.
 fn on_its_way(gives: bool) -> (Pending<u32, ()>, thread::JoinHandle<()>) {
     let slot = TestSlot::new();
-    let pending = Pending::new(slot.clone());
+    let pending = Pending::new(slot.clone(), OpeningProcess::this());
     let ticket = Ticket::new(slot.clone());
     let engine = thread::spawn(move || {
         slot.put(Ok(7));
@@ -83,7 +84,7 @@ fn every_way_of_waiting() {
 /// Two ends try to answer: one answer stays, and it is whole.
 fn two_answers() {
     let slot = TestSlot::new();
-    let pending = Pending::new(slot.clone());
+    let pending = Pending::new(slot.clone(), OpeningProcess::this());
     slot.put(Ok(7));
     let first = Ticket::new(slot.clone());
     let second = thread::spawn(move || drop(Ticket::new(slot)));

@@ -15,6 +15,7 @@ use super::sync::{Instant, thread};
 use crate::ExecuteError;
 use crate::encoded::EncodedRecord;
 use crate::model::Model;
+use crate::process::OpeningProcess;
 
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 struct Nothing;
@@ -39,7 +40,10 @@ fn submission(name: Name, bytes: usize) -> (Submission<Nothing>, Pending<Name, (
     (record[0], record[1]) = name;
     let record = EncodedRecord::copy_of(&record);
     let apply: ApplyFn<Nothing> = |_, _, _, _| Applied::Accepted;
-    (Submission { record, metadata_length: 0, apply, only_at: None, ticket }, Pending::new(slot))
+    (
+        Submission { record, metadata_length: 0, apply, only_at: None, ticket },
+        Pending::new(slot, OpeningProcess::this()),
+    )
 }
 
 /// What the writer took, by caller.
