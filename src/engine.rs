@@ -407,12 +407,14 @@ fn end_cleanly<M: Model>(
     }
     synced?;
     let journal = &committer.journal;
-    // Who only reads changes nothing.
-    if !journal.has_begun() {
+    // Who only reads changes nothing, unless a run before this one was killed: what vouches for its
+    // last batch then is a mark, which may be lost together with it.
+    let manifest_lock = || manifest.lock().unwrap_or_else(PoisonError::into_inner);
+    if !journal.has_begun() && manifest_lock().current().state == State::Clean {
         return Ok(());
     }
     let update = || {
-        manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+        manifest_lock().update(|manifest| {
             manifest.state = State::Clean;
             manifest.newest_segment = journal.newest_segment();
             manifest.sequence = journal.written_sequence();
@@ -421,6 +423,8 @@ fn end_cleanly<M: Model>(
     };
     match update() {
         Err(failure) if failure.wants_room() && reserve.release() => update()?,
+        // The next open reads as much as this one did.
+        Err(failure) if failure.wants_room() && !journal.has_begun() => {}
         updated => updated?,
     }
     // Nothing may have been written for long, so that no sync has looked.

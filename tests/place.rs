@@ -440,6 +440,29 @@ fn a_thousand_short_runs_take_little_room() {
     assert!(taken < 600 << 10, "{taken} bytes");
 }
 
+/// What a killed run left is vouched for by the MANIFEST once a run was closed, even if that one only
+/// read. Found by the crash laboratory (seed 76): a sector that held the last batch and its mark.
+#[test]
+fn a_close_vouches_for_what_a_killed_run_left() {
+    let (_directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    work(&database, 5).unwrap();
+    let image = path.with_extension("image");
+    copy_directory(&path, &image);
+    builder().open(&image).unwrap().close().unwrap();
+    let segment = segments(&image).pop().unwrap();
+    let mut content = std::fs::read(&segment).unwrap();
+    // The last batch, and whatever stands behind it.
+    let last = (4096..content.len() - 8)
+        .step_by(8)
+        .filter(|&at| content[at..].starts_with(b"PVFR") && content[at + 24] == 1)
+        .max()
+        .unwrap();
+    content[last..].fill(0);
+    std::fs::write(&segment, content).unwrap();
+    assert!(matches!(builder().open(&image), Err(Error::Corrupt { .. })));
+}
+
 /// Who opens, reads and closes changes nothing.
 #[test]
 fn a_run_that_only_reads_writes_nothing() {

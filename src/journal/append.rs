@@ -113,7 +113,11 @@ impl Journal {
 
     /// The first sequence of the segment that is written to.
     pub(crate) fn newest_segment(&self) -> u64 {
-        self.segment.as_ref().map_or(self.next_sequence, |segment| segment.first_sequence)
+        match (&self.segment, &self.beginning) {
+            (Some(segment), _) => segment.first_sequence,
+            (None, Some(beginning)) => beginning.last.header.sequence,
+            (None, None) => self.next_sequence,
+        }
     }
 
     /// The sequence of the newest record written.
