@@ -1,7 +1,8 @@
 //! What happens when the disk fails: nothing more is acknowledged, nothing that was is lost.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -63,20 +64,39 @@ pub(crate) fn open(
 /// What a process killed now would leave.
 pub(crate) fn killed(root: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
+    let files = (0..1000)
+        .find_map(|_| {
+            // The threads may be at work: what is the same twice stood there at one moment.
+            let once = content(root)?;
+            (content(root)? == once).then_some(once)
+        })
+        .expect("the threads come to rest");
+    for inner in ["journal", "snapshots", "archive"] {
+        if root.join(inner).is_dir() {
+            std::fs::create_dir_all(copy.path().join(inner)).unwrap();
+        }
+    }
+    for (name, content) in files {
+        std::fs::write(copy.path().join(name), content).unwrap();
+    }
+    copy
+}
+
+/// Every file but temporary ones; `None` when one goes meanwhile.
+fn content(root: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
     for inner in ["", "journal", "snapshots", "archive"] {
         let Ok(entries) = std::fs::read_dir(root.join(inner)) else { continue };
-        std::fs::create_dir_all(copy.path().join(inner)).unwrap();
         for entry in entries {
             let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                let target = copy.path().join(inner).join(entry.file_name());
-                // The reserve may be made at this moment, under a temporary name.
-                let copied = std::fs::copy(entry.path(), target).is_ok();
-                assert!(copied || is_temporary(&entry.file_name().to_string_lossy()));
+            let name = entry.file_name();
+            if entry.file_type().ok()?.is_file() && !is_temporary(&name.to_string_lossy()) {
+                let content = std::fs::read(entry.path()).ok()?;
+                files.insert(Path::new(inner).join(name), content);
             }
         }
     }
-    copy
+    Some(files)
 }
 
 pub(crate) fn small() -> Options {
