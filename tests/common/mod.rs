@@ -200,21 +200,45 @@ pub fn bytes(database: &Database<Ledger>) -> Vec<u8> {
 
 /// Copies a directory as it stands: what a process kill at this moment would leave behind.
 pub fn copy_directory(from: &Path, to: &Path) {
+    let before = if to.exists() { stable_content(to) } else { Default::default() };
+    for _ in 0..1000 {
+        copy_once(from, to);
+        // The engine's threads may be at work: what is the same afterwards stood there at one moment.
+        let (source, mut copied) = (stable_content(from), stable_content(to));
+        copied.retain(|name, _| source.contains_key(name) || !before.contains_key(name));
+        if source == copied {
+            return;
+        }
+        for name in copied.keys().filter(|name| !before.contains_key(*name)) {
+            std::fs::remove_file(to.join(name)).unwrap();
+        }
+    }
+    panic!("{} never comes to rest", from.display());
+}
+
+fn copy_once(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_directory(&entry.path(), &target);
-        } else if let Err(error) = std::fs::copy(entry.path(), target) {
-            // The reserve may be made at this moment, under a temporary name.
-            let name = entry.file_name().into_string().unwrap();
-            assert!(name.ends_with(".tmp"), "{name}: {error}");
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            copy_once(&entry.path(), &target);
+        } else {
+            // One that goes meanwhile is noticed by the comparison.
+            std::fs::copy(entry.path(), target).ok();
         }
     }
 }
 
-/// The files in a directory, with their content, by path relative to it.
+/// As [`content`], without temporary files, which come and go.
+fn stable_content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = content(directory);
+    files.retain(|name, _| !name.to_string_lossy().ends_with(".tmp"));
+    files
+}
+
+/// The files in a directory, with their content, by path relative to it. A file that goes at this
+/// moment is left out.
 pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();
     let mut open = vec![directory.to_path_buf()];
@@ -227,10 +251,7 @@ pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>>
                 let relative = path.strip_prefix(directory).unwrap().to_path_buf();
                 match std::fs::read(&path) {
                     Ok(content) => drop(files.insert(relative, content)),
-                    // The reserve may be made at this moment, under a temporary name.
-                    Err(error) => {
-                        assert!(relative.to_string_lossy().ends_with(".tmp"), "{error}");
-                    }
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
                 }
             }
         }
