@@ -113,7 +113,8 @@ pub(crate) fn recover<M: Model>(
     Ok(recovered)
 }
 
-/// Reads the database in the directory `path` to its end and changes nothing in it. Gives its identity and its newest version.
+/// Reads the database in the directory `path` to its end and changes nothing in it. Gives its
+/// identity and its newest version.
 pub(crate) fn read_whole<M: Model>(
     storage: &Arc<dyn Storage>,
     path: &Path,

@@ -84,7 +84,7 @@ impl ForkMark {
         // SAFETY: the range is that of the map, which is private and anonymous, and which nobody
         // else has a reference to. The advice changes nothing in this process. A child's copy is
         // zeros from its beginning on, before any code of its runs. Noticed by
-        // `processes::a_fork_is_told_apart`.
+        // `place::a_fork_is_told_apart`.
         unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) }.ok()?;
         Some(Self { page })
     }
