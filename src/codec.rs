@@ -8,7 +8,7 @@ use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::stack::{self, Floor};
+use crate::process::{Floor, stack};
 
 /// Stands in every file header, so that a successor of bincode stays possible.
 pub(crate) const CODEC_ID: u32 = 1;

@@ -1,12 +1,12 @@
 //! Owns the errors a user can meet. Knows nothing of how they come about.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::execute_error::Poisoned;
-use crate::storage::PlaceLost;
+use crate::files::{ChangeFailure, DatabaseId, StoreError, told};
+use crate::storage::{PlaceLost, is_disk_full};
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -20,7 +20,7 @@ use crate::storage::PlaceLost;
 #[non_exhaustive]
 pub enum Error {
     /// An operating-system call failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error(fmt = told::io)]
     Io {
         /// What was being done, as a verb: "open", "sync", …
         action: &'static str,
@@ -30,10 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The database path names something that is not a directory.
-    #[error(
-        "{} is not a directory, but a database is one: name another path, or move what stands there",
-        path.display()
-    )]
+    #[error(fmt = told::not_a_directory)]
     NotADirectory {
         /// The path that was to be opened.
         path: PathBuf,
@@ -49,11 +46,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file holds something else than what was written into it.
-    #[error(
-        "{} is damaged at byte {position}: expected {expected}, found {found}. Nothing was changed; \
-         restore the file from a backup, or copy the directory before trying anything else",
-        path.display()
-    )]
+    #[error(fmt = told::corrupt)]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
@@ -65,10 +58,7 @@ pub enum Error {
         found: String,
     },
     /// A file that must be there is not.
-    #[error(
-        "{} is missing: {reason}. Nothing was changed; put the file back from a backup",
-        path.display()
-    )]
+    #[error(fmt = told::missing)]
     Missing {
         /// The file that was looked for.
         path: PathBuf,
@@ -76,11 +66,7 @@ pub enum Error {
         reason: String,
     },
     /// A file belongs to another database.
-    #[error(
-        "{} belongs to database {found}, but this directory is database {expected}: files of two \
-         databases are mixed; put each back where it came from",
-        path.display()
-    )]
+    #[error(fmt = told::foreign_file)]
     ForeignFile {
         /// The file that does not belong here.
         path: PathBuf,
@@ -106,11 +92,7 @@ pub enum Error {
         journal: u64,
     },
     /// A file was written by a version of this crate that this one cannot read.
-    #[error(
-        "{} has format version {found}, this build reads {supported}: use a build of prevalence \
-         that reads version {found}",
-        path.display()
-    )]
+    #[error(fmt = told::unsupported_format)]
     UnsupportedFormat {
         /// The file in question.
         path: PathBuf,
@@ -120,7 +102,7 @@ pub enum Error {
         supported: u32,
     },
     /// A file was written with a codec this build does not have.
-    #[error("{} uses codec {found}, this build reads codec {supported}", path.display())]
+    #[error(fmt = told::unsupported_codec)]
     UnsupportedCodec {
         /// The file in question.
         path: PathBuf,
@@ -160,14 +142,7 @@ pub enum Error {
         found: u32,
     },
     /// A snapshot is whole, but this program cannot make its model of it.
-    #[error(
-        "{} is a sound snapshot, but this program cannot make its model of it: {reason}. Nothing was \
-         changed. Was the model's type changed without raising Model::VERSION? Run the program \
-         version that wrote it, or write Model::migrate. Or can the model's type not be decoded from \
-         its own encoding? Make its Serialize and Deserialize mirror each other, so that Deserialize \
-         accepts these bytes",
-        path.display()
-    )]
+    #[error(fmt = told::undecodable)]
     Undecodable {
         /// The snapshot in question.
         path: PathBuf,
@@ -356,7 +331,7 @@ pub enum Error {
         newest: u64,
     },
     /// An option's value cannot work.
-    #[error("option {option} is {value}, but {constraint}")]
+    #[error(fmt = told::invalid_option)]
     InvalidOption {
         /// The builder method.
         option: &'static str,
@@ -366,7 +341,7 @@ pub enum Error {
         constraint: String,
     },
     /// The model or a command could not be encoded.
-    #[error("cannot encode {what}: {reason}; its Serialize implementation must accept every value")]
+    #[error(fmt = told::encode)]
     Encode {
         /// What was being encoded.
         what: String,
@@ -413,9 +388,7 @@ impl Error {
     }
 
     pub(crate) fn is_disk_full(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
-        let Self::Io { source, .. } = self else { return false };
-        matches!(source.kind(), StorageFull | QuotaExceeded)
+        matches!(self, Self::Io { source, .. } if is_disk_full(source))
     }
 
     pub(crate) fn corrupt(
@@ -433,26 +406,35 @@ impl Error {
     }
 }
 
-/// The random 128-bit identity that all files of one database share.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct DatabaseId(pub(crate) [u8; 16]);
-
-impl DatabaseId {
-    /// The identity as bytes.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Io { action, path, source } => Self::Io { action, path, source },
+            StoreError::NotADirectory { path } => Self::NotADirectory { path },
+            StoreError::Corrupt { path, position, expected, found } => {
+                Self::Corrupt { path, position, expected, found }
+            }
+            StoreError::Missing { path, reason } => Self::Missing { path, reason },
+            StoreError::ForeignFile { path, expected, found } => {
+                Self::ForeignFile { path, expected, found }
+            }
+            StoreError::UnsupportedFormat { path, found, supported } => {
+                Self::UnsupportedFormat { path, found, supported }
+            }
+            StoreError::UnsupportedCodec { path, found, supported } => {
+                Self::UnsupportedCodec { path, found, supported }
+            }
+            StoreError::Undecodable { path, reason } => Self::Undecodable { path, reason },
+            StoreError::InvalidOption { option, value, constraint } => {
+                Self::InvalidOption { option, value, constraint }
+            }
+            StoreError::Encode { what, reason } => Self::Encode { what, reason },
+        }
     }
 }
 
-impl fmt::Display for DatabaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for DatabaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DatabaseId({self})")
+impl From<ChangeFailure> for Error {
+    fn from(failure: ChangeFailure) -> Self {
+        StoreError::from(failure).into()
     }
 }

@@ -105,127 +105,54 @@
 compile_error!("prevalence needs positional I/O and directory syncs as on Unix, and 64-bit sizes");
 
 #[macro_use]
-mod planted;
+mod faults;
 
-mod batch;
-mod change_failure;
 mod codec;
-mod commands;
-mod committer;
-mod context;
-mod copy;
 mod database;
-mod directory;
-mod encoded;
 mod engine;
 mod error;
 mod execute_error;
-mod fields;
-mod header;
+mod files;
 mod history;
-mod identity;
 mod journal;
 mod json;
-mod loading;
-mod manifest;
-mod metadata;
 mod model;
 mod options;
-mod pace;
-mod packed;
-mod pending;
 mod process;
-mod published;
 mod purge;
-mod queue;
-mod readable;
-mod recent;
 mod recovery;
-mod replay;
-mod report;
-mod requests;
-mod reserve;
-mod room;
-mod sandbox;
-mod shared;
 mod snapshot;
-mod snapshot_policy;
-mod snapshotter;
-mod stack;
 mod stats;
-mod status;
 mod storage;
-mod stored_history;
-mod submission;
-mod superseded;
-mod swap;
-mod sync;
-mod syncer;
-mod working;
-mod writer;
+#[cfg(test)]
+mod test_support;
 
-#[cfg(test)]
-mod durability_tests;
-#[cfg(test)]
-mod endless_tests;
-#[cfg(test)]
-mod failure_tests;
-#[cfg(test)]
-mod foreign_file_tests;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub mod docs;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 #[doc(hidden)]
 pub mod laboratory;
-#[cfg(test)]
-mod pending_tests;
-#[cfg(test)]
-mod queue_tests;
-#[cfg(test)]
-mod refusal_tests;
-#[cfg(test)]
-mod refused_lives_tests;
-#[cfg(test)]
-mod shuttled;
-#[cfg(test)]
-mod snapshot_failure_tests;
-#[cfg(test)]
-mod snapshotter_tests;
-
-pub mod docs;
 pub mod testing;
 
-pub use commands::Registered;
-pub use context::Context;
-pub use database::Database;
-pub use error::{DatabaseId, Error};
+pub use database::{Builder, Database, FromDefault, Given, InitialModel, Sandbox};
+pub use engine::{AtError, Health, Pending, SnapshotInfo, View};
+pub use error::Error;
 pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
+pub use files::DatabaseId;
 pub use history::{
     Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
     verify_against, verify_history,
 };
-pub use metadata::Metadata;
-pub use model::{Command, Model};
-pub use options::{Builder, Durability, FromDefault, Given, InitialModel};
-pub use pending::Pending;
-pub use published::View;
+pub use model::{Command, Context, Metadata, MigrationError, Model, Registered, SnapshotReader};
+pub use options::{ArchivedSnapshots, Durability, RecentVersions, Retention, SnapshotPolicy};
 pub use purge::{
     PurgeAction, PurgeRecord, PurgeReport, Replacement, purge, purge_records, purge_unverified,
 };
-pub use recent::{AtError, RecentVersions};
-pub use replay::TornTail;
-pub use report::{DamagedSnapshot, Phase, Progress, RecoveryReport};
-pub use sandbox::Sandbox;
-pub use snapshot::{MigrationError, SnapshotReader};
-pub use snapshot_policy::{ArchivedSnapshots, Retention, SnapshotPolicy};
-pub use snapshotter::SnapshotInfo;
+pub use recovery::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
 pub use stats::Stats;
-pub use status::Health;
 
 /// What [`commands!`] expands to; not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::commands::{Entry, Line, Registered, Vocabulary, assert_lines_differ};
+    pub use crate::model::vocabulary::{Entry, Line, Registered, Vocabulary, assert_lines_differ};
     pub use serde;
 }

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::fuzzing::journal_frames(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::laboratory::fuzzing::journal_frames(data));

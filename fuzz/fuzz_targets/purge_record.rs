@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::fuzzing::purge_record(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::laboratory::fuzzing::purge_record(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::fuzzing::segment_file(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::laboratory::fuzzing::segment_file(data));

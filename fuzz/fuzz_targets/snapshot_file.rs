@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::fuzzing::snapshot_file(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| prevalence::laboratory::fuzzing::snapshot_file(data));

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::source::{HistoryFiles, Listing, Place};
-use crate::directory::exists;
 use crate::error::Error;
+use crate::files::exists;
 use crate::journal::{FrameRef, FrameStream, Record, Records, StreamedFile};
-use crate::replay::KnownChain;
+use crate::recovery::KnownChain;
 
 /// How often in a row a file may turn out to be gone: each time it was archived or removed just
 /// then, so that even two in a row are rare.
@@ -228,7 +228,7 @@ impl Frames {
     }
 
     fn exists(&self, path: &Path) -> Result<bool, Error> {
-        exists(&*self.files.storage, path)
+        Ok(exists(&*self.files.storage, path)?)
     }
 
     /// Shows every command from `from` on to `take`, until it breaks.

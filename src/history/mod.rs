@@ -13,28 +13,23 @@
 //! - `bisect`: the command at which two lines part
 //! - `report`: what a verification tells
 
-mod bisect;
 mod frames;
-mod line;
 mod offline;
 mod project;
 mod records;
-mod report;
+mod replica;
 mod source;
 #[cfg(test)]
 mod tests;
 mod travel;
-mod twice;
 mod verify;
 
 pub(crate) use frames::{check_count, not_whole};
-pub(crate) use line::Line;
 pub(crate) use offline::OfflineHistory;
+pub(crate) use replica::Line;
 pub(crate) use source::HistoryFiles;
-pub(crate) use verify::verify_files;
+pub(crate) use verify::{replay_twice, verify_files};
 
 pub use records::{HistoryRecord, HistoryRecords};
-pub use report::{Culprit, Divergence, Evidence, HistoryReport};
 pub use travel::History;
-pub(crate) use twice::replay_twice;
-pub use verify::{verify_against, verify_history};
+pub use verify::{Culprit, Divergence, Evidence, HistoryReport, verify_against, verify_history};

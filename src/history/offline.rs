@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::source::HistoryFiles;
-use crate::directory::{Directory, exists};
 use crate::error::Error;
+use crate::files::absolute;
+use crate::files::{Directory, MANIFEST_NAME, ManifestFile, State, exchange, exists};
 use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
-use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
+use crate::recovery::check_archive_end;
 use crate::snapshot::snapshot_path;
-use crate::storage::{Lock, Storage, absolute};
-use crate::stored_history::check_archive_end;
-use crate::swap;
+use crate::storage::{Lock, Storage};
 
 /// A locked directory and its files.
 pub(crate) struct OfflineHistory {
@@ -61,7 +60,9 @@ impl OfflineHistory {
         model_name: &str,
     ) -> Result<Self, Error> {
         let lock = |storage: &dyn Storage, lock: &Path| storage.lock(lock);
-        Self::locked(storage, path, model_name, lock, swap::finish)
+        Self::locked(storage, path, model_name, lock, |storage, directory, manifest| {
+            Ok(exchange::finish(storage, directory, manifest)?)
+        })
     }
 
     fn locked(

@@ -3,14 +3,13 @@
 
 use std::ops::ControlFlow;
 
-use super::line::Line;
+use super::replica::Line;
 use super::travel::{History, Tell};
-use crate::commands::model_name;
+use crate::engine::{Version, View};
 use crate::error::Error;
-use crate::model::Model;
-use crate::published::{Version, View};
-use crate::report::{Phase, Progress};
-use crate::stack;
+use crate::model::{Model, model_name};
+use crate::process::stack;
+use crate::recovery::{Phase, Progress};
 
 /// How often the progress callback is called.
 const PROGRESS_COMMANDS: u64 = 1 << 14;

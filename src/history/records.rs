@@ -8,14 +8,13 @@ use std::time::SystemTime;
 
 use super::frames::{Frames, check_count, not_whole};
 use super::source::HistoryFiles;
-use crate::commands::{CommandTable, NoJson, REDACTED_NAME, REDACTED_TAG};
-use crate::context::system_time;
 use crate::error::Error;
-use crate::identity::{check_tags, unknown_tag};
 use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
-use crate::metadata::Metadata;
-use crate::model::{Command, Model};
-use crate::stack;
+use crate::model::{
+    Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, system_time,
+};
+use crate::process::stack;
+use crate::recovery::{check_tags, unknown_tag};
 
 /// One accepted command as it is stored: when, by whom, and what.
 pub struct HistoryRecord<M: Model> {

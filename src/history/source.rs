@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::commands::same_name;
-use crate::directory::Directory;
-use crate::error::{DatabaseId, Error};
-use crate::header::FileHeader;
+use crate::error::Error;
+use crate::files::DatabaseId;
+use crate::files::{Directory, FileHeader};
 use crate::journal::{FrameStream, archive_path, list_archives, list_segments, segment_path};
+use crate::model::same_name;
 use crate::snapshot::{list_snapshots, snapshot_path};
 use crate::storage::Storage;
 

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure_tests::{killed, open};
-use crate::metadata::Metadata;
+use crate::model::Metadata;
 use crate::options::Options;
-use crate::snapshot_failure_tests::{ends, fill, options};
 use crate::storage::Disk;
 use crate::storage::faulty::{Faulty, Operation};
+use crate::test_support::{ends, fill, options};
+use crate::test_support::{killed, open};
 use crate::{Command, Context, Database, Error, Model, Retention, verify_history};
 
 /// Writes down all that a context says.

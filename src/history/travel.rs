@@ -1,27 +1,23 @@
 //! Owns the model as it was: the nearest older snapshot, and the commands behind it. Knows nothing
 //! of how the files of a history hang together.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::{ControlFlow, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::line::Line;
 use super::records::HistoryRecords;
+use super::replica::Line;
 use super::source::HistoryFiles;
-use crate::context::time_ns;
-use crate::engine::Engine;
+use crate::engine::{Version, View};
 use crate::error::Error;
-use crate::header::{FileHeader, SNAPSHOT_MAGIC};
-use crate::model::Model;
-use crate::options::ProgressCallback;
-use crate::packed::PackedFile;
-use crate::published::{Version, View};
-use crate::replay::{KnownChain, Replayed};
-use crate::report::{DamagedSnapshot, Phase, Progress};
+use crate::files::{FileHeader, PackedFile, SNAPSHOT_MAGIC};
+use crate::model::{Model, time_ns};
+use crate::process::{OpeningProcess, stack};
+use crate::recovery::{DamagedSnapshot, KnownChain, Phase, Progress, ProgressCallback, Replayed};
 use crate::snapshot::{check, decode_snapshot, snapshot_path, undecodable_as_current};
-use crate::stack;
 
 /// How often in a row all snapshots that were listed may turn out to be superseded and gone.
 const MOST_RELISTINGS: u32 = 64;
@@ -37,7 +33,8 @@ const PROGRESS_COMMANDS: u64 = 1 << 14;
 /// for what came later.
 pub struct History<M: Model> {
     /// Keeps the database open.
-    engine: Arc<Engine<M>>,
+    _keep_alive: Arc<dyn Any + Send + Sync>,
+    process: OpeningProcess,
     pub(super) files: Arc<HistoryFiles>,
     /// The version with which this history ends.
     newest: View<M>,
@@ -57,18 +54,23 @@ enum Goal {
 }
 
 impl<M: Model> History<M> {
-    pub(crate) fn of(engine: Arc<Engine<M>>) -> Self {
-        let newest = engine.shared.published.view();
-        let files = Arc::new(HistoryFiles {
-            storage: engine.storage.clone(),
-            directory: engine.directory.clone(),
-            database: engine.identity.database,
-            model_name: engine.identity.model_name.clone(),
-            newest: newest.sequence(),
-            newest_chain: newest.chain(),
-        });
+    /// Of `files`, which end with the version `newest`. `keep_alive` is the database that was opened
+    /// by `process`.
+    pub(crate) fn new(
+        files: HistoryFiles,
+        newest: View<M>,
+        process: OpeningProcess,
+        keep_alive: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
         let progress: ProgressCallback = Box::new(|_| {});
-        Self { engine, files, newest, progress: Mutex::new(progress), damaged: Mutex::default() }
+        Self {
+            _keep_alive: keep_alive,
+            process,
+            files: Arc::new(files),
+            newest,
+            progress: Mutex::new(progress),
+            damaged: Mutex::default(),
+        }
     }
 
     /// Calls `callback` on the thread that asks, while a snapshot is loaded and commands are
@@ -96,7 +98,7 @@ impl<M: Model> History<M> {
 
     /// Locks may be held by nobody in the child of a fork.
     pub(super) fn check_process(&self) -> Result<(), Error> {
-        if self.engine.process.is_forked() { Err(Error::Forked) } else { Ok(()) }
+        if self.process.is_forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
     /// The stored commands with these sequences, in order, as far as this history goes. They are
@@ -323,7 +325,7 @@ impl<M: Model> History<M> {
         let storage = &*self.files.storage;
         let is_sound = |(sequence, path): &&(u64, PathBuf)| {
             let opened = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC);
-            opened.and_then(|file| check(file, *sequence)).is_ok()
+            opened.is_ok_and(|file| check(file, *sequence).is_ok())
         };
         let mut reached = snapshots.iter().filter(|(sequence, _)| sequence + 1 >= oldest_record);
         let oldest = reached.find(is_sound).map_or(self.files.newest, |(sequence, _)| *sequence);

@@ -11,13 +11,10 @@ use super::segment::{
     FRAMES_BEGIN_AT_LEAST, NewSegment, OpenSegment, SegmentIdentity, SegmentStart,
 };
 use super::sync_gate::{SyncGate, SyncTarget};
-use crate::change_failure::ChangeFailure;
-use crate::error::Error;
-use crate::fields::position;
-use crate::manifest::{ManifestFile, State};
-use crate::reserve::Reserve;
-use crate::room::Room;
-use crate::storage::{Storage, write_all_at};
+use crate::files::Reserve;
+use crate::files::StoreError;
+use crate::files::{ChangeFailure, ManifestFile, State, position};
+use crate::storage::{Room, Storage, write_all_at};
 
 /// The first segment of a run; each further one is twice as long, up to `segment_bytes`. Small at
 /// first, because zeros that are never overwritten cost the disk for nothing.
@@ -72,7 +69,7 @@ pub(crate) struct Journal {
 impl Journal {
     /// Goes on where the journal ended. Nothing is written before the first batch, unless there are
     /// frames that nothing vouches for: those are written anew now.
-    pub(crate) fn start(options: JournalOptions, beginning: Beginning) -> Result<Self, Error> {
+    pub(crate) fn start(options: JournalOptions, beginning: Beginning) -> Result<Self, StoreError> {
         let preparer = SegmentPreparer::start(
             options.storage.clone(),
             options.directory.clone(),
@@ -169,7 +166,7 @@ impl Journal {
             segment.position += needed;
             written = write_all_at(&*segment.file, bytes, segment.position);
         }
-        written.map_err(Error::io("write", &segment.path)).map_err(ChangeFailure::InDoubt)?;
+        written.map_err(StoreError::io("write", &segment.path)).map_err(ChangeFailure::InDoubt)?;
         segment.position += needed;
         let is_half_full = segment.position > segment.prepared_bytes / 2;
         self.written_bytes += needed;
@@ -184,7 +181,7 @@ impl Journal {
     }
 
     /// Makes everything written durable.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         if let Some(segment) = &self.segment {
             self.gate.sync(&*segment.file, &segment.path)?;
         }
@@ -194,9 +191,9 @@ impl Journal {
 
     /// An error when the segment does not stand under its name any more: what was acknowledged would
     /// be lost with this process.
-    pub(crate) fn check_stands(&self) -> Result<(), Error> {
+    pub(crate) fn check_stands(&self) -> Result<(), StoreError> {
         let Some(segment) = &self.segment else { return Ok(()) };
-        segment.file.stands_where_published().map_err(Error::io("find", &segment.path))
+        segment.file.stands_where_published().map_err(StoreError::io("find", &segment.path))
     }
 
     /// What a sync outside this borrow needs. Everything in earlier segments was synced when they
@@ -230,7 +227,7 @@ impl Journal {
     /// Appends an unsynced empty frame that vouches for everything durable, so that after a mere
     /// process kill damage to the last batch is told from a torn write. It is checked against the
     /// chain but does not advance it: where a segment ends for the next run does not depend on it.
-    pub(crate) fn mark(&mut self) -> Result<(), Error> {
+    pub(crate) fn mark(&mut self) -> Result<(), StoreError> {
         let needed = position(frame_bytes(0));
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
         if self.vouched_sequence >= self.durable_sequence
@@ -239,7 +236,7 @@ impl Journal {
         {
             return Ok(());
         }
-        segment.file.stands_where_published().map_err(Error::io("find", &segment.path))?;
+        segment.file.stands_where_published().map_err(StoreError::io("find", &segment.path))?;
         self.mark.clear(0);
         let (bytes, _) = self.mark.seal(
             self.next_sequence,
@@ -249,7 +246,7 @@ impl Journal {
             self.chain,
         );
         write_all_at(&*segment.file, bytes, segment.position)
-            .map_err(Error::io("write", &segment.path))?;
+            .map_err(StoreError::io("write", &segment.path))?;
         segment.position += needed;
         self.vouched_sequence = self.durable_sequence;
         Ok(())
@@ -347,14 +344,14 @@ impl Journal {
         content: u64,
         start: SegmentStart,
         identity: &SegmentIdentity,
-        fill: &dyn Fn(&mut NewSegment) -> Result<(), Error>,
+        fill: &dyn Fn(&mut NewSegment) -> Result<(), StoreError>,
     ) -> Result<OpenSegment, ChangeFailure> {
         let begin = identity.frames_begin().map_err(ChangeFailure::before_any_change)?;
         let least = begin + content;
         let bytes = self.next_segment_bytes().max(least);
         let JournalOptions { storage, directory, reserve, .. } = &self.options;
         let storage = &**storage;
-        let make = |prepared: Result<Prepared, Error>| {
+        let make = |prepared: Result<Prepared, StoreError>| {
             let begin = |prepared| {
                 let mut segment = NewSegment::begin(storage, directory, prepared, identity, start)?;
                 fill(&mut segment)?;

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use super::record::Records;
 use super::scan::{Segment, SegmentScan};
 use super::segment::list_sequences;
-use crate::error::Error;
-use crate::header::{ARCHIVE_MAGIC, FileHeader};
-use crate::pace::Pace;
-use crate::packed::{PackedFile, Packing, write_packed};
-use crate::storage::Storage;
+use crate::files::StoreError;
+use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, Packing, write_packed};
+use crate::storage::{Pace, Storage};
 
 const ARCHIVE_SUFFIX: &str = ".archive";
 
@@ -24,8 +22,9 @@ pub(crate) fn archive_path(archive_directory: &Path, first_sequence: u64) -> Pat
 pub(crate) fn list_archives(
     storage: &dyn Storage,
     archive_directory: &Path,
-) -> Result<Vec<u64>, Error> {
-    let kind = storage.kind(archive_directory).map_err(Error::io("examine", archive_directory))?;
+) -> Result<Vec<u64>, StoreError> {
+    let kind =
+        storage.kind(archive_directory).map_err(StoreError::io("examine", archive_directory))?;
     match kind {
         None => Ok(Vec::new()),
         Some(_) => list_sequences(storage, archive_directory, ARCHIVE_SUFFIX),
@@ -42,7 +41,7 @@ pub(crate) fn archive_segment(
     (first_sequence, takeover): (u64, u64),
     packing: Packing,
     pace: &Pace<'_>,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, StoreError> {
     let segment = Segment::open(storage, journal_directory, first_sequence)?;
     let mut frames = SegmentScan::new(&segment, Some(takeover), 0);
     let mut tags = BTreeSet::new();
@@ -64,7 +63,7 @@ pub(crate) fn archive_segment(
         // Whoever gave it its name may not have come to this.
         storage
             .sync_directory(archive_directory)
-            .map_err(Error::io("sync directory", archive_directory))?;
+            .map_err(StoreError::io("sync directory", archive_directory))?;
         return Ok(path);
     }
     write_packed(storage, &path, &header, end, packing, pace, |target| {
@@ -86,14 +85,14 @@ fn is_archived(
     expected: &FileHeader,
     (sequence, chain): (u64, u32),
     pace: &Pace<'_>,
-) -> Result<bool, Error> {
-    if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
+) -> Result<bool, StoreError> {
+    if storage.kind(path).map_err(StoreError::io("examine", path))?.is_none() {
         return Ok(false);
     }
     let archive = PackedFile::open(storage, path, ARCHIVE_MAGIC)?;
     archive.verify_content(pace)?;
     if archive.header.database != expected.database {
-        return Err(Error::ForeignFile {
+        return Err(StoreError::ForeignFile {
             path: path.to_path_buf(),
             expected: expected.database,
             found: archive.header.database,
@@ -103,7 +102,7 @@ fn is_archived(
     if found != (expected.sequence, sequence, chain) {
         let expected = format!("sequences {} to {sequence}, chain {chain:08x}", expected.sequence);
         let found = format!("{} to {}, {:08x}", found.0, found.1, found.2);
-        return Err(Error::corrupt(path, 40, expected, found));
+        return Err(StoreError::corrupt(path, 40, expected, found));
     }
     Ok(true)
 }

@@ -5,9 +5,10 @@
 //! takes its place, with its frames copied. Where the program's vocabulary changed, it does not: the
 //! header must say what the commands were called by the program that wrote them.
 
-use super::scan::{FrameRef, Segment, SegmentScan};
+use super::frame::FrameRef;
+use super::scan::{Segment, SegmentScan};
 use super::segment::{SegmentIdentity, SegmentStart};
-use crate::error::Error;
+use crate::files::StoreError;
 
 /// Where the journal ended when it was opened.
 pub(crate) struct Beginning {
@@ -37,7 +38,7 @@ pub(crate) struct Plan<'a> {
 impl Plan<'_> {
     /// The bytes that the frames take.
     pub(crate) fn carried_bytes(&self) -> u64 {
-        self.carried.iter().map(|frame| crate::fields::position(frame.header.frame_bytes())).sum()
+        self.carried.iter().map(|frame| crate::files::position(frame.header.frame_bytes())).sum()
     }
 }
 
@@ -72,7 +73,7 @@ impl Beginning {
         &self,
         ours: &SegmentIdentity,
         carried_bytes: u64,
-    ) -> Result<Option<Plan<'_>>, Error> {
+    ) -> Result<Option<Plan<'_>>, StoreError> {
         let Some(unvouched) = self.unvouched else { return Ok(None) };
         let replaces = self.used_bytes <= carried_bytes
             || unvouched.first_sequence == self.last.header.sequence;
@@ -101,7 +102,7 @@ impl Beginning {
         }
     }
 
-    fn frames_from(&self, first_sequence: u64) -> Result<Vec<FrameRef<'_>>, Error> {
+    fn frames_from(&self, first_sequence: u64) -> Result<Vec<FrameRef<'_>>, StoreError> {
         // All of it was found there, so it must still be there.
         let mut scan = SegmentScan::new(&self.last, None, self.next.first_sequence - 1);
         let mut frames = Vec::new();

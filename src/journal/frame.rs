@@ -16,7 +16,7 @@
 //! taken over data *and* the data's own CRC no longer depends on the data, so with it the chain
 //! would say nothing about the header.
 
-use crate::fields::{FieldReader, align_up};
+use crate::files::{FieldReader, align_up};
 
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"PVFR");
 pub(crate) const FRAME_HEADER_BYTES: usize = 32;
@@ -219,6 +219,17 @@ impl FrameBuffer {
         self.bytes.resize(frame_bytes(payload_length), 0);
         (&self.bytes, chain)
     }
+}
+
+/// A verified frame.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameRef<'a> {
+    /// Byte position in the segment.
+    pub(crate) position: u64,
+    pub(crate) header: FrameHeader,
+    pub(crate) payload: &'a [u8],
+    /// The chain value before the frame.
+    pub(crate) chain_before: u32,
 }
 
 #[cfg(test)]

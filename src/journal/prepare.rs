@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::error::Error;
-use crate::reserve::Reserve;
+use crate::files::Reserve;
+use crate::files::StoreError;
 use crate::storage::{Storage, TemporaryFile, write_all_at};
 
 /// What is written and synced at once: a commit competes with one such piece at most.
@@ -28,9 +28,13 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Makes one at once, on the calling thread.
-    pub(crate) fn now(storage: &dyn Storage, directory: &Path, bytes: u64) -> Result<Self, Error> {
+    pub(crate) fn now(
+        storage: &dyn Storage,
+        directory: &Path,
+        bytes: u64,
+    ) -> Result<Self, StoreError> {
         fill(storage, directory, bytes, |_| Pace::GoOn)
-            .map_err(Error::io("prepare a journal segment in", directory))
+            .map_err(StoreError::io("prepare a journal segment in", directory))
             .and_then(|prepared| prepared.ok_or_else(|| unreachable_stop(directory)))
     }
 }
@@ -73,7 +77,7 @@ impl SegmentPreparer {
         storage: Arc<dyn Storage>,
         directory: PathBuf,
         reserve: Arc<Reserve>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StoreError> {
         let (requests, request_inbox) = bounded::<Request>(1);
         let (ready_outbox, ready) = bounded(1);
         let (thread_storage, thread_directory) = (storage.clone(), directory.clone());
@@ -97,7 +101,7 @@ impl SegmentPreparer {
                     reserve.fill();
                 }
             })
-            .map_err(Error::io("start a thread for", &directory))?;
+            .map_err(StoreError::io("start a thread for", &directory))?;
         let worker = Some(Worker { requests, ready, thread });
         Ok(Self { storage, directory, worker, requested: None })
     }
@@ -125,7 +129,7 @@ impl SegmentPreparer {
 
     /// The segment asked for, waiting for it at full speed if it is not ready. What the thread
     /// could not make, or made too short, is made here: the disk may have room again.
-    pub(crate) fn take(&mut self, bytes: u64) -> Result<Prepared, Error> {
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<Prepared, StoreError> {
         let requested = self.requested.take();
         if let (Some(hurry), Some(worker)) = (requested, &self.worker) {
             // It has room for this one token; a thread that is done does not need it.
@@ -194,7 +198,7 @@ fn fill(
         let piece = ZEROS.get(..length).ok_or(io::ErrorKind::InvalidInput)?;
         write_all_at(&*file, piece, position)?;
         file.sync_data()?;
-        position += crate::fields::position(length);
+        position += crate::files::position(length);
         if after_piece(began) == Pace::Stop {
             return Ok(None);
         }
@@ -202,8 +206,8 @@ fn fill(
     Ok(Some(Prepared { temporary, bytes }))
 }
 
-fn unreachable_stop(directory: &Path) -> Error {
-    Error::io("prepare a journal segment in", directory)(io::ErrorKind::Interrupted.into())
+fn unreachable_stop(directory: &Path) -> StoreError {
+    StoreError::io("prepare a journal segment in", directory)(io::ErrorKind::Interrupted.into())
 }
 
 #[cfg(test)]
@@ -226,7 +230,7 @@ mod tests {
         prepared.temporary.publish(&target).unwrap();
         let content = std::fs::read(&target).unwrap();
         assert_eq!(content.len() as u64, bytes);
-        assert!(crate::fields::all_zero(&content));
+        assert!(crate::files::all_zero(&content));
 
         preparer.request(bytes);
         drop(preparer);

@@ -9,7 +9,7 @@
 //! 16 metadata, then the command
 //! ```
 
-use crate::fields::FieldReader;
+use crate::files::FieldReader;
 
 pub(crate) const RECORD_HEADER_BYTES: usize = 16;
 const TIME_AT: usize = 8;

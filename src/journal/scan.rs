@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader, frame_bytes};
+use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader, FrameRef, frame_bytes};
 use super::segment::{frames_begin, segment_path};
-use crate::error::Error;
-use crate::fields::{all_zero, position};
-use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::files::StoreError;
+use crate::files::{FileHeader, SEGMENT_MAGIC, all_zero, position};
 use crate::storage::{FileBytes, Storage};
 
 /// A segment opened for reading; its header is verified.
@@ -23,9 +22,9 @@ impl Segment {
         storage: &dyn Storage,
         journal_directory: &Path,
         first_sequence: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StoreError> {
         let path = segment_path(journal_directory, first_sequence);
-        let bytes = storage.read(&path).map_err(Error::io("read", &path))?;
+        let bytes = storage.read(&path).map_err(StoreError::io("read", &path))?;
         Self::from_bytes(path, bytes, first_sequence)
     }
 
@@ -33,21 +32,26 @@ impl Segment {
         path: PathBuf,
         bytes: FileBytes,
         first_sequence: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StoreError> {
         let (header, header_bytes) = FileHeader::decode(&path, SEGMENT_MAGIC, &bytes)?;
         if header.sequence != first_sequence {
             let expected = format!("first sequence {first_sequence}, as the file's name says");
-            return Err(Error::corrupt(&path, 40, expected, header.sequence.to_string()));
+            return Err(StoreError::corrupt(&path, 40, expected, header.sequence.to_string()));
         }
         let length = position(bytes.len());
         if length < header.file_bytes {
             let expected = format!("a file of at least {} bytes", header.file_bytes);
-            return Err(Error::corrupt(&path, length, expected, "its end"));
+            return Err(StoreError::corrupt(&path, length, expected, "its end"));
         }
         let frames_begin = frames_begin(header_bytes);
         if !all_zero(bytes.get(header_bytes..frames_begin).unwrap_or(&[])) {
             let at = position(header_bytes);
-            return Err(Error::corrupt(&path, at, "zeros up to the first frame", "other bytes"));
+            return Err(StoreError::corrupt(
+                &path,
+                at,
+                "zeros up to the first frame",
+                "other bytes",
+            ));
         }
         Ok(Self { path, header, bytes, frames_begin })
     }
@@ -70,17 +74,6 @@ impl Segment {
     fn from(&self, position: usize) -> &[u8] {
         self.bytes.get(position..).unwrap_or(&[])
     }
-}
-
-/// A verified frame.
-#[derive(Clone, Copy)]
-pub(crate) struct FrameRef<'a> {
-    /// Byte position in the segment.
-    pub(crate) position: u64,
-    pub(crate) header: FrameHeader,
-    pub(crate) payload: &'a [u8],
-    /// The chain value before the frame.
-    pub(crate) chain_before: u32,
 }
 
 /// How a segment ends.
@@ -157,7 +150,7 @@ impl<'a> SegmentScan<'a> {
     }
 
     /// The next frame that holds commands, or how the segment ends.
-    pub(crate) fn next_frame(&mut self) -> Result<Result<FrameRef<'a>, Ending>, Error> {
+    pub(crate) fn next_frame(&mut self) -> Result<Result<FrameRef<'a>, Ending>, StoreError> {
         loop {
             if self.takeover == Some(self.next_sequence) {
                 return Ok(Err(Ending::Complete));
@@ -217,7 +210,7 @@ impl<'a> SegmentScan<'a> {
     }
 
     /// What it means that no frame stands at the current position.
-    fn ending(&mut self, rest: &[u8], fault: FrameFault) -> Result<Ending, Error> {
+    fn ending(&mut self, rest: &[u8], fault: FrameFault) -> Result<Ending, StoreError> {
         let zeros = all_zero(rest);
         if let Some(takeover) = self.takeover
             && zeros
@@ -231,7 +224,7 @@ impl<'a> SegmentScan<'a> {
                 self.next_sequence - 1,
                 self.position
             );
-            return Err(Error::Missing {
+            return Err(StoreError::Missing {
                 path: segment_path(directory, self.next_sequence),
                 reason,
             });
@@ -239,7 +232,7 @@ impl<'a> SegmentScan<'a> {
         if let Some(takeover) = self.takeover {
             let at = position(self.position + fault.at);
             let reason = format!("{}, since the next segment begins at {takeover}", fault.expected);
-            return Err(Error::corrupt(&self.segment.path, at, reason, fault.found));
+            return Err(StoreError::corrupt(&self.segment.path, at, reason, fault.found));
         }
         if self.vouched_sequence >= self.next_sequence {
             let at = position(self.position + fault.at);
@@ -247,7 +240,7 @@ impl<'a> SegmentScan<'a> {
                 "{}: sequence {} was durable, by {}",
                 fault.expected, self.vouched_sequence, "the MANIFEST or a later frame"
             );
-            return Err(Error::corrupt(&self.segment.path, at, expected, fault.found));
+            return Err(StoreError::corrupt(&self.segment.path, at, expected, fault.found));
         }
         if zeros {
             return Ok(Ending::Complete);
@@ -267,7 +260,7 @@ impl<'a> SegmentScan<'a> {
                 header.durable_sequence
             );
             let at = position(self.position + fault.at);
-            return Err(Error::corrupt(&self.segment.path, at, expected, fault.found));
+            return Err(StoreError::corrupt(&self.segment.path, at, expected, fault.found));
         }
         let used = rest.len() - rest.iter().rev().take_while(|&&byte| byte == 0).count();
         Ok(Ending::Torn { position: position(self.position), bytes: position(used) })
@@ -295,9 +288,9 @@ impl<'a> SegmentScan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::FrameBuffer;
     use super::*;
-    use crate::error::DatabaseId;
+    use crate::files::DatabaseId;
+    use crate::journal::frame::FrameBuffer;
 
     #[test]
     fn a_batch_that_reaches_into_the_next_segment_is_damage() {
@@ -324,6 +317,6 @@ mod tests {
         assert!(first(3).is_ok_and(|frame| frame.is_ok()));
         let error = first(2).err().unwrap();
         let at = position(begin + 24);
-        assert!(matches!(error, Error::Corrupt { position, .. } if position == at), "{error}");
+        assert!(matches!(error, StoreError::Corrupt { position, .. } if position == at), "{error}");
     }
 }

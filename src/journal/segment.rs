@@ -4,13 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::frame::FrameRef;
 use super::frame::{FrameBuffer, FrameHeader};
 use super::prepare::Prepared;
-use super::scan::FrameRef;
-use crate::change_failure::ChangeFailure;
-use crate::error::{DatabaseId, Error};
-use crate::fields::{align_up, position};
-use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::files::DatabaseId;
+use crate::files::StoreError;
+use crate::files::{ChangeFailure, FileHeader, SEGMENT_MAGIC, align_up, position};
 use crate::storage::{Storage, StoredFile, write_all_at};
 
 const SEGMENT_SUFFIX: &str = ".journal";
@@ -31,12 +30,17 @@ pub(crate) struct SegmentIdentity {
 
 impl SegmentIdentity {
     /// Where the frames of a segment begin that says so; an error when it does not fit a header.
-    pub(crate) fn frames_begin(&self) -> Result<u64, Error> {
+    pub(crate) fn frames_begin(&self) -> Result<u64, StoreError> {
         let start = SegmentStart { first_sequence: 0, chain: 0, time_ns: 0 };
         Ok(position(frames_begin(self.header(start, 0, 0)?.len())))
     }
 
-    fn header(&self, start: SegmentStart, salt: u64, file_bytes: u64) -> Result<Vec<u8>, Error> {
+    fn header(
+        &self,
+        start: SegmentStart,
+        salt: u64,
+        file_bytes: u64,
+    ) -> Result<Vec<u8>, StoreError> {
         let header = FileHeader {
             magic: SEGMENT_MAGIC,
             database: self.database,
@@ -50,7 +54,7 @@ impl SegmentIdentity {
             model_name: self.model_name.clone(),
             commands: self.commands.clone(),
         };
-        header.encode().ok_or_else(|| Error::InvalidOption {
+        header.encode().ok_or_else(|| StoreError::InvalidOption {
             option: "commands!",
             value: format!("{} commands", self.commands.len()),
             constraint: "the table of tags and names must fit the 1 MiB file header".to_owned(),
@@ -85,7 +89,7 @@ pub(crate) fn segment_path(journal_directory: &Path, first_sequence: u64) -> Pat
 pub(crate) fn list_segments(
     storage: &dyn Storage,
     journal_directory: &Path,
-) -> Result<Vec<u64>, Error> {
+) -> Result<Vec<u64>, StoreError> {
     list_sequences(storage, journal_directory, SEGMENT_SUFFIX)
 }
 
@@ -94,8 +98,8 @@ pub(crate) fn list_sequences(
     storage: &dyn Storage,
     directory: &Path,
     suffix: &str,
-) -> Result<Vec<u64>, Error> {
-    let names = storage.list(directory).map_err(Error::io("list", directory))?;
+) -> Result<Vec<u64>, StoreError> {
+    let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
     let mut sequences: Vec<u64> =
         names.iter().filter_map(|name| parse_name(name, suffix)).collect();
     sequences.sort_unstable();
@@ -137,12 +141,12 @@ impl NewSegment {
         prepared: Prepared,
         identity: &SegmentIdentity,
         start: SegmentStart,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StoreError> {
         let path = segment_path(journal_directory, start.first_sequence);
         let salt = xxhash_rust::xxh3::xxh3_64(&random_bytes(storage, &path)?);
         let header = identity.header(start, salt, prepared.bytes)?;
         let file = prepared.temporary.file();
-        write_all_at(&*file, &header, 0).map_err(Error::io("write the header of", &path))?;
+        write_all_at(&*file, &header, 0).map_err(StoreError::io("write the header of", &path))?;
         let position = position(frames_begin(header.len()));
         let first_sequence = start.first_sequence;
         Ok(Self { prepared, file, path, first_sequence, salt, position })
@@ -150,23 +154,25 @@ impl NewSegment {
 
     /// Appends a frame of another segment before anybody can see the file. The chain goes over
     /// what both have in common, so it stays as it was. Gives the chain value after the frame.
-    pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<u32, Error> {
+    pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<u32, StoreError> {
         let FrameHeader { first_sequence, count, durable_sequence, .. } = frame.header;
         let mut buffer = FrameBuffer::new();
         buffer.push_payload(frame.payload);
         let chain = frame.chain_before;
         let (bytes, chain) = buffer.seal(first_sequence, count, durable_sequence, self.salt, chain);
-        write_all_at(&*self.file, bytes, self.position).map_err(Error::io("write", &self.path))?;
+        write_all_at(&*self.file, bytes, self.position)
+            .map_err(StoreError::io("write", &self.path))?;
         self.position += position(bytes.len());
         Ok(chain)
     }
 
     /// Appends a mark: an empty frame which states that everything before `next_sequence` is
     /// durable. That is so once the file has its name, since it is synced before.
-    pub(crate) fn push_mark(&mut self, next_sequence: u64, chain: u32) -> Result<(), Error> {
+    pub(crate) fn push_mark(&mut self, next_sequence: u64, chain: u32) -> Result<(), StoreError> {
         let mut buffer = FrameBuffer::new();
         let (bytes, _) = buffer.seal(next_sequence, 0, next_sequence - 1, self.salt, chain);
-        write_all_at(&*self.file, bytes, self.position).map_err(Error::io("write", &self.path))?;
+        write_all_at(&*self.file, bytes, self.position)
+            .map_err(StoreError::io("write", &self.path))?;
         self.position += position(bytes.len());
         Ok(())
     }
@@ -175,18 +181,18 @@ impl NewSegment {
     pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, ChangeFailure> {
         let Self { prepared, file, path, first_sequence, salt, position } = self;
         if !planted!(SegmentNotSynced) {
-            let synced = file.sync_all().map_err(Error::io("sync", &path));
+            let synced = file.sync_all().map_err(StoreError::io("sync", &path));
             synced.map_err(ChangeFailure::before_any_change)?;
         }
         let named = prepared.temporary.publish(&path);
         named
-            .map_err(Error::io("rename a new segment to", &path))
+            .map_err(StoreError::io("rename a new segment to", &path))
             .map_err(ChangeFailure::of_a_rename)?;
         let directory = path.parent().unwrap_or(Path::new("."));
         if !planted!(NoDirectorySyncAfterSegment) {
             let synced = storage.sync_directory(directory);
             synced
-                .map_err(Error::io("sync directory", directory))
+                .map_err(StoreError::io("sync directory", directory))
                 .map_err(ChangeFailure::InDoubt)?;
         }
         let prepared_bytes = prepared.bytes;
@@ -202,7 +208,7 @@ pub(crate) fn publish_segment<'a, 'b: 'a>(
     identity: &SegmentIdentity,
     start: SegmentStart,
     frames: impl Iterator<Item = &'a FrameRef<'b>>,
-) -> Result<OpenSegment, Error> {
+) -> Result<OpenSegment, StoreError> {
     let mut segment = NewSegment::begin(storage, journal_directory, prepared, identity, start)?;
     for frame in frames {
         segment.push_frame(frame)?;
@@ -211,8 +217,8 @@ pub(crate) fn publish_segment<'a, 'b: 'a>(
 }
 
 /// Random bytes from the operating system; `path` is named should it refuse.
-pub(crate) fn random_bytes(storage: &dyn Storage, path: &Path) -> Result<[u8; 16], Error> {
-    storage.random().map_err(Error::io("get random bytes for", path))
+pub(crate) fn random_bytes(storage: &dyn Storage, path: &Path) -> Result<[u8; 16], StoreError> {
+    storage.random().map_err(StoreError::io("get random bytes for", path))
 }
 
 #[cfg(test)]
@@ -252,7 +258,7 @@ mod tests {
         let none = [].iter();
         let made = publish_segment(&Disk, directory.path(), prepared, &identity, start, none);
         let error = made.err().unwrap();
-        assert!(matches!(error, Error::InvalidOption { option: "commands!", .. }), "{error}");
+        assert!(matches!(error, StoreError::InvalidOption { option: "commands!", .. }), "{error}");
         assert!(Disk.list(directory.path()).unwrap().is_empty());
     }
 }

@@ -9,13 +9,11 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::archive::archive_path;
+use super::frame::FrameRef;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, frame_bytes};
-use super::scan::FrameRef;
 use super::segment::{frames_begin, segment_path};
-use crate::error::Error;
-use crate::fields::{all_zero, position};
-use crate::header::{ARCHIVE_MAGIC, FileHeader, SEGMENT_MAGIC};
-use crate::packed::PackedFile;
+use crate::files::StoreError;
+use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, all_zero, position};
 use crate::storage::{ReadableFile, Storage, read_up_to};
 
 /// Read ahead in pieces of this size; a larger frame makes the window as large as itself.
@@ -51,22 +49,27 @@ impl FrameStream {
         storage: &dyn Storage,
         journal_directory: &Path,
         first_sequence: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StoreError> {
         let path = segment_path(journal_directory, first_sequence);
-        let file = storage.open_to_read(&path).map_err(Error::io("read", &path))?;
+        let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path))?;
         let (header, header_bytes) = FileHeader::read(&path, SEGMENT_MAGIC, &*file)?;
         check_name(&path, &header, first_sequence)?;
         if file.length() < header.file_bytes {
             let expected = format!("a file of at least {} bytes", header.file_bytes);
-            return Err(Error::corrupt(&path, file.length(), expected, "its end"));
+            return Err(StoreError::corrupt(&path, file.length(), expected, "its end"));
         }
         let begin = frames_begin(header_bytes);
         let mut padding = vec![0; begin - header_bytes];
         read_up_to(&*file, &mut padding, position(header_bytes))
-            .map_err(Error::io("read", &path))?;
+            .map_err(StoreError::io("read", &path))?;
         if !all_zero(&padding) {
             let at = position(header_bytes);
-            return Err(Error::corrupt(&path, at, "zeros up to the first frame", "other bytes"));
+            return Err(StoreError::corrupt(
+                &path,
+                at,
+                "zeros up to the first frame",
+                "other bytes",
+            ));
         }
         let content = FromPosition { file, position: position(begin) };
         let file = StreamedFile { path, header, end: None };
@@ -77,12 +80,12 @@ impl FrameStream {
         storage: &dyn Storage,
         archive_directory: &Path,
         first_sequence: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, StoreError> {
         let path = archive_path(archive_directory, first_sequence);
         let packed = PackedFile::open_beside_others(storage, &path, ARCHIVE_MAGIC)?;
         check_name(&path, &packed.header, first_sequence)?;
         let content = Digested {
-            inner: packed.unpacked().map_err(Error::io("unpack", &path))?,
+            inner: packed.unpacked().map_err(StoreError::io("unpack", &path))?,
             left: packed.footer.raw_bytes,
             digest: Box::default(),
             expected: packed.footer.digest,
@@ -134,7 +137,7 @@ impl FrameStream {
 
     /// Goes on to the next frame that holds commands. There must be one: the caller knows with
     /// which sequence, `end`, the file ends. `Ok(false)`: nothing more was ever written here.
-    pub(crate) fn advance(&mut self, end: u64) -> Result<bool, Error> {
+    pub(crate) fn advance(&mut self, end: u64) -> Result<bool, StoreError> {
         self.frame = None;
         loop {
             let fault = match self.read_frame(end)? {
@@ -163,29 +166,29 @@ impl FrameStream {
             if self.file.end.is_some() {
                 expected.push_str(" (at that position of the content, unpacked)");
             }
-            return Err(Error::corrupt(&self.file.path, at, expected, fault.found));
+            return Err(StoreError::corrupt(&self.file.path, at, expected, fault.found));
         }
     }
 
     /// That an archive holds what its footer says and nothing more, once its last frame was read.
-    pub(crate) fn check_end(&mut self) -> Result<(), Error> {
+    pub(crate) fn check_end(&mut self) -> Result<(), StoreError> {
         let Some((sequence, chain)) = self.file.end else { return Ok(()) };
         let over = self.fill(1)?.len();
         let path = &self.file.path;
         if over > 0 {
             let expected = "the end of the content, unpacked, after the last batch";
-            return Err(Error::corrupt(path, self.position, expected, "more bytes"));
+            return Err(StoreError::corrupt(path, self.position, expected, "more bytes"));
         }
         if (self.next_sequence - 1, self.chain) != (sequence, chain) {
             let expected = format!("sequence {sequence} and chain {chain:08x} at the end");
             let found = format!("{} and {:08x}", self.next_sequence - 1, self.chain);
-            return Err(Error::corrupt(path, self.position, expected, found));
+            return Err(StoreError::corrupt(path, self.position, expected, found));
         }
         Ok(())
     }
 
     /// Verifies the frame at the current position and steps chain and sequence over it.
-    fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, Error> {
+    fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
         let (salt, chain, next_sequence) = (self.file.header.salt, self.chain, self.next_sequence);
         let header = match FrameHeader::decode(self.fill(FRAME_HEADER_BYTES)?, salt) {
             Ok(header) => header,
@@ -211,7 +214,7 @@ impl FrameStream {
         Ok(Ok(header))
     }
 
-    fn only_a_mark_is_lost(&mut self) -> Result<bool, Error> {
+    fn only_a_mark_is_lost(&mut self) -> Result<bool, StoreError> {
         let (salt, chain, next_sequence) = (self.file.header.salt, self.chain, self.next_sequence);
         let mark = frame_bytes(0);
         let head = self.fill(mark + FRAME_HEADER_BYTES)?.get(mark..).unwrap_or(&[]);
@@ -230,7 +233,7 @@ impl FrameStream {
 
     /// That many bytes from the current position on, or as many as there are. Callers have
     /// verified the length that they ask for.
-    fn fill(&mut self, wanted: usize) -> Result<&[u8], Error> {
+    fn fill(&mut self, wanted: usize) -> Result<&[u8], StoreError> {
         if self.window.len() < self.at + wanted {
             self.window.drain(..self.at);
             self.at = 0;
@@ -243,7 +246,7 @@ impl FrameStream {
                     Ok(read) => filled += read,
                     Err(error) => {
                         self.window.truncate(filled);
-                        return Err(Error::io("read", &self.file.path)(error));
+                        return Err(StoreError::io("read", &self.file.path)(error));
                     }
                 }
             }
@@ -254,12 +257,12 @@ impl FrameStream {
     }
 }
 
-fn check_name(path: &Path, header: &FileHeader, first_sequence: u64) -> Result<(), Error> {
+fn check_name(path: &Path, header: &FileHeader, first_sequence: u64) -> Result<(), StoreError> {
     if header.sequence == first_sequence {
         return Ok(());
     }
     let expected = format!("first sequence {first_sequence}, as the file's name says");
-    Err(Error::corrupt(path, 40, expected, header.sequence.to_string()))
+    Err(StoreError::corrupt(path, 40, expected, header.sequence.to_string()))
 }
 
 /// An open file as a stream.
@@ -311,4 +314,5 @@ impl Read for Digested {
 }
 
 #[cfg(test)]
+#[path = "tests/stream.rs"]
 mod tests;

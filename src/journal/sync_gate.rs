@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::Error;
+use crate::files::StoreError;
 use crate::storage::StoredFile;
 
 /// Lets one sync of a segment run at a time and remembers a failure. The operating system tells
@@ -26,7 +26,7 @@ enum State {
 }
 
 impl SyncGate {
-    pub(super) fn sync(&self, file: &dyn StoredFile, path: &Path) -> Result<(), Error> {
+    pub(super) fn sync(&self, file: &dyn StoredFile, path: &Path) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = match *state {
             State::Left => return Ok(()),
@@ -40,7 +40,7 @@ impl SyncGate {
         // What is durable in a file without a name is lost all the same.
         let result = result.and_then(|()| file.stands_where_published());
         *state = if result.is_err() { State::Failed } else { State::Open };
-        result.map_err(Error::io("sync", path))
+        result.map_err(StoreError::io("sync", path))
     }
 
     /// The segment was synced to its end, and nothing more is written to it.
@@ -62,7 +62,7 @@ pub(crate) struct SyncTarget {
 
 impl SyncTarget {
     /// Gives the sequence that is durable now.
-    pub(crate) fn sync(self) -> Result<u64, Error> {
+    pub(crate) fn sync(self) -> Result<u64, StoreError> {
         self.gate.sync(&*self.file, &self.path)?;
         Ok(self.sequence)
     }

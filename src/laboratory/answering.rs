@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::life::{Event, Journalist};
 use super::model::Refused;
+use crate::engine::Pending;
 use crate::execute_error::ExecuteError;
-use crate::pending::Pending;
 
 pub(crate) type Answer = Result<(u64, u64), ExecuteError<Refused>>;
 

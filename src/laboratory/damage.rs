@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::model::{Mix, Tally};
 use super::setup::{DIRECTORY, Setup};
-use crate::manifest::Manifest;
+use crate::files::Manifest;
 use crate::storage::simulated::{PIECE_BYTES, Random, SimulatedDisk, State};
 use crate::{Database, Error};
 

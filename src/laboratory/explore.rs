@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::damage::{self, Damaged, Demand};
-use super::evidence;
+use super::damage::{Damaged, Demand};
 use super::life::{Event, Life, Required};
 use super::oracle::{Expectation, Look, judge};
 use super::setup::Setup;
+use super::{damage, evidence};
 use crate::storage::simulated::{Fate, Operation, PIECE_BYTES, Random, State, choices};
 
 /// Nobody reads more.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::model::{Ending, Mix, Put, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
-use crate::header::{FileHeader, SEGMENT_MAGIC};
+use crate::files::{FileHeader, SEGMENT_MAGIC};
 use crate::storage::simulated::{SimulatedDisk, State};
 use crate::{Database, Metadata};
 

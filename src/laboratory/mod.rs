@@ -28,6 +28,8 @@ mod damage;
 mod evidence;
 mod explore;
 mod forged;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 mod life;
 mod model;

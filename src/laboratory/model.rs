@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
-use crate::{Command, Context, Model};
+use crate::{Command, Context, Model, codec};
 
 /// A map, a hash that depends on the order of all changes, and their number.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

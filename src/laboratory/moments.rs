@@ -1,6 +1,6 @@
 //! Owns the moments at which a test may do something to the process and its surroundings: right
 //! before each operation on files, and between the look at the place and the operation. `moment!`
-//! in `crate::planted` is how production code names them; in a production build it is nothing.
+//! in `crate::faults` is how production code names them; in a production build it is nothing.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,14 +9,11 @@ use std::sync::Arc;
 
 use super::model::{Mix, Reference, Tally};
 use super::setup::{DIRECTORY, Setup};
-use crate::batch::Batch;
-use crate::commands::panic_message;
-use crate::published::Version;
+use crate::engine::{Batch, Version, Working, submission};
+use crate::process::panic_message;
 use crate::recovery::{Recovered, recover};
 use crate::storage::Storage;
 use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
-use crate::submission::submission;
-use crate::working::Working;
 use crate::{Database, Error};
 
 /// What an image is measured against.

@@ -1,5 +1,5 @@
 //! Owns the deliberate faults: which there are, and which one this process has. A laboratory that
-//! cannot fail proves nothing, so each of them must be caught. `planted!` in `crate::planted` is
+//! cannot fail proves nothing, so each of them must be caught. `planted!` in `crate::faults` is
 //! how production code asks; in a production build it is the constant `false`.
 
 use std::sync::OnceLock;

@@ -4,8 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::codec::{EncodeFailure, LARGEST_COMMAND_BYTES, encode_onto};
-use crate::commands::Registered;
-use crate::model::Model;
+use crate::model::{Model, Registered};
 
 /// What becomes of a stored command; see [`purge`](crate::purge()).
 #[derive(Debug)]

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::action::{PurgeAction, Replacement};
-use crate::commands::{CommandTable, REDACTED_NAME, REDACTED_TAG};
 use crate::error::Error;
 use crate::history::{HistoryFiles, HistoryRecord, HistoryRecords};
 use crate::journal::Record;
-use crate::model::Model;
+use crate::model::{CommandTable, Model, REDACTED_NAME, REDACTED_TAG};
 
 /// Every command that does not stay as it is.
 #[derive(Debug, Default)]

@@ -8,14 +8,12 @@
 //! - `record`: what is written down of a purge
 
 mod action;
-#[cfg(test)]
-mod crash_tests;
 mod decisions;
-#[cfg(test)]
-mod disk_tests;
 mod record;
 mod rewrite;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,16 +22,13 @@ use decisions::Decisions;
 use record::{next_number, write_record};
 use rewrite::{Rewritten, initial_snapshot, read_back, rewrite};
 
-use crate::commands::model_name;
-use crate::context::system_time;
-use crate::directory::Directory;
 use crate::error::Error;
+use crate::files::{Directory, exchange};
 use crate::history::{HistoryRecord, OfflineHistory, verify_files};
 use crate::journal::LARGEST_PAYLOAD_BYTES;
-use crate::model::Model;
-use crate::stack;
+use crate::model::{Model, model_name, system_time};
+use crate::process::stack;
 use crate::storage::{HeldDisk, Storage};
-use crate::swap;
 
 pub use action::{PurgeAction, Replacement};
 pub use record::{PurgeRecord, purge_records};
@@ -190,7 +185,7 @@ fn purge_locked<M: Model>(
         return Err(Error::HistoryDiverged { divergence: divergence.to_string() });
     }
     let listed = offline.manifest.current().snapshots.clone();
-    let staged = swap::stage(storage, directory).and_then(|staged| {
+    let staged = exchange::stage(storage, directory).map_err(Error::from).and_then(|staged| {
         let bytes = how.most_payload_bytes;
         let rewriting = || rewrite::<M>(&files, &listed, &staged, &decisions, initial, bytes);
         let rewritten = stack::run(rewriting).map_err(on_thread)??;
@@ -204,15 +199,15 @@ fn purge_locked<M: Model>(
         Ok(staged) => staged,
         Err(error) => {
             // The first error is the one to tell; the next open removes what this cannot.
-            swap::remove_leftovers(storage, directory).ok();
+            exchange::remove_leftovers(storage, directory).ok();
             return Err(error);
         }
     };
-    swap::exchange(storage, directory, &mut offline.manifest, |manifest| {
+    exchange::exchange(storage, directory, &mut offline.manifest, |manifest| {
         (manifest.sequence, manifest.chain) = (files.newest, rewritten.chain);
         manifest.newest_segment = files.newest + 1;
     })?;
-    let count = |sequences: &[u64]| crate::fields::position(sequences.len());
+    let count = |sequences: &[u64]| crate::files::position(sequences.len());
     report.replaced = count(&record.replaced);
     report.redacted = count(&record.redacted);
     report.metadata_dropped = count(&record.metadata_dropped);
@@ -232,7 +227,7 @@ fn record_of(
         database: files.database,
         number: next_number(&*files.storage, purges)?,
         // As files hold it: what is read back is equal.
-        time: system_time(crate::context::time_ns(files.storage.now())),
+        time: system_time(crate::model::time_ns(files.storage.now())),
         sequence: files.newest,
         kept: decisions.kept,
         chain_before: rewritten.chain_before,

@@ -24,13 +24,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::context::{system_time, time_ns};
-use crate::directory::Directory;
-use crate::error::{DatabaseId, Error};
-use crate::fields::{FieldReader, position};
-use crate::header::FORMAT_VERSION;
+use crate::error::Error;
+use crate::files::DatabaseId;
+use crate::files::{
+    Directory, FORMAT_VERSION, FieldReader, MANIFEST_NAME, ManifestFile, State, position,
+};
 use crate::journal::list_sequences;
-use crate::manifest::{MANIFEST_NAME, ManifestFile, State};
+use crate::model::{system_time, time_ns};
 use crate::storage::{Disk, Storage, replace_file};
 
 const MAGIC: [u8; 8] = *b"PREVPURG";
@@ -143,7 +143,7 @@ pub(super) fn write_record(
 fn numbers(storage: &dyn Storage, purges: &Path) -> Result<Vec<u64>, Error> {
     match storage.kind(purges).map_err(Error::io("examine", purges))? {
         None => Ok(Vec::new()),
-        Some(_) => list_sequences(storage, purges, SUFFIX),
+        Some(_) => Ok(list_sequences(storage, purges, SUFFIX)?),
     }
 }
 

@@ -7,27 +7,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::decisions::{Decisions, name};
-use crate::directory::Directory;
+use crate::engine::{RequestLog, Version};
 use crate::error::Error;
-use crate::header::{ARCHIVE_MAGIC, FileHeader, SNAPSHOT_MAGIC};
+use crate::files::{
+    ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError,
+};
 use crate::history::{HistoryFiles, Line, check_count, not_whole};
-use crate::identity::identity;
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
     Records, Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
     publish_segment, segment_path,
 };
 use crate::model::Model;
-use crate::options::Options;
-use crate::pace::Pace;
-use crate::packed::{PackedFile, Packing};
-use crate::published::Version;
-use crate::replay::KnownChain;
-use crate::requests::{MOST_IDS, RequestLimits, RequestLog};
+use crate::options::{MOST_IDS, Options, RequestLimits};
+use crate::recovery::{KnownChain, identity};
 use crate::snapshot::{
     check, decode_snapshot, request_limits, snapshot_header, snapshot_path, write_version,
 };
-use crate::storage::{Storage, replace_file};
+use crate::storage::{Pace, Storage, replace_file};
 
 /// What is prepared of a segment; its frames go beyond that. The next open makes one of its own.
 const PREPARED_BYTES: u64 = 8 << 10;
@@ -154,8 +151,8 @@ fn wanted_snapshots(files: &HistoryFiles, listed: &[u64]) -> Result<BTreeMap<u64
                 files.check_identity(&path, &file.header)?;
                 request_limits(&file)?
             }
-            Err(Error::Corrupt { .. }) => usual.requests,
-            Err(error) => return Err(error),
+            Err(StoreError::Corrupt { .. }) => usual.requests,
+            Err(error) => return Err(error.into()),
         };
         wanted.insert(sequence, Wanted { archived, requests });
     }

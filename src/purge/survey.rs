@@ -5,8 +5,8 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::directory::{Directory, exists};
 use crate::error::Error;
+use crate::files::{Directory, exists};
 use crate::storage::{EntryKind, Storage, is_temporary};
 
 /// That in the directories inside there is nothing but what this crate puts there, and in the root

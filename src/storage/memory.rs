@@ -246,8 +246,9 @@ impl Drop for MemoryLock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure_tests::{Add, Count};
-    use crate::{Database, options::Options};
+    use crate::Database;
+    use crate::options::Options;
+    use crate::test_support::{Add, Count};
 
     #[test]
     fn one_owner_at_a_time_and_nothing_left_behind() {

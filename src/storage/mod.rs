@@ -11,19 +11,21 @@ mod mmap;
 mod place;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) mod simulated;
+mod space;
+mod throttle;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::error::Error;
-
 pub(crate) use disk::Disk;
 pub(crate) use held::HeldDisk;
 pub(crate) use memory::Memory;
 pub(crate) use mmap::{FileBytes, ForkMark};
 pub(crate) use place::PlaceLost;
+pub(crate) use space::Room;
+pub(crate) use throttle::Pace;
 
 /// How often one interrupted call is tried again before the interruption counts as a failure.
 const INTERRUPTED_RETRIES: u32 = 1_000;
@@ -40,12 +42,9 @@ pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }
 
-/// The path as it leads on whatever becomes of the working directory. Links are not followed.
-pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    if planted!(PathStaysRelative) {
-        return Ok(path.to_path_buf());
-    }
-    std::path::absolute(path).map_err(Error::io("find the working directory for", path))
+/// Whether an operation failed because the disk, or a quota, is full.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What stands at a path.

@@ -5,11 +5,8 @@ use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 
 use super::twice::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name};
-use crate::commands::Registered;
-use crate::context::{RandomSeed, time_ns};
-use crate::error::DatabaseId;
-use crate::metadata::Metadata;
-use crate::model::Model;
+use crate::files::DatabaseId;
+use crate::model::{Metadata, Model, RandomSeed, Registered, time_ns};
 
 /// 2000-01-01 00:00:00 UTC.
 const DEFAULT_TIME: Duration = Duration::from_secs(946_684_800);

@@ -3,12 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::codec::{self, EncodeFailure};
-use crate::commands::{Registered, panic_message};
-use crate::context::{Context, RandomSeed};
-use crate::model::{Command, Model};
+use crate::codec;
+use crate::codec::EncodeFailure;
+use crate::engine::EngineThread;
+use crate::model::{Command, Context, Model, RandomSeed, Registered};
 use crate::options::Options;
-use crate::pending::EngineThread;
+use crate::process::panic_message;
 
 /// What a command came to.
 pub(super) enum Answer<O, R> {

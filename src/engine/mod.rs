@@ -1,0 +1,70 @@
+//! Owns a command's way once it was encoded: queue, writer, committer, publication, answer. Knows
+//! nothing of files and directories; the journal moves the bytes.
+//!
+//! In the order in which a command meets them:
+//!
+//! - `submission`: a command encoded, and where its answer will be
+//! - `record_buffer`: a buffer in which a record is encoded without an allocation of its own
+//! - `queue`: the bounded way to the writer
+//! - `writer`: takes commands from the queue, applies them, closes batches
+//! - `working_version`: the model ahead of what is durable, and how a command is rolled back
+//! - `dedup`: which request ids were accepted under which sequence
+//! - `batch`: what is committed together
+//! - `committer`: write, sync, publish, answer
+//! - `interval_sync`: syncs at an interval, where answers do not wait for it
+//! - `published_version`: what readers see
+//! - `recent_versions`: what readers saw a short while ago
+//! - `pending`: the answer on its way to the caller
+//!
+//! Beside them: `shared` is what the threads share, `status` whether the engine runs, `snapshot_board`
+//! what committer and snapshot thread tell each other, `sync` what all of them synchronise with.
+
+mod batch;
+pub(crate) mod committer;
+mod dedup;
+pub(crate) mod interval_sync;
+mod pending;
+mod published_version;
+mod queue;
+mod recent_versions;
+mod record_buffer;
+mod shared;
+#[cfg(test)]
+mod shuttled;
+mod snapshot_board;
+mod status;
+mod submission;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod working_version;
+mod writer;
+
+pub use pending::Pending;
+pub use published_version::View;
+pub use recent_versions::AtError;
+pub use snapshot_board::SnapshotInfo;
+pub use status::Health;
+
+#[cfg(any(test, fuzzing, feature = "laboratory"))]
+pub(crate) use batch::Batch;
+pub(crate) use committer::{Committer, CommitterEnds, SharedCommitter, lock, sync_outside_lock};
+#[cfg(any(test, fuzzing))]
+pub(crate) use dedup::Remembered;
+pub(crate) use dedup::{
+    RequestLog, RequestMemory, read_limits, read_section, section_bytes, write_section,
+};
+pub(crate) use pending::{EngineThread, on_engine_thread};
+pub(crate) use published_version::{Published, Version};
+pub(crate) use queue::{Applied, QueueSender, Refusal, Submission, queue};
+pub(crate) use recent_versions::Recent;
+pub(crate) use record_buffer::EncodedRecord;
+pub(crate) use shared::Shared;
+pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};
+pub(crate) use status::Status;
+pub(crate) use submission::{Submitted, submission, submission_to};
+pub(crate) use working_version::Working;
+pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};
+
+// What the files that are compiled twice find beside them: in `shuttled` something else stands there.
+use crate::journal;

@@ -1,0 +1,252 @@
+//! Owns the versions that were the newest a short while ago, so that a sequence can be read after
+//! it was passed. Knows nothing of what a version holds.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::options::RecentVersions;
+
+/// Old versions are looked for no more often than this while no commands come.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why [`Database::at`](crate::Database::at) has no version to give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AtError {
+    /// This process was forked from the one that opened the database.
+    #[error("{}", crate::execute_error::FORKED)]
+    Forked,
+    /// No command has got that sequence yet, or it is not durable yet.
+    #[error("sequence {wanted} is not reached yet: the newest version is {newest}; wait_for it")]
+    NotYet {
+        /// The sequence asked for.
+        wanted: u64,
+        /// That of the newest version.
+        newest: u64,
+    },
+    /// The version is older than those that are kept.
+    #[error(
+        "the version at sequence {wanted} is no longer kept in memory, only those from {oldest} to \
+         {newest}: make it anew with history().at({wanted}), or keep more with recent_versions"
+    )]
+    Forgotten {
+        /// The sequence asked for.
+        wanted: u64,
+        /// The oldest version that is kept.
+        oldest: u64,
+        /// The newest version.
+        newest: u64,
+    },
+    /// The sequence lies amid a batch of commands: there was never a version that ended with it.
+    #[error(
+        "sequence {wanted} was committed amid a batch, and versions are kept at the ends of \
+         batches: the nearest are {before} and {after}; make it with history().at({wanted})"
+    )]
+    AmidBatch {
+        /// The sequence asked for.
+        wanted: u64,
+        /// The nearest version before it.
+        before: u64,
+        /// The nearest version after it.
+        after: u64,
+    },
+}
+
+/// The newest versions, oldest first; with the current one, once that was added.
+pub(crate) struct Recent<V> {
+    limits: RecentVersions,
+    kept: Mutex<VecDeque<Kept<V>>>,
+}
+
+struct Kept<V> {
+    sequence: u64,
+    since: Instant,
+    version: V,
+}
+
+impl<V: Clone> Recent<V> {
+    pub(crate) fn new(limits: RecentVersions, sequence: u64, version: V) -> Self {
+        let recent = Self { limits, kept: Mutex::default() };
+        recent.push(sequence, version, Instant::now(), &mut Vec::new());
+        recent
+    }
+
+    /// Adds the version that became the newest. Puts those that it makes superfluous into `old`:
+    /// to free them takes time.
+    pub(crate) fn push(&self, sequence: u64, version: V, since: Instant, old: &mut Vec<V>) {
+        if self.limits.count == 0 {
+            return;
+        }
+        let mut kept = self.lock();
+        if kept.back().is_none_or(|newest| newest.sequence < sequence) {
+            kept.push_back(Kept { sequence, since, version });
+        }
+        forget(&mut kept, old, |kept| is_beyond(kept, 0, self.limits, since));
+    }
+
+    /// Takes out what has become too old, for the caller to drop.
+    #[must_use]
+    pub(crate) fn forget_old(&self, now: Instant) -> Vec<V> {
+        let mut old = Vec::new();
+        forget(&mut self.lock(), &mut old, |kept| is_beyond(kept, 0, self.limits, now));
+        old
+    }
+
+    /// Takes out everything but the newest.
+    #[must_use]
+    pub(crate) fn forget_all(&self) -> Vec<V> {
+        let mut old = Vec::new();
+        forget(&mut self.lock(), &mut old, |kept| kept.len() > 1);
+        old
+    }
+
+    /// How soon to look for old versions again, when no commands come; `None`: there are never any.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        (self.limits.count > 0).then(|| self.limits.age.max(LEAST_PAUSE))
+    }
+
+    /// The version at `wanted`, which is before that of the current version, if it is within the
+    /// limits now.
+    pub(crate) fn at(&self, wanted: u64, current: u64, now: Instant) -> Result<V, AtError> {
+        let kept = self.lock();
+        // Some may be beyond the limits, only that nobody has come by to take them out.
+        let beyond = |place: &usize| is_beyond(&kept, *place, self.limits, now);
+        let first = (0..kept.len()).take_while(beyond).count();
+        let newest = kept.back().map_or(current, |newest| newest.sequence.max(current));
+        let sequence = |place: usize| kept.get(place).map_or(newest, |one| one.sequence);
+        if wanted < sequence(first) {
+            return Err(AtError::Forgotten { wanted, oldest: sequence(first), newest });
+        }
+        match kept.binary_search_by_key(&wanted, |one| one.sequence) {
+            Ok(place) => {
+                let found = kept.get(place).expect("found at this place, under the same lock");
+                Ok(found.version.clone())
+            }
+            Err(place) => {
+                let (before, after) = (sequence(place.saturating_sub(1)), sequence(place));
+                Err(AtError::AmidBatch { wanted, before, after })
+            }
+        }
+    }
+
+    /// How many versions are kept besides the current one, and the oldest one's sequence.
+    pub(crate) fn state(&self, current: u64) -> (usize, u64) {
+        let kept = self.lock();
+        let older = kept.iter().take_while(|one| one.sequence < current).count();
+        (older, kept.front().map_or(current, |oldest| oldest.sequence.min(current)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Kept<V>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn forget<V>(
+    kept: &mut VecDeque<Kept<V>>,
+    old: &mut Vec<V>,
+    goes: impl Fn(&VecDeque<Kept<V>>) -> bool,
+) {
+    while goes(kept) {
+        old.extend(kept.pop_front().map(|oldest| oldest.version));
+    }
+}
+
+/// Whether the version at `place` is beyond the limits, those before it being gone.
+fn is_beyond<V>(
+    kept: &VecDeque<Kept<V>>,
+    place: usize,
+    limits: RecentVersions,
+    now: Instant,
+) -> bool {
+    let (Some(one), Some(newest)) = (kept.get(place), kept.back()) else { return false };
+    // The newest one has none that took its place.
+    let Some(next) = kept.get(place + 1) else { return false };
+    kept.len() - 1 - place > limits.count
+        || newest.sequence - one.sequence > limits.commands
+        || now.saturating_duration_since(next.since) > limits.age
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Versions at these sequences, one second apart, each named by its sequence.
+    fn recent(limits: RecentVersions, sequences: &[u64]) -> (Recent<u64>, Instant) {
+        let recent = Recent { limits, kept: Mutex::default() };
+        let mut now = Instant::now();
+        for &sequence in sequences {
+            now += SECOND;
+            recent.push(sequence, sequence, now, &mut Vec::new());
+        }
+        (recent, now)
+    }
+
+    fn limits(count: usize, seconds: u64, commands: u64) -> RecentVersions {
+        RecentVersions { count, age: SECOND * seconds as u32, commands }
+    }
+
+    /// What can be read must not depend on whether old versions were taken out already.
+    fn check(limits: RecentVersions, sequences: &[u64], later_s: u32, expected: &[u64]) {
+        let (recent, now) = recent(limits, sequences);
+        let now = now + SECOND * later_s;
+        let newest = *sequences.last().unwrap();
+        for _ in 0..2 {
+            let found = sequences.iter().filter_map(|&one| recent.at(one, newest, now).ok());
+            assert!(found.eq(expected.iter().copied()), "{limits:?} {later_s}");
+            let oldest = expected[0];
+            for wanted in 0..newest {
+                let answer = recent.at(wanted, newest, now);
+                let after = expected.iter().find(|&&one| one >= wanted).copied().unwrap();
+                let right = match &answer {
+                    Ok(found) => *found == wanted,
+                    Err(AtError::Forgotten { oldest: told, newest: last, .. }) => {
+                        wanted < oldest && (*told, *last) == (oldest, newest)
+                    }
+                    Err(AtError::AmidBatch { before, after: told, .. }) => {
+                        *before < wanted && wanted < *told && *told == after
+                    }
+                    Err(AtError::NotYet { .. } | AtError::Forked) => false,
+                };
+                assert!(right, "{wanted}: {answer:?}");
+            }
+            drop(recent.forget_old(now));
+            assert_eq!(recent.state(newest), (expected.len() - 1, oldest));
+        }
+    }
+
+    #[test]
+    fn each_limit_holds_by_itself() {
+        let all = [0, 3, 4, 10, 12];
+        check(limits(9, 100, 100), &all, 0, &all);
+        check(limits(2, 100, 100), &all, 0, &[4, 10, 12]);
+        check(limits(9, 100, 8), &all, 0, &[4, 10, 12]);
+        check(limits(9, 100, 7), &all, 0, &[10, 12]);
+        // 4 was the newest until two seconds before the last one came.
+        check(limits(9, 1, 100), &all, 0, &[4, 10, 12]);
+        check(limits(9, 1, 100), &all, 1, &[10, 12]);
+        check(limits(9, 1, 100), &all, 2, &[12]);
+        check(limits(9, 1, 100), &all, 1000, &[12]);
+        check(limits(9, 100, 1), &all, 0, &[12]);
+    }
+
+    #[test]
+    fn the_current_version_may_not_be_among_them_yet() {
+        let (recent, now) = recent(limits(9, 100, 100), &[1, 5]);
+        let amid = AtError::AmidBatch { wanted: 7, before: 5, after: 9 };
+        assert_eq!(recent.at(7, 9, now), Err(amid));
+        assert_eq!((recent.at(5, 9, now), recent.state(9)), (Ok(5), (2, 1)));
+        assert_eq!((recent.forget_all(), recent.state(5)), (vec![1], (0, 5)));
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_is_wanted() {
+        let recent = Recent::new(RecentVersions::OFF, 0, 0);
+        recent.push(1, 1, Instant::now(), &mut Vec::new());
+        let forgotten = AtError::Forgotten { wanted: 0, oldest: 1, newest: 1 };
+        assert_eq!(recent.at(0, 1, Instant::now()), Err(forgotten));
+        assert_eq!((recent.state(1), recent.pause()), ((0, 1), None));
+    }
+}

@@ -1,0 +1,121 @@
+//! Owns what the committer and the snapshot thread tell each other: when a snapshot is due, and what
+//! came of the last one. Knows nothing of how one is written.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::files::PackedFile;
+use crate::options::StartupRates;
+
+/// One snapshot; see [`Database::snapshot`](crate::Database::snapshot).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// The version that it holds.
+    pub sequence: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// Size of the model's encoding in bytes.
+    pub raw_bytes: u64,
+    /// Size of the file in bytes.
+    pub file_bytes: u64,
+    /// How long it took to write and verify; zero if it was there already.
+    pub duration: Duration,
+}
+
+impl SnapshotInfo {
+    pub(crate) fn of(file: &PackedFile, duration: Duration) -> Self {
+        Self {
+            sequence: file.header.sequence,
+            path: file.path.clone(),
+            raw_bytes: file.footer.raw_bytes,
+            file_bytes: file.file_bytes(),
+            duration,
+        }
+    }
+}
+
+/// When the committer should wake the snapshot thread, and what came of it.
+pub(crate) struct SnapshotBoard {
+    due_sequence: AtomicU64,
+    due_bytes: AtomicU64,
+    wake: Sender<()>,
+    /// The disk is full: a snapshot would let the journal behind it go.
+    pub(crate) room_wanted: AtomicBool,
+    state: Mutex<SnapshotState>,
+}
+
+/// What is known of snapshots, for statistics and predictions.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotState {
+    pub(crate) newest: SnapshotInfo,
+    /// Journal bytes of this run that were written when the newest snapshot was taken. Negative
+    /// would be the tail that was replayed: it is counted in `tail_bytes`.
+    pub(crate) written_then: u64,
+    /// Journal bytes that an earlier run left behind the newest snapshot.
+    pub(crate) tail_bytes: u64,
+    /// Segments behind the newest snapshot, but for those that were added since.
+    pub(crate) tail_segments: u64,
+    /// How many had been added then.
+    pub(crate) segments_then: u64,
+    pub(crate) taken: u64,
+    pub(crate) failed: u64,
+    /// Why the last try failed, until one succeeds.
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) rates: StartupRates,
+    /// The replay rate is only guessed yet, from how long live commands take.
+    pub(crate) replay_unmeasured: bool,
+}
+
+impl SnapshotBoard {
+    pub(crate) fn new(state: SnapshotState) -> (Self, Receiver<()>) {
+        let (wake, woken) = bounded(1);
+        let never = || AtomicU64::new(u64::MAX);
+        let state = Mutex::new(state);
+        let room_wanted = AtomicBool::new(false);
+        (Self { due_sequence: never(), due_bytes: never(), wake, room_wanted, state }, woken)
+    }
+
+    /// A batch found no room on the disk.
+    pub(crate) fn want_room(&self) {
+        self.room_wanted.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Has the thread look whether a snapshot is due.
+    pub(crate) fn wake(&self) {
+        // Full: the thread has been woken already.
+        self.wake.try_send(()).ok();
+    }
+
+    /// Called after every batch: two loads and comparisons, unless a snapshot is due.
+    pub(crate) fn note(&self, sequence: u64, written_bytes: u64) {
+        // Pairs with the fence in `plan`: either this sees the plan, or the planner, who looks at
+        // the newest version afterwards, sees this batch.
+        fence(Ordering::SeqCst);
+        if sequence >= self.due_sequence.load(Ordering::Relaxed)
+            || written_bytes >= self.due_bytes.load(Ordering::Relaxed)
+        {
+            self.plan(u64::MAX, u64::MAX);
+            self.wake();
+        }
+    }
+
+    pub(crate) fn plan(&self, sequence: u64, written_bytes: u64) {
+        self.due_sequence.store(sequence, Ordering::Relaxed);
+        self.due_bytes.store(written_bytes, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn state(&self) -> SnapshotState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut SnapshotState)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,97 @@
+//! Owns the two places that know all of a command's types: where it is encoded, on its caller's
+//! thread, and where it is decoded and applied, on the writer's. In between there are only bytes.
+
+use super::pending::{Pending, Slot, Ticket};
+use super::queue::{Applied, Submission};
+use crate::codec;
+use crate::codec::EncodeFailure;
+use crate::engine::EncodedRecord;
+use crate::execute_error::ExecuteError;
+use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::model::{Command, Context, Model, Registered};
+use crate::process::{OpeningProcess, panic_message};
+
+/// A submission, and where its result will be.
+pub(crate) type Submitted<M, C> =
+    (Submission<M>, Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>);
+
+/// Encodes a command into its record, for an engine of the present process.
+pub(crate) fn submission<M: Model, C: Registered<M>>(
+    command: &C,
+    metadata: &[u8],
+    limit: usize,
+) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
+    submission_to(OpeningProcess::this(), command, metadata, limit)
+}
+
+/// Encodes a command into its record. Inlined into the one place that every command passes: what it
+/// gives is large, and copying it once more costs as much as the queue does.
+#[inline(always)]
+pub(crate) fn submission_to<M: Model, C: Registered<M>>(
+    process: OpeningProcess,
+    command: &C,
+    metadata: &[u8],
+    limit: usize,
+) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
+    let metadata_length = metadata.len();
+    let record = EncodedRecord::encode(|record| encode(command, metadata, limit, record))?;
+    let slot = Slot::<C::Output, C::Rejection>::new();
+    let ticket = Ticket::new(slot.clone());
+    let apply = apply_encoded::<M, C>;
+    let submission = Submission { record, metadata_length, apply, only_at: None, ticket };
+    Ok((submission, Pending::new(slot, process)))
+}
+
+/// Appends the whole record to an empty buffer.
+fn encode<M: Model, C: Registered<M>>(
+    command: &C,
+    metadata: &[u8],
+    limit: usize,
+    record: &mut Vec<u8>,
+) -> Result<(), ExecuteError<C::Rejection>> {
+    let before = RECORD_HEADER_BYTES + metadata.len();
+    record.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+    record.extend_from_slice(metadata);
+    codec::encode_onto(command, record, before + limit).map_err(|failure| match failure {
+        EncodeFailure::TooLarge { bytes } => {
+            ExecuteError::TooLarge { bytes: bytes - before, limit }
+        }
+        EncodeFailure::Failed(reason) => ExecuteError::Encode { reason },
+    })?;
+    let header = RecordHeader {
+        length: u32::try_from(record.len() - RECORD_HEADER_BYTES)
+            .expect("metadata and command are limited to far less"),
+        tag: C::TAG,
+        metadata_length: u16::try_from(metadata.len()).expect("limited when it was encoded"),
+        time_ns: 0, // the writer's to know
+    };
+    let (head, _) = record.split_at_mut(RECORD_HEADER_BYTES);
+    head.copy_from_slice(&header.encode());
+    Ok(())
+}
+
+/// Decodes and applies a command, and leaves the answer in its slot. Runs on the writer's thread.
+fn apply_encoded<M: Model, C: Command<M>>(
+    slot: &dyn std::any::Any,
+    encoded: &[u8],
+    model: &mut M,
+    cx: &mut Context<'_, M>,
+) -> Applied {
+    let slot = slot
+        .downcast_ref::<Slot<C::Output, C::Rejection>>()
+        .expect("submitted together with this function");
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        codec::decode_exact::<C>(encoded).map(|command| command.apply(model, cx))
+    }));
+    let (answer, applied) = match caught {
+        Ok(Ok(Ok(output))) => (Ok(output), Applied::Accepted),
+        Ok(Ok(Err(rejection))) => (Err(ExecuteError::Rejected(rejection)), Applied::Rejected),
+        Ok(Err(reason)) => (Err(ExecuteError::Undecodable { reason }), Applied::Undecodable),
+        Err(panic) => {
+            let message = panic_message(&*panic);
+            (Err(ExecuteError::Panicked { message }), Applied::Panicked)
+        }
+    };
+    slot.put(answer);
+    applied
+}

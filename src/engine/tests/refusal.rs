@@ -1,0 +1,154 @@
+//! A failure before anything was written refuses the commands concerned, and those that rest on
+//! them; it leaves no trace, and the next command is accepted.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::options::Options;
+use crate::storage::faulty::{Faulty, Operation};
+use crate::test_support::{Add, Count, open, small};
+use crate::{Database, ExecuteError, Health, Metadata, SnapshotPolicy};
+
+/// One stage of changing segments, at which one operation fails.
+type Stage = (&'static str, fn(&Operation) -> bool, i32);
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+
+fn is_manifests(operation: &Operation) -> bool {
+    matches!(operation, Operation::CreateTemporary(path) if !path.ends_with("journal"))
+}
+
+fn is_segments(operation: &Operation) -> bool {
+    matches!(operation, Operation::CreateTemporary(path) if path.ends_with("journal"))
+}
+
+const STAGES: [Stage; 6] = [
+    ("no descriptor for a segment", is_segments, EMFILE),
+    ("no room for a segment", is_segments, ENOSPC),
+    ("no descriptor for the MANIFEST", is_manifests, EMFILE),
+    ("no room for the MANIFEST", is_manifests, ENOSPC),
+    ("a new file is not synced", |operation| *operation == Operation::SyncAll, EIO),
+    (
+        "no room for a name",
+        |operation| matches!(operation, Operation::Publish(path) if !path.ends_with("RESERVE")),
+        ENOSPC,
+    ),
+];
+
+/// A disk on which an operation of that stage fails, as often as `failures` says.
+fn failing(stage: Stage, failures: &Arc<AtomicU64>) -> Arc<Faulty> {
+    let failures = failures.clone();
+    Faulty::new(move |operation| {
+        let fails = stage.1(operation)
+            && failures
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok();
+        fails.then(|| io::Error::from_raw_os_error(stage.2))
+    })
+}
+
+/// More than are tried again within one batch.
+const SEVERAL: u64 = 12;
+
+fn manual() -> Options {
+    Options { snapshots: SnapshotPolicy::manual(), ..small() }
+}
+
+#[test]
+fn what_could_not_be_written_leaves_no_trace_and_the_next_is_accepted() {
+    for stage in STAGES {
+        let directory = tempfile::tempdir().unwrap();
+        let failures = Arc::new(AtomicU64::new(0));
+        let database = open(failing(stage, &failures), directory.path(), manual()).unwrap();
+        let mut expected = 0;
+        let mut refused = 0;
+        for round in 0..40 {
+            // For several commands each time: a segment may have been made before.
+            let fails = round / 6 % 2 == 1;
+            failures.store(if fails { u64::MAX } else { 0 }, Ordering::SeqCst);
+            match database.execute(Add(vec![7; 20_000])) {
+                Ok(count) => {
+                    expected += 1;
+                    assert_eq!(count, expected, "{}", stage.0);
+                    assert!(matches!(database.health(), Health::Running), "{}", stage.0);
+                }
+                Err(ExecuteError::NotWritten { reason }) => {
+                    refused += 1;
+                    assert!(matches!(database.health(), Health::Refusing(_)), "{}", stage.0);
+                    assert!(reason.contains("cannot"), "{reason}");
+                }
+                Err(error) => panic!("{}: {error}", stage.0),
+            }
+            let found = (database.sequence(), database.query(|count| count.0));
+            assert_eq!(found, (expected, expected), "{}", stage.0);
+        }
+        assert!(refused > 3, "{}: {refused}", stage.0);
+        assert_eq!(database.stats().not_written, refused);
+        failures.store(0, Ordering::SeqCst);
+        database.execute(Add(vec![7; 20_000])).unwrap();
+        database.close().unwrap();
+        let database = Database::<Count>::open(directory.path()).unwrap();
+        assert_eq!((database.sequence(), database.recovery().clean), (expected + 1, true));
+        assert_eq!(database.query(|count| count.0), expected + 1);
+    }
+}
+
+/// Commands that were applied on top of a batch that is refused are refused as well, requests among
+/// them are forgotten, and what comes later is applied as if none of them had been.
+#[test]
+fn what_rests_on_a_refused_batch_is_refused_with_it() {
+    for stage in STAGES {
+        let directory = tempfile::tempdir().unwrap();
+        let failures = Arc::new(AtomicU64::new(0));
+        let options = Options { max_batch_commands: 5, ..manual() };
+        let database = open(failing(stage, &failures), directory.path(), options).unwrap();
+        let accepted = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for caller in 0..3 {
+                let (database, accepted, failures) = (&database, &accepted, &failures);
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        if caller == 0 && round % 4 == 1 {
+                            failures.store(SEVERAL, Ordering::SeqCst);
+                        }
+                        let submit = |number| {
+                            let request_id = format!("{caller} {round} {number}");
+                            let metadata = Metadata { request_id, ..Metadata::default() };
+                            let database = database.with_metadata(&metadata).unwrap();
+                            // Every fifth one is rejected.
+                            let bytes = if number % 5 == 4 { 0 } else { 3000 };
+                            database.submit(Add(vec![7; bytes])).unwrap()
+                        };
+                        let pending: Vec<_> = (0..8).map(submit).collect();
+                        for (pending, number) in pending.into_iter().zip(0..) {
+                            let answer = match pending.wait() {
+                                Err(ExecuteError::NotWritten { .. }) => submit(number).wait(),
+                                other => other,
+                            };
+                            match answer {
+                                Ok(count) => accepted.lock().unwrap().push(count),
+                                Err(ExecuteError::Rejected(())) => assert_eq!(number % 5, 4),
+                                Err(ExecuteError::NotWritten { .. }) => {}
+                                Err(error) => panic!("{}: {error:?}", stage.0),
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let mut accepted = accepted.into_inner().unwrap();
+        accepted.sort_unstable();
+        // Each that was answered `Ok` is in the model once, and nothing else is.
+        let newest = database.sequence();
+        assert_eq!(accepted, (1..=newest).collect::<Vec<_>>(), "{}", stage.0);
+        assert_eq!(database.query(|count| count.0), newest, "{}", stage.0);
+        assert!(database.stats().not_written > 0, "{}", stage.0);
+        failures.store(0, Ordering::SeqCst);
+        database.close().unwrap();
+        let database = Database::<Count>::open(directory.path()).unwrap();
+        assert_eq!((database.sequence(), database.query(|c| c.0)), (newest, newest));
+    }
+}

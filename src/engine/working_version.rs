@@ -1,0 +1,180 @@
+//! Owns the working version: the model ahead of what is durable, visible to nobody, and how a
+//! failed command's changes are taken back. Knows nothing of queues or files.
+//!
+//! A clone for each command would make every command pay for the few that fail. So a checkpoint is
+//! kept for the whole batch; when a command fails, the checkpoint is restored, the accepted
+//! commands since are applied again from their records, and the result is the next checkpoint.
+//! Each accepted command is therefore applied twice at most, even in a batch in which every second
+//! one fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::published_version::Version;
+use super::queue::{Applied, Submission};
+use crate::engine::RequestMemory;
+use crate::journal::{RECORD_HEADER_BYTES, Records};
+use crate::model::{CommandTable, Context, Model, RandomSeed};
+
+pub(crate) struct Working<M: Model> {
+    model: M,
+    sequence: u64,
+    time_ns: u64,
+    checkpoint: Arc<Version<M>>,
+    /// How much of the batch's payload the checkpoint has in it.
+    checkpoint_payload: usize,
+    events: Vec<M::Event>,
+    seed: RandomSeed,
+    table: CommandTable<M>,
+    /// Ids enter only when their command is accepted, so a rollback has none to take back.
+    requests: RequestMemory,
+}
+
+/// A command that was accepted did otherwise when it was applied again at once.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "command `{command}` is not deterministic: applied a second time to the same model, {reason} \
+     (see prevalence::docs::determinism)"
+)]
+pub(crate) struct NotDeterministic {
+    command: &'static str,
+    reason: String,
+}
+
+impl<M: Model> Working<M> {
+    pub(crate) fn new(version: Arc<Version<M>>, seed: RandomSeed) -> Self {
+        Self {
+            model: version.model.clone(),
+            sequence: version.sequence,
+            time_ns: version.time_ns,
+            requests: RequestMemory::of(&version.requests),
+            checkpoint: version,
+            checkpoint_payload: 0,
+            events: Vec::new(),
+            seed,
+            table: CommandTable::new(),
+        }
+    }
+
+    /// Goes on from `version`, which is what readers see: what was applied since was refused.
+    pub(crate) fn restart(&mut self, version: Arc<Version<M>>) {
+        *self = Self::new(version, self.seed);
+    }
+
+    /// Applies one command. Accepted, it becomes a record of `batch`; otherwise it leaves no trace
+    /// but its answer.
+    pub(crate) fn apply(
+        &mut self,
+        submission: Submission<M>,
+        batch: &mut Batch<M>,
+        now_ns: u64,
+    ) -> Result<(), NotDeterministic> {
+        let Submission { record, metadata_length, apply, only_at, ticket } = submission;
+        let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
+        let (metadata, command) = body.split_at(metadata_length.min(body.len()));
+        let request_id = self.requests.id_in(metadata);
+        // Before the condition: that does not hold any more because of the command's own first try.
+        if let Some(sequence) = request_id.and_then(|id| self.requests.sequence_of(id)) {
+            // Answered with the batch: the first try may be in it, or in one that is not durable.
+            ticket.put_duplicate(sequence);
+            batch.tickets.push(ticket);
+            batch.duplicates += 1;
+            return Ok(());
+        }
+        if let Some(expected) = only_at.filter(|&expected| expected != self.sequence) {
+            // Answered with the batch, like a rejection: it may rest on what is not durable yet.
+            ticket.put_stale(expected, self.sequence);
+            batch.tickets.push(ticket);
+            batch.stale += 1;
+            return Ok(());
+        }
+        // Clocks may be set back, journaled time may not.
+        let time_ns = self.time_ns.max(now_ns);
+        let mut cx =
+            Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
+        let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
+        batch.tickets.push(ticket);
+        // Nobody can follow events yet, so none are kept.
+        self.events.clear();
+        match applied {
+            Applied::Accepted => {
+                batch.frame.push_record(&record, time_ns);
+                batch.count += 1;
+                self.sequence += 1;
+                self.time_ns = time_ns;
+                if let Some(id) = request_id {
+                    self.requests.remember(self.sequence, id);
+                }
+                return Ok(());
+            }
+            Applied::Rejected if planted!(RejectedCommandJournaled) => {
+                batch.frame.push_record(&record, time_ns);
+                batch.count += 1;
+                self.sequence += 1;
+                return Ok(());
+            }
+            Applied::Undecodable => return Ok(()),
+            Applied::Rejected => batch.rejected += 1,
+            Applied::Panicked => batch.panicked += 1,
+        }
+        self.roll_back(batch)
+    }
+
+    /// Restores the model as it was after the batch's last accepted command.
+    fn roll_back(&mut self, batch: &mut Batch<M>) -> Result<(), NotDeterministic> {
+        self.model = self.checkpoint.model.clone();
+        let payload = batch.frame.payload();
+        let since = payload.get(self.checkpoint_payload..).unwrap_or(&[]);
+        if since.is_empty() {
+            return Ok(());
+        }
+        let mut sequence = self.checkpoint.sequence;
+        for record in Records::new(since) {
+            if planted!(RollbackOffByOne) && sequence + 1 == self.sequence {
+                break;
+            }
+            let record = record.expect("the batch holds whole records: this program pushed them");
+            let entry = self.table.get(record.tag).expect("submitted commands are registered");
+            sequence += 1;
+            let mut cx = Context::new(
+                self.seed,
+                sequence,
+                record.time_ns,
+                record.metadata,
+                &mut self.events,
+            );
+            CommandTable::replay(entry, record.command, &mut self.model, &mut cx)
+                .map_err(|reason| NotDeterministic { command: entry.name(), reason })?;
+            batch.reapplied += 1;
+            self.events.clear();
+        }
+        self.checkpoint_payload = payload.len();
+        self.checkpoint = self.freeze();
+        Ok(())
+    }
+
+    /// Ends the batch: its version, which is also where the next batch rolls back to.
+    pub(crate) fn end_batch(&mut self) -> Arc<Version<M>> {
+        if self.checkpoint.sequence != self.sequence {
+            self.checkpoint = self.freeze();
+        }
+        self.checkpoint_payload = 0;
+        self.checkpoint.clone()
+    }
+
+    /// Frees both versions, even if the `Drop` of one panics.
+    pub(crate) fn free(self) {
+        let Self { model, checkpoint, .. } = self;
+        let freed = catch_unwind(AssertUnwindSafe(|| drop(model)));
+        drop(checkpoint);
+        if let Err(panic) = freed {
+            resume_unwind(panic);
+        }
+    }
+
+    fn freeze(&self) -> Arc<Version<M>> {
+        let version = Version::unwritten(self.model.clone(), self.sequence, self.time_ns);
+        Arc::new(version.with_requests(self.requests.freeze()))
+    }
+}

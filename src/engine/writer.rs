@@ -1,0 +1,264 @@
+//! Owns the one writer: drain the queue, apply to the working version, hand the batch over. Knows
+//! nothing of files.
+//!
+//! A batch stays open while the committer is busy and closes when it is full or the committer is
+//! free; so batches grow by themselves to what the disk needs. When nothing else is waiting, the
+//! writer commits the batch itself: a lone caller then pays for one hand-over instead of two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::committer::{SharedCommitter, lock};
+use super::pending::Failure;
+use super::queue::{Next, Patience, QueueReceiver, Submission};
+use super::shared::Shared;
+use super::sync::Instant;
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::channel::{Receiver, Sender};
+use super::working_version::Working;
+use crate::model::{Model, time_ns};
+use crate::storage::Storage;
+
+/// How long the queue must be empty before the journal's end is marked. Long enough that a caller
+/// who executes one command after the other never pays for a mark; short, because until then damage
+/// to the last batch of a process that is killed is taken for a torn write.
+const IDLE_BEFORE_MARK: Duration = Duration::from_micros(500);
+
+/// So many commands that were taken from the queue together share a reading of the clock.
+const SHARE_A_TIME: u32 = 16;
+
+/// One command in so many is timed, for predicting how long a replay takes.
+const SAMPLE_EVERY: usize = 64;
+
+/// When a batch is full, and how long it may wait to become so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchLimits {
+    pub(crate) commands: u32,
+    pub(crate) bytes: usize,
+    pub(crate) linger: Duration,
+}
+
+/// The writer's ends of the channels to the committer's thread.
+pub(crate) struct Lane<M: Model> {
+    pub(crate) committer: SharedCommitter<M>,
+    pub(crate) batches: Sender<Batch<M>>,
+    pub(crate) spare: Receiver<Batch<M>>,
+    pub(crate) completed: Arc<AtomicU64>,
+}
+
+pub(crate) struct Writer<M: Model> {
+    pub(crate) queue: QueueReceiver<M>,
+    pub(crate) limits: BatchLimits,
+    pub(crate) working: Working<M>,
+    pub(crate) lane: Lane<M>,
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) storage: Arc<dyn Storage>,
+    /// Batches that had been refused when the working version was taken up.
+    pub(crate) refusals: u64,
+    /// Batches given to the committer's thread.
+    pub(crate) handed: u64,
+    /// An empty batch, for its buffers to be used again.
+    pub(crate) spare: Option<Batch<M>>,
+    /// The newest batch may not be marked yet.
+    pub(crate) unmarked: bool,
+    pub(crate) clock: Clock,
+}
+
+/// The time of the newest commands.
+#[derive(Default)]
+pub(crate) struct Clock {
+    time_ns: u64,
+    /// How many more commands may have it, and of which taking from the queue.
+    left: u32,
+    taking: u64,
+}
+
+/// What happened to a batch while it was open.
+#[derive(PartialEq)]
+enum Filled {
+    HandOver,
+    Stop,
+}
+
+impl<M: Model> Writer<M> {
+    /// Runs until told to stop or until every handle is gone.
+    pub(crate) fn run(mut self) {
+        // It stands here, so that a panic of a user's `Clone` or `Drop` loses no ticket: whoever
+        // waits hears of the panic, and not that the database was closed.
+        let mut batch = Batch::new();
+        let shared = self.shared.clone();
+        if let Err(poisoned) = shared.guarded("writer", || self.work(&mut batch)) {
+            batch.fail(&Failure::Poisoned(poisoned.clone()));
+            self.refuse_all(&Failure::Poisoned(poisoned));
+        }
+        self.working.free();
+    }
+
+    fn work(&mut self, batch: &mut Batch<M>) {
+        while let Some(first) = self.wait_for_first() {
+            batch.refusals = self.refusals;
+            self.apply(first, batch);
+            let filled = self.fill(batch);
+            self.hand_over(batch);
+            if filled == Filled::Stop {
+                return;
+            }
+        }
+    }
+
+    /// Answers until nobody can ask any more.
+    fn refuse_all(&mut self, failure: &Failure) {
+        loop {
+            // Those that were refused take no room any more.
+            self.queue.batch_done();
+            match self.queue.next(Patience::Endless) {
+                Next::Command(submission) => submission.ticket.fail(failure.clone()),
+                Next::Rung | Next::Nothing => {}
+                Next::Stop => return,
+            }
+        }
+    }
+
+    /// Takes back the batches that the committer's thread is done with.
+    fn reclaim(&mut self) {
+        while let Ok(mut batch) = self.lane.spare.try_recv() {
+            batch.reset();
+            self.spare = Some(batch);
+        }
+    }
+
+    fn wait_for_first(&mut self) -> Option<Submission<M>> {
+        loop {
+            let patience = if self.unmarked {
+                Patience::Until(Instant::now() + IDLE_BEFORE_MARK)
+            } else {
+                Patience::Endless
+            };
+            match self.queue.next(patience) {
+                Next::Command(submission) => return Some(submission),
+                Next::Stop => return None,
+                Next::Nothing if self.committer_is_idle() => {
+                    lock(&self.lane.committer).mark();
+                    self.unmarked = false;
+                }
+                Next::Nothing | Next::Rung => {}
+            }
+            self.reclaim();
+        }
+    }
+
+    /// Adds commands until the batch is full, or has waited long enough and can be committed.
+    fn fill(&mut self, batch: &mut Batch<M>) -> Filled {
+        // A deadline beyond the clock's range never comes.
+        let until = || Instant::now().checked_add(self.limits.linger);
+        let mut lingers = (!self.limits.linger.is_zero())
+            .then(|| until().map_or(Patience::Endless, Patience::Until));
+        while !self.is_full(batch) {
+            // While batches before this one are committed, there is nothing else to do with it.
+            let patience = match lingers {
+                Some(patience) => patience,
+                None if self.committer_is_idle() => Patience::None,
+                None => Patience::Endless,
+            };
+            match (self.queue.next(patience), patience) {
+                (Next::Command(submission), _) => self.apply(submission, batch),
+                (Next::Stop, _) => return Filled::Stop,
+                (Next::Nothing, Patience::None) => return Filled::HandOver,
+                (Next::Nothing, _) => lingers = None,
+                // Nothing of it will be accepted: who waits for this batch must be told.
+                (Next::Rung, _) if self.shared.status.poisoned().is_some() => lingers = None,
+                (Next::Rung, _) if self.rests_on_a_refusal() => lingers = None,
+                // The committer may be idle by now: the loop looks for itself.
+                (Next::Rung, _) => {}
+            }
+        }
+        Filled::HandOver
+    }
+
+    fn is_full(&self, batch: &Batch<M>) -> bool {
+        // Refused commands count as well: they, too, are held until the batch is done.
+        batch.tickets.len() >= self.limits.commands as usize
+            || batch.frame.payload_length() >= self.limits.bytes
+    }
+
+    fn apply(&mut self, submission: Submission<M>, batch: &mut Batch<M>) {
+        if let Some(poisoned) = self.shared.status.poisoned() {
+            return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
+        }
+        if self.rests_on_a_refusal() {
+            self.start_over(batch);
+        }
+        let now_ns = self.now_ns();
+        let sampled = batch.tickets.len().is_multiple_of(SAMPLE_EVERY).then(Instant::now);
+        let applied = self.working.apply(submission, batch, now_ns);
+        if let Some(began) = sampled {
+            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.counters.apply_time.add(took);
+        }
+        if let Err(error) = applied {
+            // The working version is lost; the batch must not be committed from it.
+            let poisoned = self.shared.poison(&error);
+            batch.fail(&Failure::Poisoned(poisoned));
+        }
+    }
+
+    /// Whether a batch could not be written since the working version was taken up.
+    fn rests_on_a_refusal(&self) -> bool {
+        self.refusals != self.shared.status.refusals()
+    }
+
+    /// A batch before this one could not be written: what was applied since rests on it. All of
+    /// that is refused, and the working version becomes again what readers see.
+    fn start_over(&mut self, batch: &mut Batch<M>) {
+        // In this order: the reason is there before it is counted.
+        self.refusals = self.shared.status.refusals();
+        let reason = self.shared.status.why_refusing();
+        self.shared.counters.not_written.add(crate::files::position(batch.tickets.len()));
+        batch.fail(&Failure::NotWritten(reason));
+        batch.reset();
+        batch.refusals = self.refusals;
+        if !planted!(RefusedBatchKept) {
+            self.working.restart(self.shared.published.pin());
+        }
+    }
+
+    fn now_ns(&mut self) -> u64 {
+        let taking = self.queue.takings();
+        if self.clock.left == 0 || self.clock.taking != taking {
+            let time_ns = time_ns(self.storage.now());
+            self.clock = Clock { time_ns, left: SHARE_A_TIME, taking };
+        }
+        self.clock.left -= 1;
+        self.clock.time_ns
+    }
+
+    /// Leaves an empty batch.
+    fn hand_over(&mut self, batch: &mut Batch<M>) {
+        self.queue.batch_done();
+        self.unmarked |= batch.count > 0;
+        if self.shared.status.poisoned().is_none() {
+            batch.version = Some(self.working.end_batch());
+        }
+        if self.queue.is_empty() && self.committer_is_idle() {
+            if batch.count > 0 {
+                self.shared.counters.inline_batches.add(1);
+            }
+            lock(&self.lane.committer).commit(batch);
+            batch.reset();
+        } else {
+            self.handed += 1;
+            let batch = std::mem::replace(batch, self.spare.take().unwrap_or_else(Batch::new));
+            // Its thread lives as long as this end of the channel.
+            self.lane.batches.send(batch).ok();
+            // While that one is committed.
+            self.reclaim();
+        }
+    }
+
+    /// Whether every batch handed over is done, or never will be. Acquire: its answers were given
+    /// before.
+    fn committer_is_idle(&self) -> bool {
+        self.lane.completed.load(Ordering::Acquire) >= self.handed
+    }
+}

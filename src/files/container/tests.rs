@@ -1,0 +1,121 @@
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::format::Footer;
+use super::{PackedFile, Packing, write_packed};
+use crate::files::DatabaseId;
+use crate::files::StoreError;
+use crate::files::header::{ARCHIVE_MAGIC, FileHeader};
+use crate::storage::faulty::{Faulty, Operation};
+use crate::storage::{Disk, FileBytes, Pace, Storage};
+
+const PLAIN: Packing = Packing { compression_level: 0, compression_threads: 0 };
+const CONTENT: &[u8] = b"what was packed";
+
+fn header(packing: u32) -> FileHeader {
+    FileHeader {
+        magic: ARCHIVE_MAGIC,
+        database: DatabaseId([7; 16]),
+        packing,
+        model_version: 1,
+        sequence: 1,
+        time_ns: 0,
+        salt: 0,
+        file_bytes: 0,
+        chain: 9,
+        model_name: "Bank".to_owned(),
+        commands: Vec::new(),
+    }
+}
+
+/// A file of one chunk. Its checksums are right whatever `change` does to its footer; `behind`
+/// stands behind that.
+fn read(packing: u32, change: impl FnOnce(&mut Footer), behind: &[u8]) -> Result<(), StoreError> {
+    let mut footer = Footer {
+        sequence: 1,
+        raw_bytes: CONTENT.len() as u64,
+        packed_bytes: CONTENT.len() as u64,
+        digest: xxh3_128(CONTENT).to_le_bytes(),
+        chain: 9,
+    };
+    change(&mut footer);
+    let checksum = crc32c::crc32c(CONTENT);
+    let mut bytes = header(packing).encode().unwrap();
+    bytes.extend_from_slice(&(CONTENT.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes.extend_from_slice(CONTENT);
+    bytes.extend_from_slice(&footer.encode(checksum));
+    bytes.extend_from_slice(behind);
+    let file = PackedFile::from_bytes("x".into(), FileBytes::Owned(bytes), ARCHIVE_MAGIC)?;
+    file.verify_content(&Pace::full())
+}
+
+#[test]
+fn what_right_checksums_cover_is_still_looked_at() {
+    read(0, |_| {}, &[]).unwrap();
+    for (read, expected) in [
+        (read(2, |_| {}, &[]), "packing 0 (plain) or 1 (zstd)"),
+        (read(0, |footer| footer.packed_bytes += 1, &[]), "chunks of 16 bytes together"),
+        (read(0, |_| {}, &[0]), "the file's end"),
+        (read(0, |footer| footer.digest[0] ^= 1, &[]), "digest"),
+        (read(0, |footer| footer.raw_bytes -= 1, &[]), "14 bytes before packing"),
+    ] {
+        let error = read.unwrap_err();
+        let StoreError::Corrupt { expected: told, .. } = &error else { panic!("{error}") };
+        assert!(told.starts_with(expected), "{error}");
+    }
+}
+
+fn write(storage: &dyn Storage, path: &Path, packing: Packing, pieces: &[&[u8]]) -> PackedFile {
+    let header = header(packing.code());
+    write_packed(storage, path, &header, (1, 9), packing, &Pace::full(), |target| {
+        for piece in pieces {
+            target.write_all(piece)?;
+            target.flush()?;
+        }
+        Ok(())
+    })
+    .unwrap()
+}
+
+#[test]
+fn nothing_at_all_can_be_packed() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = write(&Disk, &directory.path().join("x"), PLAIN, &[]);
+    assert_eq!((written.footer.raw_bytes, written.footer.packed_bytes), (0, 0));
+}
+
+#[test]
+fn flushing_changes_nothing_of_the_content() {
+    let directory = tempfile::tempdir().unwrap();
+    for compression_level in [0, 3] {
+        let path = directory.path().join(compression_level.to_string());
+        let packing = Packing { compression_level, ..PLAIN };
+        let written = write(&Disk, &path, packing, &[b"one", b"two"]);
+        assert_eq!(written.footer.digest, xxh3_128(b"onetwo").to_le_bytes());
+        written.verify_content(&Pace::full()).unwrap();
+    }
+}
+
+/// What is left to the page cache goes to disk all at once, and commits wait behind it.
+#[test]
+fn much_content_is_synced_while_it_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let seen = log.clone();
+    let storage = Faulty::new(move |operation| {
+        if matches!(operation, Operation::SyncData | Operation::SyncAll) {
+            seen.lock().unwrap().push(operation.clone());
+        }
+        None
+    });
+    let megabyte = vec![7; 1 << 20];
+    for (megabytes, syncs) in [(7, 0), (17, 2)] {
+        write(&*storage, &directory.path().join("x"), PLAIN, &vec![&megabyte[..]; megabytes]);
+        let mut expected = vec![Operation::SyncData; syncs];
+        expected.push(Operation::SyncAll);
+        assert_eq!(std::mem::take(&mut *log.lock().unwrap()), expected);
+    }
+}

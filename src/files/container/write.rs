@@ -1,0 +1,261 @@
+//! Owns making a packed file: stream, sync, rename, sync the directory, read back and verify. Never
+//! holds more of the content than a few chunks.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::format::{CHUNK_BYTES, Footer, PACKING_PLAIN, PACKING_ZSTD};
+use super::read::PackedFile;
+use crate::files::StoreError;
+use crate::files::fields::position;
+use crate::files::header::FileHeader;
+use crate::storage::{Pace, Storage, StoredFile, write_all_at};
+
+/// The chunks that are written: smaller than may be read, because each is synced by itself.
+const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
+
+/// So much is written before it is synced: what accumulates in the page cache goes to disk all at
+/// once, and commits wait behind it; but they also wait behind each sync, so not in small pieces.
+const SYNC_EVERY_BYTES: u64 = 8 << 20;
+
+/// Content is packed in steps of this size, well under a millisecond each.
+const STEP_BYTES: usize = 8 << 10;
+
+/// How content is packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packing {
+    /// zstd level; 0 stores the content as it is.
+    pub(crate) compression_level: i32,
+    /// zstd's own threads; 0 compresses on the calling one.
+    pub(crate) compression_threads: u32,
+}
+
+impl Packing {
+    /// As the file header says it.
+    pub(crate) fn code(self) -> u32 {
+        if self.compression_level == 0 { PACKING_PLAIN } else { PACKING_ZSTD }
+    }
+}
+
+/// Why content was not packed.
+pub(crate) enum WriteFailure {
+    Io(io::Error),
+    /// The producer gave up, for this reason.
+    Content(String),
+}
+
+impl From<io::Error> for WriteFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are those at
+/// the content's end. When this returns `Ok`, the file is durable under its name and was read back
+/// and verified. `pace` may slow it down, or end it early with an error.
+pub(crate) fn write_packed(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &FileHeader,
+    (sequence, chain): (u64, u32),
+    packing: Packing,
+    pace: &Pace<'_>,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<PackedFile, StoreError> {
+    write_packed_with(storage, path, header, (sequence, chain), packing, pace, produce, |_| Ok(()))
+}
+
+/// As [`write_packed`], with something behind the content that is not part of it: it is packed and
+/// checksummed with the content, but neither counted nor digested. The header's `file_bytes` must
+/// say how long that is.
+#[expect(clippy::too_many_arguments, reason = "a whole file is described by no less")]
+pub(crate) fn write_packed_with(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &FileHeader,
+    (sequence, chain): (u64, u32),
+    packing: Packing,
+    pace: &Pace<'_>,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+    append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<PackedFile, StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let encode_error =
+        |reason: String| StoreError::Encode { what: path.display().to_string(), reason };
+    let begin = header.encode().ok_or_else(|| encode_error("its header is too long".to_owned()))?;
+    let temporary = storage.create_temporary(directory).map_err(StoreError::io("create", path))?;
+    let file = temporary.file();
+    write_all_at(&*file, &begin, 0).map_err(StoreError::io("write", path))?;
+    let chunks = ChunkWriter::new(file.clone(), position(begin.len()));
+    let (mut chunks, content, appendix_bytes) = pack(chunks, packing, pace, produce, append)
+        .map_err(|failure| match failure {
+            WriteFailure::Io(error) => StoreError::io("write", path)(error),
+            WriteFailure::Content(reason) => encode_error(reason),
+        })?;
+    assert_eq!(appendix_bytes, header.file_bytes, "the header says what stands behind the content");
+    let footer = Footer {
+        sequence,
+        raw_bytes: content.bytes,
+        packed_bytes: 0, // known once the last chunk is out
+        digest: content.digest.digest128().to_le_bytes(),
+        chain,
+    };
+    chunks.finish(footer).map_err(StoreError::io("write", path))?;
+    if !planted!(SnapshotNotSynced) {
+        file.sync_all().map_err(StoreError::io("sync", path))?;
+    }
+    let replaces = storage.kind(path).map_err(StoreError::io("examine", path))?.is_some();
+    temporary.publish(path).map_err(StoreError::io("rename a new file to", path))?;
+    let verified = verify(storage, path, header.magic, pace);
+    if verified.is_err() && !replaces {
+        // Nothing names it yet, and it takes room. The first error is the one to tell.
+        storage.remove(path).and_then(|()| storage.sync_directory(directory)).ok();
+    }
+    verified
+}
+
+/// Makes the file's name durable and reads it back.
+fn verify(
+    storage: &dyn Storage,
+    path: &Path,
+    magic: [u8; 8],
+    pace: &Pace<'_>,
+) -> Result<PackedFile, StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    if !planted!(NoDirectorySyncAfterSnapshot) {
+        storage.sync_directory(directory).map_err(StoreError::io("sync directory", directory))?;
+    }
+    let written = PackedFile::open(storage, path, magic)?;
+    written.verify_content(pace)?;
+    Ok(written)
+}
+
+/// What went through before packing.
+struct Content {
+    bytes: u64,
+    digest: Box<Xxh3Default>,
+}
+
+fn pack(
+    chunks: ChunkWriter,
+    packing: Packing,
+    pace: &Pace<'_>,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+    append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<(ChunkWriter, Content, u64), WriteFailure> {
+    if packing.code() == PACKING_PLAIN {
+        let (chunks, content) = measured(chunks, pace, produce)?;
+        let (chunks, appendix) = measured(chunks, pace, append)?;
+        Ok((chunks, content, appendix.bytes))
+    } else {
+        let mut packer = zstd::Encoder::new(chunks, packing.compression_level)?;
+        if packing.compression_threads > 0 {
+            packer.multithread(packing.compression_threads)?;
+        }
+        let (packer, content) = measured(packer, pace, produce)?;
+        let (packer, appendix) = measured(packer, pace, append)?;
+        Ok((packer.finish()?, content, appendix.bytes))
+    }
+}
+
+/// Lets `produce` write into `target`, through a buffer, and digests what it writes.
+fn measured<W: Write>(
+    target: W,
+    pace: &Pace<'_>,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<(W, Content), WriteFailure> {
+    let content = Content { bytes: 0, digest: Box::default() };
+    let measured = Measured { inner: target, content, pace };
+    let mut buffered = BufWriter::with_capacity(STEP_BYTES, measured);
+    produce(&mut buffered)?;
+    let Measured { inner, content, .. } =
+        buffered.into_inner().map_err(|error| error.into_error())?;
+    Ok((inner, content))
+}
+
+/// Counts and digests what passes through, at the pace set.
+struct Measured<'a, W> {
+    inner: W,
+    content: Content,
+    pace: &'a Pace<'a>,
+}
+
+impl<W: Write> Write for Measured<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Not after each chunk: much content may pack into one.
+        self.pace.step()?;
+        // Who writes much at once passes the buffer by.
+        let (bytes, _) = bytes.split_at(bytes.len().min(STEP_BYTES));
+        self.inner.write_all(bytes)?;
+        self.content.digest.update(bytes);
+        self.content.bytes += position(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Cuts the packed stream into chunks and writes each as it fills.
+struct ChunkWriter {
+    file: Arc<dyn StoredFile>,
+    position: u64,
+    synced: u64,
+    chunk: Vec<u8>,
+    checksum: u32,
+    packed_bytes: u64,
+}
+
+impl ChunkWriter {
+    fn new(file: Arc<dyn StoredFile>, position: u64) -> Self {
+        let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
+        Self { file, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
+    }
+
+    fn write_chunk(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        self.checksum = crc32c::crc32c_append(self.checksum, &self.chunk);
+        let length = u32::try_from(self.chunk.len()).map_err(io::Error::other)?;
+        let mut header = length.to_le_bytes().to_vec();
+        header.extend_from_slice(&self.checksum.to_le_bytes());
+        write_all_at(&*self.file, &header, self.position)?;
+        self.position += position(header.len());
+        write_all_at(&*self.file, &self.chunk, self.position)?;
+        self.position += u64::from(length);
+        self.packed_bytes += u64::from(length);
+        self.chunk.clear();
+        if self.position - self.synced >= SYNC_EVERY_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.position;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, footer: Footer) -> io::Result<()> {
+        self.write_chunk()?;
+        let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
+        write_all_at(&*self.file, &footer.encode(self.checksum), self.position)
+    }
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.chunk.len() == WRITTEN_CHUNK_BYTES {
+            self.write_chunk()?;
+        }
+        let room = WRITTEN_CHUNK_BYTES - self.chunk.len();
+        let (taken, _) = bytes.split_at(bytes.len().min(room));
+        self.chunk.extend_from_slice(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // chunks are cut by size alone; `finish` writes the last one
+    }
+}

@@ -1,0 +1,314 @@
+//! Owns the places of a database's files, and making them. Knows nothing of the files' content.
+
+use std::path::{Path, PathBuf};
+
+use crate::files::StoreError;
+use crate::storage::{EntryKind, Storage, is_temporary};
+
+/// The path as it leads on whatever becomes of the working directory. Links are not followed.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    if planted!(PathStaysRelative) {
+        return Ok(path.to_path_buf());
+    }
+    std::path::absolute(path).map_err(StoreError::io("find the working directory for", path))
+}
+
+/// Where everything of one database is.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) root: PathBuf,
+    pub(crate) lock: PathBuf,
+    pub(crate) journal: PathBuf,
+    pub(crate) snapshots: PathBuf,
+    /// Only there once something was archived.
+    pub(crate) archive: PathBuf,
+    /// Only there once something was purged.
+    pub(crate) purges: PathBuf,
+}
+
+impl Directory {
+    pub(crate) fn at(root: &Path) -> Self {
+        Self::named(root, "")
+    }
+
+    /// Where new directories are made, to take the places of these.
+    pub(crate) fn staged(&self) -> Self {
+        Self::named(&self.root, ".purging")
+    }
+
+    /// Where these go once others have taken their places, to be removed.
+    pub(crate) fn doomed(&self) -> Self {
+        Self::named(&self.root, ".purged")
+    }
+
+    fn named(root: &Path, suffix: &str) -> Self {
+        let inner = |name: &str| root.join(format!("{name}{suffix}"));
+        Self {
+            root: root.to_path_buf(),
+            lock: root.join("LOCK"),
+            journal: inner("journal"),
+            snapshots: inner("snapshots"),
+            archive: inner("archive"),
+            purges: inner("purges"),
+        }
+    }
+
+    /// Creates the root, with its parents, if nothing stands there.
+    pub(crate) fn create_root(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        create(storage, &self.root)
+    }
+
+    /// Makes the root's name, and those above it, durable: an opener that was killed after it had
+    /// created them may not have come to that.
+    pub(crate) fn sync_root_names(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        for above in self.root.ancestors().skip(1) {
+            let above = if above == Path::new("") { Path::new(".") } else { above };
+            match storage.sync_directory(above) {
+                // What may not even be read, or never be written, was not created by this user.
+                Err(error) if not_ours(&error) => break,
+                result => result.map_err(StoreError::io("sync directory", above))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the directories inside.
+    pub(crate) fn create_inner(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        create(storage, &self.journal)?;
+        create(storage, &self.snapshots)
+    }
+
+    pub(crate) fn create_archive(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        create(storage, &self.archive)
+    }
+
+    /// Whether any file stands here that only this crate makes.
+    pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
+        for (directory, suffix) in [
+            (&self.journal, ".journal"),
+            (&self.snapshots, ".snapshot"),
+            (&self.archive, ".archive"),
+        ] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            if names.iter().any(|name| name.ends_with(suffix)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a history was begun.
+    pub(crate) fn has_archive(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
+        exists(storage, &self.archive)
+    }
+
+    /// Removes temporary files that an earlier process did not live to remove.
+    pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        for directory in [&self.root, &self.journal, &self.snapshots, &self.archive] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            for name in names.iter().filter(|name| is_temporary(name)) {
+                let path = directory.join(name);
+                // Not one of ours: a killed backup into this very directory leaves one so named.
+                if kind(storage, &path)? == Some(EntryKind::Directory) {
+                    continue;
+                }
+                match storage.remove(&path) {
+                    // Somebody else may have removed it: it is gone, which is all we want.
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StoreError::io("remove stale temporary", &path)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything of a copy that did not come to its end.
+    pub(crate) fn remove_whole(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        for directory in [&self.journal, &self.snapshots, &self.root] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            for name in names {
+                let path = directory.join(name);
+                storage.remove(&path).map_err(StoreError::io("remove half-made", &path))?;
+            }
+            storage
+                .remove_directory(directory)
+                .map_err(StoreError::io("remove half-made", directory))?;
+        }
+        Ok(())
+    }
+
+    /// A file that was there only once the creation of a database had come to its end.
+    pub(crate) fn beyond_half_made(
+        &self,
+        storage: &dyn Storage,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let is_later_segment = |name: &str| {
+            let first = name.strip_suffix(".journal").and_then(|first| first.parse::<u64>().ok());
+            first.is_some_and(|first| first > 1)
+        };
+        for directory in [&self.archive, &self.purges, &self.journal] {
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            let later = names.iter().find(|name| match directory == &self.journal {
+                true => is_later_segment(name),
+                false => [".archive", ".snapshot", ".purge"].iter().any(|end| name.ends_with(end)),
+            });
+            if let Some(name) = later {
+                return Ok(Some(directory.join(name)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes the files of a database whose creation never came to an end.
+    pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
+            // A power cut may have kept the MANIFEST's name and lost that of a directory.
+            if kind(storage, directory)?.is_none() {
+                continue;
+            }
+            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            for name in names.iter().filter(|name| name.ends_with(suffix)) {
+                let path = directory.join(name);
+                storage.remove(&path).map_err(StoreError::io("remove half-made", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether anything stands at `path`.
+pub(crate) fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, StoreError> {
+    Ok(kind(storage, path)?.is_some())
+}
+
+fn kind(storage: &dyn Storage, path: &Path) -> Result<Option<EntryKind>, StoreError> {
+    storage.kind(path).map_err(StoreError::io("examine", path))
+}
+
+/// Makes sure that a directory stands at `path`, creating parents too; each new name is synced.
+fn create(storage: &dyn Storage, path: &Path) -> Result<(), StoreError> {
+    match kind(storage, path)? {
+        Some(EntryKind::Directory) => return Ok(()),
+        Some(_) => {
+            return Err(StoreError::NotADirectory { path: path.to_path_buf() });
+        }
+        None => {}
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create(storage, parent)?;
+    match storage.create_directory(path) {
+        Ok(()) => {}
+        // Another opener was faster; the lock decides who goes on.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(StoreError::io("create directory", path)(error)),
+    }
+    storage.sync_directory(parent).map_err(StoreError::io("sync directory", parent))
+}
+
+/// A sync of a directory says so where it is not this user's, or on a file system that cannot be
+/// written, such as squashfs.
+fn not_ours(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::storage::faulty::{Faulty, Operation};
+    use crate::storage::{TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+
+    /// A disk where the operations for which `fails` holds fail so; and what was tried there.
+    fn failing(
+        kind: ErrorKind,
+        fails: impl Fn(&Operation) -> bool + Send + 'static,
+    ) -> (Arc<Faulty>, Arc<Mutex<Vec<Operation>>>) {
+        let log: Arc<Mutex<Vec<_>>> = Arc::default();
+        let seen = log.clone();
+        let storage = Faulty::new(move |operation| {
+            seen.lock().unwrap().push(operation.clone());
+            fails(operation).then(|| kind.into())
+        });
+        (storage, log)
+    }
+
+    #[test]
+    fn names_are_synced_upwards_as_far_as_may_be_read() {
+        let outer = tempfile::tempdir().unwrap();
+        let directory = Directory::at(&outer.path().join("b/a"));
+        let unreadable = Operation::SyncDirectory(outer.path().to_path_buf());
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Other] {
+            let refused = unreadable.clone();
+            let (storage, log) = failing(kind, move |operation| *operation == refused);
+            std::fs::create_dir_all(&directory.root).unwrap();
+            let synced = directory.sync_root_names(&*storage);
+            assert_eq!(synced.is_ok(), kind != ErrorKind::Other, "{kind}");
+            let inner = Operation::SyncDirectory(outer.path().join("b"));
+            assert_eq!(*log.lock().unwrap(), [inner, unreadable.clone()], "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_stale_temporary_that_somebody_else_removed_is_gone() {
+        let outer = tempfile::tempdir().unwrap();
+        let stale = outer.path().join(format!("{TEMPORARY_PREFIX}x{TEMPORARY_SUFFIX}"));
+        std::fs::write(&stale, "x").unwrap();
+        let directory = Directory::at(outer.path());
+        for kind in [ErrorKind::NotFound, ErrorKind::PermissionDenied] {
+            let (storage, log) = failing(kind, |_| true);
+            let removed = directory.remove_stale_temporaries(&*storage);
+            assert_eq!(removed.is_ok(), kind == ErrorKind::NotFound, "{kind}");
+            assert_eq!(*log.lock().unwrap(), [Operation::Remove(stale.clone())], "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_another_opener_made_first_will_do() {
+        // A bare name: were it made, it would be in the working directory.
+        let directory = Directory::at(Path::new("made-by-nobody.db"));
+        let create = Operation::CreateDirectory(directory.root.clone());
+        let sync = Operation::SyncDirectory(".".into());
+        let (storage, log) =
+            failing(ErrorKind::AlreadyExists, |op| matches!(op, Operation::CreateDirectory(_)));
+        directory.create_root(&*storage).unwrap();
+        assert_eq!(*log.lock().unwrap(), [create.clone(), sync]);
+        let (storage, log) = failing(ErrorKind::PermissionDenied, |_| true);
+        let error = directory.create_root(&*storage).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Io { path, .. } if *path == directory.root),
+            "{error}"
+        );
+        assert_eq!(*log.lock().unwrap(), [create]);
+    }
+
+    #[test]
+    fn a_copy_is_removed_whole_however_far_it_came() {
+        let outer = tempfile::tempdir().unwrap();
+        let directory = Directory::at(&outer.path().join("copy"));
+        directory.remove_whole(&crate::storage::Disk).unwrap();
+        std::fs::create_dir_all(&directory.snapshots).unwrap();
+        std::fs::write(directory.snapshots.join("half"), "x").unwrap();
+        directory.remove_whole(&crate::storage::Disk).unwrap();
+        assert!(!directory.root.exists());
+    }
+}

@@ -1,0 +1,302 @@
+//! Owns the one header layout that segments, snapshots and archives share (`docs::format`). Knows
+//! nothing of what follows it.
+
+use std::path::Path;
+
+use super::fields::{FieldReader, position};
+use crate::codec::CODEC_ID;
+use crate::files::DatabaseId;
+use crate::files::StoreError;
+use crate::storage::{ReadableFile, read_up_to};
+
+/// The version of all file formats together; a change of any raises it.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PREVJRNL";
+pub(crate) const SNAPSHOT_MAGIC: [u8; 8] = *b"PREVSNAP";
+pub(crate) const ARCHIVE_MAGIC: [u8; 8] = *b"PREVARCH";
+
+/// Where the variable part begins.
+const FIXED_BYTES: usize = 88;
+const CHECKSUM_BYTES: usize = 4;
+/// A header that claims more is not one: it bounds what is read before the checksum is known good.
+pub(crate) const LARGEST_HEADER_BYTES: usize = 1 << 20;
+
+/// Most headers fit into this, and are read at once.
+const COMMON_HEADER_BYTES: usize = 4096;
+
+/// What a file says of itself before its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    pub(crate) magic: [u8; 8],
+    pub(crate) database: DatabaseId,
+    /// How the content is packed; 0 plain, 1 zstd (snapshots only).
+    pub(crate) packing: u32,
+    pub(crate) model_version: u32,
+    /// A segment's or archive's first sequence; a snapshot's sequence.
+    pub(crate) sequence: u64,
+    /// Nanoseconds since 1970: no command after this file began was given an earlier time.
+    pub(crate) time_ns: u64,
+    /// Makes frame headers of this segment unguessable and unlike those of any other; 0 in
+    /// snapshots.
+    pub(crate) salt: u64,
+    /// The length the file was published with, so that a shortened one is noticed. Packed files end
+    /// in a footer instead: there it is the size of what stands behind the content, before packing.
+    pub(crate) file_bytes: u64,
+    /// The chain value after the last command before this segment, or up to this snapshot.
+    pub(crate) chain: u32,
+    pub(crate) model_name: String,
+    /// Tag and name of every command; empty in snapshots.
+    pub(crate) commands: Vec<(u16, String)>,
+}
+
+impl FileHeader {
+    /// The header's bytes; `None` when names make it larger than a header may be.
+    pub(crate) fn encode(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&self.magic);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]); // the length, known below
+        bytes.extend_from_slice(&self.database.0);
+        bytes.extend_from_slice(&CODEC_ID.to_le_bytes());
+        bytes.extend_from_slice(&self.packing.to_le_bytes());
+        bytes.extend_from_slice(&self.sequence.to_le_bytes());
+        bytes.extend_from_slice(&self.time_ns.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        bytes.extend_from_slice(&self.file_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.model_version.to_le_bytes());
+        bytes.extend_from_slice(&self.chain.to_le_bytes());
+        bytes.extend_from_slice(&u16::try_from(self.commands.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(&[0; 6]); // reserved
+        debug_assert_eq!(bytes.len(), FIXED_BYTES);
+        push_name(&mut bytes, &self.model_name)?;
+        for (tag, name) in &self.commands {
+            bytes.extend_from_slice(&tag.to_le_bytes());
+            push_name(&mut bytes, name)?;
+        }
+        let length = bytes.len() + CHECKSUM_BYTES;
+        if length > LARGEST_HEADER_BYTES {
+            return None;
+        }
+        bytes.get_mut(12..16)?.copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        Some(bytes)
+    }
+
+    /// Reads the header of an open file; says how long it is.
+    pub(crate) fn read(
+        path: &Path,
+        magic: [u8; 8],
+        file: &dyn ReadableFile,
+    ) -> Result<(Self, usize), StoreError> {
+        let begin = |length: usize| {
+            let mut bytes = vec![0; length];
+            let read = read_up_to(file, &mut bytes, 0).map_err(StoreError::io("read", path))?;
+            bytes.truncate(read);
+            Ok::<_, StoreError>(bytes)
+        };
+        let mut bytes = begin(COMMON_HEADER_BYTES)?;
+        let stated = FieldReader::new(bytes.get(12..).unwrap_or(&[])).length().unwrap_or(0);
+        if (bytes.len() + 1..=LARGEST_HEADER_BYTES).contains(&stated) {
+            bytes = begin(stated)?;
+        }
+        Self::decode(path, magic, &bytes)
+    }
+
+    /// Reads the header at the start of `bytes`; says how long it is.
+    pub(crate) fn decode(
+        path: &Path,
+        magic: [u8; 8],
+        bytes: &[u8],
+    ) -> Result<(Self, usize), StoreError> {
+        let length = checked_length(path, magic, bytes)?;
+        let truncated =
+            || StoreError::corrupt(path, 0, "a whole file header", "one with fields cut off");
+        let mut fields = FieldReader::new(bytes.get(16..length - CHECKSUM_BYTES).unwrap_or(&[]));
+        let mut parse = || {
+            let database = DatabaseId(fields.array()?);
+            let codec = fields.u32()?;
+            let packing = fields.u32()?;
+            let sequence = fields.u64()?;
+            let time_ns = fields.u64()?;
+            let salt = fields.u64()?;
+            let file_bytes = fields.u64()?;
+            let model_version = fields.u32()?;
+            let chain = fields.u32()?;
+            let count = fields.u16()?;
+            fields.bytes(6)?;
+            let model_name = read_name(&mut fields)?;
+            let commands = (0..count)
+                .map(|_| Some((fields.u16()?, read_name(&mut fields)?)))
+                .collect::<Option<Vec<_>>>()?;
+            let header = Self {
+                magic,
+                database,
+                packing,
+                model_version,
+                sequence,
+                time_ns,
+                salt,
+                file_bytes,
+                chain,
+                model_name,
+                commands,
+            };
+            Some((header, codec))
+        };
+        let (header, codec) = parse().ok_or_else(truncated)?;
+        if codec != CODEC_ID {
+            let path = path.to_path_buf();
+            return Err(StoreError::UnsupportedCodec { path, found: codec, supported: CODEC_ID });
+        }
+        Ok((header, length))
+    }
+}
+
+/// Checks magic, format version, length and checksum, in this order; gives the length.
+fn checked_length(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<usize, StoreError> {
+    let mut fields = FieldReader::new(bytes);
+    let short = || {
+        let found = format!("a file of {} bytes", bytes.len());
+        StoreError::corrupt(path, position(bytes.len()), "a whole file header", found)
+    };
+    let found = fields.array::<8>().ok_or_else(short)?;
+    if found != magic {
+        let expected = format!("magic {}", magic.escape_ascii());
+        return Err(StoreError::corrupt(path, 0, expected, found.escape_ascii().to_string()));
+    }
+    let version = fields.u32().ok_or_else(short)?;
+    if version != FORMAT_VERSION {
+        return Err(StoreError::UnsupportedFormat {
+            path: path.to_path_buf(),
+            found: version,
+            supported: FORMAT_VERSION,
+        });
+    }
+    let length = fields.length().ok_or_else(short)?;
+    if !(FIXED_BYTES + CHECKSUM_BYTES..=LARGEST_HEADER_BYTES).contains(&length) {
+        return Err(StoreError::corrupt(path, 12, "a header length in bounds", length.to_string()));
+    }
+    let covered = bytes.get(..length - CHECKSUM_BYTES).ok_or_else(short)?;
+    let stored = FieldReader::new(bytes.get(covered.len()..).unwrap_or(&[])).u32();
+    let stored = stored.ok_or_else(short)?;
+    let computed = crc32c::crc32c(covered);
+    if stored != computed {
+        return Err(StoreError::corrupt(
+            path,
+            position(covered.len()),
+            format!("header checksum {computed:08x}"),
+            format!("{stored:08x}"),
+        ));
+    }
+    Ok(length)
+}
+
+fn push_name(bytes: &mut Vec<u8>, name: &str) -> Option<()> {
+    bytes.extend_from_slice(&u16::try_from(name.len()).ok()?.to_le_bytes());
+    bytes.extend_from_slice(name.as_bytes());
+    Some(())
+}
+
+fn read_name(fields: &mut FieldReader<'_>) -> Option<String> {
+    let length = fields.u16()?;
+    let name = fields.bytes(length.into())?;
+    String::from_utf8(name.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_header() -> impl Strategy<Value = FileHeader> {
+        (
+            any::<([u8; 16], u32, u32, u64, u64, u64, u64, u32)>(),
+            ".{0,40}",
+            proptest::collection::vec((any::<u16>(), ".{0,20}"), 0..20),
+        )
+            .prop_map(|(numbers, model_name, commands)| FileHeader {
+                magic: SEGMENT_MAGIC,
+                database: DatabaseId(numbers.0),
+                packing: numbers.1,
+                model_version: numbers.2,
+                sequence: numbers.3,
+                time_ns: numbers.4,
+                salt: numbers.5,
+                file_bytes: numbers.6,
+                chain: numbers.7,
+                model_name,
+                commands,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(header in any_header(), tail: Vec<u8>) {
+            let mut bytes = header.encode().unwrap();
+            let length = bytes.len();
+            bytes.extend_from_slice(&tail);
+            let decoded = FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, &bytes).unwrap();
+            prop_assert_eq!(decoded, (header, length));
+        }
+
+        #[test]
+        fn every_flipped_bit_and_every_cut_is_an_error(header in any_header(), at: prop::sample::Index) {
+            let bytes = header.encode().unwrap();
+            let bit = at.index(bytes.len() * 8);
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, &flipped).is_err());
+            let cut = &bytes[..at.index(bytes.len())];
+            prop_assert!(FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, cut).is_err());
+        }
+    }
+
+    fn plain_header() -> FileHeader {
+        FileHeader {
+            magic: SEGMENT_MAGIC,
+            database: DatabaseId([7; 16]),
+            packing: 0,
+            model_version: 1,
+            sequence: 1,
+            time_ns: 0,
+            salt: 5,
+            file_bytes: 0,
+            chain: 9,
+            model_name: "Bank".to_owned(),
+            commands: vec![(1, "Deposit".to_owned())],
+        }
+    }
+
+    /// Puts `bytes` at `at` of an encoded header, and makes its checksum right again.
+    fn forged(at: usize, bytes: &[u8]) -> Result<(FileHeader, usize), StoreError> {
+        let mut header = plain_header().encode().unwrap();
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        let covered = header.len() - CHECKSUM_BYTES;
+        let checksum = crc32c::crc32c(&header[..covered]);
+        header[covered..].copy_from_slice(&checksum.to_le_bytes());
+        FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, &header)
+    }
+
+    #[test]
+    fn what_a_right_checksum_covers_is_still_looked_at() {
+        forged(0, &SEGMENT_MAGIC).unwrap();
+        let codec = forged(32, &(CODEC_ID + 1).to_le_bytes()).unwrap_err();
+        assert!(
+            matches!(codec, StoreError::UnsupportedCodec { found, .. } if found == CODEC_ID + 1)
+        );
+        let one_more_command = forged(80, &2u16.to_le_bytes()).unwrap_err();
+        assert!(one_more_command.to_string().contains("fields cut off"), "{one_more_command}");
+    }
+
+    #[test]
+    fn a_header_is_not_written_larger_than_it_is_read() {
+        let with_commands = |count| {
+            let commands = (0..count).map(|tag| (tag, "x".repeat(60_000))).collect();
+            FileHeader { commands, ..plain_header() }.encode()
+        };
+        assert!(with_commands(17).is_some());
+        assert!(with_commands(18).is_none());
+    }
+}

@@ -1,0 +1,287 @@
+//! Owns the MANIFEST: which files the directory must hold, and whether it was closed cleanly.
+//! Knows the layout of that one file, nothing of the others' content.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::change_failure::ChangeFailure;
+use super::fields::{FieldReader, position};
+use super::header::FORMAT_VERSION;
+use crate::files::DatabaseId;
+use crate::files::StoreError;
+use crate::storage::{Storage, publish_file, stage_file, sync_published};
+
+pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
+
+const MAGIC: [u8; 8] = *b"PREVMANI";
+const FIXED_BYTES: usize = 60;
+const CHECKSUM_BYTES: usize = 4;
+/// Bounds the list of snapshots, and with it what is read before the checksum is known good.
+const MOST_SNAPSHOTS: usize = 4096;
+
+/// How far the database had come when the MANIFEST was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The first files are being made; no command was ever acknowledged.
+    Creating = 0,
+    /// Open, or ended without `close`: the journal holds at least `sequence`.
+    Dirty = 1,
+    /// Closed: the journal ends exactly at `sequence`.
+    Clean = 2,
+    /// New directories stand beside the old ones and take their places (`swap`). All else is said of
+    /// the new ones.
+    Swapping = 3,
+}
+
+/// The content of the MANIFEST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) database: DatabaseId,
+    pub(crate) state: State,
+    /// A durable sequence, and the chain value after it.
+    pub(crate) sequence: u64,
+    pub(crate) chain: u32,
+    /// First sequence of the newest journal segment; 0 while creating.
+    pub(crate) newest_segment: u64,
+    /// Sequences of the snapshots that are kept, oldest first.
+    pub(crate) snapshots: Vec<u64>,
+}
+
+impl Manifest {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let count = u32::try_from(self.snapshots.len()).expect("few snapshots are kept");
+        let length = FIXED_BYTES + self.snapshots.len() * 8 + CHECKSUM_BYTES;
+        let length = u32::try_from(length).expect("few snapshots are kept");
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&self.database.0);
+        let state: u32 = match self.state {
+            State::Creating => 0,
+            State::Dirty => 1,
+            State::Clean => 2,
+            State::Swapping => 3,
+        };
+        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(&self.chain.to_le_bytes());
+        bytes.extend_from_slice(&self.sequence.to_le_bytes());
+        bytes.extend_from_slice(&self.newest_segment.to_le_bytes());
+        bytes.extend_from_slice(&count.to_le_bytes());
+        debug_assert_eq!(bytes.len(), FIXED_BYTES);
+        for sequence in &self.snapshots {
+            bytes.extend_from_slice(&sequence.to_le_bytes());
+        }
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, StoreError> {
+        let corrupt = |at: usize, expected: &str, found: String| {
+            StoreError::corrupt(path, position(at), expected, found)
+        };
+        let end = || corrupt(bytes.len(), "a whole MANIFEST", format!("{} bytes", bytes.len()));
+        let mut fields = FieldReader::new(bytes);
+        let magic = fields.array::<8>().ok_or_else(end)?;
+        if magic != MAGIC {
+            return Err(corrupt(0, "magic PREVMANI", magic.escape_ascii().to_string()));
+        }
+        let found = fields.u32().ok_or_else(end)?;
+        if found != FORMAT_VERSION {
+            let path = path.to_path_buf();
+            return Err(StoreError::UnsupportedFormat { path, found, supported: FORMAT_VERSION });
+        }
+        let length = fields.length().ok_or_else(end)?;
+        if length != bytes.len() || length < FIXED_BYTES + CHECKSUM_BYTES {
+            let expected = format!("a file of {length} bytes");
+            return Err(corrupt(12, &expected, format!("{} bytes", bytes.len())));
+        }
+        let (covered, stored) = bytes.split_at(length - CHECKSUM_BYTES);
+        let computed = crc32c::crc32c(covered);
+        if stored != computed.to_le_bytes() {
+            let found = format!("{:02x?}", stored);
+            return Err(corrupt(covered.len(), &format!("checksum {computed:08x}"), found));
+        }
+        Self::decode_verified(&mut fields, length).ok_or_else(|| {
+            corrupt(32, "a state and snapshots that go together", "others".to_owned())
+        })
+    }
+
+    /// The fields behind the length, once the checksum is known good.
+    fn decode_verified(fields: &mut FieldReader<'_>, length: usize) -> Option<Self> {
+        let database = DatabaseId(fields.array()?);
+        let state = match fields.u32()? {
+            0 => State::Creating,
+            1 => State::Dirty,
+            2 => State::Clean,
+            3 => State::Swapping,
+            _ => return None,
+        };
+        let chain = fields.u32()?;
+        let sequence = fields.u64()?;
+        let newest_segment = fields.u64()?;
+        let count = fields.length().filter(|&count| count <= MOST_SNAPSHOTS)?;
+        if length != FIXED_BYTES + count * 8 + CHECKSUM_BYTES {
+            return None;
+        }
+        let snapshots = (0..count).map(|_| fields.u64()).collect::<Option<Vec<_>>>()?;
+        Some(Self { database, state, sequence, chain, newest_segment, snapshots })
+    }
+}
+
+/// The MANIFEST of an open database: what it says, and the one way to change it.
+pub(crate) struct ManifestFile {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    current: Manifest,
+    /// A replacement failed: what stands on disk may be `current` or what was to replace it.
+    uncertain: bool,
+}
+
+impl ManifestFile {
+    /// Reads the MANIFEST of `directory`; `None` when there is none.
+    pub(crate) fn read(
+        storage: &Arc<dyn Storage>,
+        directory: &Path,
+    ) -> Result<Option<Self>, StoreError> {
+        let path = directory.join(MANIFEST_NAME);
+        if storage.kind(&path).map_err(StoreError::io("examine", &path))?.is_none() {
+            return Ok(None);
+        }
+        let bytes = storage.read(&path).map_err(StoreError::io("read", &path))?;
+        let current = Manifest::decode(&path, &bytes)?;
+        Ok(Some(Self { storage: storage.clone(), path, current, uncertain: false }))
+    }
+
+    /// Writes the first MANIFEST of a new directory.
+    pub(crate) fn create(
+        storage: &Arc<dyn Storage>,
+        directory: &Path,
+        first: Manifest,
+    ) -> Result<Self, StoreError> {
+        let path = directory.join(MANIFEST_NAME);
+        let current = first.clone();
+        let mut file = Self { storage: storage.clone(), path, current, uncertain: false };
+        file.replace(first)?;
+        Ok(file)
+    }
+
+    pub(crate) fn current(&self) -> &Manifest {
+        &self.current
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Changes the MANIFEST durably: on `Ok` the new one stands there, after a crash the old or
+    /// the new one does.
+    pub(crate) fn update(
+        &mut self,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<(), ChangeFailure> {
+        let mut next = self.current.clone();
+        change(&mut next);
+        self.replace(next)
+    }
+
+    /// Makes sure that what `current` says is what stands on disk. Nothing may be removed on the
+    /// strength of it before.
+    pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
+        if self.uncertain { Ok(self.replace(self.current.clone())?) } else { Ok(()) }
+    }
+
+    fn replace(&mut self, next: Manifest) -> Result<(), ChangeFailure> {
+        let staged = stage_file(&*self.storage, &self.path, &next.encode())
+            .map_err(StoreError::io("replace", &self.path))
+            .map_err(ChangeFailure::before_any_change)?;
+        let was_uncertain = std::mem::replace(&mut self.uncertain, true);
+        let published = publish_file(&*self.storage, &self.path, staged)
+            .map_err(StoreError::io("replace", &self.path))
+            .map_err(ChangeFailure::of_a_rename);
+        if let Err(ChangeFailure::NotDone(_)) = &published {
+            self.uncertain = was_uncertain;
+        }
+        published?;
+        sync_published(&*self.storage, &self.path)
+            .map_err(StoreError::io("sync the directory of", &self.path))
+            .map_err(ChangeFailure::InDoubt)?;
+        self.current = next;
+        self.uncertain = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl State {
+        const ALL: &[Self] = &[Self::Creating, Self::Dirty, Self::Clean, Self::Swapping];
+    }
+
+    fn any_manifest() -> impl Strategy<Value = Manifest> {
+        let state = prop::sample::select(State::ALL);
+        (state, any::<([u8; 16], u64, u32, u64)>(), proptest::collection::vec(any::<u64>(), 0..9))
+            .prop_map(|(state, numbers, snapshots)| Manifest {
+                database: DatabaseId(numbers.0),
+                state,
+                sequence: numbers.1,
+                chain: numbers.2,
+                newest_segment: numbers.3,
+                snapshots,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(manifest in any_manifest()) {
+            let decoded = Manifest::decode(Path::new("x"), &manifest.encode()).unwrap();
+            prop_assert_eq!(decoded, manifest);
+        }
+
+        #[test]
+        fn every_flipped_bit_and_every_cut_is_an_error(manifest in any_manifest()) {
+            let bytes = manifest.encode();
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                prop_assert!(Manifest::decode(Path::new("x"), &flipped).is_err(), "bit {}", bit);
+            }
+            for length in 0..bytes.len() {
+                prop_assert!(Manifest::decode(Path::new("x"), &bytes[..length]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_right_checksum_covers_is_still_looked_at() {
+        let manifest = Manifest {
+            database: DatabaseId([7; 16]),
+            state: State::Clean,
+            sequence: 5,
+            chain: 9,
+            newest_segment: 6,
+            snapshots: vec![5],
+        };
+        // The state, and how many snapshots there are.
+        for (at, right, wrong) in [(32, 2u32, 4u32), (56, 1, 2), (56, 1, 0)] {
+            for (value, sound) in [(right, true), (wrong, false)] {
+                let mut bytes = manifest.encode();
+                bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                let covered = bytes.len() - CHECKSUM_BYTES;
+                let checksum = crc32c::crc32c(&bytes[..covered]);
+                bytes[covered..].copy_from_slice(&checksum.to_le_bytes());
+                match Manifest::decode(Path::new("x"), &bytes) {
+                    Ok(decoded) => assert!(sound && decoded == manifest),
+                    Err(error) => {
+                        assert!(!sound, "{error}");
+                        assert!(error.to_string().contains("go together"), "{error}");
+                    }
+                }
+            }
+        }
+    }
+}

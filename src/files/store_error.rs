@@ -1,0 +1,181 @@
+//! Owns why a file is not as it should be, or could not be changed. Knows nothing of models and of the
+//! engine: to a user all of these are variants of the same names of [`Error`](crate::Error), which
+//! says what they mean.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::DatabaseId;
+use crate::storage::{PlaceLost, is_disk_full};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error(fmt = told::io)]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error(fmt = told::not_a_directory)]
+    NotADirectory { path: PathBuf },
+    #[error(fmt = told::corrupt)]
+    Corrupt { path: PathBuf, position: u64, expected: String, found: String },
+    #[error(fmt = told::missing)]
+    Missing { path: PathBuf, reason: String },
+    #[error(fmt = told::foreign_file)]
+    ForeignFile { path: PathBuf, expected: DatabaseId, found: DatabaseId },
+    #[error(fmt = told::unsupported_format)]
+    UnsupportedFormat { path: PathBuf, found: u32, supported: u32 },
+    #[error(fmt = told::unsupported_codec)]
+    UnsupportedCodec { path: PathBuf, found: u32, supported: u32 },
+    #[error(fmt = told::undecodable)]
+    Undecodable { path: PathBuf, reason: String },
+    #[error(fmt = told::invalid_option)]
+    InvalidOption { option: &'static str, value: String, constraint: String },
+    #[error(fmt = told::encode)]
+    Encode { what: String, reason: String },
+}
+
+impl StoreError {
+    /// An adapter for `map_err` around one file operation.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Whether the directory is not where it was when it was opened.
+    pub(crate) fn is_place_lost(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
+    }
+
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_disk_full(source))
+    }
+
+    pub(crate) fn corrupt(
+        path: &Path,
+        position: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::Corrupt {
+            path: path.to_path_buf(),
+            position,
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}
+
+/// The messages, which the user's errors share.
+pub(crate) mod told {
+    use std::fmt;
+    use std::io;
+    use std::path::Path;
+
+    use crate::files::DatabaseId;
+
+    pub(crate) fn io(
+        action: &&'static str,
+        path: &Path,
+        source: &io::Error,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(f, "cannot {action} {}: {source}", path.display())
+    }
+
+    pub(crate) fn not_a_directory(path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is not a directory, but a database is one: name another path, or move what stands there",
+            path.display()
+        )
+    }
+
+    pub(crate) fn corrupt(
+        path: &Path,
+        position: &u64,
+        expected: &str,
+        found: &str,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(
+            f,
+            "{} is damaged at byte {position}: expected {expected}, found {found}. Nothing was changed; \
+         restore the file from a backup, or copy the directory before trying anything else",
+            path.display()
+        )
+    }
+
+    pub(crate) fn missing(path: &Path, reason: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is missing: {reason}. Nothing was changed; put the file back from a backup",
+            path.display()
+        )
+    }
+
+    pub(crate) fn foreign_file(
+        path: &Path,
+        expected: &DatabaseId,
+        found: &DatabaseId,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(
+            f,
+            "{} belongs to database {found}, but this directory is database {expected}: files of two \
+         databases are mixed; put each back where it came from",
+            path.display()
+        )
+    }
+
+    pub(crate) fn unsupported_format(
+        path: &Path,
+        found: &u32,
+        supported: &u32,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(
+            f,
+            "{} has format version {found}, this build reads {supported}: use a build of prevalence \
+         that reads version {found}",
+            path.display()
+        )
+    }
+
+    pub(crate) fn unsupported_codec(
+        path: &Path,
+        found: &u32,
+        supported: &u32,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(f, "{} uses codec {found}, this build reads codec {supported}", path.display())
+    }
+
+    pub(crate) fn undecodable(
+        path: &Path,
+        reason: &str,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(
+            f,
+            "{} is a sound snapshot, but this program cannot make its model of it: {reason}. Nothing was \
+         changed. Was the model's type changed without raising Model::VERSION? Run the program \
+         version that wrote it, or write Model::migrate. Or can the model's type not be decoded from \
+         its own encoding? Make its Serialize and Deserialize mirror each other, so that Deserialize \
+         accepts these bytes",
+            path.display()
+        )
+    }
+
+    pub(crate) fn invalid_option(
+        option: &&'static str,
+        value: &str,
+        constraint: &str,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        write!(f, "option {option} is {value}, but {constraint}")
+    }
+
+    pub(crate) fn encode(what: &str, reason: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot encode {what}: {reason}; its Serialize implementation must accept every value"
+        )
+    }
+}

@@ -1,0 +1,3 @@
+//! Files of others in a database directory.
+
+mod foreign;

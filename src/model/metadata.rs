@@ -1,0 +1,83 @@
+//! Owns who asked for a command: what is journaled with it besides the command itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::codec::EncodeFailure;
+
+/// A record holds the length of its metadata in 16 bits.
+pub(crate) const LARGEST_METADATA_BYTES: usize = u16::MAX as usize;
+
+/// Who asked for a command, and why: journaled with it, for audits.
+///
+/// At most 65,535 bytes when encoded. Give it with
+/// [`Database::with_metadata`](crate::Database::with_metadata), read it with
+/// [`Context::metadata`](crate::Context::metadata).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The person or program that asked; empty when unknown.
+    pub actor: String,
+    /// The caller's own name for the request; empty when it has none. A command whose request id is
+    /// known is not applied again but answered with
+    /// [`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate), so a caller that lost an answer
+    /// may ask once more. Accepted ids are remembered up to
+    /// [`Builder::remembered_requests`](crate::Builder::remembered_requests), across restarts and
+    /// crashes.
+    pub request_id: String,
+    /// Anything else worth keeping.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// Its bytes in a record; none at all when there is nothing to say.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeFailure> {
+        let mut bytes = Vec::new();
+        if *self != Self::default() {
+            codec::encode_onto(self, &mut bytes, LARGEST_METADATA_BYTES)?;
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() { Ok(Self::default()) } else { codec::decode_exact(bytes) }
+    }
+}
+
+/// The request id in encoded metadata, if there is one, without decoding all of it.
+pub(crate) fn request_id(metadata: &[u8]) -> Option<&str> {
+    /// The first fields of [`Metadata`].
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        #[serde(rename = "actor")]
+        _actor: &'a str,
+        request_id: &'a str,
+    }
+    if metadata.is_empty() {
+        return None;
+    }
+    let asked: Asked<'_> = codec::decode_first(metadata)?;
+    Some(asked.request_id).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_limit() {
+        assert!(Metadata::default().encode().unwrap().is_empty());
+        assert_eq!(Metadata::decode(&[]).unwrap(), Metadata::default());
+        let mut metadata = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
+        metadata.attributes.insert("from".to_owned(), "branch 7".to_owned());
+        assert_eq!(Metadata::decode(&metadata.encode().unwrap()).unwrap(), metadata);
+        assert_eq!(request_id(&metadata.encode().unwrap()), None);
+        metadata.request_id = "r 1".to_owned();
+        let encoded = metadata.encode().unwrap();
+        assert_eq!(request_id(&encoded), Some("r 1"));
+        assert_eq!((request_id(&[]), request_id(&encoded[..6])), (None, None));
+        metadata.request_id = "x".repeat(LARGEST_METADATA_BYTES);
+        assert!(matches!(metadata.encode(), Err(EncodeFailure::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,45 @@
+//! Owns how a model is made of a snapshot that another version of it wrote. Knows nothing of files.
+
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::files::Blocks;
+
+/// The content of a snapshot that another version of the model wrote; see
+/// [`Model::migrate`].
+pub struct SnapshotReader<'a> {
+    blocks: &'a mut Blocks,
+    raw_bytes: u64,
+}
+
+impl<'a> SnapshotReader<'a> {
+    pub(crate) fn new(blocks: &'a mut Blocks, raw_bytes: u64) -> Self {
+        Self { blocks, raw_bytes }
+    }
+
+    /// Decodes the snapshot as a model of type `T`, the shape it was written with.
+    ///
+    /// # Errors
+    /// [`MigrationError::Failed`] when the bytes are not those of a `T`.
+    pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
+        codec::decode_stream(&mut *self.blocks, self.raw_bytes).map_err(MigrationError::Failed)
+    }
+}
+
+impl std::fmt::Debug for SnapshotReader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotReader").field("raw_bytes", &self.raw_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Why a snapshot of an older version did not become a model.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// This program knows no way from that version.
+    #[error("this program cannot convert that version of the model")]
+    Unsupported,
+    /// The conversion failed, for this reason.
+    #[error("{0}")]
+    Failed(String),
+}

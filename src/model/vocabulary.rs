@@ -1,0 +1,423 @@
+//! Owns the journal's vocabulary: which tag means which command, for ever. Knows nothing of how
+//! records are stored.
+
+mod lines;
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::context::Context;
+use super::{Command, Model};
+use crate::process::panic_message;
+use crate::{codec, json};
+
+#[doc(hidden)]
+pub use lines::{Line, assert_lines_differ};
+
+/// Stands in the place of a command that was erased by [`purge`](crate::purge()): sequences must not
+/// shift. No command may have this tag.
+pub(crate) const REDACTED_TAG: u16 = u16::MAX;
+/// What files and histories call it.
+pub(crate) const REDACTED_NAME: &str = "(redacted)";
+
+/// The commands of a model. Implemented by [`commands!`](crate::commands!), never by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no vocabulary of commands",
+    note = "write `prevalence::commands! {{ {Self} {{ 1 => SomeCommand }} }}` next to the model"
+)]
+pub trait Vocabulary: Sized {
+    /// The model's name in every file.
+    const MODEL_NAME: &'static str;
+
+    /// Every command, in the order written.
+    fn entries() -> &'static [Entry<Self>]
+    where
+        Self: Model;
+}
+
+/// A command that [`commands!`](crate::commands!) lists. Implemented by it, never by hand.
+///
+/// It is the bound for code that is generic over the command:
+///
+/// ```
+/// use prevalence::{Database, ExecuteError, Model, Registered};
+///
+/// /// Executes a command, and says how long the journal is then.
+/// fn run<M: Model, C: Registered<M>>(
+///     database: &Database<M>,
+///     command: C,
+/// ) -> Result<(C::Output, u64), ExecuteError<C::Rejection>> {
+///     let output = database.execute(command)?;
+///     Ok((output, database.stats().journal_bytes))
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "command `{Self}` is not listed in `commands!` of model `{M}`",
+    label = "has no tag in the journal of `{M}`",
+    note = "add a line `N => {Self}` with a tag N that was never used before to \
+            `prevalence::commands! {{ {M} {{ … }} }}`",
+    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Registered<{M}>`"
+)]
+pub trait Registered<M: Model>: Command<M> {
+    /// The command's tag in the journal.
+    const TAG: u16;
+}
+
+/// One line of [`commands!`](crate::commands!).
+pub struct Entry<M: Model> {
+    tag: u16,
+    /// What new segments call the command.
+    name: &'static str,
+    /// What older segments may call it.
+    known_as: &'static [&'static str],
+    replay: ReplayFn<M>,
+    decode: DecodeFn,
+    to_json: ToJsonFn,
+}
+
+/// Decodes a command into the type that is applied.
+type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any>, String>;
+
+/// Decodes a command and writes it as JSON.
+type ToJsonFn = fn(&[u8]) -> Result<String, NoJson>;
+
+/// Why a stored command is not told as JSON.
+pub(crate) enum NoJson {
+    /// Its bytes are not those of its type.
+    Undecodable(String),
+    /// JSON has no form for it.
+    NoForm(String),
+}
+
+/// Decodes and applies a command that was accepted once.
+type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
+
+impl<M: Model> Entry<M> {
+    /// A line `tag => Command`.
+    #[must_use]
+    pub const fn new<C: Command<M>>(
+        tag: u16,
+        name: &'static str,
+        known_as: &'static [&'static str],
+    ) -> Self {
+        Self {
+            tag,
+            name,
+            known_as,
+            replay: replay::<M, C, C>,
+            decode: decode_any::<C, C>,
+            to_json: to_json::<C, C>,
+        }
+    }
+
+    /// A line `tag => Old as Current`. The tag may have been journaled under either name: old
+    /// types are often renamed when their successor takes the name over.
+    #[must_use]
+    pub const fn upcast<Old, Current>(
+        tag: u16,
+        name: &'static str,
+        known_as: &'static [&'static str],
+    ) -> Self
+    where
+        Old: serde::de::DeserializeOwned + Into<Current>,
+        Current: Command<M>,
+    {
+        Self {
+            tag,
+            name,
+            known_as,
+            replay: replay::<M, Old, Current>,
+            decode: decode_any::<Old, Current>,
+            to_json: to_json::<Old, Current>,
+        }
+    }
+
+    pub(crate) fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        short_name(self.name)
+    }
+
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.known_as.iter().any(|known| same_name(known, name))
+    }
+
+    /// The command, if `C` is the type that is applied.
+    pub(crate) fn decode<C: Command<M>>(&self, bytes: &[u8]) -> Option<Result<C, String>> {
+        match (self.decode)(bytes) {
+            Ok(command) => command.downcast().ok().map(|command| Ok(*command)),
+            Err(reason) => Some(Err(reason)),
+        }
+    }
+
+    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, NoJson> {
+        (self.to_json)(bytes)
+    }
+}
+
+fn replay<M, Old, C>(bytes: &[u8], model: &mut M, cx: &mut Context<'_, M>) -> Result<(), String>
+where
+    M: Model,
+    Old: serde::de::DeserializeOwned + Into<C>,
+    C: Command<M>,
+{
+    let command: C = decode::<Old, C>(bytes)?;
+    match command.apply(model, cx) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("it is rejected now".to_owned()),
+    }
+}
+
+fn decode<Old, C>(bytes: &[u8]) -> Result<C, String>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+{
+    codec::decode_exact::<Old>(bytes)
+        .map(Into::into)
+        .map_err(|reason| format!("its bytes are not those of this type: {reason}"))
+}
+
+fn decode_any<Old, C>(bytes: &[u8]) -> Result<Box<dyn Any>, String>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+    C: 'static,
+{
+    decode::<Old, C>(bytes).map(|command| Box::new(command) as Box<dyn Any>)
+}
+
+fn to_json<Old, C>(bytes: &[u8]) -> Result<String, NoJson>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+    C: serde::Serialize,
+{
+    let command = decode::<Old, C>(bytes).map_err(NoJson::Undecodable)?;
+    json::text(&command).map_err(NoJson::NoForm)
+}
+
+/// A type's name without the path in front of it: where a type lives may change.
+fn short_name(name: &'static str) -> &'static str {
+    name.get(short_name_begins(name)..).unwrap_or(name).trim()
+}
+
+/// Where the path in front of a type's name ends. A generic type keeps its path, since those of
+/// its arguments matter. Runs in the compiler, too.
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
+const fn short_name_begins(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let (mut at, mut begins) = (0, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'<' => return 0,
+            b':' => begins = at + 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    begins
+}
+
+/// Whether two type names are the same but for their paths and for white space, which is the
+/// compiler's own affair. Runs in the compiler, too.
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
+pub(crate) const fn same_name(left: &str, right: &str) -> bool {
+    let (mut at, mut other) = (short_name_begins(left), short_name_begins(right));
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    loop {
+        while at < left.len() && left[at].is_ascii_whitespace() {
+            at += 1;
+        }
+        while other < right.len() && right[other].is_ascii_whitespace() {
+            other += 1;
+        }
+        if at == left.len() || other == right.len() {
+            return at == left.len() && other == right.len();
+        }
+        if left[at] != right[other] {
+            return false;
+        }
+        at += 1;
+        other += 1;
+    }
+}
+
+/// The vocabulary, ready for looking up tags.
+pub(crate) struct CommandTable<M: Model> {
+    by_tag: Vec<Option<&'static Entry<M>>>,
+    model: PhantomData<M>,
+}
+
+impl<M: Model> CommandTable<M> {
+    pub(crate) fn new() -> Self {
+        let entries = M::entries();
+        let length = entries.iter().map(|entry| usize::from(entry.tag) + 1).max().unwrap_or(0);
+        let mut by_tag = vec![None; length];
+        for entry in entries {
+            if let Some(place) = by_tag.get_mut(usize::from(entry.tag)) {
+                *place = Some(entry);
+            }
+        }
+        Self { by_tag, model: PhantomData }
+    }
+
+    pub(crate) fn get(&self, tag: u16) -> Option<&'static Entry<M>> {
+        match self.by_tag.get(usize::from(tag)).copied().flatten() {
+            None if tag == REDACTED_TAG => Some(Self::REDACTED),
+            entry => entry,
+        }
+    }
+
+    /// Every model has it: it does nothing on replay.
+    const REDACTED: &'static Entry<M> = &Entry {
+        tag: REDACTED_TAG,
+        name: REDACTED_NAME,
+        known_as: &[REDACTED_NAME],
+        replay: |_, _, _| Ok(()),
+        decode: |_| Ok(Box::new(())),
+        to_json: |_| Ok("null".to_owned()),
+    };
+
+    /// Tag and name of every command, as segment headers hold them.
+    pub(crate) fn names() -> Vec<(u16, String)> {
+        M::entries().iter().map(|entry| (entry.tag(), entry.name().to_owned())).collect()
+    }
+
+    /// Applies a command that was accepted once; any other outcome is an `Err` that says which.
+    pub(crate) fn replay(
+        entry: &Entry<M>,
+        bytes: &[u8],
+        model: &mut M,
+        cx: &mut Context<'_, M>,
+    ) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx)))
+            .unwrap_or_else(|panic| Err(format!("it panics now: {}", panic_message(&*panic))))
+    }
+}
+
+/// Lists the commands of a model, each under a stable tag: the journal's vocabulary, in one place.
+///
+/// ```
+/// # use prevalence::{Command, Context, Model};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Clone, Default, Serialize, Deserialize)] struct Bank(u64);
+/// # impl Model for Bank { type Event = (); }
+/// # #[derive(Serialize, Deserialize)] struct Deposit(u64);
+/// # #[derive(Serialize, Deserialize)] struct WithdrawV1(u32);
+/// # #[derive(Serialize, Deserialize)] struct Withdraw(u64);
+/// # #[derive(Serialize, Deserialize)] struct Pay(u64);
+/// # impl From<WithdrawV1> for Withdraw { fn from(old: WithdrawV1) -> Self { Self(old.0.into()) } }
+/// # macro_rules! command { ($c:ty) => { impl Command<Bank> for $c {
+/// #     type Output = (); type Rejection = ();
+/// #     fn apply(self, _: &mut Bank, _: &mut Context<'_, Bank>) -> Result<(), ()> { Ok(()) }
+/// # } } }
+/// # command!(Deposit); command!(Withdraw); command!(Pay);
+/// prevalence::commands! {
+///     Bank {
+///         1 => Deposit,
+///         // Records written as WithdrawV1 are decoded as that and converted with `From`:
+///         2 => WithdrawV1 as Withdraw,
+///         3 => Withdraw,
+///         // The type was called Transfer when the first journal was written:
+///         4 => Pay = "Transfer",
+///     }
+/// }
+/// ```
+///
+/// A tag is a `u16` up to 65,534 that keeps its meaning for as long as a journal exists: never give it to
+/// another type, and never reuse that of a removed one. Tags and names stand in every journal
+/// segment, so a renumbered tag is an error at open
+/// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and never a misread. Two lines with one
+/// tag or one name, or one type on two lines, do not compile, nor does executing a command that is
+/// not listed.
+///
+/// A line `2 => WithdrawV1 as Withdraw` accepts either name for tag 2, and new segments say
+/// `WithdrawV1`. A stated name replaces those of the types; where segments of several names exist,
+/// state them all, the one for new segments first: `2 => Small as TakeOut = "WithdrawV1" |
+/// "Withdraw"`.
+///
+/// A model that was renamed keeps its name in the files: `Bank = "OldName" { … }`.
+#[macro_export]
+macro_rules! commands {
+    ($model:ty $(= $model_name:literal)? {
+        $($tag:literal => $command:ty $(as $current:ty)? $(= $name:literal $(| $known:literal)*)?),*
+        $(,)?
+    }) => {
+        const _: () = {
+            $crate::__private::assert_lines_differ(&[$($crate::__private::Line {
+                tag: $tag,
+                name: $crate::commands!(@journaled $command $(= $name)?),
+                text: concat!(
+                    stringify!($tag), " => ", stringify!($command),
+                    $(" as ", stringify!($current),)?
+                    $(" = ", stringify!($name), $(" | ", stringify!($known),)*)?
+                ),
+            }),*]);
+            $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
+            impl $crate::__private::Vocabulary for $model {
+                const MODEL_NAME: &'static str =
+                    $crate::commands!(@name $model $(, $model_name)?);
+                fn entries() -> &'static [$crate::__private::Entry<Self>] {
+                    const ENTRIES: &[$crate::__private::Entry<$model>] = &[$(
+                        $crate::commands!(
+                            @entry $tag, $command $(as $current)? $(= $name $(| $known)*)?
+                        )
+                    ),*];
+                    ENTRIES
+                }
+            }
+        };
+    };
+    (@registered $model:ty, $tag:literal, $command:ty) => {
+        impl $crate::__private::Registered<$model> for $command {
+            const TAG: u16 = $tag;
+        }
+    };
+    (@registered $model:ty, $tag:literal, $command:ty, $current:ty) => {};
+    (@journaled $command:ty) => { stringify!($command) };
+    (@journaled $command:ty = $name:literal) => { $name };
+    (@entry $tag:literal, $command:ty) => {
+        $crate::__private::Entry::new::<$command>(
+            $tag, stringify!($command), &[stringify!($command)],
+        )
+    };
+    (@entry $tag:literal, $command:ty = $name:literal $(| $known:literal)*) => {
+        $crate::__private::Entry::new::<$command>($tag, $name, &[$name $(, $known)*])
+    };
+    (@entry $tag:literal, $command:ty as $current:ty) => {
+        $crate::__private::Entry::upcast::<$command, $current>(
+            $tag, stringify!($command), &[stringify!($command), stringify!($current)],
+        )
+    };
+    (@entry $tag:literal, $command:ty as $current:ty = $name:literal $(| $known:literal)*) => {
+        $crate::__private::Entry::upcast::<$command, $current>($tag, $name, &[$name $(, $known)*])
+    };
+    (@name $model:ty) => { stringify!($model) };
+    (@name $model:ty, $name:literal) => { $name };
+}
+
+/// The model's name in every file.
+pub(crate) fn model_name<M: Model>() -> &'static str {
+    short_name(M::MODEL_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_types_wherever_they_live() {
+        assert_eq!(short_name("Deposit"), "Deposit");
+        assert_eq!(short_name("crate :: bank :: Deposit"), "Deposit");
+        assert_eq!(short_name("bank::Put<a::Key>"), "bank::Put<a::Key>");
+    }
+
+    #[test]
+    fn white_space_and_paths_do_not_count() {
+        assert!(same_name("Put<a::Key>", "Put < a :: Key >"));
+        assert!(same_name("crate::bank::Put", "Put"));
+        assert!(!same_name("Put", "Puts") && !same_name("Puts", "Put"));
+        assert!(!same_name("Put<a::Key>", "Put<b::Key>"));
+    }
+}

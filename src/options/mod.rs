@@ -1,0 +1,148 @@
+//! Owns what a user may choose: durability, limits, policies. Knows nothing of how the choices are
+//! carried out.
+
+mod recent_versions;
+mod request_limits;
+mod retention;
+mod snapshot_policy;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::codec::LARGEST_COMMAND_BYTES;
+use crate::error::Error;
+use crate::files::Packing;
+
+pub use recent_versions::RecentVersions;
+pub use retention::{ArchivedSnapshots, Retention};
+pub use snapshot_policy::SnapshotPolicy;
+
+pub(crate) use recent_versions::MOST_RECENT_VERSIONS;
+#[cfg(test)]
+pub(crate) use request_limits::BYTES_PER_ID;
+pub(crate) use request_limits::{MOST_IDS, RequestLimits};
+pub(crate) use snapshot_policy::{Limits, StartupRates};
+
+/// When a command counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Every answer waits for the `fdatasync` that covers its command, and readers see nothing
+    /// that is not on stable storage. A power cut, a kernel crash or a killed process loses
+    /// nothing that was acknowledged. The default.
+    #[default]
+    Sync,
+    /// Answers wait for the write only; a thread of its own syncs at this interval. A killed
+    /// process loses nothing; a power cut or kernel crash may lose the commands acknowledged since
+    /// the last sync: those of about one interval plus the time a sync takes. What is left is a
+    /// prefix all the same.
+    Interval(Duration),
+    /// Answers wait for the write only; nothing is synced before a segment is full,
+    /// [`Database::sync`](crate::Database::sync) is called, or the database is closed. A killed
+    /// process loses nothing; a power cut or kernel crash may lose everything acknowledged since
+    /// then. What is left is a prefix all the same.
+    Buffered,
+}
+
+/// The choices of an open, apart from the model.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) max_batch_commands: u32,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) max_command_bytes: usize,
+    pub(crate) linger: Duration,
+    pub(crate) queue_capacity: usize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) segment_bytes: u64,
+    pub(crate) compression_level: i32,
+    pub(crate) compression_threads: u32,
+    pub(crate) snapshots: SnapshotPolicy,
+    pub(crate) retention: Retention,
+    pub(crate) archived_snapshots: ArchivedSnapshots,
+    pub(crate) keep_snapshots: usize,
+    pub(crate) remembered_requests: usize,
+    pub(crate) recent_versions: RecentVersions,
+}
+
+const LARGEST_BATCH_BYTES: usize = 32 << 20;
+const SMALLEST_SEGMENT_BYTES: u64 = 64 << 10;
+const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
+/// The MANIFEST lists them.
+const MOST_KEPT_SNAPSHOTS: usize = 1024;
+const LARGEST_QUEUE: usize = 1 << 20;
+const MOST_COMPRESSION_THREADS: u32 = 64;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            max_batch_commands: 1024,
+            max_batch_bytes: 1 << 20,
+            max_command_bytes: 16 << 20,
+            linger: Duration::ZERO,
+            queue_capacity: 8192,
+            queue_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            compression_level: 1,
+            compression_threads: 0,
+            snapshots: SnapshotPolicy::default(),
+            retention: Retention::default(),
+            archived_snapshots: ArchivedSnapshots::default(),
+            keep_snapshots: 2,
+            remembered_requests: 65_536,
+            recent_versions: RecentVersions::default(),
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn packing(&self) -> Packing {
+        Packing {
+            compression_level: self.compression_level,
+            compression_threads: self.compression_threads,
+        }
+    }
+
+    pub(crate) fn request_limits(&self) -> RequestLimits {
+        RequestLimits::of(self.remembered_requests)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let levels = zstd::compression_level_range();
+        require("max_batch_commands", self.max_batch_commands, 1, 1 << 20)?;
+        require("max_batch_bytes", self.max_batch_bytes, 1, LARGEST_BATCH_BYTES)?;
+        require("max_command_bytes", self.max_command_bytes, 1, LARGEST_COMMAND_BYTES)?;
+        require("queue_capacity", self.queue_capacity, 1, LARGEST_QUEUE)?;
+        require("queue_bytes", self.queue_bytes, 1, usize::MAX)?;
+        let (smallest, largest) = (SMALLEST_SEGMENT_BYTES, LARGEST_SEGMENT_BYTES);
+        require("segment_bytes", self.segment_bytes, smallest, largest)?;
+        require("compression_level", self.compression_level, *levels.start(), *levels.end())?;
+        require("compression_threads", self.compression_threads, 0, MOST_COMPRESSION_THREADS)?;
+        require("keep_snapshots", self.keep_snapshots, 1, MOST_KEPT_SNAPSHOTS)?;
+        require("remembered_requests", self.remembered_requests, 0, MOST_IDS)?;
+        require("recent_versions", self.recent_versions.count, 0, MOST_RECENT_VERSIONS)?;
+        match self.durability {
+            Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
+                option: "durability",
+                value: "Interval(0)".to_owned(),
+                constraint: "an interval must be longer than nothing; use Durability::Sync"
+                    .to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn require<T: PartialOrd + fmt::Display>(
+    option: &'static str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), Error> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    let constraint = format!("it must be from {least} to {most}");
+    Err(Error::InvalidOption { option, value: value.to_string(), constraint })
+}

@@ -1,0 +1,246 @@
+//! Owns when a snapshot is due and what is kept behind one. Knows nothing of how one is taken.
+
+use std::ops::BitOr;
+use std::time::Duration;
+
+/// When snapshots are taken in the background. Conditions are combined with
+/// [`or`](Self::or) or `|`: whichever is met first.
+///
+/// ```
+/// use prevalence::SnapshotPolicy;
+/// use std::time::Duration;
+///
+/// let policy = SnapshotPolicy::every_commands(1_000_000)
+///     | SnapshotPolicy::every(Duration::from_secs(3600))
+///     | SnapshotPolicy::on_close();
+/// ```
+///
+/// A snapshot is never taken when nothing was accepted since the last one. The default is
+/// `startup_within` one second, or every 256 MiB or 64 segments of journal.
+///
+/// A snapshot that is under way when the database is closed is given up, unless twice as much as the
+/// policy allows has come together: then the close waits for it. So a program that is started often
+/// and runs shortly gets its snapshots, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    every_commands: Option<u64>,
+    every_bytes: Option<u64>,
+    every_segments: Option<u64>,
+    every: Option<Duration>,
+    startup_within: Option<Duration>,
+    on_close: bool,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> Self {
+        Self::startup_within(Duration::from_secs(1))
+            .or(Self::every_bytes(256 << 20))
+            .or(Self::every_segments(64))
+    }
+}
+
+impl SnapshotPolicy {
+    /// Only when [`Database::snapshot`](crate::Database::snapshot) is called.
+    #[must_use]
+    pub const fn manual() -> Self {
+        Self {
+            every_commands: None,
+            every_bytes: None,
+            every_segments: None,
+            every: None,
+            startup_within: None,
+            on_close: false,
+        }
+    }
+
+    /// After this many accepted commands; 0 counts as 1.
+    #[must_use]
+    pub const fn every_commands(commands: u64) -> Self {
+        let every_commands = Some(if commands == 0 { 1 } else { commands });
+        Self { every_commands, ..Self::manual() }
+    }
+
+    /// After this many bytes of journal; 0 counts as 1.
+    #[must_use]
+    pub const fn every_bytes(bytes: u64) -> Self {
+        let every_bytes = Some(if bytes == 0 { 1 } else { bytes });
+        Self { every_bytes, ..Self::manual() }
+    }
+
+    /// When the journal behind the newest snapshot stands in this many segments; 0 and 1 count as 2,
+    /// since there is always one. Each costs an open a file and a memory map.
+    #[must_use]
+    pub const fn every_segments(segments: u64) -> Self {
+        let every_segments = Some(if segments < 2 { 2 } else { segments });
+        Self { every_segments, ..Self::manual() }
+    }
+
+    /// After this time, counted from the last snapshot or from the open.
+    #[must_use]
+    pub const fn every(time: Duration) -> Self {
+        Self { every: Some(time), ..Self::manual() }
+    }
+
+    /// When the database is closed, by `close` or by dropping its last handle, which then takes as
+    /// long as a snapshot does.
+    #[must_use]
+    pub const fn on_close() -> Self {
+        Self { on_close: true, ..Self::manual() }
+    }
+
+    /// So often that the next open is predicted to stay within `budget`: the time to load the
+    /// newest snapshot and to replay the commands behind it, from the rates that this machine
+    /// showed at the last open (or, before it has shown any, from how long commands take to apply
+    /// and a guess at loading). Where commands have become more than twice as slow since then, replay
+    /// is taken to have, too. Where loading the model alone takes most of the budget, a snapshot
+    /// is taken when replay would take a quarter of that time again.
+    #[must_use]
+    pub const fn startup_within(budget: Duration) -> Self {
+        Self { startup_within: Some(budget), ..Self::manual() }
+    }
+
+    /// Both policies: a snapshot is due when either says so.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            every_commands: earlier(self.every_commands, other.every_commands),
+            every_bytes: earlier(self.every_bytes, other.every_bytes),
+            every_segments: earlier(self.every_segments, other.every_segments),
+            every: earlier(self.every, other.every),
+            startup_within: earlier(self.startup_within, other.startup_within),
+            on_close: self.on_close || other.on_close,
+        }
+    }
+
+    pub(crate) fn time(&self) -> Option<Duration> {
+        self.every
+    }
+
+    pub(crate) fn depends_on_rates(&self) -> bool {
+        self.startup_within.is_some()
+    }
+
+    /// Whether any are taken in the background.
+    pub(crate) fn is_automatic(&self) -> bool {
+        *self != Self::manual()
+    }
+
+    pub(crate) fn takes_one_on_close(&self) -> bool {
+        self.on_close
+    }
+
+    /// After how many commands, bytes, segments and how much time since a snapshot the next one is
+    /// due. `segments`: how many there are now.
+    pub(crate) fn limits(&self, startup: &StartupRates, raw_bytes: u64, segments: u64) -> Limits {
+        let for_startup =
+            self.startup_within.map(|budget| startup.commands_within(budget, raw_bytes, segments));
+        Limits {
+            commands: earlier(self.every_commands, for_startup).unwrap_or(u64::MAX),
+            bytes: self.every_bytes.unwrap_or(u64::MAX),
+            segments: self.every_segments.unwrap_or(u64::MAX),
+            time: self.every,
+        }
+    }
+}
+
+impl BitOr for SnapshotPolicy {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.or(other)
+    }
+}
+
+fn earlier<T: Ord>(left: Option<T>, right: Option<T>) -> Option<T> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// A policy in figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) commands: u64,
+    pub(crate) bytes: u64,
+    pub(crate) segments: u64,
+    pub(crate) time: Option<Duration>,
+}
+
+/// How fast this machine opens this database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StartupRates {
+    /// To load a snapshot, for each byte of the model's encoding, in picoseconds.
+    pub(crate) load_ps_per_byte: u64,
+    /// To replay one command, in nanoseconds.
+    pub(crate) replay_ns_per_command: u64,
+    /// To open one segment, in nanoseconds.
+    pub(crate) open_ns_per_segment: u64,
+    /// Whatever the database holds.
+    pub(crate) fixed: Duration,
+}
+
+impl StartupRates {
+    pub(crate) fn load(&self, raw_bytes: u64) -> Duration {
+        Duration::from_nanos(raw_bytes.saturating_mul(self.load_ps_per_byte) / 1000)
+    }
+
+    pub(crate) fn predicted(&self, raw_bytes: u64, commands: u64, segments: u64) -> Duration {
+        let replay = Duration::from_nanos(commands.saturating_mul(self.replay_ns_per_command));
+        self.before_replay(raw_bytes, segments).saturating_add(replay)
+    }
+
+    fn before_replay(&self, raw_bytes: u64, segments: u64) -> Duration {
+        let open = Duration::from_nanos(segments.saturating_mul(self.open_ns_per_segment));
+        self.fixed.saturating_add(self.load(raw_bytes)).saturating_add(open)
+    }
+
+    /// How many commands may stand behind a snapshot of that size.
+    fn commands_within(&self, budget: Duration, raw_bytes: u64, segments: u64) -> u64 {
+        let left = budget.saturating_sub(self.before_replay(raw_bytes, segments));
+        let replay = left.max(self.before_replay(raw_bytes, 0) / 4);
+        let commands = replay.as_nanos() / u128::from(self.replay_ns_per_command.max(1));
+        u64::try_from(commands).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: StartupRates = StartupRates {
+        load_ps_per_byte: 10_000,
+        replay_ns_per_command: 1000,
+        open_ns_per_segment: 100_000,
+        fixed: Duration::from_millis(10),
+    };
+
+    #[test]
+    fn combined_policies_are_due_when_either_is() {
+        let policy = SnapshotPolicy::every_commands(100)
+            | SnapshotPolicy::every_commands(50)
+            | SnapshotPolicy::every_bytes(7)
+            | SnapshotPolicy::every_segments(9)
+            | SnapshotPolicy::on_close();
+        let expected = Limits { commands: 50, bytes: 7, segments: 9, time: None };
+        assert_eq!(policy.limits(&RATES, 0, 0), expected);
+        assert!(policy.takes_one_on_close());
+        assert_eq!(SnapshotPolicy::manual().limits(&RATES, 0, 0).commands, u64::MAX);
+        assert_eq!(SnapshotPolicy::every_segments(0).limits(&RATES, 0, 0).segments, 2);
+    }
+
+    #[test]
+    fn a_startup_budget_is_spent_on_loading_and_replaying() {
+        let policy = SnapshotPolicy::startup_within(Duration::from_millis(110));
+        // Nothing to load: 100 ms of commands of 1 µs.
+        assert_eq!(policy.limits(&RATES, 0, 0).commands, 100_000);
+        // 100 segments take 10 ms to open.
+        assert_eq!(policy.limits(&RATES, 0, 100).commands, 90_000);
+        // 6 MB take 60 ms to load; 40 ms are left.
+        assert_eq!(policy.limits(&RATES, 6_000_000, 0).commands, 40_000);
+        // Loading takes more than all: a quarter of it again, so that snapshots do not follow
+        // each other without end.
+        assert_eq!(policy.limits(&RATES, 20_000_000, 0).commands, 52_500);
+        assert_eq!(RATES.predicted(6_000_000, 40_000, 0), Duration::from_millis(110));
+    }
+}

@@ -1,0 +1,4 @@
+//! Purges on disks that crash and fail.
+
+mod crash;
+mod disk;

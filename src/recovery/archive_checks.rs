@@ -1,0 +1,128 @@
+//! Owns whether the stored history goes with this program and this database: one that can no longer
+//! be replayed, or is another's, is told at open, not when it is needed. Knows nothing of snapshots.
+
+use std::path::Path;
+
+use super::compatibility::{check_tags, unknown_tag};
+use crate::error::Error;
+use crate::files::DatabaseId;
+use crate::files::{ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, SEGMENT_MAGIC};
+use crate::journal::{
+    FrameStream, Records, archive_path, list_archives, list_segments, segment_path,
+};
+use crate::model::{CommandTable, Model};
+use crate::storage::{EntryKind, Storage};
+
+/// That this program knows every stored command before `replayed_from`. Reads the headers of
+/// archives and segments. Only where one names a command that this program lacks is its content
+/// looked at: whether such a command is in it, and where.
+pub(crate) fn check_stored_commands<M: Model>(
+    storage: &dyn Storage,
+    directory: &Directory,
+    database: DatabaseId,
+    replayed_from: u64,
+) -> Result<(), Error> {
+    let table = CommandTable::<M>::new();
+    for first_sequence in list_archives(storage, &directory.archive)? {
+        let path = archive_path(&directory.archive, first_sequence);
+        let header = header(storage, &path, ARCHIVE_MAGIC)?;
+        // What is another's is no part of this history; whoever reads that says so.
+        let Some(header) = header.filter(|header| header.database == database) else { continue };
+        check_tags::<M>(&path, &header)?;
+        if header.commands.iter().any(|&(tag, _)| table.get(tag).is_none()) {
+            let mut frames = FrameStream::of_archive(storage, &directory.archive, first_sequence)?;
+            let end = frames.file().end.map_or(0, |(end, _)| end);
+            look_for_unknown(&mut frames, end, &table)?;
+        }
+    }
+    let segments = list_segments(storage, &directory.journal)?;
+    for (place, &first_sequence) in segments.iter().enumerate() {
+        if first_sequence >= replayed_from {
+            break;
+        }
+        let end =
+            segments.get(place + 1).map_or(replayed_from, |next| *next).min(replayed_from) - 1;
+        match check_segment(storage, directory, database, (first_sequence, end), &table) {
+            // What an open can do without may be damaged; whoever archives or reads it says so.
+            Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
+            checked => checked?,
+        }
+    }
+    Ok(())
+}
+
+/// That this program knows every command of a segment up to the second sequence.
+fn check_segment<M: Model>(
+    storage: &dyn Storage,
+    directory: &Directory,
+    database: DatabaseId,
+    (first_sequence, end): (u64, u64),
+    table: &CommandTable<M>,
+) -> Result<(), Error> {
+    let path = segment_path(&directory.journal, first_sequence);
+    let header = header(storage, &path, SEGMENT_MAGIC)?;
+    let Some(header) = header.filter(|header| header.database == database) else { return Ok(()) };
+    check_tags::<M>(&path, &header)?;
+    if header.commands.iter().all(|&(tag, _)| table.get(tag).is_some()) {
+        return Ok(());
+    }
+    let mut frames = FrameStream::of_segment(storage, &directory.journal, first_sequence)?;
+    look_for_unknown(&mut frames, end, table)
+}
+
+/// Up to `end`, with which a batch ends. An archive made by an early version of this crate names
+/// more commands than are in it, and a segment always does.
+fn look_for_unknown<M: Model>(
+    frames: &mut FrameStream,
+    end: u64,
+    table: &CommandTable<M>,
+) -> Result<(), Error> {
+    let file = frames.file().clone();
+    while frames.next_sequence() <= end && frames.advance(end)? {
+        let Some(frame) = frames.frame() else { break };
+        let records = Records::new(frame.payload).filter_map(Result::ok);
+        for (sequence, record) in (frame.header.first_sequence..).zip(records) {
+            if table.get(record.tag).is_none() {
+                return Err(unknown_tag(&file.path, &file.header, sequence, record.tag));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// That the journal goes on where the archive ends. A copy of a database that went on by itself has
+/// an archive that goes further: beside another copy's journal it would tell what never happened
+/// there. (A crash leaves a segment in the journal that is already archived, and nothing beyond.)
+pub(crate) fn check_archive_end(
+    storage: &dyn Storage,
+    directory: &Directory,
+    database: DatabaseId,
+) -> Result<(), Error> {
+    let archives = list_archives(storage, &directory.archive)?;
+    let Some(&last) = archives.last() else { return Ok(()) };
+    let segments = list_segments(storage, &directory.journal)?;
+    let Some(&journal) = segments.first() else { return Ok(()) };
+    let path = archive_path(&directory.archive, last);
+    let header = header(storage, &path, ARCHIVE_MAGIC)?;
+    if header.is_none_or(|header| header.database != database) {
+        return Ok(()); // whoever reads it says so
+    }
+    // What it ends with where a segment was archived and is still there.
+    let next = if last == journal { segments.get(1).map_or(last, |next| *next) } else { journal };
+    let stated = PackedFile::stated_sequence(storage, &path)?;
+    if stated.is_none_or(|end| end < next) && last <= journal {
+        return Ok(());
+    }
+    let archive = PackedFile::open(storage, &path, ARCHIVE_MAGIC)?;
+    Err(Error::ArchiveBeyondJournal { path, end: archive.footer.sequence, journal: next })
+}
+
+/// `None` when it is no file: then it holds no commands, and is in nobody's way before the history
+/// is read.
+fn header(storage: &dyn Storage, path: &Path, magic: [u8; 8]) -> Result<Option<FileHeader>, Error> {
+    if storage.kind(path).map_err(Error::io("examine", path))? != Some(EntryKind::File) {
+        return Ok(None);
+    }
+    let file = storage.open_to_read(path).map_err(Error::io("read", path))?;
+    Ok(Some(FileHeader::read(path, magic, &*file)?.0))
+}

@@ -1,0 +1,69 @@
+//! Owns whether a file belongs to this database, this model and this program's vocabulary.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::files::DatabaseId;
+use crate::files::FileHeader;
+use crate::journal::SegmentIdentity;
+use crate::model::{CommandTable, Model, model_name, same_name};
+
+/// What this program writes into the header of every file.
+pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
+    SegmentIdentity {
+        database,
+        model_name: model_name::<M>().to_owned(),
+        model_version: M::VERSION,
+        commands: CommandTable::<M>::names(),
+    }
+}
+
+/// That a file belongs to this database and this model.
+pub(crate) fn check_identity<M: Model>(
+    path: &Path,
+    header: &FileHeader,
+    expected: DatabaseId,
+) -> Result<(), Error> {
+    if !same_name(&header.model_name, model_name::<M>()) {
+        return Err(Error::WrongModel {
+            path: path.to_path_buf(),
+            expected: model_name::<M>().to_owned(),
+            found: header.model_name.clone(),
+        });
+    }
+    if header.database != expected {
+        let path = path.to_path_buf();
+        return Err(Error::ForeignFile { path, expected, found: header.database });
+    }
+    Ok(())
+}
+
+/// That every tag still means what it meant. Tags that are gone matter only where they are used.
+pub(crate) fn check_tags<M: Model>(path: &Path, header: &FileHeader) -> Result<(), Error> {
+    let table = CommandTable::<M>::new();
+    for (tag, journaled) in &header.commands {
+        if let Some(entry) = table.get(*tag)
+            && !entry.is_called(journaled)
+        {
+            return Err(Error::RenumberedTag {
+                path: path.to_path_buf(),
+                tag: *tag,
+                journaled: journaled.clone(),
+                declared: entry.name().to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// That a file holds a command of which this program knows nothing.
+pub(crate) fn unknown_tag(path: &Path, header: &FileHeader, sequence: u64, tag: u16) -> Error {
+    let name = header.commands.iter().find(|(known, _)| *known == tag);
+    Error::UnknownTag {
+        path: path.to_path_buf(),
+        sequence,
+        tag,
+        command: name
+            .map_or_else(|| "(not even in the file's table)".to_owned(), |name| name.1.clone()),
+    }
+}

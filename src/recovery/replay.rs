@@ -1,0 +1,290 @@
+//! Owns replaying the journal onto a model: one thread verifies frames while this one applies
+//! them. Knows nothing of how the directory is opened around it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::compatibility::unknown_tag;
+use super::report::TornTail;
+use crate::engine::RequestLog;
+use crate::error::Error;
+use crate::files::position;
+use crate::journal::{Ending, FrameRef, Record, Records, Segment, SegmentScan};
+use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
+use crate::process::told_of_panics;
+
+/// Verified frames between the two threads; frames are borrowed, so this is hardly any memory.
+const FRAMES_AHEAD: usize = 256;
+/// How often the progress callback is called.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// A sequence whose chain value is known from elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownChain {
+    pub(crate) sequence: u64,
+    pub(crate) chain: u32,
+    /// The file that says so.
+    pub(crate) source: PathBuf,
+}
+
+/// Where the journal turned out to end.
+pub(crate) struct JournalEnd<'a> {
+    pub(crate) next_sequence: u64,
+    pub(crate) chain: u32,
+    /// Frames that were accepted but that nothing vouches for: at most the last batch, under
+    /// `Durability::Sync`.
+    pub(crate) unvouched: VecDeque<FrameRef<'a>>,
+    pub(crate) torn: Option<TornTail>,
+    /// How long the frames of the last segment are, in bytes.
+    pub(crate) last_segment_used: u64,
+}
+
+/// The model while it is replayed.
+pub(crate) struct Replayed<M> {
+    pub(crate) model: M,
+    /// Everything up to here is in the model.
+    pub(crate) sequence: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) requests: RequestLog,
+    pub(crate) commands: u64,
+    /// Bytes of the frames that held them.
+    pub(crate) payload_bytes: u64,
+    /// From the first command that was applied to the last.
+    pub(crate) apply_time: Duration,
+}
+
+impl<M: Model> Replayed<M> {
+    /// Applies the next command. `events` are dropped: they were delivered when it was live.
+    pub(crate) fn apply(
+        &mut self,
+        entry: &Entry<M>,
+        record: &Record<'_>,
+        seed: RandomSeed,
+        events: &mut Vec<M::Event>,
+    ) -> Result<(), Error> {
+        let sequence = self.sequence + 1;
+        let mut cx = Context::new(seed, sequence, record.time_ns, record.metadata, events);
+        let mut replayed = CommandTable::replay(entry, record.command, &mut self.model, &mut cx);
+        if !events.is_empty() {
+            let freed = told_of_panics("event's Drop", || events.clear());
+            replayed = replayed.and(freed);
+        }
+        replayed.map_err(|reason| {
+            let command = entry.name().to_owned();
+            Error::ReplayDiverged { sequence, command, reason }
+        })?;
+        self.requests.note(sequence, record.metadata);
+        self.sequence = sequence;
+        self.time_ns = self.time_ns.max(record.time_ns);
+        self.commands += 1;
+        Ok(())
+    }
+}
+
+/// Replays all `segments` (contiguous, oldest first, the last one being the journal's end) onto
+/// `replayed`. `known`: chain values that the journal must agree with; `vouched_sequence`: what is
+/// known durable from elsewhere.
+pub(crate) fn replay<'a, M: Model>(
+    segments: &'a [Segment],
+    replayed: &mut Replayed<M>,
+    known: &[KnownChain],
+    vouched_sequence: u64,
+    seed: RandomSeed,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<JournalEnd<'a>, Error> {
+    let (outbox, inbox) = bounded(FRAMES_AHEAD);
+    std::thread::scope(|scope| {
+        let scanner = std::thread::Builder::new()
+            .name("prevalence-scanner".to_owned())
+            .spawn_scoped(scope, move || scan(segments, known, vouched_sequence, &outbox))
+            .map_err(|source| Error::Io {
+                action: "start a thread to read",
+                path: segments.first().map(|s| s.path.clone()).unwrap_or_default(),
+                source,
+            })?;
+        let total = segments.iter().map(Segment::file_bytes).sum();
+        let applied = apply(&inbox, replayed, seed, total, progress);
+        drop(inbox); // a scanner that is still at it notices and ends
+        let scanned = match scanner.join() {
+            Ok(scanned) => scanned,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // Damage explains a divergence better than the other way round.
+        let end = scanned?;
+        applied?;
+        Ok(end)
+    })
+}
+
+type VerifiedFrame<'a> = (&'a Segment, FrameRef<'a>, u64);
+
+/// Verifies every frame of every segment, and that the segments follow from each other.
+fn scan<'a>(
+    segments: &'a [Segment],
+    known: &[KnownChain],
+    vouched_sequence: u64,
+    outbox: &Sender<VerifiedFrame<'a>>,
+) -> Result<JournalEnd<'a>, Error> {
+    let mut end = JournalEnd {
+        next_sequence: segments.first().map_or(1, |segment| segment.header.sequence),
+        chain: segments.first().map_or(0, |segment| segment.header.chain),
+        unvouched: VecDeque::new(),
+        torn: None,
+        last_segment_used: 0,
+    };
+    let mut bytes_before = 0;
+    let mut carried_from: Option<&Segment> = None;
+    check_known(known, &end)?;
+    for (index, segment) in segments.iter().enumerate() {
+        check_link(segments, index, end.chain)?;
+        let takeover = segments.get(index + 1).map(|next| next.header.sequence);
+        let mut frames = SegmentScan::new(segment, takeover, vouched_sequence);
+        let ending = loop {
+            let frame = match frames.next_frame()? {
+                Ok(frame) => frame,
+                Err(ending) => break ending,
+            };
+            (end.next_sequence, end.chain) = (frames.next_sequence(), frames.chain());
+            check_known(known, &end)?;
+            end.unvouched.push_back(frame);
+            drop_vouched(&mut end.unvouched, frames.vouched_sequence());
+            if outbox.send((segment, frame, bytes_before)).is_err() {
+                return Ok(end); // applying failed, and that is the error to tell
+            }
+        };
+        // A mark, or the header of a torn batch, may vouch for the frames before it.
+        drop_vouched(&mut end.unvouched, frames.vouched_sequence());
+        if let Some(before) = carried_from
+            && end.next_sequence == segment.header.sequence
+        {
+            return Err(first_batch_lost(segment, before));
+        }
+        carried_from = (takeover.is_some() && frames.holds_next_batch()).then_some(segment);
+        match ending {
+            // The next segment was published only once everything before it was durable.
+            Ending::Complete if takeover.is_some() => end.unvouched.clear(),
+            Ending::Complete => {}
+            Ending::Torn { position, bytes } => {
+                end.torn = Some(TornTail { path: segment.path.clone(), position, bytes });
+            }
+        }
+        bytes_before += segment.file_bytes();
+        end.last_segment_used = position(frames.read_so_far().len());
+    }
+    if planted!(UnvouchedNotRewritten) {
+        end.unvouched.clear();
+    }
+    Ok(end)
+}
+
+/// A segment that began with a batch of the one before was synced with it before it got its name.
+fn first_batch_lost(segment: &Segment, before: &Segment) -> Error {
+    let expected = format!(
+        "the batch that begins with sequence {}: it still stands in {}, and this segment was made \
+         with it",
+        segment.header.sequence,
+        before.path.display()
+    );
+    Error::corrupt(&segment.path, position(segment.frames_begin()), expected, "no whole batch")
+}
+
+fn drop_vouched(frames: &mut VecDeque<FrameRef<'_>>, vouched_sequence: u64) {
+    while frames.front().is_some_and(|frame| frame.header.next_sequence() - 1 <= vouched_sequence) {
+        frames.pop_front();
+    }
+}
+
+/// A segment must go on where the one before ends; the scan has brought `chain` up to there.
+fn check_link(segments: &[Segment], index: usize, chain: u32) -> Result<(), Error> {
+    let Some(segment) = segments.get(index) else {
+        return Ok(());
+    };
+    if segment.header.chain == chain || planted!(ChainNotChecked) {
+        return Ok(());
+    }
+    let before = index.checked_sub(1).and_then(|before| segments.get(before));
+    let before = before.map_or_else(|| "nothing".to_owned(), |s| s.path.display().to_string());
+    let expected = format!("chain {chain:08x}, with which {before} ends");
+    let found = format!("{:08x}", segment.header.chain);
+    Err(Error::corrupt(&segment.path, 76, expected, found))
+}
+
+fn check_known(known: &[KnownChain], end: &JournalEnd<'_>) -> Result<(), Error> {
+    let reached = end.next_sequence - 1;
+    let known = if planted!(ChainNotChecked) { &[] } else { known };
+    match known.iter().find(|known| known.sequence == reached && known.chain != end.chain) {
+        None => Ok(()),
+        Some(KnownChain { chain, source, .. }) => {
+            let expected =
+                format!("chain {:08x} at sequence {reached}, as in the journal", end.chain);
+            Err(Error::corrupt(source, 0, expected, format!("{chain:08x}")))
+        }
+    }
+}
+
+/// Applies frames as they come.
+fn apply<M: Model>(
+    inbox: &Receiver<VerifiedFrame<'_>>,
+    replayed: &mut Replayed<M>,
+    seed: RandomSeed,
+    total: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), Error> {
+    let table = CommandTable::new();
+    let mut told = 0;
+    let mut began = None;
+    progress(0, total);
+    for (segment, frame, bytes_before) in inbox {
+        if frame.header.next_sequence() - 1 > replayed.sequence {
+            began.get_or_insert_with(Instant::now);
+            apply_frame(segment, &frame, replayed, seed, &table)?;
+            replayed.payload_bytes += position(frame.header.frame_bytes());
+        }
+        let done = bytes_before + frame.position + position(frame.payload.len());
+        if done - told >= PROGRESS_BYTES {
+            told = done;
+            progress(done, total);
+        }
+    }
+    replayed.apply_time = began.map_or(Duration::ZERO, |began| began.elapsed());
+    progress(total, total);
+    Ok(())
+}
+
+fn apply_frame<M: Model>(
+    segment: &Segment,
+    frame: &FrameRef<'_>,
+    replayed: &mut Replayed<M>,
+    seed: RandomSeed,
+    table: &CommandTable<M>,
+) -> Result<(), Error> {
+    let inconsistent = |expected: String, found: String| {
+        Error::corrupt(&segment.path, frame.position, expected, found)
+    };
+    let mut sequence = frame.header.first_sequence;
+    let mut events = Vec::new();
+    for record in Records::new(frame.payload) {
+        let record = record.map_err(|at| {
+            inconsistent("whole records in the frame".to_owned(), format!("none at its byte {at}"))
+        })?;
+        if sequence == replayed.sequence + 1 {
+            let entry = table
+                .get(record.tag)
+                .ok_or_else(|| unknown_tag(&segment.path, &segment.header, sequence, record.tag))?;
+            replayed.apply(entry, &record, seed, &mut events)?;
+        }
+        sequence += 1;
+    }
+    if sequence != frame.header.next_sequence() {
+        let found = format!("{}", sequence - frame.header.first_sequence);
+        return Err(inconsistent(format!("{} records in the frame", frame.header.count), found));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "tests/replay.rs"]
+mod tests;

@@ -1,0 +1,140 @@
+//! Owns what becomes of the snapshots and segments that a newer snapshot supersedes: archived or
+//! removed, oldest first, so that it may be interrupted anywhere and done again. Knows nothing of
+//! how the newer one was made.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::file::{list_snapshots, snapshot_path};
+use crate::error::Error;
+use crate::files::DatabaseId;
+use crate::files::{Directory, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC, position};
+use crate::journal::{archive_segment, list_segments, segment_path};
+use crate::options::{ArchivedSnapshots, Retention};
+use crate::storage::{Pace, Room, Storage, remove_gently};
+
+/// Archives are compressed even where snapshots are not.
+const ARCHIVE_LEVEL: i32 = 3;
+
+/// What does not change while the database is open.
+pub(crate) struct Superseded {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: Directory,
+    pub(crate) database: DatabaseId,
+    pub(crate) packing: Packing,
+    pub(crate) retention: Retention,
+    pub(crate) archived_snapshots: ArchivedSnapshots,
+    /// Damaged snapshots that the open reported: they are left to be looked at.
+    pub(crate) spared: Vec<PathBuf>,
+}
+
+impl Superseded {
+    /// Clears up behind the snapshots that the MANIFEST lists.
+    pub(crate) fn clear(
+        &self,
+        manifest: &Mutex<ManifestFile>,
+        room: &Room,
+        pace: &Pace<'_>,
+    ) -> Result<(), Error> {
+        let (listed, newest_segment) = {
+            let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            manifest.settle()?;
+            (manifest.current().snapshots.clone(), manifest.current().newest_segment)
+        };
+        self.clear_snapshots(&listed)?;
+        let oldest = if planted!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
+        let Some(&oldest) = oldest else { return Ok(()) };
+        let segments = list_segments(&*self.storage, &self.directory.journal)?;
+        for (&first, &takeover) in segments.iter().zip(segments.iter().skip(1)) {
+            // It holds a command that the oldest snapshot does not; or the name of the next one
+            // may not be durable yet, since the MANIFEST does not know it.
+            if takeover > oldest + 1 || takeover > newest_segment {
+                break;
+            }
+            self.clear_segment(first, takeover, room, pace)?;
+        }
+        Ok(())
+    }
+
+    /// Where a history was begun it goes on, whatever this open was asked for: to lose part of it
+    /// must not be as easy as to forget an option.
+    fn archives(&self) -> Result<bool, Error> {
+        Ok(self.retention == Retention::Archive || self.directory.has_archive(&*self.storage)?)
+    }
+
+    /// Archives or removes the snapshots that are not listed.
+    fn clear_snapshots(&self, listed: &[u64]) -> Result<(), Error> {
+        let Self { directory, spared, .. } = self;
+        let storage = &*self.storage;
+        for sequence in list_snapshots(storage, &directory.snapshots)? {
+            let path = snapshot_path(&directory.snapshots, sequence);
+            // What is damaged, or another database's, is left to its owner to look at.
+            if listed.contains(&sequence) || spared.contains(&path) {
+                continue;
+            }
+            let Ok(file) = PackedFile::open(storage, &path, SNAPSHOT_MAGIC) else { continue };
+            let length = file.file_bytes();
+            if file.header.database != self.database {
+                continue;
+            }
+            drop(file); // no map may look at what is cut off
+            if self.archives()? && self.is_to_be_archived(sequence)? {
+                self.archive_snapshot(&path, sequence)?;
+            } else {
+                remove_gently(storage, &path, length).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_to_be_archived(&self, sequence: u64) -> Result<bool, Error> {
+        let (storage, directory) = (&*self.storage, &self.directory);
+        let begun = directory.has_archive(storage)?;
+        let archived = if begun { list_snapshots(storage, &directory.archive)? } else { vec![] };
+        // Itself among them: a crash left it in both places.
+        let before = archived.iter().rev().find(|&&archived| archived < sequence).copied();
+        Ok(archived.contains(&sequence) || self.archived_snapshots.keeps(sequence, before))
+    }
+
+    /// Moves a snapshot into the archive. Its new name is durable before the old one is gone.
+    fn archive_snapshot(&self, path: &Path, sequence: u64) -> Result<(), Error> {
+        let (storage, directory) = (&*self.storage, &self.directory);
+        directory.create_archive(storage)?;
+        let target = snapshot_path(&directory.archive, sequence);
+        if storage.kind(&target).map_err(Error::io("examine", &target))?.is_some() {
+            let archived = PackedFile::open(storage, &target, SNAPSHOT_MAGIC)?;
+            let (expected, found) = (self.database, archived.header.database);
+            if found != expected {
+                return Err(Error::ForeignFile { path: target, expected, found });
+            }
+        }
+        storage.rename(path, &target).map_err(Error::io("archive", path))?;
+        for changed in [&directory.archive, &directory.snapshots] {
+            storage.sync_directory(changed).map_err(Error::io("sync directory", changed))?;
+        }
+        Ok(())
+    }
+
+    fn clear_segment(
+        &self,
+        first: u64,
+        takeover: u64,
+        room: &Room,
+        pace: &Pace<'_>,
+    ) -> Result<(), Error> {
+        let Self { directory, packing, .. } = self;
+        let storage = &*self.storage;
+        if self.archives()? {
+            directory.create_archive(storage)?;
+            let level = packing.compression_level;
+            let compression_level = if level == 0 { ARCHIVE_LEVEL } else { level };
+            let packing = Packing { compression_level, ..*packing };
+            let _taking = room.take();
+            let (journal, archive) = (&directory.journal, &directory.archive);
+            archive_segment(storage, journal, archive, (first, takeover), packing, pace)?;
+        }
+        let path = segment_path(&directory.journal, first);
+        let length = storage.read(&path).map_err(Error::io("read", &path))?.len();
+        remove_gently(storage, &path, position(length)).map_err(Error::io("remove", &path))
+    }
+}

@@ -1,0 +1,94 @@
+//! Owns writing one version as a database of its own: what backup and restore have in common. Knows
+//! nothing of where the version came from.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::file::{snapshot_header, snapshot_path, write_version};
+use crate::engine::{SnapshotInfo, Version};
+use crate::error::Error;
+use crate::files::{Directory, Manifest, ManifestFile, Packing, State};
+use crate::journal::{
+    Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
+};
+use crate::model::Model;
+use crate::storage::{EntryKind, Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+
+/// Writes `version` as a closed database into the directory `target`, which must be empty or not
+/// there. It is made beside it under a temporary name and gets its own when it is whole, so that
+/// nobody can open a part of it.
+pub(crate) fn write_copy<M: Model>(
+    storage: &Arc<dyn Storage>,
+    target: &Path,
+    identity: &SegmentIdentity,
+    version: &Version<M>,
+    packing: Packing,
+) -> Result<SnapshotInfo, Error> {
+    let began = Instant::now();
+    let disk = &**storage;
+    require_empty(disk, target)?;
+    let parent = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    Directory::at(parent).create_root(disk)?;
+    // Without the target's name in it: that may be as long as a name may be.
+    let tag = xxhash_rust::xxh3::xxh3_64(&random_bytes(disk, target)?);
+    let staging =
+        Directory::at(&parent.join(format!("{TEMPORARY_PREFIX}{tag:016x}{TEMPORARY_SUFFIX}")));
+    let written = write_files(storage, &staging, identity, version, packing).and_then(|info| {
+        disk.rename(&staging.root, target).map_err(Error::io("rename a new copy to", target))?;
+        Directory::at(target).sync_root_names(disk)?;
+        let path = snapshot_path(&Directory::at(target).snapshots, info.sequence);
+        Ok(SnapshotInfo { path, duration: began.elapsed(), ..info })
+    });
+    if written.is_err() {
+        // The first error is the one to tell; what cannot be removed has a temporary's name.
+        staging.remove_whole(disk).ok();
+    }
+    written
+}
+
+/// A snapshot, an empty segment, and a MANIFEST that says clean.
+fn write_files<M: Model>(
+    storage: &Arc<dyn Storage>,
+    directory: &Directory,
+    identity: &SegmentIdentity,
+    version: &Version<M>,
+    packing: Packing,
+) -> Result<SnapshotInfo, Error> {
+    let disk = &**storage;
+    directory.create_root(disk)?;
+    directory.create_inner(disk)?;
+    let (sequence, chain) = (version.sequence, version.chain());
+    let header = snapshot_header(identity, packing, sequence, version.time_ns, chain);
+    let snapshots = &directory.snapshots;
+    let written =
+        write_version(disk, snapshots, &header, version, packing, &Pace::full(), |_| true)?;
+    // As short as a segment may be: the first open makes one of its own.
+    let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(64 << 10))?;
+    let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };
+    publish_segment(disk, &directory.journal, prepared, identity, start, [].iter())?;
+    let manifest = Manifest {
+        database: identity.database,
+        state: State::Clean,
+        sequence,
+        chain,
+        newest_segment: start.first_sequence,
+        snapshots: vec![sequence],
+    };
+    ManifestFile::create(storage, &directory.root, manifest)?;
+    Ok(SnapshotInfo::of(&written, Duration::ZERO))
+}
+
+fn require_empty(storage: &dyn Storage, target: &Path) -> Result<(), Error> {
+    let empty = match storage.kind(target).map_err(Error::io("examine", target))? {
+        None => true,
+        Some(EntryKind::Directory) => {
+            storage.list(target).map_err(Error::io("list", target))?.is_empty()
+        }
+        Some(_) => false,
+    };
+    if empty { Ok(()) } else { Err(Error::NotEmpty { path: target.to_path_buf() }) }
+}

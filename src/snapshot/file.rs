@@ -1,0 +1,299 @@
+//! Owns snapshots: one version of the model as a packed file, and how such a file becomes a model
+//! again. Knows the model only as something that serde writes and reads.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::codec;
+use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
+use crate::error::Error;
+use crate::files::{
+    Blocks, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure,
+    write_packed_with,
+};
+use crate::journal::SegmentIdentity;
+use crate::model::Model;
+use crate::model::{MigrationError, SnapshotReader};
+use crate::options::RequestLimits;
+use crate::process::told_of_panics;
+use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+
+const SNAPSHOT_SUFFIX: &str = ".snapshot";
+const SEQUENCE_DIGITS: usize = 20;
+
+pub(crate) fn snapshot_path(snapshot_directory: &Path, sequence: u64) -> PathBuf {
+    snapshot_directory.join(format!("{sequence:0SEQUENCE_DIGITS$}{SNAPSHOT_SUFFIX}"))
+}
+
+/// The sequences of the snapshots in a directory, oldest first. Other names are not ours.
+pub(crate) fn list_snapshots(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+) -> Result<Vec<u64>, Error> {
+    let names = storage.list(snapshot_directory).map_err(Error::io("list", snapshot_directory))?;
+    let sequence = |name: &String| {
+        let digits = name.strip_suffix(SNAPSHOT_SUFFIX)?;
+        let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        if digits.len() == SEQUENCE_DIGITS && only_digits { digits.parse().ok() } else { None }
+    };
+    let mut sequences: Vec<u64> = names.iter().filter_map(sequence).collect();
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+/// The header of a snapshot of the version at `sequence`.
+pub(crate) fn snapshot_header(
+    identity: &SegmentIdentity,
+    packing: Packing,
+    sequence: u64,
+    time_ns: u64,
+    chain: u32,
+) -> FileHeader {
+    FileHeader {
+        magic: SNAPSHOT_MAGIC,
+        database: identity.database,
+        packing: packing.code(),
+        model_version: identity.model_version,
+        sequence,
+        time_ns,
+        salt: 0,
+        file_bytes: 0,
+        chain,
+        model_name: identity.model_name.clone(),
+        commands: Vec::new(),
+    }
+}
+
+/// Writes `model` as the snapshot that `header` describes; durable and verified on return.
+pub(crate) fn write_snapshot<T: Serialize>(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    header: &FileHeader,
+    model: &T,
+    packing: Packing,
+    pace: &Pace<'_>,
+) -> Result<PackedFile, Error> {
+    let none = RequestLog::new(RequestLimits::of(0));
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    write(storage, &path, header, (model, &none), packing, pace)
+}
+
+/// As [`write_snapshot`], with the request ids that are remembered at that version. Where `is_owed`
+/// says so of the size of its encoding, it is decoded before it gets its place: what is not readable
+/// leaves nothing, and what stood there stays.
+pub(crate) fn write_version<M: Model>(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    header: &FileHeader,
+    version: &Version<M>,
+    packing: Packing,
+    pace: &Pace<'_>,
+    is_owed: impl FnOnce(u64) -> bool,
+) -> Result<PackedFile, Error> {
+    let path = snapshot_path(snapshot_directory, header.sequence);
+    let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
+    let written_to = if replaces { beside(&path) } else { path.clone() };
+    let none = RequestLog::new(RequestLimits::of(0));
+    let requests = if planted!(RequestIdsNotInSnapshot) { &none } else { &version.requests };
+    let file = write(storage, &written_to, header, (&version.model, requests), packing, pace)?;
+    let readable =
+        if is_owed(file.footer.raw_bytes) { check_readable::<M>(&file, pace) } else { Ok(()) };
+    let placed = match readable {
+        Ok(()) if !replaces => return Ok(file),
+        Ok(()) => {
+            storage.rename(&written_to, &path).map_err(Error::io("rename a new file to", &path))
+        }
+        Err(error) => Err(error),
+    };
+    drop(file); // no map may look at what is removed
+    if let Err(error) = placed {
+        // Nothing names it, and it takes room. The first error is the one to tell.
+        let removed = storage.remove(&written_to);
+        removed.and_then(|()| storage.sync_directory(snapshot_directory)).ok();
+        return Err(error);
+    }
+    let sync = storage.sync_directory(snapshot_directory);
+    sync.map_err(Error::io("sync directory", snapshot_directory))?;
+    open_snapshot(storage, snapshot_directory, header.sequence)
+}
+
+/// Where a file waits until it may take the place of `path`: if it never does, the next open removes
+/// it.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"))
+}
+
+/// Decodes a snapshot that was just written and throws the model away.
+fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
+    let (model, _) = decode_written::<M>(file, RequestLimits::of(0), pace)?;
+    told_of_panics("Drop", || drop(model)).map_err(|reason| {
+        let path = file.path.clone();
+        Error::UnreadableModel { path, reason }
+    })
+}
+
+/// Decodes what this program has just written: where that fails, its type is to blame.
+pub(crate) fn decode_written<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    pace: &Pace<'_>,
+) -> Result<(M, RequestLog), Error> {
+    decode(file, limits, pace).map_err(|error| match error {
+        Error::Undecodable { path, reason } => Error::UnreadableModel { path, reason },
+        error => error,
+    })
+}
+
+/// Encodes a model into `target`; `Err` is why not.
+pub(crate) fn encode_model<T: Serialize>(model: &T, target: &mut impl Write) -> Result<(), String> {
+    told_of_panics("Serialize", || codec::encode_stream(model, target)).and_then(|encoded| encoded)
+}
+
+fn write<T: Serialize>(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &FileHeader,
+    (model, requests): (&T, &RequestLog),
+    packing: Packing,
+    pace: &Pace<'_>,
+) -> Result<PackedFile, Error> {
+    let end = (header.sequence, header.chain);
+    let header = FileHeader { file_bytes: section_bytes(requests), ..header.clone() };
+    let encode = |target: &mut dyn Write| {
+        let mut target = Tattling { inner: target, failed: None };
+        encode_model(model, &mut target).map_err(|error| match target.failed.take() {
+            Some(error) => WriteFailure::Io(error),
+            None => WriteFailure::Content(error),
+        })
+    };
+    let file = write_packed_with(storage, path, &header, end, packing, pace, encode, |target| {
+        Ok(write_section(requests, target)?)
+    })?;
+    Ok(file)
+}
+
+/// Keeps the I/O error that the codec would turn into one of its own.
+struct Tattling<'a> {
+    inner: &'a mut dyn Write,
+    failed: Option<io::Error>,
+}
+
+impl Write for Tattling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.inner.write_all(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Opens a snapshot and verifies its checksums, and that it is the one its name says.
+pub(crate) fn open_snapshot(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    sequence: u64,
+) -> Result<PackedFile, Error> {
+    let path = snapshot_path(snapshot_directory, sequence);
+    check(PackedFile::open(storage, &path, SNAPSHOT_MAGIC)?, sequence)
+}
+
+/// That header, footer and name agree.
+pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error> {
+    for (what, found) in [("header", file.header.sequence), ("footer", file.footer.sequence)] {
+        if found != sequence {
+            let expected = format!("sequence {sequence} in the {what}, as the name says");
+            return Err(Error::corrupt(&file.path, 40, expected, found.to_string()));
+        }
+    }
+    if file.footer.chain != file.header.chain {
+        let expected = format!("chain {:08x} in the header, as in the footer", file.footer.chain);
+        let found = format!("{:08x}", file.header.chain);
+        return Err(Error::corrupt(&file.path, 76, expected, found));
+    }
+    Ok(file)
+}
+
+/// Decodes the model of a snapshot, by [`Model::migrate`] if another version wrote it.
+pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
+    decode_version(file, RequestLimits::of(0)).map(|(model, _)| model)
+}
+
+/// As [`decode_snapshot`], with the request ids behind the model, of which `limits` say how many
+/// are kept.
+pub(crate) fn decode_version<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+) -> Result<(M, RequestLog), Error> {
+    decode(file, limits, &Pace::full())
+}
+
+fn decode<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    pace: &Pace<'_>,
+) -> Result<(M, RequestLog), Error> {
+    let found = file.header.model_version;
+    let decode = |blocks: &mut Blocks| {
+        let mut reader = SnapshotReader::new(blocks, file.footer.raw_bytes);
+        let decoded = if found == M::VERSION {
+            told_of_panics("Deserialize", || reader.decode())
+        } else {
+            told_of_panics("Model::migrate", || M::migrate(found, &mut reader))
+        };
+        let decoded = decoded.unwrap_or_else(|reason| Err(MigrationError::Failed(reason)));
+        decoded.map_err(|error| match error {
+            MigrationError::Unsupported => Error::WrongVersion {
+                path: file.path.clone(),
+                model: file.header.model_name.clone(),
+                expected: M::VERSION,
+                found,
+            },
+            MigrationError::Failed(reason) => {
+                file.undecodable(format!("as version {found} of the model, {reason}")).into()
+            }
+        })
+    };
+    file.unpack_at(pace, decode, |blocks| {
+        let (bytes, sequence) = (file.header.file_bytes, file.header.sequence);
+        read_section(blocks, bytes, sequence, limits)
+            .map_err(|(expected, found)| file.corrupt_content(expected, found).into())
+    })
+}
+
+/// Whether the error is that of a snapshot of this very version of the model which does not become
+/// one. So its type encodes to what it cannot be decoded from, or was changed. Either way the commands
+/// behind an older snapshot may make the model that this one does not.
+pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Error) -> bool {
+    let Error::Undecodable { path, .. } = error else { return false };
+    let header = storage.open_to_read(path).map_err(StoreError::io("read", path));
+    let header = header.and_then(|file| FileHeader::read(path, SNAPSHOT_MAGIC, &*file));
+    header.is_ok_and(|(header, _)| header.model_version == M::VERSION)
+}
+
+/// How many request ids were remembered when a snapshot was taken; none where it holds none.
+pub(crate) fn request_limits(file: &PackedFile) -> Result<RequestLimits, Error> {
+    let skip = |blocks: &mut Blocks| {
+        blocks.skip();
+        Ok::<(), Error>(())
+    };
+    let (_, limits) = file.unpack_with(skip, |blocks| {
+        read_limits(blocks, file.header.file_bytes)
+            .map_err(|(expected, found)| file.corrupt_content(expected, found).into())
+    })?;
+    Ok(limits)
+}
+
+#[cfg(test)]
+#[path = "tests/file.rs"]
+mod tests;

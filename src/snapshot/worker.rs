@@ -1,0 +1,374 @@
+//! Owns the snapshot thread: pins a version, has it written and verified, makes the MANIFEST name
+//! it, and only then clears what it makes superfluous. Commands never wait for any of it; its
+//! failures are visible and tried again, and disturb nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use super::cleanup::Superseded;
+use super::file::{snapshot_header, write_version};
+use super::readable::Readable;
+use crate::engine::{Shared, SharedCommitter, sync_outside_lock};
+use crate::engine::{SnapshotInfo, SnapshotState};
+use crate::error::Error;
+use crate::files::Reserve;
+use crate::files::{Directory, FileHeader, ManifestFile, Packing};
+use crate::journal::SegmentIdentity;
+use crate::model::Model;
+use crate::options::{Limits, SnapshotPolicy, StartupRates};
+use crate::storage::{Pace, Room, Storage};
+
+/// After a failure the next try waits this long, and twice as long after each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// A live command takes so many times as long to apply as in a replay, because every batch copies
+/// what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few words.
+const LIVE_TO_REPLAY: u64 = 3;
+/// How often the measured rates are looked at, for `startup_within`.
+const LOOK_AT_RATES: Duration = Duration::from_secs(1);
+/// How long the thread sleeps when nothing is planned.
+const NOTHING_PLANNED: Duration = Duration::from_secs(3600);
+
+/// A caller that waits for a snapshot.
+pub(crate) type SnapshotRequest = Sender<Result<SnapshotInfo, Error>>;
+
+/// What does not change while the database is open.
+pub(crate) struct SnapshotterOptions {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: Directory,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) packing: Packing,
+    pub(crate) policy: SnapshotPolicy,
+    pub(crate) keep_snapshots: usize,
+}
+
+pub(crate) struct Snapshotter<M: Model> {
+    pub(crate) options: SnapshotterOptions,
+    pub(crate) superseded: Superseded,
+    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) committer: SharedCommitter<M>,
+    pub(crate) manifest: Arc<Mutex<ManifestFile>>,
+    pub(crate) requests: Receiver<SnapshotRequest>,
+    pub(crate) woken: Receiver<()>,
+    /// Ends a snapshot under way, when the database is closed.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    /// Given up when the journal needs it.
+    pub(crate) room: Arc<Room>,
+    /// Given away when a snapshot finds no room.
+    pub(crate) reserve: Arc<Reserve>,
+    /// The newest snapshot is of an older version of the model: writing it anew is worth it.
+    pub(crate) outdated: bool,
+    pub(crate) last_taken: Instant,
+    pub(crate) retry: Option<(Instant, Duration)>,
+    /// A snapshot was to be taken and is not there yet.
+    pub(crate) owed: bool,
+    pub(crate) readable: Readable,
+}
+
+impl<M: Model> Snapshotter<M> {
+    /// Runs until nobody can ask for a snapshot any more.
+    pub(crate) fn run(mut self) {
+        give_way_to_commits();
+        // The channel outlives a panic (of a user's `Drop`): who waits there hears of it.
+        let shared = self.shared.clone();
+        if let Err(poisoned) = shared.guarded("snapshotter", || self.work()) {
+            for reply in &self.requests {
+                reply.send(Err(poisoned.clone().into())).ok();
+            }
+        }
+    }
+
+    fn work(&mut self) {
+        // What a crash left undone behind the last snapshot.
+        self.tidy_and_note();
+        loop {
+            let pause = self.plan().min(self.forget_old_versions());
+            select! {
+                recv(self.requests) -> request => match request {
+                    // Whoever asked may have gone.
+                    Ok(reply) => { reply.send(self.take()).ok(); }
+                    Err(_) => break,
+                },
+                recv(self.woken) -> _ => self.take_if_due(),
+                default(pause) => self.take_if_due(),
+            }
+        }
+        let policy = self.options.policy;
+        let wanted = policy.takes_one_on_close() || is_overdue(&self.shared, policy);
+        if wanted && !self.cancelled.load(Ordering::SeqCst) {
+            // A failure is in the statistics; the journal has everything.
+            self.take().ok();
+        }
+    }
+
+    /// Frees what the committer would with the next batch, should none come. Gives when to look again.
+    fn forget_old_versions(&self) -> Duration {
+        self.shared.published.forget_old();
+        self.shared.published.recent().pause().unwrap_or(NOTHING_PLANNED)
+    }
+
+    /// Tells the committer when to wake this thread; gives how long to sleep at most.
+    fn plan(&self) -> Duration {
+        if let Some((at, _)) = self.retry {
+            return at.saturating_duration_since(Instant::now());
+        }
+        let state = self.shared.snapshots.state();
+        let Limits { commands, bytes, time, .. } =
+            limits(&self.shared, self.options.policy, &state);
+        let due_sequence = state.newest.sequence.saturating_add(commands);
+        let due_bytes = state.written_then.saturating_add(bytes.saturating_sub(state.tail_bytes));
+        let left = time.map(|time| time.saturating_sub(self.last_taken.elapsed()));
+        // Due by time, but nothing changed: then the next command makes it due.
+        let due_sequence = match left {
+            Some(Duration::ZERO) => state.newest.sequence.saturating_add(1),
+            _ => due_sequence,
+        };
+        self.shared.snapshots.plan(due_sequence, due_bytes);
+        // What is due already would not be noticed before the next batch.
+        if self.is_due(&state) {
+            return Duration::ZERO;
+        }
+        let pause = left.filter(|left| !left.is_zero()).unwrap_or(NOTHING_PLANNED);
+        // Rates change while commands run, and with them what fits the budget.
+        if self.options.policy.depends_on_rates() { pause.min(LOOK_AT_RATES) } else { pause }
+    }
+
+    fn is_due(&self, state: &SnapshotState) -> bool {
+        let time = self.options.policy.time();
+        let is_late = time.is_some_and(|time| self.last_taken.elapsed() >= time);
+        let is_behind = is_behind(&self.shared, self.options.policy, 1);
+        is_behind || (is_late && self.shared.published.sequence() != state.newest.sequence)
+    }
+
+    fn take_if_due(&mut self) {
+        if self.retry.is_some_and(|(at, _)| Instant::now() < at) {
+            return;
+        }
+        let room_wanted = self.shared.snapshots.room_wanted.swap(false, Ordering::SeqCst)
+            && self.options.policy.is_automatic();
+        if self.owed || room_wanted || self.is_due(&self.shared.snapshots.state()) {
+            // A failure is noted, and planned to be tried again.
+            self.take().ok();
+        } else if self.retry.is_some() {
+            // The snapshot succeeded; clearing up behind it did not.
+            self.tidy_and_note();
+        }
+    }
+
+    /// Takes a snapshot of the newest durable version, unless there is one of it.
+    fn take(&mut self) -> Result<SnapshotInfo, Error> {
+        let began = Instant::now();
+        self.owed = true;
+        let mut taken = self.try_take_guarded(began);
+        // A snapshot lets older files go, so the reserve is well spent on it.
+        if taken.as_ref().is_err_and(Error::is_disk_full) && self.reserve.release() {
+            taken = self.try_take_guarded(began);
+        }
+        match &taken {
+            Ok(_) => {
+                self.retry = None;
+                // It may have been given away, and there may be room again.
+                self.reserve.fill();
+            }
+            Err(error) => self.note_failure(error),
+        }
+        // Commands would come to it later, when more has been acknowledged in the wrong place.
+        if let Err(error) = &taken
+            && error.is_place_lost()
+        {
+            self.shared.poison(error);
+        }
+        taken
+    }
+
+    fn try_take_guarded(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
+        // A panic that gets here is one of a `Drop`; those of encoding and decoding are errors.
+        let shared = self.shared.clone();
+        let taken = shared.guarded("snapshotter", || self.try_take(began));
+        taken.unwrap_or_else(|poisoned| Err(poisoned.into()))
+    }
+
+    fn tidy_and_note(&mut self) {
+        match self.tidy() {
+            Ok(()) => {
+                self.retry = None;
+                self.shared.snapshots.change(|state| state.last_error = None);
+            }
+            Err(error) => self.note_failure(&error),
+        }
+    }
+
+    fn pace(&self) -> Pace<'_> {
+        Pace::beside(&self.shared.counters, &self.cancelled, &self.room)
+    }
+
+    fn note_failure(&mut self, error: &Error) {
+        let pause = self.retry.map_or(FIRST_RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
+        self.retry = Some((Instant::now() + pause, pause));
+        let reason = error.to_string().into();
+        self.shared.snapshots.change(|state| {
+            state.failed += 1;
+            state.last_error = Some(reason);
+        });
+    }
+
+    fn try_take(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
+        let written_then = self.shared.counters.journal_bytes.get();
+        let segments_then = self.shared.counters.segments_added.get();
+        let version = self.shared.published.pin();
+        // Under weaker durabilities a version may be readable before it is durable; the snapshot
+        // must not be ahead of the journal.
+        // Where it cannot be, the committer's lock is not touched: this thread may be preempted.
+        if self.shared.counters.durable_sequence.get() < version.sequence
+            && !planted!(SnapshotOfNonDurableVersion)
+        {
+            sync_outside_lock(&self.committer)?;
+        }
+        let newest = self.shared.snapshots.state().newest;
+        if newest.sequence == version.sequence && !self.outdated {
+            self.owed = false;
+            if self.retry.is_some() {
+                self.tidy()?;
+                self.shared.snapshots.change(|state| state.last_error = None);
+            }
+            return Ok(SnapshotInfo { duration: Duration::ZERO, ..newest });
+        }
+        let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
+        let header =
+            snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
+        if planted!(TruncateBeforeVerify) {
+            self.make_it_count(&header)?;
+            self.tidy()?;
+        }
+        let kept = self.kept_beside(version.sequence);
+        let mut decoded = false;
+        let taking = self.room.take();
+        let file = write_version(
+            &**storage,
+            &directory.snapshots,
+            &header,
+            &version,
+            *packing,
+            &self.pace(),
+            |raw_bytes| {
+                decoded = self.readable.is_owed(&kept, raw_bytes);
+                decoded
+            },
+        )?;
+        drop((taking, version));
+        let info = SnapshotInfo::of(&file, began.elapsed());
+        drop(file);
+        self.make_it_count(&header)?;
+        if decoded {
+            self.readable.note(&kept, info.sequence, info.raw_bytes);
+        }
+        (self.owed, self.outdated) = (false, false);
+        self.last_taken = began;
+        let noted = info.clone();
+        self.shared.snapshots.change(|state| {
+            state.newest = noted;
+            state.written_then = written_then;
+            state.tail_bytes = 0;
+            (state.tail_segments, state.segments_then) = (1, segments_then);
+            state.taken += 1;
+            state.last_error = None;
+        });
+        self.tidy()?;
+        Ok(info)
+    }
+
+    /// The snapshots that stay in the MANIFEST when one of this sequence is listed.
+    fn kept_beside(&self, sequence: u64) -> Vec<u64> {
+        let manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = manifest.current().snapshots.clone();
+        kept.retain(|&listed| listed != sequence);
+        let superfluous = (kept.len() + 1).saturating_sub(self.options.keep_snapshots);
+        kept.drain(..superfluous.min(kept.len()));
+        kept
+    }
+
+    /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
+    fn make_it_count(&self, header: &FileHeader) -> Result<(), Error> {
+        let keep = self.options.keep_snapshots;
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = manifest.update(|manifest| {
+            manifest.snapshots.retain(|&kept| kept != header.sequence);
+            manifest.snapshots.push(header.sequence);
+            let superfluous = manifest.snapshots.len().saturating_sub(keep);
+            manifest.snapshots.drain(..superfluous);
+            // Were this snapshot damaged, the journal must reach at least as far.
+            if manifest.sequence < header.sequence {
+                manifest.sequence = header.sequence;
+                manifest.chain = header.chain;
+            }
+        });
+        Ok(listed?)
+    }
+
+    /// Clears what the listed snapshots make superfluous.
+    fn tidy(&self) -> Result<(), Error> {
+        self.superseded.clear(&self.manifest, &self.room, &self.pace())
+    }
+}
+
+/// Lowers this thread's priority: on a machine whose cores are busy, a commit would otherwise wait
+/// until the scheduler takes the core away from a snapshot, which is milliseconds.
+fn give_way_to_commits() {
+    // For the thread alone, which is what Linux means by the calling process here. If it is not
+    // allowed, snapshots still work.
+    #[cfg(target_os = "linux")]
+    rustix::process::setpriority_process(None, 19).ok();
+}
+
+/// How many times what the policy allows may come together before a close waits for a snapshot.
+const OVERDUE: u64 = 2;
+
+/// Whether a close must not give up the snapshot that is due, or it might never be taken.
+pub(crate) fn is_overdue<M>(shared: &Shared<M>, policy: SnapshotPolicy) -> bool {
+    is_behind(shared, policy, OVERDUE)
+}
+
+/// Whether so many times what the policy allows stands behind the newest snapshot.
+fn is_behind<M>(shared: &Shared<M>, policy: SnapshotPolicy, times: u64) -> bool {
+    let state = shared.snapshots.state();
+    let commands = shared.published.sequence().saturating_sub(state.newest.sequence);
+    if commands == 0 {
+        return false;
+    }
+    let limits = limits(shared, policy, &state);
+    let written = shared.counters.journal_bytes.get().saturating_sub(state.written_then);
+    [
+        (commands, limits.commands),
+        (written.saturating_add(state.tail_bytes), limits.bytes),
+        (segments_behind(shared, &state), limits.segments),
+    ]
+    .into_iter()
+    .any(|(found, limit)| found / times >= limit)
+}
+
+fn limits<M>(shared: &Shared<M>, policy: SnapshotPolicy, state: &SnapshotState) -> Limits {
+    let rates = current_rates(shared, state);
+    policy.limits(&rates, state.newest.raw_bytes, segments_behind(shared, state))
+}
+
+/// The segments that the next open reads.
+pub(crate) fn segments_behind<M>(shared: &Shared<M>, state: &SnapshotState) -> u64 {
+    let added = shared.counters.segments_added.get().saturating_sub(state.segments_then);
+    state.tail_segments.saturating_add(added)
+}
+
+/// The rates measured at the open; where commands have become much slower since, slower likewise.
+/// Where none were measured, a guess from live commands.
+pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> StartupRates {
+    let measured = state.rates.replay_ns_per_command;
+    let replay_ns_per_command = match shared.counters.apply_time.get() {
+        None => measured,
+        Some(live) if state.replay_unmeasured => (live.average_ns / LIVE_TO_REPLAY).max(1),
+        // Twice as slow may be chance: other work on the machine, colder caches.
+        Some(live) => measured.max(measured.saturating_mul(live.average_ns / 2) / live.early_ns),
+    };
+    StartupRates { replay_ns_per_command, ..state.rates }
+}
