@@ -15,7 +15,7 @@ use crate::engine::{
 };
 use crate::error::Error;
 use crate::files::Reserve;
-use crate::files::{Directory, ManifestFile, Packing, State};
+use crate::files::{Directory, ManifestFile, Packing};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::options::{Durability, Options, SnapshotPolicy, StartupRates};
@@ -116,8 +116,6 @@ struct Running<M: Model> {
     takes_one_on_close: bool,
     policy: SnapshotPolicy,
     committer: SharedCommitter<M>,
-    manifest: Arc<Mutex<ManifestFile>>,
-    reserve: Arc<Reserve>,
     lock: Box<dyn Lock>,
     lock_path: std::path::PathBuf,
 }
@@ -142,7 +140,7 @@ impl<M: Model> Engine<M> {
             counters: Counters::default(),
             snapshots,
         });
-        let committer = Committer::new(journal, options.durability, shared.clone());
+        let committer = Committer::new(Box::new(journal), options.durability, shared.clone());
         let committer = Arc::new(Mutex::new(committer));
         let (queue, queue_receiver) = queue(options.queue_capacity, options.queue_bytes);
         let (batches, batch_inbox) = bounded(BATCHES_AHEAD);
@@ -248,8 +246,6 @@ impl<M: Model> Engine<M> {
             takes_one_on_close: options.snapshots.takes_one_on_close(),
             policy: options.snapshots,
             committer: committer.clone(),
-            manifest,
-            reserve: reserve.clone(),
             lock,
             lock_path,
         };
@@ -367,7 +363,7 @@ impl<M: Model> Running<M> {
         }
         drop(self.snapshot_requests);
         self.snapshotting.join().ok();
-        let ended = end_cleanly(&self.shared, &self.committer, &self.manifest, &self.reserve);
+        let ended = end_cleanly(&self.shared, &self.committer);
         self.shared.status.stop();
         // A panic of a user's `Drop` must not keep the directory locked.
         let freed =
@@ -379,46 +375,21 @@ impl<M: Model> Running<M> {
 }
 
 /// Syncs what is left and says in the MANIFEST that the journal ends exactly here.
-fn end_cleanly<M: Model>(
-    shared: &Shared<M>,
-    committer: &SharedCommitter<M>,
-    manifest: &Mutex<ManifestFile>,
-    reserve: &Reserve,
-) -> Result<(), Error> {
+fn end_cleanly<M: Model>(shared: &Shared<M>, committer: &SharedCommitter<M>) -> Result<(), Error> {
     let synced = committer::sync_outside_lock(committer);
     let mut committer = lock(committer);
     // Its thread and its unnamed file must be gone before somebody else gets the lock.
-    committer.journal.stop_preparing();
+    committer.log.stop_preparing();
     if let Some(poisoned) = shared.status.poisoned() {
         return Err(poisoned.clone().into());
     }
     synced?;
-    let journal = &committer.journal;
-    // Who only reads changes nothing, unless a run before this one was killed: what vouches for its
-    // last batch then is a mark, which may be lost together with it.
-    let manifest_lock = || manifest.lock().unwrap_or_else(PoisonError::into_inner);
-    if !journal.has_begun() && manifest_lock().current().state == State::Clean {
-        return Ok(());
-    }
-    let update = || {
-        manifest_lock().update(|manifest| {
-            manifest.state = State::Clean;
-            manifest.newest_segment = journal.newest_segment();
-            manifest.sequence = journal.written_sequence();
-            manifest.chain = journal.chain();
-        })
-    };
-    match update() {
-        Err(failure) if failure.wants_room() && reserve.release() => update()?,
-        // The next open reads as much as this one did.
-        Err(failure) if failure.wants_room() && !journal.has_begun() => {}
-        updated => updated?,
-    }
-    // Nothing may have been written for long, so that no sync has looked.
+    committer.log.close()?;
+    // No sync may have looked for long, because nothing was written.
     if planted!(CloseDoesNotLook) {
         return Ok(());
     }
-    journal.check_stands().map_err(|error| shared.poison(&error).into())
+    committer.log.check_stands().map_err(|error| shared.poison(&error).into())
 }
 
 struct Spawner<'a, M> {

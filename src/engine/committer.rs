@@ -4,21 +4,21 @@
 use std::sync::{Arc, PoisonError};
 
 use super::batch::Batch;
-use super::journal::Journal;
 use super::pending::Failure;
 use super::queue::QueueBell;
 use super::shared::Shared;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::channel::{Receiver, Sender};
 use super::sync::{Mutex, MutexGuard};
+use crate::engine::CommitLog;
 use crate::error::Error;
 use crate::files::{ChangeFailure, StoreError};
 use crate::model::Model;
 use crate::options::Durability;
 
-/// Commits batches. Whoever holds the lock around it is the only one to touch the journal.
+/// Commits batches. Only the thread that holds the lock around it touches the log.
 pub(crate) struct Committer<M: Model> {
-    pub(crate) journal: Journal,
+    pub(crate) log: Box<dyn CommitLog>,
     durability: Durability,
     shared: Arc<Shared<M>>,
     /// The last batch could not be written.
@@ -28,9 +28,13 @@ pub(crate) struct Committer<M: Model> {
 }
 
 impl<M: Model> Committer<M> {
-    pub(crate) fn new(journal: Journal, durability: Durability, shared: Arc<Shared<M>>) -> Self {
-        shared.counters.durable_sequence.set(journal.durable_sequence());
-        Self { journal, durability, shared, is_refusing: false, refused_because: "".into() }
+    pub(crate) fn new(
+        log: Box<dyn CommitLog>,
+        durability: Durability,
+        shared: Arc<Shared<M>>,
+    ) -> Self {
+        shared.counters.durable_sequence.set(log.progress().durable_sequence);
+        Self { log, durability, shared, is_refusing: false, refused_because: "".into() }
     }
 
     /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
@@ -52,7 +56,7 @@ impl<M: Model> Committer<M> {
             return;
         }
         if let Some(version) = batch.version.take().filter(|_| batch.count > 0) {
-            version.set_chain(self.journal.chain());
+            version.set_chain(self.log.progress().chain);
             // Freed by whoever resets the batch: callers need not wait for that.
             self.shared.published.publish(version, &mut batch.superseded);
         }
@@ -73,7 +77,7 @@ impl<M: Model> Committer<M> {
             return Ok(()); // only refusals: what they rest on was committed before them
         }
         let time_ns = batch.version.as_ref().map_or(0, |version| version.time_ns);
-        match self.journal.append(&mut batch.frame, batch.count, time_ns) {
+        match self.log.append(&mut batch.frame, batch.count, time_ns) {
             Ok(()) => {}
             Err(ChangeFailure::NotDone(error)) => return Err(self.refuse(&error)),
             Err(ChangeFailure::InDoubt(error)) => {
@@ -81,7 +85,7 @@ impl<M: Model> Committer<M> {
             }
         }
         if self.durability == Durability::Sync {
-            let synced = self.journal.sync();
+            let synced = self.log.sync();
             self.shared.counters.syncs.add(1);
             synced.map_err(|error| Failure::Poisoned(self.shared.poison(&error)))?;
         }
@@ -115,22 +119,21 @@ impl<M: Model> Committer<M> {
             counters.batches.add(1);
             counters.accepted.add(batch.count.into());
             counters.largest_batch.raise_to(batch.count.into());
-            counters.journal_bytes.set(self.journal.written_bytes());
-            counters.durable_sequence.raise_to(self.journal.durable_sequence());
-            let segments = self.journal.segments_added();
-            if segments != counters.segments_added.get() {
-                counters.segments_added.set(segments);
+            let progress = self.log.progress();
+            counters.journal_bytes.set(progress.written_bytes);
+            counters.durable_sequence.raise_to(progress.durable_sequence);
+            if progress.segments_added != counters.segments_added.get() {
+                counters.segments_added.set(progress.segments_added);
                 self.shared.snapshots.wake();
             }
-            let written = self.journal.written_sequence();
-            self.shared.snapshots.note(written, self.journal.written_bytes());
+            self.shared.snapshots.note(progress.written_sequence, progress.written_bytes);
         }
     }
 
-    /// Marks the journal's end while nothing else is to be done.
-    pub(crate) fn mark(&mut self) {
+    /// Writes a commit marker while nothing else is to be done.
+    pub(crate) fn write_commit_marker(&mut self) {
         if self.shared.status.poisoned().is_none()
-            && let Err(error) = self.journal.mark()
+            && let Err(error) = self.log.write_commit_marker()
         {
             self.shared.poison(&error);
         }
@@ -152,17 +155,17 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
         return Err(poisoned.clone().into());
     }
     let shared = guard.shared.clone();
-    let Some(target) = guard.journal.sync_target() else {
-        return Ok(guard.journal.durable_sequence());
+    let Some(sync) = guard.log.detached_sync() else {
+        return Ok(guard.log.progress().durable_sequence);
     };
     drop(guard);
-    let sequence = target.sync().map_err(|error| shared.poison(&error))?;
+    let sequence = sync().map_err(|error| shared.poison(&error))?;
     shared.counters.syncs.add(1);
     let mut guard = lock(committer);
-    guard.journal.note_synced(sequence);
+    guard.log.note_synced(sequence);
     // Nothing may follow for long that would vouch for what is durable now.
-    guard.mark();
-    let durable = guard.journal.durable_sequence();
+    guard.write_commit_marker();
+    let durable = guard.log.progress().durable_sequence;
     shared.counters.durable_sequence.raise_to(durable);
     Ok(durable)
 }

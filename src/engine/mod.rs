@@ -11,6 +11,7 @@
 //! - `dedup`: which request ids were accepted under which sequence
 //! - `batch`: what is committed together
 //! - `committer`: write, sync, publish, answer
+//! - `commit_log`: what the committer writes to
 //! - `interval_sync`: syncs at an interval, where answers do not wait for it
 //! - `published_version`: what readers see
 //! - `recent_versions`: what readers saw a short while ago
@@ -20,6 +21,7 @@
 //! what committer and snapshot thread tell each other, `sync` what all of them synchronise with.
 
 mod batch;
+mod commit_log;
 pub(crate) mod committer;
 mod dedup;
 pub(crate) mod interval_sync;
@@ -48,6 +50,9 @@ pub use status::Health;
 
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) use batch::Batch;
+pub(crate) use commit_log::CommitLog;
+#[cfg(test)]
+pub(crate) use commit_log::{DetachedSync, LogProgress};
 pub(crate) use committer::{Committer, CommitterEnds, SharedCommitter, lock, sync_outside_lock};
 #[cfg(any(test, fuzzing))]
 pub(crate) use dedup::Remembered;
@@ -65,6 +70,3 @@ pub(crate) use status::Status;
 pub(crate) use submission::{Submitted, submission, submission_to};
 pub(crate) use working_version::Working;
 pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};
-
-// What the files that are compiled twice find beside them: in `shuttled` something else stands there.
-use crate::journal;

@@ -23,7 +23,7 @@ use crate::storage::Storage;
 /// How long the queue must be empty before the journal's end is marked. Long enough that a caller
 /// who executes one command after the other never pays for a mark; short, because until then damage
 /// to the last batch of a process that is killed is taken for a torn write.
-const IDLE_BEFORE_MARK: Duration = Duration::from_micros(500);
+const IDLE_BEFORE_MARKER: Duration = Duration::from_micros(500);
 
 /// So many commands that were taken from the queue together share a reading of the clock.
 const SHARE_A_TIME: u32 = 16;
@@ -131,7 +131,7 @@ impl<M: Model> Writer<M> {
     fn wait_for_first(&mut self) -> Option<Submission<M>> {
         loop {
             let patience = if self.unmarked {
-                Patience::Until(Instant::now() + IDLE_BEFORE_MARK)
+                Patience::Until(Instant::now() + IDLE_BEFORE_MARKER)
             } else {
                 Patience::Endless
             };
@@ -139,7 +139,7 @@ impl<M: Model> Writer<M> {
                 Next::Command(submission) => return Some(submission),
                 Next::Stop => return None,
                 Next::Nothing if self.committer_is_idle() => {
-                    lock(&self.lane.committer).mark();
+                    lock(&self.lane.committer).write_commit_marker();
                     self.unmarked = false;
                 }
                 Next::Nothing | Next::Rung => {}

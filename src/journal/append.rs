@@ -2,26 +2,21 @@
 //! The only writer of the journal; knows nothing of commands beyond their count and time.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::begin::{Beginning, Plan};
+use super::begin::Beginning;
 use super::frame::{FrameBuffer, frame_bytes};
-use super::prepare::{Prepared, SegmentPreparer};
-use super::segment::{
-    FRAMES_BEGIN_AT_LEAST, NewSegment, OpenSegment, SegmentIdentity, SegmentStart,
-};
+use super::prepare::SegmentPreparer;
+use super::segment::{OpenSegment, SegmentIdentity, SegmentStart};
 use super::sync_gate::{SyncGate, SyncTarget};
 use crate::files::Reserve;
 use crate::files::StoreError;
-use crate::files::{ChangeFailure, ManifestFile, State, position};
+use crate::files::{ChangeFailure, ManifestFile, position};
 use crate::storage::{Room, Storage, write_all_at};
 
 /// The first segment of a run; each further one is twice as long, up to `segment_bytes`. Small at
 /// first, because zeros that are never overwritten cost the disk for nothing.
 const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
-
-/// How much longer than it must be a segment is made on a full disk.
-const LEAN_SEGMENT_BYTES: u64 = 16 << 10;
 
 /// The size of the segment that a run begins with.
 pub(crate) fn first_segment_bytes(segment_bytes: u64) -> u64 {
@@ -40,30 +35,30 @@ pub(crate) struct JournalOptions {
 
 /// The appender.
 pub(crate) struct Journal {
-    options: JournalOptions,
-    room: Arc<Room>,
-    preparer: SegmentPreparer,
+    pub(super) options: JournalOptions,
+    pub(super) room: Arc<Room>,
+    pub(super) preparer: SegmentPreparer,
     /// `None` before this run has written anything.
-    segment: Option<OpenSegment>,
-    beginning: Option<Beginning>,
+    pub(super) segment: Option<OpenSegment>,
+    pub(super) beginning: Option<Beginning>,
     /// The MANIFEST may not name the segment yet, or may still say clean: nothing may be appended.
-    unlisted: bool,
+    pub(super) unlisted: bool,
     /// The segment's header says what this program says.
-    is_ours: bool,
+    pub(super) is_ours: bool,
     /// Of this segment.
-    gate: Arc<SyncGate>,
-    mark: FrameBuffer,
-    next_sequence: u64,
-    chain: u32,
-    time_ns: u64,
+    pub(super) gate: Arc<SyncGate>,
+    pub(super) commit_marker: FrameBuffer,
+    pub(super) next_sequence: u64,
+    pub(super) chain: u32,
+    pub(super) time_ns: u64,
     /// Everything up to here is known to be synced.
-    durable_sequence: u64,
+    pub(super) durable_sequence: u64,
     /// The highest durable sequence that a frame in the journal states.
-    vouched_sequence: u64,
+    pub(super) vouched_sequence: u64,
     /// Bytes of frames written by this run.
-    written_bytes: u64,
+    pub(super) written_bytes: u64,
     /// Segments that this run added to those that were there.
-    segments_added: u64,
+    pub(super) segments_added: u64,
 }
 
 impl Journal {
@@ -85,7 +80,7 @@ impl Journal {
             unlisted: true,
             is_ours: true,
             gate: Arc::default(),
-            mark: FrameBuffer::new(),
+            commit_marker: FrameBuffer::new(),
             next_sequence: first_sequence,
             chain,
             time_ns,
@@ -227,7 +222,7 @@ impl Journal {
     /// Appends an unsynced empty frame that vouches for everything durable, so that after a mere
     /// process kill damage to the last batch is told from a torn write. It is checked against the
     /// chain but does not advance it: where a segment ends for the next run does not depend on it.
-    pub(crate) fn mark(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn write_commit_marker(&mut self) -> Result<(), StoreError> {
         let needed = position(frame_bytes(0));
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
         if self.vouched_sequence >= self.durable_sequence
@@ -237,8 +232,8 @@ impl Journal {
             return Ok(());
         }
         segment.file.stands_where_published().map_err(StoreError::io("find", &segment.path))?;
-        self.mark.clear(0);
-        let (bytes, _) = self.mark.seal(
+        self.commit_marker.clear(0);
+        let (bytes, _) = self.commit_marker.seal(
             self.next_sequence,
             0,
             if planted!(DurableSequenceStuckAtZero) { 0 } else { self.durable_sequence },
@@ -251,174 +246,4 @@ impl Journal {
         self.vouched_sequence = self.durable_sequence;
         Ok(())
     }
-
-    /// The segment into which a frame of that size goes; begun, changed and listed as need be.
-    fn segment_with_room(&mut self, needed: u64) -> Result<&mut OpenSegment, ChangeFailure> {
-        if let Some(beginning) = self.beginning.take() {
-            let plan = beginning.plan(&self.options.identity, self.carried_bytes());
-            let begun = self.begin_with(&plan, needed);
-            if self.segment.is_none() {
-                self.beginning = Some(beginning);
-            }
-            begun?;
-        }
-        let fits = |segment: &OpenSegment| segment.position + needed <= segment.prepared_bytes;
-        if !self.is_ours || !self.segment.as_ref().is_some_and(fits) {
-            self.rotate(needed)?;
-        }
-        if self.unlisted {
-            self.list(self.newest_segment(), (self.durable_sequence, self.chain))?;
-        }
-        Ok(self.segment.as_mut().expect("it was begun above"))
-    }
-
-    /// Makes the first segment of this run.
-    fn begin_with(&mut self, plan: &Plan<'_>, needed: u64) -> Result<(), ChangeFailure> {
-        // A segment that takes the place of the last one is published last, so that a failure before
-        // has overwritten nothing; another one must be there before the MANIFEST names it.
-        if plan.replaces && self.unlisted {
-            self.list(plan.start.first_sequence, plan.durable)?;
-        }
-        let (next_sequence, chain) = (self.next_sequence, self.chain);
-        let carried = !plan.carried.is_empty();
-        let fill = |segment: &mut NewSegment| {
-            for frame in &plan.carried {
-                segment.push_frame(frame)?;
-            }
-            if carried { segment.push_mark(next_sequence, chain) } else { Ok(()) }
-        };
-        let content = plan.carried_bytes() + position(frame_bytes(0)) + needed;
-        let segment = self.new_segment(content, plan.start, &plan.identity, &fill)?;
-        self.segment = Some(segment);
-        self.is_ours = plan.identity.says_the_same_as(&self.options.identity);
-        if !plan.replaces {
-            self.segments_added += 1;
-            self.unlisted = true;
-            self.list(plan.start.first_sequence, plan.durable)?;
-        }
-        self.preparer.request_reserve();
-        Ok(())
-    }
-
-    /// As [`check_stands`](Self::check_stands), for the segment that is about to be left.
-    fn check_left(&self) -> Result<(), ChangeFailure> {
-        // One without a frame, which was made for a batch that was refused then, holds nothing: the
-        // new one has its name.
-        let is_empty = self.newest_segment() == self.next_sequence;
-        if is_empty || planted!(LeftSegmentForgotten) {
-            return Ok(());
-        }
-        self.check_stands().map_err(ChangeFailure::InDoubt)
-    }
-
-    /// Leaves the current segment for a new one. The old one is durable before the new one has a
-    /// name: a segment's existence vouches for everything before it.
-    /// The new one has room for a frame of `needed` bytes.
-    fn rotate(&mut self, needed: u64) -> Result<(), ChangeFailure> {
-        if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
-            self.sync().map_err(ChangeFailure::InDoubt)?;
-        }
-        self.check_left()?;
-        let start = SegmentStart {
-            first_sequence: self.next_sequence,
-            chain: self.chain,
-            time_ns: self.time_ns,
-        };
-        let identity = self.options.identity.clone();
-        let segment = self.new_segment(needed, start, &identity, &|_| Ok(()))?;
-        // Nobody looks after the old one once it is left.
-        self.check_left()?;
-        // From here on the old one does not count beyond this sequence.
-        self.segment = Some(segment);
-        std::mem::take(&mut self.gate).leave();
-        (self.unlisted, self.is_ours) = (true, true);
-        self.segments_added += 1;
-        self.vouched_sequence = self.durable_sequence;
-        Ok(())
-    }
-
-    /// Makes a segment that has room for `content` bytes of frames. On a full disk a snapshot under
-    /// way gives way, and then the reserve.
-    fn new_segment(
-        &mut self,
-        content: u64,
-        start: SegmentStart,
-        identity: &SegmentIdentity,
-        fill: &dyn Fn(&mut NewSegment) -> Result<(), StoreError>,
-    ) -> Result<OpenSegment, ChangeFailure> {
-        let begin = identity.frames_begin().map_err(ChangeFailure::before_any_change)?;
-        let least = begin + content;
-        let bytes = self.next_segment_bytes().max(least);
-        let JournalOptions { storage, directory, reserve, .. } = &self.options;
-        let storage = &**storage;
-        let make = |prepared: Result<Prepared, StoreError>| {
-            let begin = |prepared| {
-                let mut segment = NewSegment::begin(storage, directory, prepared, identity, start)?;
-                fill(&mut segment)?;
-                Ok(segment)
-            };
-            let made = prepared.and_then(begin).map_err(ChangeFailure::before_any_change)?;
-            made.publish(storage)
-        };
-        let mut made = make(self.preparer.take(bytes));
-        if wants_room(&made) && self.room.reclaim() {
-            made = make(self.preparer.take(bytes));
-        }
-        // Or files may not grow so long here.
-        if wants_room(&made) || made.as_ref().is_err_and(ChangeFailure::wants_less) {
-            if wants_room(&made) {
-                reserve.release();
-            }
-            made = make(Prepared::now(storage, directory, least + LEAN_SEGMENT_BYTES));
-        }
-        made
-    }
-
-    /// Has the MANIFEST name the segment, and say that the database is in use.
-    fn list(
-        &mut self,
-        first_sequence: u64,
-        (sequence, chain): (u64, u32),
-    ) -> Result<(), ChangeFailure> {
-        let JournalOptions { manifest, reserve, .. } = &self.options;
-        let update = || {
-            manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
-                if !planted!(ManifestNotDirtied) {
-                    manifest.state = State::Dirty;
-                }
-                manifest.newest_segment = first_sequence;
-                manifest.sequence = sequence;
-                manifest.chain = chain;
-            })
-        };
-        let mut listed = update();
-        if wants_room(&listed) && self.room.reclaim() {
-            listed = update();
-        }
-        if wants_room(&listed) && reserve.release() {
-            listed = update();
-        }
-        listed?;
-        self.unlisted = false;
-        Ok(())
-    }
-
-    /// How long the frames of a segment may be to be carried into the next one.
-    fn carried_bytes(&self) -> u64 {
-        let first = first_segment_bytes(self.options.segment_bytes);
-        first.saturating_sub(position(FRAMES_BEGIN_AT_LEAST)) / 2
-    }
-
-    fn next_segment_bytes(&self) -> u64 {
-        match &self.segment {
-            Some(segment) => {
-                segment.prepared_bytes.saturating_mul(2).min(self.options.segment_bytes)
-            }
-            None => first_segment_bytes(self.options.segment_bytes),
-        }
-    }
-}
-
-fn wants_room<T>(result: &Result<T, ChangeFailure>) -> bool {
-    result.as_ref().is_err_and(ChangeFailure::wants_room)
 }

@@ -6,7 +6,8 @@
 //! - `segment`: one file: its name, header and creation
 //! - `prepare`: zero-filled files made ahead of need, on a thread of their own
 //! - `begin`: how a run begins its first segment
-//! - `append`: writes frames, syncs, rotates
+//! - `append`: writes frames and syncs them
+//! - `rotate`: begins, changes and closes segments
 //! - `sync_gate`: one sync at a time, none after a failed one
 //! - `scan`: reads a segment and classifies where it ends
 //! - `stream`: reads the frames of a segment or an archive beside the appender
@@ -18,6 +19,7 @@ mod begin;
 mod frame;
 mod prepare;
 mod record;
+mod rotate;
 mod scan;
 mod segment;
 mod stream;

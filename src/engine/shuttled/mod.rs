@@ -3,7 +3,7 @@
 //! atomics and threads instead of std's: shuttle then decides at each of them who runs next.
 //!
 //! - `sync`: what the files find as `super::sync`
-//! - `journal`: what the committer finds as `super::journal`: no files
+//! - `log`: a `CommitLog` without files
 //! - `explore`: how many schedules of which kinds
 //! - `queue_tests`, `pending_tests`, `published_tests`: each file by itself
 //! - `pipeline_tests`: writer, committer and callers together
@@ -36,7 +36,7 @@ mod working_version;
 mod writer;
 
 mod explore;
-mod journal;
+mod log;
 mod sync;
 
 mod pending_tests;

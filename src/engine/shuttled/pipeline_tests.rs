@@ -2,14 +2,14 @@
 //! before what the answer rests on is durable and readable, and everybody is answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::committer::{self, Committer, CommitterEnds, SharedCommitter, sync_outside_lock};
 use super::explore::explore;
-use super::journal::Journal;
+use super::log::{LogControl, LogWithoutFiles};
 use super::published_version::{Published, Version};
 use super::queue::{QueueSender, queue};
 use super::shared::Shared;
@@ -61,7 +61,7 @@ struct Pipeline {
     shared: Arc<Shared<Tally>>,
     queue: Arc<QueueSender<Tally>>,
     committer: SharedCommitter<Tally>,
-    durable: Arc<AtomicU64>,
+    control: Arc<LogControl>,
     durability: Durability,
     threads: [thread::JoinHandle<()>; 2],
 }
@@ -81,8 +81,9 @@ fn start(
         counters: Counters::default(),
         snapshots,
     });
-    let (journal, durable) = Journal::new(fails_after);
-    let committer = Arc::new(Mutex::new(Committer::new(journal, durability, shared.clone())));
+    let (log, control) = LogWithoutFiles::new(fails_after);
+    let committer = Committer::new(Box::new(log), durability, shared.clone());
+    let committer = Arc::new(Mutex::new(committer));
     let (sender, receiver) = queue(2, 1000);
     let (batches, batch_inbox) = shuttle::sync::mpsc::sync_channel(1);
     let (spare_outbox, spare) = shuttle::sync::mpsc::sync_channel(3);
@@ -119,7 +120,7 @@ fn start(
         thread::spawn(move || shared.run_guarded("writer", || writer.run()))
     };
     let (queue, threads) = (Arc::new(sender), [writing, committing]);
-    Pipeline { shared, queue, committer, durable, durability, threads }
+    Pipeline { shared, queue, committer, control, durability, threads }
 }
 
 fn no_snapshots() -> SnapshotState {
@@ -153,8 +154,8 @@ fn no_snapshots() -> SnapshotState {
 impl Pipeline {
     /// A caller's life; gives how many of its commands were accepted.
     fn spawn_caller(&self, caller: u64) -> thread::JoinHandle<u64> {
-        let (shared, queue, durable) =
-            (self.shared.clone(), self.queue.clone(), self.durable.clone());
+        let (shared, queue, control) =
+            (self.shared.clone(), self.queue.clone(), self.control.clone());
         let synced = self.durability == Durability::Sync;
         thread::spawn(move || {
             let (mut accepted, mut newest) = (0, 0);
@@ -165,7 +166,7 @@ impl Pipeline {
                     break;
                 }
                 let answer = pending.wait();
-                let durable = durable.load(Ordering::SeqCst); // at once: a look lets others run
+                let durable = control.durable.load(Ordering::SeqCst); // at once: a look lets others run
                 let rests_on = match answer {
                     Ok(count) => {
                         accepted += 1;
@@ -240,7 +241,7 @@ fn nobody_is_left_waiting(fails_after: u64) {
 /// what comes later counts as if none of them had been.
 fn what_rests_on_a_refusal_is_refused(refuses_after: u64, batch_commands: u32) {
     let pipeline = start(Durability::Sync, Duration::ZERO, u64::MAX, batch_commands);
-    committer::lock(&pipeline.committer).journal.refuses_after = refuses_after;
+    pipeline.control.refuses_after.store(refuses_after, Ordering::SeqCst);
     let callers = [0, 1, 2].map(|caller| pipeline.spawn_caller(caller));
     let accepted: u64 = callers.map(|caller| caller.join().unwrap()).iter().sum();
     let shared = pipeline.finish();
@@ -293,7 +294,10 @@ fn nobody_is_answered_too_early_or_never_for_long() {
 fn an_answer_before_the_sync_is_caught() {
     let tests = std::env::current_exe().unwrap();
     let output = std::process::Command::new(tests)
-        .args(["--exact", "engine::shuttled::pipeline_tests::nobody_is_answered_too_early_or_never"])
+        .args([
+            "--exact",
+            "engine::shuttled::pipeline_tests::nobody_is_answered_too_early_or_never",
+        ])
         .env(crate::laboratory::VARIABLE, "AnswerBeforeSync")
         .output()
         .unwrap();

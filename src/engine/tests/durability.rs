@@ -74,13 +74,13 @@ fn a_sync_of_a_segment_that_is_gone_has_nothing_to_do() {
         Options { durability: Durability::Buffered, keep_snapshots: 1, snapshots, ..small() };
     let database = open(Arc::new(HeldDisk::default()), directory.path(), options).unwrap();
     database.execute(Add(vec![1; 25_000])).unwrap();
-    let late = lock(database.committer()).journal.sync_target().unwrap();
+    let late = lock(database.committer()).log.detached_sync().unwrap();
     // Does not fit the segment any more.
     database.execute(Add(vec![2; 50_000])).unwrap();
     database.snapshot().unwrap();
     let first = directory.path().join("journal/00000000000000000001.journal");
     assert!(!first.exists());
-    assert_eq!(late.sync().unwrap(), 1);
+    assert_eq!(late().unwrap(), 1);
     database.execute(Add(vec![3; 1000])).unwrap();
     database.sync().unwrap();
     database.close().unwrap();

@@ -1,0 +1,110 @@
+//! Owns what the committer needs of a log: it appends batches, makes them durable, and says how far it
+//! came. The journal on the local disk is one such log. Knows nothing of batches and callers.
+
+use crate::files::{ChangeFailure, StoreError};
+use crate::journal::{FrameBuffer, Journal};
+
+/// A sync that may run while batches are appended. It returns the sequence that is durable then.
+pub(crate) type DetachedSync = Box<dyn FnOnce() -> Result<u64, StoreError> + Send>;
+
+/// How far a log has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogProgress {
+    /// The sequence of the newest command that was written.
+    pub(crate) written_sequence: u64,
+    /// The newest sequence that is known to be durable.
+    pub(crate) durable_sequence: u64,
+    /// The chain value after the newest command.
+    pub(crate) chain: u32,
+    /// Bytes that this run has written.
+    pub(crate) written_bytes: u64,
+    /// Segments that this run has added.
+    pub(crate) segments_added: u64,
+}
+
+/// What the committer appends to and syncs. Only one thread uses it at a time.
+pub(crate) trait CommitLog: Send {
+    /// Writes one batch of `count` commands; `time_ns` is the time of its last command. The batch is
+    /// not durable before a sync. After [`ChangeFailure::InDoubt`] the log must not be used any more.
+    fn append(
+        &mut self,
+        frame: &mut FrameBuffer,
+        count: u32,
+        time_ns: u64,
+    ) -> Result<(), ChangeFailure>;
+
+    /// Makes everything that was written durable.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// The same for a caller that does not keep the log borrowed meanwhile; it then calls
+    /// [`note_synced`](Self::note_synced). `None`: everything is durable already.
+    fn detached_sync(&self) -> Option<DetachedSync>;
+
+    /// Notes that a detached sync has made everything up to `sequence` durable.
+    fn note_synced(&mut self, sequence: u64);
+
+    /// States in the log, while nothing else is to be done, that everything before is durable.
+    fn write_commit_marker(&mut self) -> Result<(), StoreError>;
+
+    /// How far the log has come.
+    fn progress(&self) -> LogProgress;
+
+    /// Ends threads of the log, and removes files that were prepared and never used.
+    fn stop_preparing(&mut self);
+
+    /// States durably that the log ends exactly here.
+    fn close(&mut self) -> Result<(), StoreError>;
+
+    /// Fails when what was written can no longer be found: then it would be lost with this process.
+    fn check_stands(&self) -> Result<(), StoreError>;
+}
+
+impl CommitLog for Journal {
+    fn append(
+        &mut self,
+        frame: &mut FrameBuffer,
+        count: u32,
+        time_ns: u64,
+    ) -> Result<(), ChangeFailure> {
+        self.append(frame, count, time_ns)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.sync()
+    }
+
+    fn detached_sync(&self) -> Option<DetachedSync> {
+        let target = self.sync_target()?;
+        Some(Box::new(|| target.sync()))
+    }
+
+    fn note_synced(&mut self, sequence: u64) {
+        self.note_synced(sequence);
+    }
+
+    fn write_commit_marker(&mut self) -> Result<(), StoreError> {
+        self.write_commit_marker()
+    }
+
+    fn progress(&self) -> LogProgress {
+        LogProgress {
+            written_sequence: self.written_sequence(),
+            durable_sequence: self.durable_sequence(),
+            chain: self.chain(),
+            written_bytes: self.written_bytes(),
+            segments_added: self.segments_added(),
+        }
+    }
+
+    fn stop_preparing(&mut self) {
+        self.stop_preparing();
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.close()
+    }
+
+    fn check_stands(&self) -> Result<(), StoreError> {
+        self.check_stands()
+    }
+}
