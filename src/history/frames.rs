@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::source::{HistoryFiles, Listing, Place};
 use crate::error::Error;
 use crate::files::exists;
-use crate::journal::{FrameRef, FrameStream, Record, Records, StreamedFile};
+use crate::journal::{FrameRef, FrameStream, Record, StreamedFile};
 use crate::recovery::KnownChain;
 
 /// How often in a row a file may turn out to be gone: each time it was archived or removed just
@@ -251,17 +251,16 @@ impl Frames {
     ) -> Result<(), Error> {
         while self.advance()? {
             let Some((file, frame)) = self.frame() else { break };
-            let mut sequence = frame.header.first_sequence;
-            for record in Records::new(frame.payload) {
-                let record = record.map_err(|at| not_whole(file, &frame, at))?;
-                let is_last = sequence + 1 == frame.header.next_sequence();
-                let chain = self.chain().filter(|_| is_last);
-                if sequence >= self.from && take(file, sequence, &record, chain)?.is_break() {
-                    return Ok(());
+            let (end, chain) = (frame.header.next_sequence(), self.chain());
+            let shown = frame.each_record(&file.path, |sequence, record| {
+                if sequence < self.from {
+                    return Ok(ControlFlow::Continue(()));
                 }
-                sequence += 1;
+                take(file, sequence, record, chain.filter(|_| sequence + 1 == end))
+            })?;
+            if shown.is_break() {
+                return Ok(());
             }
-            check_count(file, &frame, sequence)?;
         }
         Ok(())
     }
@@ -287,23 +286,4 @@ fn check_known(stream: &FrameStream, known: Option<&KnownChain>) -> Result<(), E
     let expected = format!("chain {chain:08x} at sequence {sequence}, as in {}", source.display());
     let found = format!("{:08x}", stream.chain());
     Err(Error::corrupt(&stream.file().path, 76, expected, found))
-}
-
-pub(crate) fn not_whole(file: &StreamedFile, frame: &FrameRef<'_>, at: usize) -> Error {
-    let expected = "whole records in the frame";
-    Error::corrupt(&file.path, frame.position, expected, format!("none at its byte {at}"))
-}
-
-/// That a frame held as many records as it states; `sequence` is the one after the last.
-pub(crate) fn check_count(
-    file: &StreamedFile,
-    frame: &FrameRef<'_>,
-    sequence: u64,
-) -> Result<(), Error> {
-    if sequence == frame.header.next_sequence() {
-        return Ok(());
-    }
-    let expected = format!("{} records in the frame", frame.header.count);
-    let found = (sequence - frame.header.first_sequence).to_string();
-    Err(Error::corrupt(&file.path, frame.position, expected, found))
 }

@@ -24,7 +24,6 @@ mod tests;
 mod travel;
 mod verify;
 
-pub(crate) use frames::{check_count, not_whole};
 pub(crate) use offline::OfflineHistory;
 pub(crate) use replica::Line;
 pub(crate) use source::HistoryFiles;

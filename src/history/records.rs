@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::frames::{Frames, check_count, not_whole};
+use super::frames::Frames;
 use super::source::HistoryFiles;
 use crate::error::Error;
 use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
@@ -203,16 +203,15 @@ impl<M: Model> HistoryRecords<M> {
             return Ok(false);
         }
         let Some((file, frame)) = self.frames.frame() else { return Ok(false) };
-        let mut sequence = frame.header.first_sequence;
-        for record in Records::new(frame.payload) {
-            let tag = record.map_err(|at| not_whole(file, &frame, at))?.tag;
+        frame.each_record(&file.path, |sequence, record| {
+            let tag = record.tag;
             let named = file.header.commands.iter().any(|(known, _)| *known == tag);
-            if !named && tag != REDACTED_TAG {
-                return Err(unknown_tag(&file.path, &file.header, sequence, tag));
+            if named || tag == REDACTED_TAG {
+                Ok(ControlFlow::Continue(()))
+            } else {
+                Err(unknown_tag(&file.path, &file.header, sequence, tag))
             }
-            sequence += 1;
-        }
-        check_count(file, &frame, sequence)?;
+        })?;
         if self.file.as_ref().is_none_or(|known| !Arc::ptr_eq(known, file)) {
             check_tags::<M>(&file.path, &file.header)?;
             self.file = Some(file.clone());

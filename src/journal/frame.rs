@@ -16,7 +16,11 @@
 //! taken over data *and* the data's own CRC no longer depends on the data, so with it the chain
 //! would say nothing about the header.
 
-use crate::files::{FieldReader, align_up};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::record::{Record, Records};
+use crate::files::{FieldReader, StoreError, align_up};
 
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"PVFR");
 pub(crate) const FRAME_HEADER_BYTES: usize = 32;
@@ -230,6 +234,39 @@ pub(crate) struct FrameRef<'a> {
     pub(crate) payload: &'a [u8],
     /// The chain value before the frame.
     pub(crate) chain_before: u32,
+}
+
+impl FrameRef<'_> {
+    /// Shows each record with its sequence to `take`, until `take` breaks. `path` is the frame's file.
+    ///
+    /// # Errors
+    /// Fails where the payload does not hold the records that the header states.
+    pub(crate) fn each_record<E: From<StoreError>>(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(u64, &Record<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<ControlFlow<()>, E> {
+        let damaged = |expected: String, found: String| {
+            StoreError::corrupt(path, self.position, expected, found)
+        };
+        let mut sequence = self.header.first_sequence;
+        for record in Records::new(self.payload) {
+            let record = record.map_err(|at| {
+                damaged("whole records in the frame".to_owned(), format!("none at its byte {at}"))
+            })?;
+            if take(sequence, &record)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            sequence += 1;
+        }
+        if sequence != self.header.next_sequence() {
+            let found = (sequence - self.header.first_sequence).to_string();
+            return Err(
+                damaged(format!("{} records in the frame", self.header.count), found).into()
+            );
+        }
+        Ok(ControlFlow::Continue(()))
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! - `append`: writes frames and syncs them
 //! - `rotate`: begins, changes and closes segments
 //! - `sync_gate`: one sync at a time, none after a failed one
+//! - `cursor`: which bytes are the next frame of a file
 //! - `scan`: reads a segment and classifies where it ends
 //! - `stream`: reads the frames of a segment or an archive beside the appender
 //! - `archive`: packs a segment that is no longer needed for recovery
@@ -16,6 +17,7 @@
 mod append;
 mod archive;
 mod begin;
+mod cursor;
 mod frame;
 mod prepare;
 mod record;

@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::cursor::FrameCursor;
 use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader, FrameRef, frame_bytes};
-use super::segment::{frames_begin, segment_path};
+use super::segment::{check_length, check_name, check_padding, frames_begin, segment_path};
 use crate::files::StoreError;
 use crate::files::{FileHeader, SEGMENT_MAGIC, all_zero, position};
 use crate::storage::{FileBytes, Storage};
@@ -34,25 +35,11 @@ impl Segment {
         first_sequence: u64,
     ) -> Result<Self, StoreError> {
         let (header, header_bytes) = FileHeader::decode(&path, SEGMENT_MAGIC, &bytes)?;
-        if header.sequence != first_sequence {
-            let expected = format!("first sequence {first_sequence}, as the file's name says");
-            return Err(StoreError::corrupt(&path, 40, expected, header.sequence.to_string()));
-        }
-        let length = position(bytes.len());
-        if length < header.file_bytes {
-            let expected = format!("a file of at least {} bytes", header.file_bytes);
-            return Err(StoreError::corrupt(&path, length, expected, "its end"));
-        }
+        check_name(&path, &header, first_sequence)?;
+        check_length(&path, &header, position(bytes.len()))?;
         let frames_begin = frames_begin(header_bytes);
-        if !all_zero(bytes.get(header_bytes..frames_begin).unwrap_or(&[])) {
-            let at = position(header_bytes);
-            return Err(StoreError::corrupt(
-                &path,
-                at,
-                "zeros up to the first frame",
-                "other bytes",
-            ));
-        }
+        let padding = bytes.get(header_bytes..frames_begin).unwrap_or(&[]);
+        check_padding(&path, header_bytes, padding)?;
         Ok(Self { path, header, bytes, frames_begin })
     }
 
@@ -95,44 +82,50 @@ pub(crate) struct SegmentScan<'a> {
     segment: &'a Segment,
     /// The first sequence of the next segment, if there is one. This segment owns what is below;
     /// anything that stands in it beyond that is not part of the journal.
-    takeover: Option<u64>,
+    next_segment_first: Option<u64>,
     position: usize,
-    next_sequence: u64,
-    chain: u32,
-    vouched_sequence: u64,
+    cursor: FrameCursor,
+    known_durable: u64,
 }
 
 impl<'a> SegmentScan<'a> {
-    /// `vouched_sequence`: what is known durable from elsewhere, the MANIFEST or a later segment.
-    pub(crate) fn new(segment: &'a Segment, takeover: Option<u64>, vouched_sequence: u64) -> Self {
+    /// `known_durable`: the sequence that is known to be durable from elsewhere, by the MANIFEST or a
+    /// later segment.
+    pub(crate) fn new(
+        segment: &'a Segment,
+        next_segment_first: Option<u64>,
+        known_durable: u64,
+    ) -> Self {
         Self {
             segment,
-            takeover,
+            next_segment_first,
             position: segment.frames_begin,
-            next_sequence: segment.header.sequence,
-            chain: segment.header.chain,
+            cursor: FrameCursor::at_start_of(&segment.header),
             // The segment was published only after everything before it was synced.
-            vouched_sequence: vouched_sequence.max(segment.header.sequence.saturating_sub(1)),
+            known_durable: known_durable.max(segment.header.sequence.saturating_sub(1)),
         }
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {
-        self.next_sequence
+        self.cursor.next_sequence
     }
 
     pub(crate) fn chain(&self) -> u32 {
-        self.chain
+        self.cursor.chain
     }
 
     /// Whether a whole batch stands here, behind the sequences that this segment owns. An open puts
     /// such a batch into the next segment before that segment gets its name.
     pub(crate) fn holds_next_batch(&self) -> bool {
         let mut rest = self.segment.from(self.position);
-        while let Ok(header) = FrameHeader::decode(rest, self.segment.header.salt) {
-            let sound = header.first_sequence == self.next_sequence
-                && header.verify_body(rest, self.chain).is_ok();
-            if !sound || header.count > 0 {
-                return sound;
+        while let Ok(header) = self.cursor.header(rest) {
+            if header.count > 0 {
+                return self.cursor.is_next_batch(&header, rest);
+            }
+            let is_sound = header.first_sequence == self.cursor.next_sequence
+                && header.verify_body(rest, self.cursor.chain).is_ok();
+            if !is_sound {
+                return false;
             }
             rest = rest.get(header.frame_bytes()..).unwrap_or(&[]);
         }
@@ -145,100 +138,78 @@ impl<'a> SegmentScan<'a> {
     }
 
     /// The highest sequence that anything read so far states to be durable.
-    pub(crate) fn vouched_sequence(&self) -> u64 {
-        self.vouched_sequence
+    pub(crate) fn known_durable(&self) -> u64 {
+        self.known_durable
     }
 
     /// The next frame that holds commands, or how the segment ends.
     pub(crate) fn next_frame(&mut self) -> Result<Result<FrameRef<'a>, Ending>, StoreError> {
         loop {
-            if self.takeover == Some(self.next_sequence) {
+            if self.next_segment_first == Some(self.cursor.next_sequence) {
                 return Ok(Err(Ending::Complete));
             }
             let rest = self.segment.from(self.position);
             let frame = match self.read_frame(rest) {
                 Ok(frame) => frame,
-                Err(_) if self.only_a_mark_is_lost(rest) => {
+                Err(_) if self.only_a_marker_is_lost(rest) => {
                     self.position += frame_bytes(0);
                     continue;
                 }
                 Err(fault) => return self.ending(rest, fault).map(Err),
             };
             self.position += frame.header.frame_bytes();
-            self.vouched_sequence = self.vouched_sequence.max(frame.header.durable_sequence);
+            self.known_durable = self.known_durable.max(frame.header.durable_sequence);
             if frame.header.count > 0 {
                 return Ok(Ok(frame));
             }
         }
     }
 
-    /// Verifies the frame at the start of `rest` and steps the chain over it.
+    /// Verifies the frame at the start of `rest` and steps over it.
     fn read_frame(&mut self, rest: &'a [u8]) -> Result<FrameRef<'a>, FrameFault> {
-        let header = FrameHeader::decode(rest, self.segment.header.salt)?;
-        let (payload, chain) = header.verify_body(rest, self.chain)?;
-        if header.first_sequence != self.next_sequence {
-            return Err(FrameFault {
-                at: 8,
-                expected: format!("first sequence {}", self.next_sequence),
-                found: header.first_sequence.to_string(),
-            });
-        }
-        if self.takeover.is_some_and(|takeover| header.next_sequence() > takeover) {
-            return Err(FrameFault {
-                at: 24,
-                expected: "a batch that ends before the next segment begins".to_owned(),
-                found: format!("one up to sequence {}", header.next_sequence() - 1),
-            });
-        }
-        let chain_before = self.chain;
-        if header.count > 0 {
-            self.chain = chain;
-            self.next_sequence = header.next_sequence();
-        }
+        let chain_before = self.cursor.chain;
+        let header = self.cursor.header(rest)?;
+        let last = self.next_segment_first.map(|next| next - 1);
+        let payload = self.cursor.step(&header, rest, last)?;
         Ok(FrameRef { position: position(self.position), header, payload, chain_before })
     }
 
-    /// Whether the next batch stands whole behind the place of one mark. A mark is not synced by
-    /// itself, so it may be lost where the batch behind it is not, and it held nothing.
-    fn only_a_mark_is_lost(&self, rest: &[u8]) -> bool {
+    fn only_a_marker_is_lost(&self, rest: &[u8]) -> bool {
         let behind = rest.get(frame_bytes(0)..).unwrap_or(&[]);
-        FrameHeader::decode(behind, self.segment.header.salt).is_ok_and(|header| {
-            header.count > 0
-                && header.first_sequence == self.next_sequence
-                && header.verify_body(behind, self.chain).is_ok()
-        })
+        let header = self.cursor.header(behind);
+        header.is_ok_and(|header| self.cursor.is_next_batch(&header, behind))
     }
 
     /// What it means that no frame stands at the current position.
     fn ending(&mut self, rest: &[u8], fault: FrameFault) -> Result<Ending, StoreError> {
         let zeros = all_zero(rest);
-        if let Some(takeover) = self.takeover
+        if let Some(next) = self.next_segment_first
             && zeros
-            && self.next_sequence > self.segment.header.sequence
+            && self.cursor.next_sequence > self.segment.header.sequence
         {
             let directory = self.segment.path.parent().unwrap_or(Path::new("."));
             let reason = format!(
-                "{} ends with sequence {} and the next segment begins at {takeover} (unless it \
+                "{} ends with sequence {} and the next segment begins at {next} (unless it \
                  was that file that lost its frames from byte {} on)",
                 self.segment.path.display(),
-                self.next_sequence - 1,
+                self.cursor.next_sequence - 1,
                 self.position
             );
             return Err(StoreError::Missing {
-                path: segment_path(directory, self.next_sequence),
+                path: segment_path(directory, self.cursor.next_sequence),
                 reason,
             });
         }
-        if let Some(takeover) = self.takeover {
+        if let Some(next) = self.next_segment_first {
             let at = position(self.position + fault.at);
-            let reason = format!("{}, since the next segment begins at {takeover}", fault.expected);
+            let reason = format!("{}, since the next segment begins at {next}", fault.expected);
             return Err(StoreError::corrupt(&self.segment.path, at, reason, fault.found));
         }
-        if self.vouched_sequence >= self.next_sequence {
+        if self.known_durable >= self.cursor.next_sequence {
             let at = position(self.position + fault.at);
             let expected = format!(
                 "{}: sequence {} was durable, by {}",
-                fault.expected, self.vouched_sequence, "the MANIFEST or a later frame"
+                fault.expected, self.known_durable, "the MANIFEST or a later frame"
             );
             return Err(StoreError::corrupt(&self.segment.path, at, expected, fault.found));
         }
@@ -247,10 +218,10 @@ impl<'a> SegmentScan<'a> {
         }
         // The header of a torn batch is authentic as well: it was built after the sync of all that
         // it states to be durable.
-        if let Ok(header) = FrameHeader::decode(rest, self.segment.header.salt)
-            && header.first_sequence == self.next_sequence
+        if let Ok(header) = self.cursor.header(rest)
+            && header.first_sequence == self.cursor.next_sequence
         {
-            self.vouched_sequence = self.vouched_sequence.max(header.durable_sequence);
+            self.known_durable = self.known_durable.max(header.durable_sequence);
         }
         if let Some((at, header)) = self.vouching_header(rest) {
             let expected = format!(
@@ -278,9 +249,9 @@ impl<'a> SegmentScan<'a> {
             if !candidate.starts_with(&magic) {
                 return None;
             }
-            let header = FrameHeader::decode(candidate, self.segment.header.salt).ok()?;
-            let vouches = header.first_sequence >= self.next_sequence
-                && header.durable_sequence >= self.next_sequence;
+            let header = self.cursor.header(candidate).ok()?;
+            let vouches = header.first_sequence >= self.cursor.next_sequence
+                && header.durable_sequence >= self.cursor.next_sequence;
             vouches.then_some((at, header))
         })
     }
@@ -313,7 +284,9 @@ mod tests {
         // One batch, of the sequences 1 and 2.
         bytes.extend_from_slice(FrameBuffer::new().seal(1, 2, 0, header.salt, header.chain).0);
         let segment = Segment::from_bytes("x".into(), FileBytes::Owned(bytes), 1).unwrap();
-        let first = |takeover| SegmentScan::new(&segment, Some(takeover), 0).next_frame();
+        let first = |next_segment_first| {
+            SegmentScan::new(&segment, Some(next_segment_first), 0).next_frame()
+        };
         assert!(first(3).is_ok_and(|frame| frame.is_ok()));
         let error = first(2).err().unwrap();
         let at = position(begin + 24);

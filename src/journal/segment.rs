@@ -9,7 +9,7 @@ use super::frame::{FrameBuffer, FrameHeader};
 use super::prepare::Prepared;
 use crate::files::DatabaseId;
 use crate::files::StoreError;
-use crate::files::{ChangeFailure, FileHeader, SEGMENT_MAGIC, align_up, position};
+use crate::files::{ChangeFailure, FileHeader, SEGMENT_MAGIC, align_up, all_zero, position};
 use crate::storage::{Storage, StoredFile, write_all_at};
 
 const SEGMENT_SUFFIX: &str = ".journal";
@@ -74,6 +74,45 @@ pub(crate) struct SegmentStart {
     pub(crate) first_sequence: u64,
     pub(crate) chain: u32,
     pub(crate) time_ns: u64,
+}
+
+/// Checks that a file's header states the sequence by which the file is named.
+pub(super) fn check_name(
+    path: &Path,
+    header: &FileHeader,
+    first_sequence: u64,
+) -> Result<(), StoreError> {
+    if header.sequence == first_sequence {
+        return Ok(());
+    }
+    let expected = format!("first sequence {first_sequence}, as the file's name says");
+    Err(StoreError::corrupt(path, 40, expected, header.sequence.to_string()))
+}
+
+/// Checks that a segment's file is not shorter than it was when it was published.
+pub(super) fn check_length(
+    path: &Path,
+    header: &FileHeader,
+    found_bytes: u64,
+) -> Result<(), StoreError> {
+    if found_bytes >= header.file_bytes {
+        return Ok(());
+    }
+    let expected = format!("a file of at least {} bytes", header.file_bytes);
+    Err(StoreError::corrupt(path, found_bytes, expected, "its end"))
+}
+
+/// Checks what stands between a segment's header and its first frame.
+pub(super) fn check_padding(
+    path: &Path,
+    header_bytes: usize,
+    padding: &[u8],
+) -> Result<(), StoreError> {
+    if all_zero(padding) {
+        return Ok(());
+    }
+    let at = position(header_bytes);
+    Err(StoreError::corrupt(path, at, "zeros up to the first frame", "other bytes"))
 }
 
 /// The byte position of a segment's first frame.

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::archive::archive_path;
+use super::cursor::FrameCursor;
 use super::frame::FrameRef;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, frame_bytes};
-use super::segment::{frames_begin, segment_path};
+use super::segment::{check_length, check_name, check_padding, frames_begin, segment_path};
 use crate::files::StoreError;
 use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, all_zero, position};
 use crate::storage::{ReadableFile, Storage, read_up_to};
@@ -37,8 +38,7 @@ pub(crate) struct FrameStream {
     at: usize,
     /// The same in the segment's file, or in the archive's content.
     position: u64,
-    next_sequence: u64,
-    chain: u32,
+    cursor: FrameCursor,
     /// The frame read last, and where in the window it begins.
     frame: Option<(FrameHeader, usize)>,
     chain_before: u32,
@@ -54,23 +54,12 @@ impl FrameStream {
         let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path))?;
         let (header, header_bytes) = FileHeader::read(&path, SEGMENT_MAGIC, &*file)?;
         check_name(&path, &header, first_sequence)?;
-        if file.length() < header.file_bytes {
-            let expected = format!("a file of at least {} bytes", header.file_bytes);
-            return Err(StoreError::corrupt(&path, file.length(), expected, "its end"));
-        }
+        check_length(&path, &header, file.length())?;
         let begin = frames_begin(header_bytes);
         let mut padding = vec![0; begin - header_bytes];
         read_up_to(&*file, &mut padding, position(header_bytes))
             .map_err(StoreError::io("read", &path))?;
-        if !all_zero(&padding) {
-            let at = position(header_bytes);
-            return Err(StoreError::corrupt(
-                &path,
-                at,
-                "zeros up to the first frame",
-                "other bytes",
-            ));
-        }
+        check_padding(&path, header_bytes, &padding)?;
         let content = FromPosition { file, position: position(begin) };
         let file = StreamedFile { path, header, end: None };
         Ok(Self::new(file, Box::new(content), position(begin)))
@@ -101,8 +90,7 @@ impl FrameStream {
             window: Vec::new(),
             at: 0,
             position,
-            next_sequence: file.header.sequence,
-            chain: file.header.chain,
+            cursor: FrameCursor::at_start_of(&file.header),
             frame: None,
             chain_before: file.header.chain,
             file: Arc::new(file),
@@ -114,7 +102,7 @@ impl FrameStream {
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {
-        self.next_sequence
+        self.cursor.next_sequence
     }
 
     /// Where the next frame should begin, in bytes.
@@ -123,7 +111,7 @@ impl FrameStream {
     }
 
     pub(crate) fn chain(&self) -> u32 {
-        self.chain
+        self.cursor.chain
     }
 
     /// The frame that [`advance`](Self::advance) came to.
@@ -152,8 +140,7 @@ impl FrameStream {
                 }
                 Err(fault) => fault,
             };
-            // A mark is not synced by itself, so it may be lost where the batch behind it is not.
-            if self.only_a_mark_is_lost()? {
+            if self.only_a_marker_is_lost()? {
                 self.step(frame_bytes(0));
                 continue;
             }
@@ -179,9 +166,9 @@ impl FrameStream {
             let expected = "the end of the content, unpacked, after the last batch";
             return Err(StoreError::corrupt(path, self.position, expected, "more bytes"));
         }
-        if (self.next_sequence - 1, self.chain) != (sequence, chain) {
+        if (self.cursor.next_sequence - 1, self.cursor.chain) != (sequence, chain) {
             let expected = format!("sequence {sequence} and chain {chain:08x} at the end");
-            let found = format!("{} and {:08x}", self.next_sequence - 1, self.chain);
+            let found = format!("{} and {:08x}", self.cursor.next_sequence - 1, self.cursor.chain);
             return Err(StoreError::corrupt(path, self.position, expected, found));
         }
         Ok(())
@@ -189,41 +176,26 @@ impl FrameStream {
 
     /// Verifies the frame at the current position and steps chain and sequence over it.
     fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
-        let (salt, chain, next_sequence) = (self.file.header.salt, self.chain, self.next_sequence);
-        let header = match FrameHeader::decode(self.fill(FRAME_HEADER_BYTES)?, salt) {
+        let mut cursor = self.cursor;
+        let header = match cursor.header(self.fill(FRAME_HEADER_BYTES)?) {
             Ok(header) => header,
             Err(fault) => return Ok(Err(fault)),
         };
-        let chain = match header.verify_body(self.fill(header.frame_bytes())?, chain) {
-            Ok((_, chain)) => chain,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let fault = |at, expected, found| Ok(Err(FrameFault { at, expected, found }));
-        if header.first_sequence != next_sequence {
-            let found = header.first_sequence.to_string();
-            return fault(8, format!("first sequence {next_sequence}"), found);
+        let stepped = cursor.step(&header, self.fill(header.frame_bytes())?, Some(end)).map(drop);
+        if stepped.is_ok() && header.count > 0 {
+            self.chain_before = self.cursor.chain;
+            self.cursor = cursor;
         }
-        if header.next_sequence() - 1 > end {
-            let found = format!("one up to sequence {}", header.next_sequence() - 1);
-            return fault(24, format!("a batch that ends with sequence {end} at most"), found);
-        }
-        if header.count > 0 {
-            self.chain_before = self.chain;
-            (self.chain, self.next_sequence) = (chain, header.next_sequence());
-        }
-        Ok(Ok(header))
+        Ok(stepped.map(|()| header))
     }
 
-    fn only_a_mark_is_lost(&mut self) -> Result<bool, StoreError> {
-        let (salt, chain, next_sequence) = (self.file.header.salt, self.chain, self.next_sequence);
-        let mark = frame_bytes(0);
-        let head = self.fill(mark + FRAME_HEADER_BYTES)?.get(mark..).unwrap_or(&[]);
-        let Ok(header) = FrameHeader::decode(head, salt) else { return Ok(false) };
-        if header.count == 0 || header.first_sequence != next_sequence {
-            return Ok(false);
-        }
-        let behind = self.fill(mark + header.frame_bytes())?.get(mark..).unwrap_or(&[]);
-        Ok(header.verify_body(behind, chain).is_ok())
+    fn only_a_marker_is_lost(&mut self) -> Result<bool, StoreError> {
+        let (cursor, marker) = (self.cursor, frame_bytes(0));
+        let head = self.fill(marker + FRAME_HEADER_BYTES)?.get(marker..).unwrap_or(&[]);
+        let header = cursor.header(head).ok().filter(|header| cursor.begins_next_batch(header));
+        let Some(header) = header else { return Ok(false) };
+        let behind = self.fill(marker + header.frame_bytes())?.get(marker..).unwrap_or(&[]);
+        Ok(cursor.is_next_batch(&header, behind))
     }
 
     fn step(&mut self, bytes: usize) {
@@ -255,14 +227,6 @@ impl FrameStream {
         let end = self.window.len().min(self.at + wanted);
         Ok(self.window.get(self.at..end).unwrap_or(&[]))
     }
-}
-
-fn check_name(path: &Path, header: &FileHeader, first_sequence: u64) -> Result<(), StoreError> {
-    if header.sequence == first_sequence {
-        return Ok(());
-    }
-    let expected = format!("first sequence {first_sequence}, as the file's name says");
-    Err(StoreError::corrupt(path, 40, expected, header.sequence.to_string()))
 }
 
 /// An open file as a stream.

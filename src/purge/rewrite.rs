@@ -3,6 +3,7 @@
 //! place.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use crate::error::Error;
 use crate::files::{
     ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError,
 };
-use crate::history::{HistoryFiles, Line, check_count, not_whole};
+use crate::history::{HistoryFiles, Line};
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
-    Records, Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment,
-    publish_segment, segment_path,
+    Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment, publish_segment,
+    segment_path,
 };
 use crate::model::Model;
 use crate::options::{MOST_IDS, Options, RequestLimits};
@@ -253,11 +254,9 @@ impl<M: Model> Rewriting<'_, M> {
 
     fn rewrite_frame(&mut self, file: &Arc<StreamedFile>, old: &FrameRef<'_>) -> Result<(), Error> {
         let decisions = self.decisions;
-        let mut sequence = old.header.first_sequence;
-        let mut first = sequence;
-        for record in Records::new(old.payload) {
-            let record = record.map_err(|at| not_whole(file, old, at))?;
-            let record = decisions.rewritten(sequence, &record);
+        let mut first = old.header.first_sequence;
+        old.each_record(&file.path, |sequence, record| {
+            let record = decisions.rewritten(sequence, record);
             let length = RECORD_HEADER_BYTES + record.metadata.len() + record.command.len();
             if first < sequence && self.payload.len() + length > self.most_payload_bytes {
                 self.write_frame(old, first, sequence)?;
@@ -265,10 +264,9 @@ impl<M: Model> Rewriting<'_, M> {
             }
             push_record(&mut self.payload, &record);
             self.apply(file, sequence, &record)?;
-            sequence += 1;
-        }
-        check_count(file, old, sequence)?;
-        self.write_frame(old, first, sequence)
+            Ok::<_, Error>(ControlFlow::Continue(()))
+        })?;
+        self.write_frame(old, first, old.header.next_sequence())
     }
 
     /// What replay will make of it; a refusal is that of this purge where it may be owed to it.

@@ -1,15 +1,14 @@
 //! Owns whether the stored history goes with this program and this database: one that can no longer
 //! be replayed, or is another's, is told at open, not when it is needed. Knows nothing of snapshots.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::compatibility::{check_tags, unknown_tag};
 use crate::error::Error;
 use crate::files::DatabaseId;
 use crate::files::{ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, SEGMENT_MAGIC};
-use crate::journal::{
-    FrameStream, Records, archive_path, list_archives, list_segments, segment_path,
-};
+use crate::journal::{FrameStream, archive_path, list_archives, list_segments, segment_path};
 use crate::model::{CommandTable, Model};
 use crate::storage::{EntryKind, Storage};
 
@@ -80,12 +79,12 @@ fn look_for_unknown<M: Model>(
     let file = frames.file().clone();
     while frames.next_sequence() <= end && frames.advance(end)? {
         let Some(frame) = frames.frame() else { break };
-        let records = Records::new(frame.payload).filter_map(Result::ok);
-        for (sequence, record) in (frame.header.first_sequence..).zip(records) {
+        frame.each_record(&file.path, |sequence, record| {
             if table.get(record.tag).is_none() {
                 return Err(unknown_tag(&file.path, &file.header, sequence, record.tag));
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! them. Knows nothing of how the directory is opened around it.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::report::TornTail;
 use crate::engine::RequestLog;
 use crate::error::Error;
 use crate::files::position;
-use crate::journal::{Ending, FrameRef, Record, Records, Segment, SegmentScan};
+use crate::journal::{Ending, FrameRef, Record, Segment, SegmentScan};
 use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
 use crate::process::told_of_panics;
 
@@ -85,13 +86,13 @@ impl<M: Model> Replayed<M> {
 }
 
 /// Replays all `segments` (contiguous, oldest first, the last one being the journal's end) onto
-/// `replayed`. `known`: chain values that the journal must agree with; `vouched_sequence`: what is
+/// `replayed`. `known`: chain values that the journal must agree with; `known_durable`: what is
 /// known durable from elsewhere.
 pub(crate) fn replay<'a, M: Model>(
     segments: &'a [Segment],
     replayed: &mut Replayed<M>,
     known: &[KnownChain],
-    vouched_sequence: u64,
+    known_durable: u64,
     seed: RandomSeed,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<JournalEnd<'a>, Error> {
@@ -99,7 +100,7 @@ pub(crate) fn replay<'a, M: Model>(
     std::thread::scope(|scope| {
         let scanner = std::thread::Builder::new()
             .name("prevalence-scanner".to_owned())
-            .spawn_scoped(scope, move || scan(segments, known, vouched_sequence, &outbox))
+            .spawn_scoped(scope, move || scan(segments, known, known_durable, &outbox))
             .map_err(|source| Error::Io {
                 action: "start a thread to read",
                 path: segments.first().map(|s| s.path.clone()).unwrap_or_default(),
@@ -125,7 +126,7 @@ type VerifiedFrame<'a> = (&'a Segment, FrameRef<'a>, u64);
 fn scan<'a>(
     segments: &'a [Segment],
     known: &[KnownChain],
-    vouched_sequence: u64,
+    known_durable: u64,
     outbox: &Sender<VerifiedFrame<'a>>,
 ) -> Result<JournalEnd<'a>, Error> {
     let mut end = JournalEnd {
@@ -140,8 +141,8 @@ fn scan<'a>(
     check_known(known, &end)?;
     for (index, segment) in segments.iter().enumerate() {
         check_link(segments, index, end.chain)?;
-        let takeover = segments.get(index + 1).map(|next| next.header.sequence);
-        let mut frames = SegmentScan::new(segment, takeover, vouched_sequence);
+        let next_segment_first = segments.get(index + 1).map(|next| next.header.sequence);
+        let mut frames = SegmentScan::new(segment, next_segment_first, known_durable);
         let ending = loop {
             let frame = match frames.next_frame()? {
                 Ok(frame) => frame,
@@ -150,22 +151,23 @@ fn scan<'a>(
             (end.next_sequence, end.chain) = (frames.next_sequence(), frames.chain());
             check_known(known, &end)?;
             end.unvouched.push_back(frame);
-            drop_vouched(&mut end.unvouched, frames.vouched_sequence());
+            drop_known_durable(&mut end.unvouched, frames.known_durable());
             if outbox.send((segment, frame, bytes_before)).is_err() {
                 return Ok(end); // applying failed, and that is the error to tell
             }
         };
         // A mark, or the header of a torn batch, may vouch for the frames before it.
-        drop_vouched(&mut end.unvouched, frames.vouched_sequence());
+        drop_known_durable(&mut end.unvouched, frames.known_durable());
         if let Some(before) = carried_from
             && end.next_sequence == segment.header.sequence
         {
             return Err(first_batch_lost(segment, before));
         }
-        carried_from = (takeover.is_some() && frames.holds_next_batch()).then_some(segment);
+        carried_from =
+            (next_segment_first.is_some() && frames.holds_next_batch()).then_some(segment);
         match ending {
             // The next segment was published only once everything before it was durable.
-            Ending::Complete if takeover.is_some() => end.unvouched.clear(),
+            Ending::Complete if next_segment_first.is_some() => end.unvouched.clear(),
             Ending::Complete => {}
             Ending::Torn { position, bytes } => {
                 end.torn = Some(TornTail { path: segment.path.clone(), position, bytes });
@@ -191,8 +193,8 @@ fn first_batch_lost(segment: &Segment, before: &Segment) -> Error {
     Error::corrupt(&segment.path, position(segment.frames_begin()), expected, "no whole batch")
 }
 
-fn drop_vouched(frames: &mut VecDeque<FrameRef<'_>>, vouched_sequence: u64) {
-    while frames.front().is_some_and(|frame| frame.header.next_sequence() - 1 <= vouched_sequence) {
+fn drop_known_durable(frames: &mut VecDeque<FrameRef<'_>>, known_durable: u64) {
+    while frames.front().is_some_and(|frame| frame.header.next_sequence() - 1 <= known_durable) {
         frames.pop_front();
     }
 }
@@ -261,27 +263,16 @@ fn apply_frame<M: Model>(
     seed: RandomSeed,
     table: &CommandTable<M>,
 ) -> Result<(), Error> {
-    let inconsistent = |expected: String, found: String| {
-        Error::corrupt(&segment.path, frame.position, expected, found)
-    };
-    let mut sequence = frame.header.first_sequence;
     let mut events = Vec::new();
-    for record in Records::new(frame.payload) {
-        let record = record.map_err(|at| {
-            inconsistent("whole records in the frame".to_owned(), format!("none at its byte {at}"))
-        })?;
+    frame.each_record(&segment.path, |sequence, record| {
         if sequence == replayed.sequence + 1 {
             let entry = table
                 .get(record.tag)
                 .ok_or_else(|| unknown_tag(&segment.path, &segment.header, sequence, record.tag))?;
-            replayed.apply(entry, &record, seed, &mut events)?;
+            replayed.apply(entry, record, seed, &mut events)?;
         }
-        sequence += 1;
-    }
-    if sequence != frame.header.next_sequence() {
-        let found = format!("{}", sequence - frame.header.first_sequence);
-        return Err(inconsistent(format!("{} records in the frame", frame.header.count), found));
-    }
+        Ok::<_, Error>(ControlFlow::Continue(()))
+    })?;
     Ok(())
 }
 

@@ -1,0 +1,72 @@
+//! Owns which bytes are the next frame of a file: a sound header and body, the sequence and the chain
+//! that go on, and the rule for a lost commit marker. The reader of a mapped segment and the reader of
+//! a streamed file both go by it. Knows nothing of where the bytes come from.
+
+use super::frame::{FrameFault, FrameHeader};
+use crate::files::FileHeader;
+
+/// Where a reader of frames stands.
+#[derive(Clone, Copy)]
+pub(super) struct FrameCursor {
+    salt: u64,
+    /// The sequence of the next command.
+    pub(super) next_sequence: u64,
+    /// The chain value before the next frame.
+    pub(super) chain: u32,
+}
+
+impl FrameCursor {
+    /// Stands before the first frame of a file with this header.
+    pub(super) fn at_start_of(header: &FileHeader) -> Self {
+        Self { salt: header.salt, next_sequence: header.sequence, chain: header.chain }
+    }
+
+    /// Reads and verifies a frame header at the start of `bytes`.
+    pub(super) fn header(&self, bytes: &[u8]) -> Result<FrameHeader, FrameFault> {
+        FrameHeader::decode(bytes, self.salt)
+    }
+
+    /// Verifies the frame at the start of `bytes`, whose header this is, and steps over it. Returns
+    /// its payload. `last`: the last sequence that the file owns, if it is known.
+    pub(super) fn step<'a>(
+        &mut self,
+        header: &FrameHeader,
+        bytes: &'a [u8],
+        last: Option<u64>,
+    ) -> Result<&'a [u8], FrameFault> {
+        let (payload, chain) = header.verify_body(bytes, self.chain)?;
+        if header.first_sequence != self.next_sequence {
+            return Err(FrameFault {
+                at: 8,
+                expected: format!("first sequence {}", self.next_sequence),
+                found: header.first_sequence.to_string(),
+            });
+        }
+        let end = header.next_sequence() - 1;
+        if let Some(last) = last.filter(|&last| end > last) {
+            return Err(FrameFault {
+                at: 24,
+                expected: format!("a batch that ends with sequence {last} at most"),
+                found: format!("one up to sequence {end}"),
+            });
+        }
+        // A commit marker is checked against the chain and does not advance it.
+        if header.count > 0 {
+            (self.chain, self.next_sequence) = (chain, header.next_sequence());
+        }
+        Ok(payload)
+    }
+
+    /// Whether this header can only be that of the next batch.
+    pub(super) fn begins_next_batch(&self, header: &FrameHeader) -> bool {
+        header.count > 0 && header.first_sequence == self.next_sequence
+    }
+
+    /// Whether the next batch stands whole at the start of `bytes`; `header` is what stands there.
+    ///
+    /// A commit marker is not synced by itself. So it may be lost where the batch behind it is not:
+    /// then this holds one marker further on, and nothing is missing.
+    pub(super) fn is_next_batch(&self, header: &FrameHeader, bytes: &[u8]) -> bool {
+        self.begins_next_batch(header) && header.verify_body(bytes, self.chain).is_ok()
+    }
+}
