@@ -117,6 +117,7 @@ mod history;
 mod journal;
 mod json;
 mod model;
+mod mutex;
 mod options;
 mod process;
 mod purge;

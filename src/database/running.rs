@@ -18,6 +18,7 @@ use crate::files::Reserve;
 use crate::files::{Directory, ManifestFile, Packing};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
+use crate::mutex::lock;
 use crate::options::{Durability, Options, SnapshotPolicy, StartupRates};
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::{Loaded, LoadingThread, Recovered, RecoveryReport};
@@ -278,7 +279,7 @@ impl<M: Model> Engine<M> {
     /// Has the snapshot thread take one, and waits for it.
     pub(crate) fn take_snapshot(&self) -> Result<SnapshotInfo, Error> {
         let requests = {
-            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let running = lock(&self.running);
             running.as_ref().map(|running| running.snapshot_requests.clone())
         };
         let (reply, answer) = bounded(1);
@@ -299,7 +300,7 @@ impl<M: Model> Engine<M> {
         if on_engine_thread() {
             return self.stop_from_engine_thread();
         }
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         match (running.take(), self.shared.status.poisoned()) {
             (Some(running), _) => running.finish(),
             (None, Some(poisoned)) => Err(poisoned.clone().into()),

@@ -2,9 +2,10 @@
 //! it was passed. Knows nothing of what a version holds.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::mutex::lock;
 use crate::options::RecentVersions;
 
 /// Old versions are looked for no more often than this while no commands come.
@@ -138,7 +139,7 @@ impl<V: Clone> Recent<V> {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Kept<V>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 }
 

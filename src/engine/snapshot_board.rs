@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::files::PackedFile;
+use crate::mutex::lock;
 use crate::options::StartupRates;
 
 /// One snapshot; see [`Database::snapshot`](crate::Database::snapshot).
@@ -112,10 +113,10 @@ impl SnapshotBoard {
     }
 
     pub(crate) fn state(&self) -> SnapshotState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.state).clone()
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut SnapshotState)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.state));
     }
 }

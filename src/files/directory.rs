@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::names::{ARCHIVE_SUFFIX, PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX};
 use crate::files::StoreError;
 use crate::storage::{EntryKind, Storage, is_temporary};
 
@@ -85,9 +86,9 @@ impl Directory {
     /// Whether any file stands here that only this crate makes.
     pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
         for (directory, suffix) in [
-            (&self.journal, ".journal"),
-            (&self.snapshots, ".snapshot"),
-            (&self.archive, ".archive"),
+            (&self.journal, SEGMENT_SUFFIX),
+            (&self.snapshots, SNAPSHOT_SUFFIX),
+            (&self.archive, ARCHIVE_SUFFIX),
         ] {
             if kind(storage, directory)?.is_none() {
                 continue;
@@ -154,7 +155,8 @@ impl Directory {
         storage: &dyn Storage,
     ) -> Result<Option<PathBuf>, StoreError> {
         let is_later_segment = |name: &str| {
-            let first = name.strip_suffix(".journal").and_then(|first| first.parse::<u64>().ok());
+            let first =
+                name.strip_suffix(SEGMENT_SUFFIX).and_then(|first| first.parse::<u64>().ok());
             first.is_some_and(|first| first > 1)
         };
         for directory in [&self.archive, &self.purges, &self.journal] {
@@ -164,7 +166,9 @@ impl Directory {
             let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
             let later = names.iter().find(|name| match directory == &self.journal {
                 true => is_later_segment(name),
-                false => [".archive", ".snapshot", ".purge"].iter().any(|end| name.ends_with(end)),
+                false => [ARCHIVE_SUFFIX, SNAPSHOT_SUFFIX, PURGE_SUFFIX]
+                    .iter()
+                    .any(|end| name.ends_with(end)),
             });
             if let Some(name) = later {
                 return Ok(Some(directory.join(name)));
@@ -175,7 +179,9 @@ impl Directory {
 
     /// Removes the files of a database whose creation never came to an end.
     pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), StoreError> {
-        for (directory, suffix) in [(&self.journal, ".journal"), (&self.snapshots, ".snapshot")] {
+        for (directory, suffix) in
+            [(&self.journal, SEGMENT_SUFFIX), (&self.snapshots, SNAPSHOT_SUFFIX)]
+        {
             // A power cut may have kept the MANIFEST's name and lost that of a directory.
             if kind(storage, directory)?.is_none() {
                 continue;
@@ -195,7 +201,8 @@ pub(crate) fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, StoreEr
     Ok(kind(storage, path)?.is_some())
 }
 
-fn kind(storage: &dyn Storage, path: &Path) -> Result<Option<EntryKind>, StoreError> {
+/// What stands at `path`; `None` when nothing does.
+pub(crate) fn kind(storage: &dyn Storage, path: &Path) -> Result<Option<EntryKind>, StoreError> {
     storage.kind(path).map_err(StoreError::io("examine", path))
 }
 

@@ -9,6 +9,7 @@ use super::fields::{FieldReader, position};
 use super::header::FORMAT_VERSION;
 use crate::files::DatabaseId;
 use crate::files::StoreError;
+use crate::files::exists;
 use crate::storage::{Storage, publish_file, stage_file, sync_published};
 
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
@@ -145,7 +146,7 @@ impl ManifestFile {
         directory: &Path,
     ) -> Result<Option<Self>, StoreError> {
         let path = directory.join(MANIFEST_NAME);
-        if storage.kind(&path).map_err(StoreError::io("examine", &path))?.is_none() {
+        if !exists(storage, &path)? {
             return Ok(None);
         }
         let bytes = storage.read(&path).map_err(StoreError::io("read", &path))?;

@@ -4,6 +4,7 @@
 //! - `fields`: numbers in bytes
 //! - `store_error`: why a file is not as it should be
 //! - `database_id`: what all files of one database share
+//! - `names`: what numbered files are called
 //! - `header`: what every file begins with
 //! - `container`: a compressed file, written and read as a stream
 //! - `manifest`: which files there must be
@@ -20,6 +21,7 @@ pub(crate) mod exchange;
 mod fields;
 mod header;
 mod manifest;
+mod names;
 mod reserve;
 mod store_error;
 #[cfg(test)]
@@ -31,9 +33,13 @@ pub(crate) use change_failure::ChangeFailure;
 pub(crate) use container::{
     Blocks, PackedFile, Packing, WriteFailure, write_packed, write_packed_with,
 };
-pub(crate) use directory::{Directory, absolute, exists};
+pub(crate) use directory::{Directory, absolute, exists, kind};
 pub(crate) use fields::{FieldReader, align_up, all_zero, position};
 pub(crate) use header::{ARCHIVE_MAGIC, FORMAT_VERSION, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};
+pub(crate) use names::{
+    ARCHIVE_SUFFIX, PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX, archive_path, list_archives,
+    list_if_there, list_segments, list_snapshots, numbered_path, segment_path, snapshot_path,
+};
 pub(crate) use reserve::Reserve;
 pub(crate) use store_error::{StoreError, told};

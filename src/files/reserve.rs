@@ -3,8 +3,9 @@
 //! takes its room.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::mutex::lock;
 use crate::storage::{Storage, write_all_at};
 
 /// Its name in the database directory.
@@ -44,7 +45,7 @@ impl Reserve {
     }
 
     fn stands(&self) -> MutexGuard<'_, Option<u64>> {
-        self.stands.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stands)
     }
 
     /// How much is kept now.

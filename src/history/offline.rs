@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::files::absolute;
-use crate::files::{Directory, MANIFEST_NAME, ManifestFile, State, exchange, exists};
-use crate::journal::{Segment, SegmentScan, list_segments, segment_path};
+use crate::files::exists;
+use crate::files::{
+    Directory, MANIFEST_NAME, ManifestFile, State, absolute, exchange, exists, list_segments,
+    segment_path, snapshot_path,
+};
+use crate::journal::{Segment, SegmentScan};
 use crate::recovery::check_archive_end;
-use crate::snapshot::snapshot_path;
 use crate::storage::{Lock, Storage};
 
 /// A locked directory and its files.
@@ -78,7 +80,7 @@ impl OfflineHistory {
             path: path.join(MANIFEST_NAME),
             reason: "there is no database in this directory".to_owned(),
         };
-        if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
+        if !exists(storage, path)? {
             return Err(missing());
         }
         let lock_path = directory.lock.clone();

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::{Directory, FileHeader};
-use crate::journal::{FrameStream, archive_path, list_archives, list_segments, segment_path};
+use crate::files::kind;
+use crate::files::{
+    DatabaseId, Directory, FileHeader, archive_path, list_archives, list_segments, list_snapshots,
+    segment_path, snapshot_path,
+};
+use crate::journal::FrameStream;
 use crate::model::same_name;
-use crate::snapshot::{list_snapshots, snapshot_path};
 use crate::storage::Storage;
 
 /// The files of one database, of which everything up to `newest` is history. They may be archived,
@@ -76,7 +78,7 @@ impl HistoryFiles {
         // They move from here to there: looked for in this order, none is missed.
         let mut found = Vec::new();
         for directory in [snapshots, archive] {
-            let examined = self.storage.kind(directory).map_err(Error::io("examine", directory))?;
+            let examined = kind(&*self.storage, directory)?;
             if examined.is_none() {
                 continue;
             }

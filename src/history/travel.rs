@@ -5,7 +5,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::{ControlFlow, RangeBounds};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::records::HistoryRecords;
@@ -13,11 +13,13 @@ use super::replica::Line;
 use super::source::HistoryFiles;
 use crate::engine::{Version, View};
 use crate::error::Error;
-use crate::files::{FileHeader, PackedFile, SNAPSHOT_MAGIC};
+use crate::files::kind;
+use crate::files::{FileHeader, PackedFile, SNAPSHOT_MAGIC, snapshot_path};
 use crate::model::{Model, time_ns};
+use crate::mutex::lock;
 use crate::process::{OpeningProcess, stack};
 use crate::recovery::{DamagedSnapshot, KnownChain, Phase, Progress, ProgressCallback, Replayed};
-use crate::snapshot::{check, decode_snapshot, snapshot_path, undecodable_as_current};
+use crate::snapshot::{check, decode_snapshot, undecodable_as_current};
 
 /// How often in a row all snapshots that were listed may turn out to be superseded and gone.
 const MOST_RELISTINGS: u32 = 64;
@@ -157,11 +159,11 @@ impl<M: Model> History<M> {
     /// damaged and passed over. Nothing is lost while the commands behind an older one are there.
     #[must_use]
     pub fn damaged_snapshots(&self) -> Vec<DamagedSnapshot> {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.damaged).clone()
     }
 
     pub(super) fn tell(&self, progress: Progress) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)(progress);
+        lock(&self.progress)(progress);
     }
 
     fn state_on_known_stack(&self, goal: Goal) -> Result<View<M>, Error> {
@@ -235,7 +237,7 @@ impl<M: Model> History<M> {
         for path in [path, &moved] {
             match self.load_from(sequence, path, goal, tell) {
                 Err(error) => {
-                    let kind = self.files.storage.kind(path).map_err(Error::io("examine", path))?;
+                    let kind = kind(&*self.files.storage, path)?;
                     if kind.is_some() {
                         return Err(error);
                     }
@@ -341,7 +343,7 @@ impl<M: Model> History<M> {
     }
 
     fn note_damaged(&self, path: &Path, error: &Error) {
-        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = lock(&self.damaged);
         if damaged.iter().all(|known| known.path != path) {
             damaged.push(DamagedSnapshot { path: path.to_path_buf(), reason: error.to_string() });
         }

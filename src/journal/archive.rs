@@ -6,30 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::record::Records;
 use super::scan::{Segment, SegmentScan};
-use super::segment::list_sequences;
 use crate::files::StoreError;
+use crate::files::archive_path;
+use crate::files::exists;
 use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, Packing, write_packed};
 use crate::storage::{Pace, Storage};
-
-const ARCHIVE_SUFFIX: &str = ".archive";
-
-pub(crate) fn archive_path(archive_directory: &Path, first_sequence: u64) -> PathBuf {
-    archive_directory.join(format!("{first_sequence:020}{ARCHIVE_SUFFIX}"))
-}
-
-/// The first sequences of the archives in a directory, oldest first; none when it is not there.
-/// Other names are not ours.
-pub(crate) fn list_archives(
-    storage: &dyn Storage,
-    archive_directory: &Path,
-) -> Result<Vec<u64>, StoreError> {
-    let kind =
-        storage.kind(archive_directory).map_err(StoreError::io("examine", archive_directory))?;
-    match kind {
-        None => Ok(Vec::new()),
-        Some(_) => list_sequences(storage, archive_directory, ARCHIVE_SUFFIX),
-    }
-}
 
 /// Archives the segment that begins at `first_sequence` and ends where the next begins, at
 /// `takeover`, unless that was done. On `Ok` the archive is durable, was read back, and unpacks to
@@ -86,7 +67,7 @@ fn is_archived(
     (sequence, chain): (u64, u32),
     pace: &Pace<'_>,
 ) -> Result<bool, StoreError> {
-    if storage.kind(path).map_err(StoreError::io("examine", path))?.is_none() {
+    if !exists(storage, path)? {
         return Ok(false);
     }
     let archive = PackedFile::open(storage, path, ARCHIVE_MAGIC)?;

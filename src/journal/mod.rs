@@ -28,14 +28,14 @@ mod stream;
 mod sync_gate;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
-pub(crate) use archive::{archive_path, archive_segment, list_archives};
+pub(crate) use archive::archive_segment;
 pub(crate) use begin::Beginning;
 pub(crate) use frame::{FrameBuffer, FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES};
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records};
 pub(crate) use scan::{Ending, Segment, SegmentScan};
 pub(crate) use segment::{
-    FRAMES_BEGIN_AT_LEAST_BYTES, NewSegment, SegmentIdentity, SegmentStart, list_segments,
-    list_sequences, publish_segment, random_bytes, segment_path,
+    FRAMES_BEGIN_AT_LEAST_BYTES, NewSegment, SegmentIdentity, SegmentStart, publish_segment,
+    random_bytes,
 };
 pub(crate) use stream::{FrameStream, StreamedFile};

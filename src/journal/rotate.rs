@@ -1,8 +1,6 @@
 //! Owns the change of segments: how a run begins its first one, leaves a full one for the next, lists
 //! each in the MANIFEST, and closes. Knows nothing of how a batch is written.
 
-use std::sync::PoisonError;
-
 use super::append::{Journal, JournalOptions, first_segment_bytes};
 use super::begin::Plan;
 use super::frame::frame_bytes;
@@ -11,6 +9,7 @@ use super::segment::{
     FRAMES_BEGIN_AT_LEAST, NewSegment, OpenSegment, SegmentIdentity, SegmentStart,
 };
 use crate::files::{ChangeFailure, State, StoreError, position};
+use crate::mutex::lock;
 
 /// How much longer than it must be a segment is made on a full disk.
 const LEAN_SEGMENT_BYTES: u64 = 16 << 10;
@@ -149,7 +148,7 @@ impl Journal {
     ) -> Result<(), ChangeFailure> {
         let JournalOptions { manifest, reserve, .. } = &self.options;
         let update = || {
-            manifest.lock().unwrap_or_else(PoisonError::into_inner).update(|manifest| {
+            lock(manifest).update(|manifest| {
                 if !planted!(ManifestNotDirtied) {
                     manifest.state = State::Dirty;
                 }
@@ -188,7 +187,7 @@ impl Journal {
     /// States durably in the MANIFEST that the journal ends exactly here.
     pub(crate) fn close(&mut self) -> Result<(), StoreError> {
         let JournalOptions { manifest, reserve, .. } = &self.options;
-        let lock_manifest = || manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock_manifest = || lock(manifest);
         // A run that only reads changes nothing, unless the run before it was killed. Then only a
         // commit marker vouches for the last batch, and both may be lost together.
         if !self.has_begun() && lock_manifest().current().state == State::Clean {

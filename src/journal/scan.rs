@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::cursor::FrameCursor;
 use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader, FrameRef, frame_bytes};
-use super::segment::{check_length, check_name, check_padding, frames_begin, segment_path};
-use crate::files::StoreError;
-use crate::files::{FileHeader, SEGMENT_MAGIC, all_zero, position};
+use super::segment::{check_length, check_name, check_padding, frames_begin};
+use crate::files::{FileHeader, SEGMENT_MAGIC, StoreError, all_zero, position, segment_path};
 use crate::storage::{FileBytes, Storage};
 
 /// A segment opened for reading; its header is verified.

@@ -12,8 +12,6 @@ use crate::files::StoreError;
 use crate::files::{ChangeFailure, FileHeader, SEGMENT_MAGIC, align_up, all_zero, position};
 use crate::storage::{Storage, StoredFile, write_all_at};
 
-const SEGMENT_SUFFIX: &str = ".journal";
-const SEQUENCE_DIGITS: usize = 20;
 /// Frames begin on a page of their own, so that appending never rewrites the header's page.
 pub(crate) const FRAMES_BEGIN_AT_LEAST: usize = 4096;
 /// The same, as a file's length: the least that a segment without frames may have.
@@ -118,37 +116,6 @@ pub(super) fn check_padding(
 /// The byte position of a segment's first frame.
 pub(crate) fn frames_begin(header_bytes: usize) -> usize {
     align_up(header_bytes, FRAMES_BEGIN_AT_LEAST)
-}
-
-pub(crate) fn segment_path(journal_directory: &Path, first_sequence: u64) -> PathBuf {
-    journal_directory.join(format!("{first_sequence:0SEQUENCE_DIGITS$}{SEGMENT_SUFFIX}"))
-}
-
-/// The first sequences of the segments in a directory, oldest first. Other names are not ours.
-pub(crate) fn list_segments(
-    storage: &dyn Storage,
-    journal_directory: &Path,
-) -> Result<Vec<u64>, StoreError> {
-    list_sequences(storage, journal_directory, SEGMENT_SUFFIX)
-}
-
-/// The sequences by which the files with that suffix are named, in order.
-pub(crate) fn list_sequences(
-    storage: &dyn Storage,
-    directory: &Path,
-    suffix: &str,
-) -> Result<Vec<u64>, StoreError> {
-    let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
-    let mut sequences: Vec<u64> =
-        names.iter().filter_map(|name| parse_name(name, suffix)).collect();
-    sequences.sort_unstable();
-    Ok(sequences)
-}
-
-fn parse_name(name: &str, suffix: &str) -> Option<u64> {
-    let digits = name.strip_suffix(suffix)?;
-    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    if digits.len() == SEQUENCE_DIGITS && only_digits { digits.parse().ok() } else { None }
 }
 
 /// A segment that is being made: it has a header, may be given frames, and is then published.
@@ -263,23 +230,6 @@ pub(crate) fn random_bytes(storage: &dyn Storage, path: &Path) -> Result<[u8; 16
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_our_names_are_segments() {
-        let path = segment_path(Path::new("journal"), 42);
-        assert_eq!(path, Path::new("journal/00000000000000000042.journal"));
-        assert_eq!(parse_name("00000000000000000042.journal", SEGMENT_SUFFIX), Some(42));
-        for name in [
-            "42.journal",
-            "+0000000000000000042.journal",
-            "notes.txt",
-            ".journal",
-            "00000000000000000042.journal~",
-            "99999999999999999999.journal",
-        ] {
-            assert_eq!(parse_name(name, SEGMENT_SUFFIX), None, "{name}");
-        }
-    }
 
     #[test]
     fn a_vocabulary_that_fits_no_header_makes_no_segment() {

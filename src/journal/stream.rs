@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::archive::archive_path;
 use super::cursor::FrameCursor;
-use super::frame::FrameRef;
-use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, frame_bytes};
-use super::segment::{check_length, check_name, check_padding, frames_begin, segment_path};
-use crate::files::StoreError;
-use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, all_zero, position};
+use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameRef, frame_bytes};
+use super::segment::{check_length, check_name, check_padding, frames_begin};
+use crate::files::{
+    ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, StoreError, all_zero, archive_path,
+    position, segment_path,
+};
 use crate::storage::{ReadableFile, Storage, read_up_to};
 
 /// Read ahead in pieces of this size; a larger frame makes the window as large as itself.

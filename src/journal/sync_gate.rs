@@ -2,9 +2,10 @@
 //! and only where the file can still be found. Knows nothing of frames.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::files::StoreError;
+use crate::mutex::lock;
 use crate::storage::StoredFile;
 
 /// Lets one sync of a segment run at a time and remembers a failure. The operating system tells
@@ -27,7 +28,7 @@ enum State {
 
 impl SyncGate {
     pub(super) fn sync(&self, file: &dyn StoredFile, path: &Path) -> Result<(), StoreError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let result = match *state {
             State::Left => return Ok(()),
             State::Failed => {
@@ -45,7 +46,7 @@ impl SyncGate {
 
     /// The segment was synced to its end, and nothing more is written to it.
     pub(super) fn leave(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if *state == State::Open {
             *state = State::Left;
         }

@@ -29,12 +29,11 @@ use crate::files::DatabaseId;
 use crate::files::{
     Directory, FORMAT_VERSION, FieldReader, MANIFEST_NAME, ManifestFile, State, position,
 };
-use crate::journal::list_sequences;
+use crate::files::{PURGE_SUFFIX, list_if_there, numbered_path};
 use crate::model::{system_time, time_ns};
 use crate::storage::{Disk, Storage, replace_file};
 
 const MAGIC: [u8; 8] = *b"PREVPURG";
-const SUFFIX: &str = ".purge";
 const FIXED_BYTES: usize = 104;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -112,7 +111,7 @@ fn exchanged_database(path: &Path) -> Result<DatabaseId, Error> {
 }
 
 pub(super) fn record_path(purges: &Path, number: u64) -> PathBuf {
-    purges.join(format!("{number:020}{SUFFIX}"))
+    numbered_path(purges, number, PURGE_SUFFIX)
 }
 
 /// The number of the next purge.
@@ -141,10 +140,7 @@ pub(super) fn write_record(
 }
 
 fn numbers(storage: &dyn Storage, purges: &Path) -> Result<Vec<u64>, Error> {
-    match storage.kind(purges).map_err(Error::io("examine", purges))? {
-        None => Ok(Vec::new()),
-        Some(_) => Ok(list_sequences(storage, purges, SUFFIX)?),
-    }
+    Ok(list_if_there(storage, purges, PURGE_SUFFIX)?)
 }
 
 impl PurgeRecord {

@@ -12,19 +12,17 @@ use crate::engine::{RequestLog, Version};
 use crate::error::Error;
 use crate::files::{
     ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError,
+    segment_path, snapshot_path,
 };
 use crate::history::{HistoryFiles, Line};
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
     Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment, publish_segment,
-    segment_path,
 };
 use crate::model::Model;
 use crate::options::{MOST_IDS, Options, RequestLimits};
 use crate::recovery::{KnownChain, identity};
-use crate::snapshot::{
-    check, decode_snapshot, request_limits, snapshot_header, snapshot_path, write_version,
-};
+use crate::snapshot::{check, decode_snapshot, request_limits, snapshot_header, write_version};
 use crate::storage::{Pace, Storage, replace_file};
 
 /// What is prepared of a segment; its frames go beyond that. The next open makes one of its own.

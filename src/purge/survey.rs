@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::files::{Directory, exists};
+use crate::files::{exists, kind};
 use crate::storage::{EntryKind, Storage, is_temporary};
 
 /// That in the directories inside there is nothing but what this crate puts there, and in the root
@@ -36,7 +37,7 @@ pub(super) fn check(storage: &dyn Storage, directory: &Directory) -> Result<(), 
     let root = &directory.root;
     for name in storage.list(root).map_err(Error::io("list", root))? {
         let path = root.join(&name);
-        let kind = storage.kind(&path).map_err(Error::io("examine", &path))?;
+        let kind = kind(storage, &path)?;
         if is_temporary(&name) && kind != Some(EntryKind::File) {
             return Err(Error::UnknownFile { path });
         }

@@ -6,9 +6,12 @@ use std::path::Path;
 
 use super::compatibility::{check_tags, unknown_tag};
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::{ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, SEGMENT_MAGIC};
-use crate::journal::{FrameStream, archive_path, list_archives, list_segments, segment_path};
+use crate::files::kind;
+use crate::files::{
+    ARCHIVE_MAGIC, DatabaseId, Directory, FileHeader, PackedFile, SEGMENT_MAGIC, archive_path,
+    list_archives, list_segments, segment_path,
+};
+use crate::journal::FrameStream;
 use crate::model::{CommandTable, Model};
 use crate::storage::{EntryKind, Storage};
 
@@ -119,7 +122,7 @@ pub(crate) fn check_archive_end(
 /// `None` when it is no file: then it holds no commands, and is in nobody's way before the history
 /// is read.
 fn header(storage: &dyn Storage, path: &Path, magic: [u8; 8]) -> Result<Option<FileHeader>, Error> {
-    if storage.kind(path).map_err(Error::io("examine", path))? != Some(EntryKind::File) {
+    if kind(storage, path)? != Some(EntryKind::File) {
         return Ok(None);
     }
     let file = storage.open_to_read(path).map_err(Error::io("read", path))?;

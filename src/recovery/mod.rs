@@ -25,19 +25,20 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::Reserve;
-use crate::files::{Directory, Manifest, ManifestFile, State, exchange, exists};
+use crate::files::{
+    DatabaseId, Directory, Manifest, ManifestFile, Reserve, State, exchange, exists, list_segments,
+    segment_path, snapshot_path,
+};
+use crate::files::{exists, kind};
 use crate::journal::{
     Beginning, FRAMES_BEGIN_AT_LEAST_BYTES, Journal, JournalOptions, Prepared, Segment,
-    SegmentIdentity, SegmentStart, first_segment_bytes, list_segments, publish_segment,
-    random_bytes, segment_path,
+    SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
 };
 use crate::model::{Model, RandomSeed, time_ns};
 use crate::options::{Options, Retention};
 use crate::snapshot::{
-    decode_version, decode_written, open_snapshot, snapshot_header, snapshot_path,
-    undecodable_as_current, write_snapshot,
+    decode_version, decode_written, open_snapshot, snapshot_header, undecodable_as_current,
+    write_snapshot,
 };
 use crate::storage::{Lock, Pace, Storage};
 
@@ -133,7 +134,7 @@ pub(crate) fn read_whole<M: Model>(
         path: path.join(crate::files::MANIFEST_NAME),
         reason: "there is no database in this directory".to_owned(),
     };
-    if storage.kind(path).map_err(Error::io("examine", path))?.is_none() {
+    if !exists(storage, path)? {
         return Err(missing());
     }
     let lock = storage
@@ -467,7 +468,7 @@ impl Opening<'_> {
     }
 
     fn require(&self, path: &Path, reason: &str) -> Result<(), Error> {
-        match self.storage.kind(path).map_err(Error::io("examine", path))? {
+        match kind(&**self.storage, path)? {
             Some(_) => Ok(()),
             None => Err(Error::Missing { path: path.to_path_buf(), reason: reason.to_owned() }),
         }

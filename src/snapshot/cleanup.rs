@@ -3,13 +3,16 @@
 //! how the newer one was made.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::file::{list_snapshots, snapshot_path};
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::{Directory, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC, position};
-use crate::journal::{archive_segment, list_segments, segment_path};
+use crate::files::exists;
+use crate::files::{
+    DatabaseId, Directory, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC, list_segments,
+    list_snapshots, position, segment_path, snapshot_path,
+};
+use crate::journal::archive_segment;
+use crate::mutex::lock;
 use crate::options::{ArchivedSnapshots, Retention};
 use crate::storage::{Pace, Room, Storage, remove_gently};
 
@@ -37,7 +40,7 @@ impl Superseded {
         pace: &Pace<'_>,
     ) -> Result<(), Error> {
         let (listed, newest_segment) = {
-            let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut manifest = lock(manifest);
             manifest.settle()?;
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
@@ -101,7 +104,7 @@ impl Superseded {
         let (storage, directory) = (&*self.storage, &self.directory);
         directory.create_archive(storage)?;
         let target = snapshot_path(&directory.archive, sequence);
-        if storage.kind(&target).map_err(Error::io("examine", &target))?.is_some() {
+        if exists(storage, &target)? {
             let archived = PackedFile::open(storage, &target, SNAPSHOT_MAGIC)?;
             let (expected, found) = (self.database, archived.header.database);
             if found != expected {

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::file::{snapshot_header, snapshot_path, write_version};
+use super::file::{snapshot_header, write_version};
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
-use crate::files::{Directory, Manifest, ManifestFile, Packing, State};
+use crate::files::kind;
+use crate::files::{Directory, Manifest, ManifestFile, Packing, State, snapshot_path};
 use crate::journal::{
     Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
 };
@@ -83,7 +84,7 @@ fn write_files<M: Model>(
 }
 
 fn require_empty(storage: &dyn Storage, target: &Path) -> Result<(), Error> {
-    let empty = match storage.kind(target).map_err(Error::io("examine", target))? {
+    let empty = match kind(storage, target)? {
         None => true,
         Some(EntryKind::Directory) => {
             storage.list(target).map_err(Error::io("list", target))?.is_empty()

@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::codec;
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
+use crate::files::exists;
 use crate::files::{
     Blocks, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure,
-    write_packed_with,
+    snapshot_path, write_packed_with,
 };
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
@@ -19,29 +20,6 @@ use crate::model::{MigrationError, SnapshotReader};
 use crate::options::RequestLimits;
 use crate::process::told_of_panics;
 use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
-
-const SNAPSHOT_SUFFIX: &str = ".snapshot";
-const SEQUENCE_DIGITS: usize = 20;
-
-pub(crate) fn snapshot_path(snapshot_directory: &Path, sequence: u64) -> PathBuf {
-    snapshot_directory.join(format!("{sequence:0SEQUENCE_DIGITS$}{SNAPSHOT_SUFFIX}"))
-}
-
-/// The sequences of the snapshots in a directory, oldest first. Other names are not ours.
-pub(crate) fn list_snapshots(
-    storage: &dyn Storage,
-    snapshot_directory: &Path,
-) -> Result<Vec<u64>, Error> {
-    let names = storage.list(snapshot_directory).map_err(Error::io("list", snapshot_directory))?;
-    let sequence = |name: &String| {
-        let digits = name.strip_suffix(SNAPSHOT_SUFFIX)?;
-        let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-        if digits.len() == SEQUENCE_DIGITS && only_digits { digits.parse().ok() } else { None }
-    };
-    let mut sequences: Vec<u64> = names.iter().filter_map(sequence).collect();
-    sequences.sort_unstable();
-    Ok(sequences)
-}
 
 /// The header of a snapshot of the version at `sequence`.
 pub(crate) fn snapshot_header(
@@ -93,7 +71,7 @@ pub(crate) fn write_version<M: Model>(
     is_owed: impl FnOnce(u64) -> bool,
 ) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, header.sequence);
-    let replaces = storage.kind(&path).map_err(Error::io("examine", &path))?.is_some();
+    let replaces = exists(storage, &path)?;
     let written_to = if replaces { beside(&path) } else { path.clone() };
     let none = RequestLog::new(RequestLimits::of(0));
     let requests = if planted!(RequestIdsNotInSnapshot) { &none } else { &version.requests };

@@ -17,9 +17,8 @@ mod worker;
 pub(crate) use cleanup::Superseded;
 pub(crate) use export::write_copy;
 pub(crate) use file::{
-    check, decode_snapshot, decode_version, decode_written, encode_model, list_snapshots,
-    open_snapshot, request_limits, snapshot_header, snapshot_path, undecodable_as_current,
-    write_snapshot, write_version,
+    check, decode_snapshot, decode_version, decode_written, encode_model, open_snapshot,
+    request_limits, snapshot_header, undecodable_as_current, write_snapshot, write_version,
 };
 pub(crate) use readable::Readable;
 pub(crate) use worker::{

@@ -3,7 +3,7 @@
 //! failures are visible and tried again, and disturb nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -18,6 +18,7 @@ use crate::files::Reserve;
 use crate::files::{Directory, FileHeader, ManifestFile, Packing};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
+use crate::mutex::lock;
 use crate::options::{Limits, SnapshotPolicy, StartupRates};
 use crate::storage::{Pace, Room, Storage};
 
@@ -282,7 +283,7 @@ impl<M: Model> Snapshotter<M> {
 
     /// The snapshots that stay in the MANIFEST when one of this sequence is listed.
     fn kept_beside(&self, sequence: u64) -> Vec<u64> {
-        let manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let manifest = lock(&self.manifest);
         let mut kept = manifest.current().snapshots.clone();
         kept.retain(|&listed| listed != sequence);
         let superfluous = (kept.len() + 1).saturating_sub(self.options.keep_snapshots);
@@ -293,7 +294,7 @@ impl<M: Model> Snapshotter<M> {
     /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
     fn make_it_count(&self, header: &FileHeader) -> Result<(), Error> {
         let keep = self.options.keep_snapshots;
-        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manifest = lock(&self.manifest);
         let listed = manifest.update(|manifest| {
             manifest.snapshots.retain(|&kept| kept != header.sequence);
             manifest.snapshots.push(header.sequence);

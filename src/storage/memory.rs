@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::{
     Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TEMPORARY_PREFIX, TEMPORARY_SUFFIX,
     TemporaryFile,
 };
+use crate::mutex::lock;
 
 /// Files in memory. Nothing needs a sync: all of it is lost at once or not at all.
 #[derive(Clone, Default)]
@@ -30,7 +31,7 @@ enum Entry {
 
 impl Memory {
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -175,7 +176,7 @@ struct MemoryFile(Arc<Mutex<Arc<Vec<u8>>>>);
 
 impl MemoryFile {
     fn bytes(&self) -> MutexGuard<'_, Arc<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

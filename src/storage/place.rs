@@ -13,7 +13,9 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::mutex::lock;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Stat, fstat, statat};
 use rustix::io::Errno;
@@ -233,7 +235,7 @@ impl Place {
 
     /// A directory inside the root, as it was when it was first met.
     fn inside(&self, name: &OsStr) -> io::Result<Arc<HeldDirectory>> {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = lock(&self.inside);
         if let Some(held) = inside.get(name) {
             return Ok(held.clone());
         }
@@ -247,7 +249,7 @@ impl Place {
         if !Arc::ptr_eq(&found.directory, &self.directory) {
             return None;
         }
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).remove(&found.name)
+        lock(&self.inside).remove(&found.name)
     }
 
     /// Gives a file or directory another name. Should another directory have taken the name of the
@@ -290,7 +292,7 @@ impl Place {
                 return Err(self.lock_lost(found.is_some()));
             }
         }
-        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = lock(&self.inside);
         for (name, held) in &*inside {
             let found = FileIdentity::at(self.directory.as_fd(), Path::new(name))?;
             if found != Some(held.identity) && !planted!(InsideNotVerified) {

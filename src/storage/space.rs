@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::mutex::lock;
+
 /// Work gives up between two of its steps and removes its file; whoever waits longer than this goes
 /// on without.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -60,7 +62,7 @@ impl Room {
     }
 
     fn lock(&self) -> MutexGuard<'_, Holding> {
-        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.holding)
     }
 }
 

@@ -265,8 +265,8 @@ fn a_frame_longer_than_a_segment_finds_zeros_to_write_over() {
     // Written beyond what was prepared, a file would be longer than its header says.
     let journal = directory.path().join("journal");
     let mut longest = 0;
-    for first in crate::journal::list_segments(&Disk, &journal).unwrap() {
-        let path = crate::journal::segment_path(&journal, first);
+    for first in crate::files::list_segments(&Disk, &journal).unwrap() {
+        let path = crate::files::segment_path(&journal, first);
         let bytes = std::fs::read(&path).unwrap();
         let magic = crate::files::SEGMENT_MAGIC;
         let (header, _) = crate::files::FileHeader::decode(&path, magic, &bytes).unwrap();

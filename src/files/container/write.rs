@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::format::{CHUNK_BYTES, Footer, PACKING_PLAIN, PACKING_ZSTD};
 use super::read::PackedFile;
 use crate::files::StoreError;
+use crate::files::exists;
 use crate::files::fields::position;
 use crate::files::header::FileHeader;
 use crate::storage::{Pace, Storage, StoredFile, write_all_at};
@@ -107,7 +108,7 @@ pub(crate) fn write_packed_with(
     if !planted!(SnapshotNotSynced) {
         file.sync_all().map_err(StoreError::io("sync", path))?;
     }
-    let replaces = storage.kind(path).map_err(StoreError::io("examine", path))?.is_some();
+    let replaces = exists(storage, path)?;
     temporary.publish(path).map_err(StoreError::io("rename a new file to", path))?;
     let verified = verify(storage, path, header.magic, pace);
     if verified.is_err() && !replaces {
