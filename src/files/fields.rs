@@ -15,6 +15,10 @@ impl<'a> FieldReader<'a> {
         self.position
     }
 
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.position == self.bytes.len()
+    }
+
     pub(crate) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
         let end = self.position.checked_add(length)?;
         let field = self.bytes.get(self.position..end)?;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 use super::fields::{FieldReader, position};
 use crate::codec::CODEC_ID;
 use crate::files::DatabaseId;
@@ -18,7 +19,6 @@ pub(crate) const ARCHIVE_MAGIC: [u8; 8] = *b"PREVARCH";
 
 /// Where the variable part begins.
 const FIXED_BYTES: usize = 88;
-const CHECKSUM_BYTES: usize = 4;
 /// A header that claims more is not one: it bounds what is read before the checksum is known good.
 pub(crate) const LARGEST_HEADER_BYTES: usize = 1 << 20;
 
@@ -40,14 +40,19 @@ pub(crate) struct FileHeader {
     /// Makes frame headers of this segment unguessable and unlike those of any other; 0 in
     /// snapshots.
     pub(crate) salt: u64,
-    /// The length the file was published with, so that a shortened one is noticed. Packed files end
-    /// in a footer instead: there it is the size of what stands behind the content, before packing.
+    /// The length that a segment was published with, so that a shortened one is noticed. 0 in packed
+    /// files, which end in a footer.
     pub(crate) file_bytes: u64,
     /// The chain value after the last command before this segment, or up to this snapshot.
     pub(crate) chain: u32,
     pub(crate) model_name: String,
     /// Tag and name of every command; empty in snapshots.
     pub(crate) commands: Vec<(u16, String)>,
+    /// The size of what stands behind a packed file's content, before packing; 0 in segments.
+    pub(crate) appendix_bytes: u64,
+    /// The sequence of the snapshot that this one is a change of. A whole file has its own sequence
+    /// here.
+    pub(crate) base_sequence: u64,
 }
 
 impl FileHeader {
@@ -74,12 +79,14 @@ impl FileHeader {
             bytes.extend_from_slice(&tag.to_le_bytes());
             push_name(&mut bytes, name)?;
         }
+        bytes.extend_from_slice(&self.appendix_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.base_sequence.to_le_bytes());
         let length = bytes.len() + CHECKSUM_BYTES;
         if length > LARGEST_HEADER_BYTES {
             return None;
         }
         bytes.get_mut(12..16)?.copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        push_checksum(&mut bytes);
         Some(bytes)
     }
 
@@ -129,6 +136,14 @@ impl FileHeader {
             let commands = (0..count)
                 .map(|_| Some((fields.u16()?, read_name(&mut fields)?)))
                 .collect::<Option<Vec<_>>>()?;
+            // The first builds had no such fields, and one field for both lengths.
+            let is_early = fields.is_at_end();
+            let is_segment = magic == SEGMENT_MAGIC;
+            let (file_bytes, appendix_bytes, base_sequence) = match is_early {
+                true if is_segment => (file_bytes, 0, sequence),
+                true => (0, file_bytes, sequence),
+                false => (file_bytes, fields.u64()?, fields.u64()?),
+            };
             let header = Self {
                 magic,
                 database,
@@ -141,8 +156,10 @@ impl FileHeader {
                 chain,
                 model_name,
                 commands,
+                appendix_bytes,
+                base_sequence,
             };
-            Some((header, codec))
+            fields.is_at_end().then_some((header, codec))
         };
         let (header, codec) = parse().ok_or_else(truncated)?;
         if codec != CODEC_ID {
@@ -155,40 +172,21 @@ impl FileHeader {
 
 /// Checks magic, format version, length and checksum, in this order; gives the length.
 fn checked_length(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<usize, StoreError> {
-    let mut fields = FieldReader::new(bytes);
     let short = || {
         let found = format!("a file of {} bytes", bytes.len());
         StoreError::corrupt(path, position(bytes.len()), "a whole file header", found)
     };
-    let found = fields.array::<8>().ok_or_else(short)?;
-    if found != magic {
-        let expected = format!("magic {}", magic.escape_ascii());
-        return Err(StoreError::corrupt(path, 0, expected, found.escape_ascii().to_string()));
+    if bytes.len() < magic.len() {
+        return Err(short());
     }
-    let version = fields.u32().ok_or_else(short)?;
-    if version != FORMAT_VERSION {
-        return Err(StoreError::UnsupportedFormat {
-            path: path.to_path_buf(),
-            found: version,
-            supported: FORMAT_VERSION,
-        });
-    }
+    check_magic(path, magic, bytes)?;
+    let mut fields = FieldReader::new(bytes.get(magic.len()..).unwrap_or(&[]));
+    check_format(path, fields.u32().ok_or_else(short)?)?;
     let length = fields.length().ok_or_else(short)?;
     if !(FIXED_BYTES + CHECKSUM_BYTES..=LARGEST_HEADER_BYTES).contains(&length) {
         return Err(StoreError::corrupt(path, 12, "a header length in bounds", length.to_string()));
     }
-    let covered = bytes.get(..length - CHECKSUM_BYTES).ok_or_else(short)?;
-    let stored = FieldReader::new(bytes.get(covered.len()..).unwrap_or(&[])).u32();
-    let stored = stored.ok_or_else(short)?;
-    let computed = crc32c::crc32c(covered);
-    if stored != computed {
-        return Err(StoreError::corrupt(
-            path,
-            position(covered.len()),
-            format!("header checksum {computed:08x}"),
-            format!("{stored:08x}"),
-        ));
-    }
+    checksummed(path, bytes.get(..length).ok_or_else(short)?)?;
     Ok(length)
 }
 
@@ -228,6 +226,8 @@ mod tests {
                 chain: numbers.7,
                 model_name,
                 commands,
+                appendix_bytes: 0,
+                base_sequence: numbers.3,
             })
     }
 
@@ -266,6 +266,8 @@ mod tests {
             chain: 9,
             model_name: "Bank".to_owned(),
             commands: vec![(1, "Deposit".to_owned())],
+            appendix_bytes: 0,
+            base_sequence: 1,
         }
     }
 

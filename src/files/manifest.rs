@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::change_failure::ChangeFailure;
+use super::envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 use super::fields::{FieldReader, position};
 use super::header::FORMAT_VERSION;
 use crate::files::DatabaseId;
@@ -16,7 +17,6 @@ pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
 
 const MAGIC: [u8; 8] = *b"PREVMANI";
 const FIXED_BYTES: usize = 60;
-const CHECKSUM_BYTES: usize = 4;
 /// Bounds the list of snapshots, and with it what is read before the checksum is known good.
 const MOST_SNAPSHOTS: usize = 4096;
 
@@ -73,7 +73,7 @@ impl Manifest {
         for sequence in &self.snapshots {
             bytes.extend_from_slice(&sequence.to_le_bytes());
         }
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        push_checksum(&mut bytes);
         bytes
     }
 
@@ -83,26 +83,18 @@ impl Manifest {
         };
         let end = || corrupt(bytes.len(), "a whole MANIFEST", format!("{} bytes", bytes.len()));
         let mut fields = FieldReader::new(bytes);
-        let magic = fields.array::<8>().ok_or_else(end)?;
-        if magic != MAGIC {
-            return Err(corrupt(0, "magic PREVMANI", magic.escape_ascii().to_string()));
+        if bytes.len() < MAGIC.len() {
+            return Err(end());
         }
-        let found = fields.u32().ok_or_else(end)?;
-        if found != FORMAT_VERSION {
-            let path = path.to_path_buf();
-            return Err(StoreError::UnsupportedFormat { path, found, supported: FORMAT_VERSION });
-        }
+        check_magic(path, MAGIC, bytes)?;
+        fields.bytes(MAGIC.len());
+        check_format(path, fields.u32().ok_or_else(end)?)?;
         let length = fields.length().ok_or_else(end)?;
         if length != bytes.len() || length < FIXED_BYTES + CHECKSUM_BYTES {
             let expected = format!("a file of {length} bytes");
             return Err(corrupt(12, &expected, format!("{} bytes", bytes.len())));
         }
-        let (covered, stored) = bytes.split_at(length - CHECKSUM_BYTES);
-        let computed = crc32c::crc32c(covered);
-        if stored != computed.to_le_bytes() {
-            let found = format!("{:02x?}", stored);
-            return Err(corrupt(covered.len(), &format!("checksum {computed:08x}"), found));
-        }
+        checksummed(path, bytes)?;
         Self::decode_verified(&mut fields, length).ok_or_else(|| {
             corrupt(32, "a state and snapshots that go together", "others".to_owned())
         })

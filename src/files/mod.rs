@@ -5,6 +5,7 @@
 //! - `store_error`: why a file is not as it should be
 //! - `database_id`: what all files of one database share
 //! - `names`: what numbered files are called
+//! - `envelope`: magic, format version and checksum around a file that is read whole
 //! - `header`: what every file begins with
 //! - `container`: a compressed file, written and read as a stream
 //! - `manifest`: which files there must be
@@ -17,6 +18,7 @@ mod change_failure;
 mod container;
 mod database_id;
 mod directory;
+mod envelope;
 pub(crate) mod exchange;
 mod fields;
 mod header;
@@ -34,6 +36,7 @@ pub(crate) use container::{
     Blocks, PackedFile, Packing, WriteFailure, write_packed, write_packed_with,
 };
 pub(crate) use directory::{Directory, absolute, exists, kind};
+pub(crate) use envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 pub(crate) use fields::{FieldReader, align_up, all_zero, position};
 pub(crate) use header::{ARCHIVE_MAGIC, FORMAT_VERSION, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};

@@ -276,6 +276,8 @@ mod tests {
             chain: 9,
             model_name: "Bank".to_owned(),
             commands: Vec::new(),
+            appendix_bytes: 0,
+            base_sequence: 1,
         };
         let mut bytes = header.encode().unwrap();
         let begin = frames_begin(bytes.len());

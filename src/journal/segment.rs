@@ -51,6 +51,8 @@ impl SegmentIdentity {
             chain: start.chain,
             model_name: self.model_name.clone(),
             commands: self.commands.clone(),
+            appendix_bytes: 0,
+            base_sequence: start.first_sequence,
         };
         header.encode().ok_or_else(|| StoreError::InvalidOption {
             option: "commands!",

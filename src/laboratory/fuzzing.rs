@@ -36,6 +36,8 @@ pub fn journal_frames(data: &[u8]) {
         chain: CHAIN,
         model_name: "Fuzzed".to_owned(),
         commands: vec![(1, "Command".to_owned())],
+        appendix_bytes: 0,
+        base_sequence: 1,
     };
     let mut bytes = header.encode().expect("a small header");
     bytes.resize(4096, 0);
@@ -97,7 +99,7 @@ pub fn snapshot_file(data: &[u8]) {
             decoded.map_err(|reason| file.undecodable(reason))
         };
         let requests = |blocks: &mut Blocks| {
-            let (bytes, newest) = (file.header.file_bytes, file.header.sequence);
+            let (bytes, newest) = (file.header.appendix_bytes, file.header.sequence);
             read_section(blocks, bytes, newest, RequestLimits::of(3))
                 .map_err(|(expected, found)| file.corrupt_content(expected, found))
         };

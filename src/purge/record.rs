@@ -26,6 +26,7 @@ use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::files::DatabaseId;
+use crate::files::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 use crate::files::{
     Directory, FORMAT_VERSION, FieldReader, MANIFEST_NAME, ManifestFile, State, position,
 };
@@ -35,7 +36,6 @@ use crate::storage::{Disk, Storage, replace_file};
 
 const MAGIC: [u8; 8] = *b"PREVPURG";
 const FIXED_BYTES: usize = 104;
-const CHECKSUM_BYTES: usize = 4;
 
 /// What was written down of one purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl PurgeRecord {
         for sequence in self.lists().into_iter().flatten() {
             bytes.extend_from_slice(&sequence.to_le_bytes());
         }
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        push_checksum(&mut bytes);
         bytes
     }
 
@@ -177,31 +177,18 @@ impl PurgeRecord {
         let corrupt = |at: usize, expected: String, found: String| {
             Error::corrupt(path, position(at), expected, found)
         };
-        let magic = bytes.get(..8).unwrap_or(bytes);
-        if magic != MAGIC {
-            let expected = "magic PREVPURG".to_owned();
-            return Err(corrupt(0, expected, magic.escape_ascii().to_string()));
-        }
-        let covered = bytes.get(..bytes.len().saturating_sub(CHECKSUM_BYTES)).unwrap_or(&[]);
-        let computed = crc32c::crc32c(covered);
-        let stored = bytes.get(covered.len()..).unwrap_or(&[]);
-        if covered.len() < FIXED_BYTES || stored != computed.to_le_bytes() {
-            let expected = format!("a whole record with checksum {computed:08x}");
-            return Err(corrupt(covered.len(), expected, format!("{stored:02x?}")));
+        check_magic(path, MAGIC, bytes)?;
+        let covered = checksummed(path, bytes)?;
+        if covered.len() < FIXED_BYTES {
+            let expected = format!("a record of at least {FIXED_BYTES} bytes");
+            return Err(corrupt(covered.len(), expected, "its end".to_owned()));
         }
         let read = Self::decode_verified(covered, position(bytes.len()));
         let (format, record) = read.ok_or_else(|| {
             let expected = "a length and counts that go together, and zeros".to_owned();
             corrupt(16, expected, "others".to_owned())
         })?;
-        if format != FORMAT_VERSION {
-            let path = path.to_path_buf();
-            return Err(Error::UnsupportedFormat {
-                path,
-                found: format,
-                supported: FORMAT_VERSION,
-            });
-        }
+        check_format(path, format)?;
         if record.number != number {
             let expected = format!("number {number}, as the file's name says");
             return Err(corrupt(40, expected, record.number.to_string()));

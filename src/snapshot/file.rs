@@ -41,6 +41,8 @@ pub(crate) fn snapshot_header(
         chain,
         model_name: identity.model_name.clone(),
         commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: sequence,
     }
 }
 
@@ -139,7 +141,7 @@ fn write<T: Serialize>(
     pace: &Pace<'_>,
 ) -> Result<PackedFile, Error> {
     let end = (header.sequence, header.chain);
-    let header = FileHeader { file_bytes: section_bytes(requests), ..header.clone() };
+    let header = FileHeader { appendix_bytes: section_bytes(requests), ..header.clone() };
     let encode = |target: &mut dyn Write| {
         let mut target = Tattling { inner: target, failed: None };
         encode_model(model, &mut target).map_err(|error| match target.failed.take() {
@@ -194,6 +196,11 @@ pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error
             return Err(Error::corrupt(&file.path, 40, expected, found.to_string()));
         }
     }
+    if file.header.base_sequence != sequence {
+        // Where the header's last field stands depends on its names, so the file is told of.
+        let found = format!("a change of snapshot {}", file.header.base_sequence);
+        return Err(Error::corrupt(&file.path, 0, "a whole snapshot", found));
+    }
     if file.footer.chain != file.header.chain {
         let expected = format!("chain {:08x} in the header, as in the footer", file.footer.chain);
         let found = format!("{:08x}", file.header.chain);
@@ -243,7 +250,7 @@ fn decode<M: Model>(
         })
     };
     file.unpack_at(pace, decode, |blocks| {
-        let (bytes, sequence) = (file.header.file_bytes, file.header.sequence);
+        let (bytes, sequence) = (file.header.appendix_bytes, file.header.sequence);
         read_section(blocks, bytes, sequence, limits)
             .map_err(|(expected, found)| file.corrupt_content(expected, found).into())
     })
@@ -266,7 +273,7 @@ pub(crate) fn request_limits(file: &PackedFile) -> Result<RequestLimits, Error> 
         Ok::<(), Error>(())
     };
     let (_, limits) = file.unpack_with(skip, |blocks| {
-        read_limits(blocks, file.header.file_bytes)
+        read_limits(blocks, file.header.appendix_bytes)
             .map_err(|(expected, found)| file.corrupt_content(expected, found).into())
     })?;
     Ok(limits)

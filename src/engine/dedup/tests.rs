@@ -42,10 +42,12 @@ fn header(log: &RequestLog) -> FileHeader {
         sequence: 1_000_000,
         time_ns: 0,
         salt: 0,
-        file_bytes: section_bytes(log),
+        appendix_bytes: section_bytes(log),
         chain: 0,
         model_name: "None".to_owned(),
         commands: Vec::new(),
+        file_bytes: 0,
+        base_sequence: 1_000_000,
     }
 }
 
@@ -53,7 +55,7 @@ fn header(log: &RequestLog) -> FileHeader {
 fn through_file(section: &[u8], limit: usize) -> Result<RequestLog, Error> {
     let path = std::path::Path::new("x");
     let header = FileHeader {
-        file_bytes: section.len() as u64,
+        appendix_bytes: section.len() as u64,
         ..header(&RequestLog::new(RequestLimits::of(0)))
     };
     let packing = Packing { compression_level: 1, compression_threads: 0 };

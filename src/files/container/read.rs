@@ -196,7 +196,7 @@ impl PackedFile {
         })?;
         let (taken, Unpacked { digest, is_more }) = (taken?, unpacked);
         if is_more {
-            let bytes = self.footer.raw_bytes.saturating_add(self.header.file_bytes);
+            let bytes = self.footer.raw_bytes.saturating_add(self.header.appendix_bytes);
             let expected = format!("{bytes} bytes before packing");
             return Err(self.corrupt_content(expected, "more than that".to_owned()).into());
         }
@@ -244,7 +244,7 @@ impl PackedFile {
             Ok::<_, io::Error>(outbox.send(Vec::new()).is_ok())
         };
         let taken = send(self.footer.raw_bytes, Some(&mut digest))?;
-        let taken = taken && send(self.header.file_bytes, None)?;
+        let taken = taken && send(self.header.appendix_bytes, None)?;
         let is_more = taken && content.read(&mut [0])? > 0;
         Ok(Unpacked { digest: digest.digest128().to_le_bytes(), is_more })
     }

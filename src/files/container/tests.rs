@@ -27,6 +27,8 @@ fn header(packing: u32) -> FileHeader {
         chain: 9,
         model_name: "Bank".to_owned(),
         commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: 1,
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn write_packed(
 }
 
 /// As [`write_packed`], with something behind the content that is not part of it: it is packed and
-/// checksummed with the content, but neither counted nor digested. The header's `file_bytes` must
+/// checksummed with the content, but neither counted nor digested. The header's `appendix_bytes` must
 /// say how long that is.
 #[expect(clippy::too_many_arguments, reason = "a whole file is described by no less")]
 pub(crate) fn write_packed_with(
@@ -96,7 +96,10 @@ pub(crate) fn write_packed_with(
             WriteFailure::Io(error) => StoreError::io("write", path)(error),
             WriteFailure::Content(reason) => encode_error(reason),
         })?;
-    assert_eq!(appendix_bytes, header.file_bytes, "the header says what stands behind the content");
+    assert_eq!(
+        appendix_bytes, header.appendix_bytes,
+        "the header says what stands behind the content"
+    );
     let footer = Footer {
         sequence,
         raw_bytes: content.bytes,

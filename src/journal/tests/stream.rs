@@ -23,6 +23,8 @@ fn header(magic: [u8; 8], file_bytes: u64) -> FileHeader {
         chain: FIRST_CHAIN,
         model_name: "Bank".to_owned(),
         commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: 1,
     }
 }
 

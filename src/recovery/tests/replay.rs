@@ -34,6 +34,8 @@ fn segment(frames: usize, count: u32, tags: &[u16]) -> Segment {
         chain: 9,
         model_name: "Count".to_owned(),
         commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: 1,
     };
     let mut bytes = header.encode().unwrap();
     bytes.resize(4096, 0);
@@ -103,6 +105,8 @@ fn carried() -> [Vec<u8>; 2] {
         chain,
         model_name: "Count".to_owned(),
         commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: sequence,
     };
     let frame = |sequence, durable, salt, chain| {
         let mut frame = FrameBuffer::new();

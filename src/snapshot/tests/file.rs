@@ -23,6 +23,8 @@ fn header(packing: Packing) -> FileHeader {
         chain: 0xabcd,
         model_name: "Bank".to_owned(),
         commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: 42,
     }
 }
 
