@@ -175,7 +175,7 @@ impl<M: Model> Engine<M> {
             refusals: 0,
             handed: 0,
             spare: None,
-            unmarked: true,
+            needs_commit_marker: true,
             clock: Clock::default(),
         };
         let ends = CommitterEnds { batches: batch_inbox, spare: spare_outbox, bell, completed };

@@ -1,5 +1,5 @@
 //! Owns what travels together from the writer to the committer: the records of one frame, the
-//! version they lead to, and whoever waits for them.
+//! version they lead to, the events that they emitted, and the callers that wait for them.
 
 use std::sync::Arc;
 
@@ -11,6 +11,14 @@ use crate::model::Model;
 /// A buffer that grew beyond this for one large batch is shrunk again.
 const KEPT_FRAME_BYTES: usize = 4 << 20;
 
+/// The events that one accepted command emitted. They are delivered together, once the command is
+/// readable.
+pub(crate) struct Emitted<E> {
+    pub(crate) sequence: u64,
+    /// At least one.
+    pub(crate) events: Vec<E>,
+}
+
 /// One group-commit batch.
 pub(crate) struct Batch<M: Model> {
     pub(crate) frame: FrameBuffer,
@@ -20,6 +28,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) count: u32,
     /// Of accepted and of refused commands, in the order they were taken.
     pub(crate) tickets: Vec<Ticket>,
+    /// What accepted commands emitted, in their order.
+    pub(crate) events: Vec<Emitted<M::Event>>,
     /// The version after the last accepted command; set when the batch is handed over.
     pub(crate) version: Option<Arc<Version<M>>>,
     /// Versions that are not needed any more once this batch's is published.
@@ -40,6 +50,7 @@ impl<M: Model> Batch<M> {
             refusals: 0,
             count: 0,
             tickets: Vec::new(),
+            events: Vec::new(),
             version: None,
             superseded: Vec::new(),
             rejected: 0,
@@ -67,10 +78,11 @@ impl<M: Model> Batch<M> {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);
         let mut superseded = std::mem::take(&mut self.superseded);
-        let version = self.version.take();
+        let (version, events) = (self.version.take(), std::mem::take(&mut self.events));
         *self = Self { frame, tickets, ..Self::new() };
         self.frame.clear(KEPT_FRAME_BYTES);
         self.tickets.clear();
+        free(events);
         free(superseded.drain(..).chain(version));
         self.superseded = superseded;
     }

@@ -57,6 +57,13 @@ impl<M: Model> Committer<M> {
         }
         if let Some(version) = batch.version.take().filter(|_| batch.count > 0) {
             version.set_chain(self.log.progress().chain);
+            debug_assert!(
+                batch
+                    .events
+                    .iter()
+                    .all(|it| it.sequence <= version.sequence && !it.events.is_empty()),
+                "events are of commands that are readable now"
+            );
             // Freed by whoever resets the batch: callers need not wait for that.
             self.shared.published.publish(version, &mut batch.superseded);
         }

@@ -8,6 +8,7 @@
 //! - `queue`: the bounded way to the writer
 //! - `writer`: takes commands from the queue, applies them, closes batches
 //! - `working_version`: the model ahead of what is durable, and how a command is rolled back
+//! - `applier`: applies a record by its tag, without an answer
 //! - `dedup`: which request ids were accepted under which sequence
 //! - `batch`: what is committed together
 //! - `committer`: write, sync, publish, answer
@@ -20,6 +21,7 @@
 //! Beside them: `shared` is what the threads share, `status` whether the engine runs, `snapshot_board`
 //! what committer and snapshot thread tell each other, `sync` what all of them synchronise with.
 
+mod applier;
 mod batch;
 mod commit_log;
 pub(crate) mod committer;
@@ -48,8 +50,10 @@ pub use recent_versions::AtError;
 pub use snapshot_board::SnapshotInfo;
 pub use status::Health;
 
+pub(crate) use applier::Applier;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) use batch::Batch;
+pub(crate) use batch::Emitted;
 pub(crate) use commit_log::CommitLog;
 #[cfg(test)]
 pub(crate) use commit_log::{DetachedSync, LogProgress};

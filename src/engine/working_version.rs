@@ -10,12 +10,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use super::batch::Batch;
+use super::batch::{Batch, Emitted};
 use super::published_version::Version;
 use super::queue::{Applied, Submission};
-use crate::engine::RequestMemory;
+use crate::engine::{Applier, RequestMemory};
 use crate::journal::{RECORD_HEADER_BYTES, Records};
-use crate::model::{CommandTable, Context, Model, RandomSeed};
+use crate::model::{Context, Model, RandomSeed};
 
 pub(crate) struct Working<M: Model> {
     model: M,
@@ -26,7 +26,7 @@ pub(crate) struct Working<M: Model> {
     checkpoint_payload: usize,
     events: Vec<M::Event>,
     seed: RandomSeed,
-    table: CommandTable<M>,
+    applier: Applier<M>,
     /// Ids enter only when their command is accepted, so a rollback has none to take back.
     requests: RequestMemory,
 }
@@ -53,7 +53,7 @@ impl<M: Model> Working<M> {
             checkpoint_payload: 0,
             events: Vec::new(),
             seed,
-            table: CommandTable::new(),
+            applier: Applier::new(seed),
         }
     }
 
@@ -95,14 +95,19 @@ impl<M: Model> Working<M> {
             Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
         batch.tickets.push(ticket);
-        // Nobody can follow events yet, so none are kept.
-        self.events.clear();
+        let events = match self.events.is_empty() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.events),
+        };
         match applied {
             Applied::Accepted => {
                 batch.frame.push_record(&record, time_ns);
                 batch.count += 1;
                 self.sequence += 1;
                 self.time_ns = time_ns;
+                if !events.is_empty() {
+                    batch.events.push(Emitted { sequence: self.sequence, events });
+                }
                 if let Some(id) = request_id {
                     self.requests.remember(self.sequence, id);
                 }
@@ -135,19 +140,13 @@ impl<M: Model> Working<M> {
                 break;
             }
             let record = record.expect("the batch holds whole records: this program pushed them");
-            let entry = self.table.get(record.tag).expect("submitted commands are registered");
+            let entry = self.applier.entry(record.tag);
+            let entry = entry.expect("submitted commands are registered");
             sequence += 1;
-            let mut cx = Context::new(
-                self.seed,
-                sequence,
-                record.time_ns,
-                record.metadata,
-                &mut self.events,
-            );
-            CommandTable::replay(entry, record.command, &mut self.model, &mut cx)
+            self.applier
+                .apply(entry, &record, sequence, &mut self.model)
                 .map_err(|reason| NotDeterministic { command: entry.name(), reason })?;
             batch.reapplied += 1;
-            self.events.clear();
         }
         self.checkpoint_payload = payload.len();
         self.checkpoint = self.freeze();

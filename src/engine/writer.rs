@@ -61,7 +61,7 @@ pub(crate) struct Writer<M: Model> {
     /// An empty batch, for its buffers to be used again.
     pub(crate) spare: Option<Batch<M>>,
     /// The newest batch may not be marked yet.
-    pub(crate) unmarked: bool,
+    pub(crate) needs_commit_marker: bool,
     pub(crate) clock: Clock,
 }
 
@@ -130,7 +130,7 @@ impl<M: Model> Writer<M> {
 
     fn wait_for_first(&mut self) -> Option<Submission<M>> {
         loop {
-            let patience = if self.unmarked {
+            let patience = if self.needs_commit_marker {
                 Patience::Until(Instant::now() + IDLE_BEFORE_MARKER)
             } else {
                 Patience::Endless
@@ -140,7 +140,7 @@ impl<M: Model> Writer<M> {
                 Next::Stop => return None,
                 Next::Nothing if self.committer_is_idle() => {
                     lock(&self.lane.committer).write_commit_marker();
-                    self.unmarked = false;
+                    self.needs_commit_marker = false;
                 }
                 Next::Nothing | Next::Rung => {}
             }
@@ -236,7 +236,7 @@ impl<M: Model> Writer<M> {
     /// Leaves an empty batch.
     fn hand_over(&mut self, batch: &mut Batch<M>) {
         self.queue.batch_done();
-        self.unmarked |= batch.count > 0;
+        self.needs_commit_marker |= batch.count > 0;
         if self.shared.status.poisoned().is_none() {
             batch.version = Some(self.working.end_batch());
         }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{EngineThread, RequestLog};
+use crate::engine::{Applier, EngineThread, RequestLog};
 use crate::error::Error;
 use crate::files::DatabaseId;
 use crate::journal::{Record, StreamedFile};
-use crate::model::{CommandTable, Model, RandomSeed};
+use crate::model::{Model, RandomSeed};
 use crate::options::RequestLimits;
 use crate::recovery::{Replayed, check_tags, unknown_tag};
 
@@ -17,11 +17,9 @@ pub(crate) struct Line<M: Model> {
     pub(crate) replayed: Replayed<M>,
     /// What becomes of commands that `commands!` does not list: skipped and counted, or an error.
     pub(crate) skipped: Option<u64>,
-    table: CommandTable<M>,
-    seed: RandomSeed,
+    applier: Applier<M>,
     /// The file whose table of names was compared last.
     checked: Option<Arc<StreamedFile>>,
-    events: Vec<M::Event>,
 }
 
 impl<M: Model> Line<M> {
@@ -40,10 +38,8 @@ impl<M: Model> Line<M> {
         Self {
             replayed,
             skipped: None,
-            table: CommandTable::new(),
-            seed: RandomSeed::new(database),
+            applier: Applier::new(RandomSeed::new(database)),
             checked: None,
-            events: Vec::new(),
         }
     }
 
@@ -57,7 +53,7 @@ impl<M: Model> Line<M> {
             check_tags::<M>(&file.path, &file.header)?;
             self.checked = Some(file.clone());
         }
-        let Some(entry) = self.table.get(record.tag) else {
+        let Some(entry) = self.applier.entry(record.tag) else {
             let sequence = self.replayed.sequence + 1;
             let Some(skipped) = &mut self.skipped else {
                 return Err(unknown_tag(&file.path, &file.header, sequence, record.tag));
@@ -69,6 +65,6 @@ impl<M: Model> Line<M> {
         };
         // What a command must not do in the database it must not do here.
         let _guard = EngineThread::enter();
-        self.replayed.apply(entry, record, self.seed, &mut self.events)
+        self.replayed.apply(entry, record, &mut self.applier)
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Journal {
     /// Everything up to here is known to be synced.
     pub(super) durable_sequence: u64,
     /// The highest durable sequence that a frame in the journal states.
-    pub(super) vouched_sequence: u64,
+    pub(super) stated_durable: u64,
     /// Bytes of frames written by this run.
     pub(super) written_bytes: u64,
     /// Segments that this run added to those that were there.
@@ -85,13 +85,13 @@ impl Journal {
             chain,
             time_ns,
             durable_sequence: first_sequence - 1,
-            vouched_sequence: first_sequence - 1,
+            stated_durable: first_sequence - 1,
             written_bytes: 0,
             segments_added: 0,
         };
         let carried_bytes = journal.carried_bytes();
-        let unvouched = beginning.plan_unvouched(&journal.options.identity, carried_bytes)?;
-        match unvouched {
+        let unconfirmed = beginning.plan_unconfirmed(&journal.options.identity, carried_bytes)?;
+        match unconfirmed {
             Some(plan) => journal.begin_with(&plan, 0)?,
             None => journal.beginning = Some(beginning),
         }
@@ -168,7 +168,7 @@ impl Journal {
         self.chain = chain;
         self.time_ns = time_ns;
         self.next_sequence += u64::from(count);
-        self.vouched_sequence = durable;
+        self.stated_durable = durable;
         if is_half_full {
             self.preparer.request(self.next_segment_bytes());
         }
@@ -225,7 +225,7 @@ impl Journal {
     pub(crate) fn write_commit_marker(&mut self) -> Result<(), StoreError> {
         let needed = position(frame_bytes(0));
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
-        if self.vouched_sequence >= self.durable_sequence
+        if self.stated_durable >= self.durable_sequence
             || self.unlisted
             || segment.position + needed > segment.prepared_bytes
         {
@@ -243,7 +243,7 @@ impl Journal {
         write_all_at(&*segment.file, bytes, segment.position)
             .map_err(StoreError::io("write", &segment.path))?;
         segment.position += needed;
-        self.vouched_sequence = self.durable_sequence;
+        self.stated_durable = self.durable_sequence;
         Ok(())
     }
 }

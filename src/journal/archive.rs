@@ -13,18 +13,18 @@ use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, Packing, write_packed}
 use crate::storage::{Pace, Storage};
 
 /// Archives the segment that begins at `first_sequence` and ends where the next begins, at
-/// `takeover`, unless that was done. On `Ok` the archive is durable, was read back, and unpacks to
+/// `next_segment_first`, unless that was done. On `Ok` the archive is durable, was read back, and unpacks to
 /// what was packed.
 pub(crate) fn archive_segment(
     storage: &dyn Storage,
     journal_directory: &Path,
     archive_directory: &Path,
-    (first_sequence, takeover): (u64, u64),
+    (first_sequence, next_segment_first): (u64, u64),
     packing: Packing,
     pace: &Pace<'_>,
 ) -> Result<PathBuf, StoreError> {
     let segment = Segment::open(storage, journal_directory, first_sequence)?;
-    let mut frames = SegmentScan::new(&segment, Some(takeover), 0);
+    let mut frames = SegmentScan::new(&segment, Some(next_segment_first), 0);
     let mut tags = BTreeSet::new();
     while let Ok(frame) = frames.next_frame()? {
         tags.extend(Records::new(frame.payload).filter_map(Result::ok).map(|record| record.tag));

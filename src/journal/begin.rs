@@ -20,7 +20,7 @@ pub(crate) struct Beginning {
     pub(crate) used_bytes: u64,
     /// Frames from here on were accepted, but nothing vouches for them. They are written anew at
     /// once, since the page cache alone is not trusted.
-    pub(crate) unvouched: Option<SegmentStart>,
+    pub(crate) unconfirmed: Option<SegmentStart>,
 }
 
 /// What the first segment is to be.
@@ -69,17 +69,17 @@ impl Beginning {
 
     /// For what nothing vouches for, if there is any. The header says what the last segment's says:
     /// these commands are not this program's.
-    pub(crate) fn plan_unvouched(
+    pub(crate) fn plan_unconfirmed(
         &self,
         ours: &SegmentIdentity,
         carried_bytes: u64,
     ) -> Result<Option<Plan<'_>>, StoreError> {
-        let Some(unvouched) = self.unvouched else { return Ok(None) };
+        let Some(unconfirmed) = self.unconfirmed else { return Ok(None) };
         let replaces = self.used_bytes <= carried_bytes
-            || unvouched.first_sequence == self.last.header.sequence;
-        let start = if replaces { self.last_start() } else { unvouched };
+            || unconfirmed.first_sequence == self.last.header.sequence;
+        let start = if replaces { self.last_start() } else { unconfirmed };
         let carried = self.frames_from(start.first_sequence)?;
-        let durable = (unvouched.first_sequence - 1, unvouched.chain);
+        let durable = (unconfirmed.first_sequence - 1, unconfirmed.chain);
         Ok(Some(Plan { start, carried, identity: self.last_identity(ours), durable, replaces }))
     }
 

@@ -51,7 +51,7 @@ impl Journal {
             for frame in &plan.carried {
                 segment.push_frame(frame)?;
             }
-            if carried { segment.push_mark(next_sequence, chain) } else { Ok(()) }
+            if carried { segment.push_commit_marker(next_sequence, chain) } else { Ok(()) }
         };
         let content = plan.carried_bytes() + position(frame_bytes(0)) + needed;
         let segment = self.new_segment(content, plan.start, &plan.identity, &fill)?;
@@ -99,7 +99,7 @@ impl Journal {
         std::mem::take(&mut self.gate).leave();
         (self.unlisted, self.is_ours) = (true, true);
         self.segments_added += 1;
-        self.vouched_sequence = self.durable_sequence;
+        self.stated_durable = self.durable_sequence;
         Ok(())
     }
 

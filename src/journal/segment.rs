@@ -176,7 +176,11 @@ impl NewSegment {
 
     /// Appends a mark: an empty frame which states that everything before `next_sequence` is
     /// durable. That is so once the file has its name, since it is synced before.
-    pub(crate) fn push_mark(&mut self, next_sequence: u64, chain: u32) -> Result<(), StoreError> {
+    pub(crate) fn push_commit_marker(
+        &mut self,
+        next_sequence: u64,
+        chain: u32,
+    ) -> Result<(), StoreError> {
         let mut buffer = FrameBuffer::new();
         let (bytes, _) = buffer.seal(next_sequence, 0, next_sequence - 1, self.salt, chain);
         write_all_at(&*self.file, bytes, self.position)

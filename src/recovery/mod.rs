@@ -205,7 +205,7 @@ impl Opening<'_> {
             manifest.newest_segment = next.first_sequence;
             manifest.snapshots = vec![0];
         })?;
-        let beginning = Beginning { last, next, used_bytes: 0, unvouched: None };
+        let beginning = Beginning { last, next, used_bytes: 0, unconfirmed: None };
         self.become_writer(manifest, lock, version, beginning, report, loaded)
     }
 
@@ -252,7 +252,7 @@ impl Opening<'_> {
             chain: end.chain,
             time_ns: version.time_ns,
         };
-        let unvouched = end.unvouched.front().map(|frame| SegmentStart {
+        let unconfirmed = end.unconfirmed.front().map(|frame| SegmentStart {
             first_sequence: frame.header.first_sequence,
             chain: frame.chain_before,
             time_ns: version.time_ns,
@@ -261,7 +261,7 @@ impl Opening<'_> {
         drop(end);
         let last = segments.pop().expect("an open needs at least one segment");
         drop(segments);
-        let beginning = Beginning { last, next, used_bytes, unvouched };
+        let beginning = Beginning { last, next, used_bytes, unconfirmed };
         let database = manifest.current().database;
         check_archive_end(&**self.storage, &self.directory, database)?;
         if self.options.retention == Retention::Archive
@@ -496,7 +496,7 @@ impl Opening<'_> {
         }
         report.sequence = version.sequence;
         report.commands_rewritten = beginning
-            .unvouched
+            .unconfirmed
             .map_or(0, |first| beginning.next.first_sequence - first.first_sequence);
         let manifest = Arc::new(Mutex::new(manifest));
         let journal_options = JournalOptions {

@@ -10,12 +10,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::compatibility::unknown_tag;
 use super::report::TornTail;
-use crate::engine::RequestLog;
+use crate::engine::{Applier, RequestLog};
 use crate::error::Error;
 use crate::files::position;
 use crate::journal::{Ending, FrameRef, Record, Segment, SegmentScan};
-use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
-use crate::process::told_of_panics;
+use crate::model::{Entry, Model, RandomSeed};
 
 /// Verified frames between the two threads; frames are borrowed, so this is hardly any memory.
 const FRAMES_AHEAD: usize = 256;
@@ -37,7 +36,7 @@ pub(crate) struct JournalEnd<'a> {
     pub(crate) chain: u32,
     /// Frames that were accepted but that nothing vouches for: at most the last batch, under
     /// `Durability::Sync`.
-    pub(crate) unvouched: VecDeque<FrameRef<'a>>,
+    pub(crate) unconfirmed: VecDeque<FrameRef<'a>>,
     pub(crate) torn: Option<TornTail>,
     /// How long the frames of the last segment are, in bytes.
     pub(crate) last_segment_used: u64,
@@ -58,22 +57,15 @@ pub(crate) struct Replayed<M> {
 }
 
 impl<M: Model> Replayed<M> {
-    /// Applies the next command. `events` are dropped: they were delivered when it was live.
+    /// Applies a record of that command as the next one.
     pub(crate) fn apply(
         &mut self,
         entry: &Entry<M>,
         record: &Record<'_>,
-        seed: RandomSeed,
-        events: &mut Vec<M::Event>,
+        applier: &mut Applier<M>,
     ) -> Result<(), Error> {
         let sequence = self.sequence + 1;
-        let mut cx = Context::new(seed, sequence, record.time_ns, record.metadata, events);
-        let mut replayed = CommandTable::replay(entry, record.command, &mut self.model, &mut cx);
-        if !events.is_empty() {
-            let freed = told_of_panics("event's Drop", || events.clear());
-            replayed = replayed.and(freed);
-        }
-        replayed.map_err(|reason| {
+        applier.apply(entry, record, sequence, &mut self.model).map_err(|reason| {
             let command = entry.name().to_owned();
             Error::ReplayDiverged { sequence, command, reason }
         })?;
@@ -132,7 +124,7 @@ fn scan<'a>(
     let mut end = JournalEnd {
         next_sequence: segments.first().map_or(1, |segment| segment.header.sequence),
         chain: segments.first().map_or(0, |segment| segment.header.chain),
-        unvouched: VecDeque::new(),
+        unconfirmed: VecDeque::new(),
         torn: None,
         last_segment_used: 0,
     };
@@ -150,14 +142,14 @@ fn scan<'a>(
             };
             (end.next_sequence, end.chain) = (frames.next_sequence(), frames.chain());
             check_known(known, &end)?;
-            end.unvouched.push_back(frame);
-            drop_known_durable(&mut end.unvouched, frames.known_durable());
+            end.unconfirmed.push_back(frame);
+            drop_known_durable(&mut end.unconfirmed, frames.known_durable());
             if outbox.send((segment, frame, bytes_before)).is_err() {
                 return Ok(end); // applying failed, and that is the error to tell
             }
         };
         // A mark, or the header of a torn batch, may vouch for the frames before it.
-        drop_known_durable(&mut end.unvouched, frames.known_durable());
+        drop_known_durable(&mut end.unconfirmed, frames.known_durable());
         if let Some(before) = carried_from
             && end.next_sequence == segment.header.sequence
         {
@@ -167,7 +159,7 @@ fn scan<'a>(
             (next_segment_first.is_some() && frames.holds_next_batch()).then_some(segment);
         match ending {
             // The next segment was published only once everything before it was durable.
-            Ending::Complete if next_segment_first.is_some() => end.unvouched.clear(),
+            Ending::Complete if next_segment_first.is_some() => end.unconfirmed.clear(),
             Ending::Complete => {}
             Ending::Torn { position, bytes } => {
                 end.torn = Some(TornTail { path: segment.path.clone(), position, bytes });
@@ -177,7 +169,7 @@ fn scan<'a>(
         end.last_segment_used = position(frames.read_so_far().len());
     }
     if planted!(UnvouchedNotRewritten) {
-        end.unvouched.clear();
+        end.unconfirmed.clear();
     }
     Ok(end)
 }
@@ -235,14 +227,14 @@ fn apply<M: Model>(
     total: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Error> {
-    let table = CommandTable::new();
+    let mut applier = Applier::new(seed);
     let mut told = 0;
     let mut began = None;
     progress(0, total);
     for (segment, frame, bytes_before) in inbox {
         if frame.header.next_sequence() - 1 > replayed.sequence {
             began.get_or_insert_with(Instant::now);
-            apply_frame(segment, &frame, replayed, seed, &table)?;
+            apply_frame(segment, &frame, replayed, &mut applier)?;
             replayed.payload_bytes += position(frame.header.frame_bytes());
         }
         let done = bytes_before + frame.position + position(frame.payload.len());
@@ -260,16 +252,14 @@ fn apply_frame<M: Model>(
     segment: &Segment,
     frame: &FrameRef<'_>,
     replayed: &mut Replayed<M>,
-    seed: RandomSeed,
-    table: &CommandTable<M>,
+    applier: &mut Applier<M>,
 ) -> Result<(), Error> {
-    let mut events = Vec::new();
     frame.each_record(&segment.path, |sequence, record| {
         if sequence == replayed.sequence + 1 {
-            let entry = table
-                .get(record.tag)
+            let entry = applier
+                .entry(record.tag)
                 .ok_or_else(|| unknown_tag(&segment.path, &segment.header, sequence, record.tag))?;
-            replayed.apply(entry, record, seed, &mut events)?;
+            replayed.apply(entry, record, applier)?;
         }
         Ok::<_, Error>(ControlFlow::Continue(()))
     })?;

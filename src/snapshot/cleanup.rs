@@ -48,13 +48,13 @@ impl Superseded {
         let oldest = if planted!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
         let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&*self.storage, &self.directory.journal)?;
-        for (&first, &takeover) in segments.iter().zip(segments.iter().skip(1)) {
+        for (&first, &next_segment_first) in segments.iter().zip(segments.iter().skip(1)) {
             // It holds a command that the oldest snapshot does not; or the name of the next one
             // may not be durable yet, since the MANIFEST does not know it.
-            if takeover > oldest + 1 || takeover > newest_segment {
+            if next_segment_first > oldest + 1 || next_segment_first > newest_segment {
                 break;
             }
-            self.clear_segment(first, takeover, room, pace)?;
+            self.clear_segment(first, next_segment_first, room, pace)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Superseded {
     fn clear_segment(
         &self,
         first: u64,
-        takeover: u64,
+        next_segment_first: u64,
         room: &Room,
         pace: &Pace<'_>,
     ) -> Result<(), Error> {
@@ -134,7 +134,7 @@ impl Superseded {
             let packing = Packing { compression_level, ..*packing };
             let _taking = room.take();
             let (journal, archive) = (&directory.journal, &directory.archive);
-            archive_segment(storage, journal, archive, (first, takeover), packing, pace)?;
+            archive_segment(storage, journal, archive, (first, next_segment_first), packing, pace)?;
         }
         let path = segment_path(&directory.journal, first);
         let length = storage.read(&path).map_err(Error::io("read", &path))?.len();

@@ -143,7 +143,7 @@ fn write<T: Serialize>(
     let end = (header.sequence, header.chain);
     let header = FileHeader { appendix_bytes: section_bytes(requests), ..header.clone() };
     let encode = |target: &mut dyn Write| {
-        let mut target = Tattling { inner: target, failed: None };
+        let mut target = ErrorCapturingWriter { inner: target, failed: None };
         encode_model(model, &mut target).map_err(|error| match target.failed.take() {
             Some(error) => WriteFailure::Io(error),
             None => WriteFailure::Content(error),
@@ -156,12 +156,12 @@ fn write<T: Serialize>(
 }
 
 /// Keeps the I/O error that the codec would turn into one of its own.
-struct Tattling<'a> {
+struct ErrorCapturingWriter<'a> {
     inner: &'a mut dyn Write,
     failed: Option<io::Error>,
 }
 
-impl Write for Tattling<'_> {
+impl Write for ErrorCapturingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.inner.write_all(bytes) {
             Ok(()) => Ok(bytes.len()),

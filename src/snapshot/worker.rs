@@ -241,7 +241,7 @@ impl<M: Model> Snapshotter<M> {
         let header =
             snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
         if planted!(TruncateBeforeVerify) {
-            self.make_it_count(&header)?;
+            self.list_in_manifest(&header)?;
             self.tidy()?;
         }
         let kept = self.kept_beside(version.sequence);
@@ -262,7 +262,7 @@ impl<M: Model> Snapshotter<M> {
         drop((taking, version));
         let info = SnapshotInfo::of(&file, began.elapsed());
         drop(file);
-        self.make_it_count(&header)?;
+        self.list_in_manifest(&header)?;
         if decoded {
             self.readable.note(&kept, info.sequence, info.raw_bytes);
         }
@@ -292,7 +292,7 @@ impl<M: Model> Snapshotter<M> {
     }
 
     /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
-    fn make_it_count(&self, header: &FileHeader) -> Result<(), Error> {
+    fn list_in_manifest(&self, header: &FileHeader) -> Result<(), Error> {
         let keep = self.options.keep_snapshots;
         let mut manifest = lock(&self.manifest);
         let listed = manifest.update(|manifest| {

@@ -106,7 +106,7 @@ fn start(
         refusals: 0,
         handed: 0,
         spare: None,
-        unmarked: true,
+        needs_commit_marker: true,
         clock: Clock::default(),
     };
     let committing = {

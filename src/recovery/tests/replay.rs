@@ -91,7 +91,7 @@ fn a_frame_with_fewer_records_than_it_states_is_damage() {
     }
 }
 
-/// Three frames, and an open that found the last one unvouched and began a segment with it.
+/// Three frames, and an open that found the last one unconfirmed and began a segment with it.
 fn carried() -> [Vec<u8>; 2] {
     let header = |sequence, salt, chain| FileHeader {
         magic: SEGMENT_MAGIC,
@@ -164,7 +164,7 @@ fn the_header_of_a_torn_batch_vouches_for_the_batch_before_it() {
     let seed = RandomSeed::new(DatabaseId([7; 16]));
     let mut replayed = nothing_replayed(0);
     let end = replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| {}).unwrap();
-    assert_eq!((replayed.sequence, end.unvouched.len()), (2, 0));
+    assert_eq!((replayed.sequence, end.unconfirmed.len()), (2, 0));
     assert!(end.torn.is_some());
 }
 

@@ -142,7 +142,7 @@ fn with_content(content: &[u8], chain: u32) -> Result<PackedFile, Error> {
     let path = snapshot_path(directory.path(), 42);
     let (header, pace) = (header(PLAIN), Pace::full());
     crate::files::write_packed(&Disk, &path, &header, (42, chain), PLAIN, &pace, |target| {
-        let mut target = Tattling { inner: target, failed: None };
+        let mut target = ErrorCapturingWriter { inner: target, failed: None };
         target.write_all(content)?;
         Ok(target.flush()?)
     })?;

@@ -1,0 +1,45 @@
+//! Owns applying a record by its tag: what is stored, or comes from elsewhere, has no caller who waits
+//! for an answer. A rollback, a replay and a history go by it. Knows nothing of where records stand.
+
+use crate::journal::Record;
+use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
+use crate::process::told_of_panics;
+
+/// What applying records needs besides the model.
+pub(crate) struct Applier<M: Model> {
+    table: CommandTable<M>,
+    seed: RandomSeed,
+    events: Vec<M::Event>,
+}
+
+impl<M: Model> Applier<M> {
+    pub(crate) fn new(seed: RandomSeed) -> Self {
+        Self { table: CommandTable::new(), seed, events: Vec::new() }
+    }
+
+    /// The command with this tag; `None` when `commands!` does not list it.
+    pub(crate) fn entry(&self, tag: u16) -> Option<&'static Entry<M>> {
+        self.table.get(tag)
+    }
+
+    /// Applies a record of that command, which was accepted once, as the command with this sequence.
+    /// Its events are dropped: they were delivered when it was live.
+    ///
+    /// # Errors
+    /// The reason, when the command is refused or panics now.
+    pub(crate) fn apply(
+        &mut self,
+        entry: &Entry<M>,
+        record: &Record<'_>,
+        sequence: u64,
+        model: &mut M,
+    ) -> Result<(), String> {
+        let Self { seed, events, .. } = self;
+        let mut cx = Context::new(*seed, sequence, record.time_ns, record.metadata, events);
+        let applied = CommandTable::replay(entry, record.command, model, &mut cx);
+        if events.is_empty() {
+            return applied;
+        }
+        applied.and(told_of_panics("event's Drop", || events.clear()))
+    }
+}
