@@ -3,6 +3,7 @@
 
 mod builder;
 mod running;
+mod start;
 mod what_if;
 
 pub use builder::{Builder, FromDefault, Given, InitialModel};

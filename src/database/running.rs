@@ -1,52 +1,25 @@
-//! Owns the threads of an open database: starting them in order, stopping them in order, and the
-//! clean end. Knows nothing of what a command does.
+//! Owns a running database: what its handles share, and how its threads are stopped in order and its
+//! directory is left clean. Knows nothing of what a command does.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
 use crate::engine::{
-    BatchLimits, Clock, Committer, CommitterEnds, Lane, Published, QueueSender, Shared,
-    SharedCommitter, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Working, Writer,
-    committer, interval_sync, lock, on_engine_thread, queue,
+    QueueSender, Shared, SharedCommitter, SnapshotInfo, committer, on_engine_thread,
 };
 use crate::error::Error;
-use crate::files::Reserve;
-use crate::files::{Directory, ManifestFile, Packing};
+use crate::files::{Directory, Packing, Reserve};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::mutex::lock;
-use crate::options::{Durability, Options, SnapshotPolicy, StartupRates};
+use crate::options::SnapshotPolicy;
 use crate::process::{FreedDeep, OpeningProcess, stack};
-use crate::recovery::{Loaded, LoadingThread, Recovered, RecoveryReport};
-use crate::snapshot::{
-    Readable, SnapshotRequest, Snapshotter, SnapshotterOptions, Superseded, is_overdue,
-};
-use crate::stats::Counters;
+use crate::recovery::RecoveryReport;
+use crate::snapshot::{SnapshotRequest, is_overdue};
 use crate::storage::{Lock, Storage};
-
-/// Batches between writer and committer: one being committed, one ready to go next.
-const BATCHES_AHEAD: usize = 1;
-/// Emptied batches kept for their buffers.
-const SPARE_BATCHES: usize = 3;
-
-/// Callers of `snapshot` that wait for the thread; more wait to be among them.
-const SNAPSHOT_REQUESTS: usize = 16;
-
-/// Below this, an open tells nothing of rates, and these are assumed. Decoding an `OrdMap` of
-/// small entries was measured at 127 ns for an entry of about 6 bytes.
-const LEAST_MEASURED_BYTES: u64 = 256 << 10;
-const LEAST_MEASURED_COMMANDS: u64 = 1000;
-const GUESSED_LOAD_PS_PER_BYTE: u64 = 21_000;
-const GUESSED_REPLAY_NS_PER_COMMAND: u64 = 1000;
-const LEAST_MEASURED_SEGMENTS: u64 = 8;
-/// Measured: 30 to 60 µs to open, map and verify a header.
-const GUESSED_OPEN_NS_PER_SEGMENT: u64 = 50_000;
-/// Lock, MANIFEST, the new segment: a few syncs.
-const FIXED_STARTUP: Duration = Duration::from_millis(3);
 
 /// A running database.
 pub(crate) struct Engine<M: Model> {
@@ -60,214 +33,32 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) max_command_bytes: usize,
     pub(crate) process: OpeningProcess,
-    running: Mutex<Option<Running<M>>>,
+    pub(super) running: Mutex<Option<Running<M>>>,
     /// The last field: what is dropped before it shares it.
     pub(crate) shared: FreedDeep<Shared<M>>,
 }
 
-/// What an open has learned, for statistics and for predicting the next one.
-fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
-    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let raw_bytes = loaded.info.raw_bytes;
-    let load_ps_per_byte = if raw_bytes >= LEAST_MEASURED_BYTES {
-        nanoseconds(report.snapshot_time).saturating_mul(1000) / raw_bytes
-    } else {
-        GUESSED_LOAD_PS_PER_BYTE
-    };
-    let replay_unmeasured = report.commands_replayed < LEAST_MEASURED_COMMANDS;
-    let replay_ns_per_command = if replay_unmeasured {
-        GUESSED_REPLAY_NS_PER_COMMAND
-    } else {
-        nanoseconds(loaded.apply_time) / report.commands_replayed
-    };
-    let open_ns_per_segment = if report.segments >= LEAST_MEASURED_SEGMENTS {
-        nanoseconds(loaded.open_time) / report.segments
-    } else {
-        GUESSED_OPEN_NS_PER_SEGMENT
-    };
-    SnapshotState {
-        newest: loaded.info.clone(),
-        written_then: 0,
-        tail_bytes: report.tail_bytes,
-        tail_segments: report.segments.max(1),
-        segments_then: 0,
-        taken: 0,
-        failed: 0,
-        last_error: None,
-        rates: StartupRates {
-            load_ps_per_byte,
-            replay_ns_per_command,
-            open_ns_per_segment,
-            fixed: FIXED_STARTUP,
-        },
-        replay_unmeasured,
-    }
-}
+/// The thread that syncs at an interval: it ends when the channel does.
+pub(super) type Syncing = (Sender<std::convert::Infallible>, JoinHandle<()>);
 
 /// What must be ended, in the order of its fields.
-struct Running<M: Model> {
-    shared: Arc<Shared<M>>,
-    queue: Arc<QueueSender<M>>,
-    writer: JoinHandle<()>,
-    committing: JoinHandle<()>,
-    syncing: Option<(Sender<std::convert::Infallible>, JoinHandle<()>)>,
-    snapshotting: JoinHandle<()>,
-    snapshot_requests: Sender<SnapshotRequest>,
-    cancelled: Arc<AtomicBool>,
-    takes_one_on_close: bool,
-    policy: SnapshotPolicy,
-    committer: SharedCommitter<M>,
-    lock: Box<dyn Lock>,
-    lock_path: std::path::PathBuf,
+pub(super) struct Running<M: Model> {
+    pub(super) shared: Arc<Shared<M>>,
+    pub(super) queue: Arc<QueueSender<M>>,
+    pub(super) writing: JoinHandle<()>,
+    pub(super) committing: JoinHandle<()>,
+    pub(super) syncing: Option<Syncing>,
+    pub(super) snapshotting: JoinHandle<()>,
+    pub(super) snapshot_requests: Sender<SnapshotRequest>,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) takes_one_on_close: bool,
+    pub(super) policy: SnapshotPolicy,
+    pub(super) committer: SharedCommitter<M>,
+    pub(super) lock: Box<dyn Lock>,
+    pub(super) lock_path: std::path::PathBuf,
 }
 
 impl<M: Model> Engine<M> {
-    pub(crate) fn start(
-        storage: Arc<dyn Storage>,
-        options: &Options,
-        recovered: Recovered<M>,
-        thread: LoadingThread,
-    ) -> Result<Self, Error> {
-        let Recovered { version, journal, manifest, lock, lock_path, seed, report, .. } = recovered;
-        let room = journal.room();
-        let (identity, directory, loaded) =
-            (recovered.identity, recovered.directory, recovered.loaded);
-        let reserve = recovered.reserve;
-        let version = Arc::new(version);
-        let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&report, &loaded));
-        let shared = Arc::new(Shared {
-            published: Published::new(version.clone(), options.recent_versions),
-            status: Status::default(),
-            counters: Counters::default(),
-            snapshots,
-        });
-        let committer = Committer::new(Box::new(journal), options.durability, shared.clone());
-        let committer = Arc::new(Mutex::new(committer));
-        let (queue, queue_receiver) = queue(options.queue_capacity, options.queue_bytes);
-        let (batches, batch_inbox) = bounded(BATCHES_AHEAD);
-        let (spare_outbox, spare) = bounded(SPARE_BATCHES);
-        let bell = queue_receiver.bell();
-        let writers = queue_receiver.bell();
-        shared.status.wake_writer_by(move || writers.ring());
-        let completed = Arc::new(AtomicU64::new(0));
-        // It clones the model, for which the stack of this thread may not be enough.
-        let cloned = {
-            let shared = shared.clone();
-            move || shared.guarded("writer", || Working::new(version, seed))
-        };
-        let working = thread.run(|_| cloned(), &mut |_| {})?;
-        let writer = Writer {
-            queue: queue_receiver,
-            limits: BatchLimits {
-                commands: options.max_batch_commands,
-                bytes: options.max_batch_bytes,
-                linger: options.linger,
-            },
-            working,
-            lane: Lane {
-                committer: committer.clone(),
-                batches,
-                spare,
-                completed: completed.clone(),
-            },
-            shared: shared.clone(),
-            storage: storage.clone(),
-            refusals: 0,
-            handed: 0,
-            spare: None,
-            needs_commit_marker: true,
-            clock: Clock::default(),
-        };
-        let ends = CommitterEnds { batches: batch_inbox, spare: spare_outbox, bell, completed };
-        let spawner = Spawner { shared: &shared, path: &lock_path };
-        // Should a later thread fail to start, the earlier ones end with their channels.
-        let committing = {
-            let committer = committer.clone();
-            spawner.spawn("committer", move || committer::run(&committer, ends))?
-        };
-        let syncing = match options.durability {
-            Durability::Interval(interval) => {
-                let (stop, stopped) = bounded(0);
-                let committer = committer.clone();
-                let run = move || interval_sync::run(&committer, interval, &stopped);
-                Some((stop, spawner.spawn("syncer", run)?))
-            }
-            Durability::Sync | Durability::Buffered => None,
-        };
-        let packing = options.packing();
-        let (snapshot_requests, requests) = bounded(SNAPSHOT_REQUESTS);
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let snapshotter = Snapshotter {
-            options: SnapshotterOptions {
-                storage: storage.clone(),
-                directory: directory.clone(),
-                identity: identity.clone(),
-                packing,
-                policy: options.snapshots,
-                keep_snapshots: options.keep_snapshots,
-            },
-            superseded: Superseded {
-                storage: storage.clone(),
-                directory: directory.clone(),
-                database: identity.database,
-                packing,
-                retention: options.retention,
-                archived_snapshots: options.archived_snapshots,
-                spared: report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
-            },
-            shared: shared.clone(),
-            committer: committer.clone(),
-            manifest: manifest.clone(),
-            requests,
-            woken,
-            cancelled: cancelled.clone(),
-            room,
-            reserve: reserve.clone(),
-            outdated: loaded.outdated,
-            last_taken: Instant::now(),
-            retry: None,
-            owed: false,
-            readable: Readable::new(loaded.info.sequence),
-        };
-        let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
-        let writer = {
-            let shared = shared.clone();
-            thread.go_on(move || shared.run_guarded("writer", || writer.run()))
-        };
-        let queue = Arc::new(queue);
-        let running = Running {
-            shared: shared.clone(),
-            queue: queue.clone(),
-            writer,
-            committing,
-            syncing,
-            snapshotting,
-            snapshot_requests: snapshot_requests.clone(),
-            cancelled,
-            takes_one_on_close: options.snapshots.takes_one_on_close(),
-            policy: options.snapshots,
-            committer: committer.clone(),
-            lock,
-            lock_path,
-        };
-        let max_command_bytes = options.max_command_bytes;
-        let running = Mutex::new(Some(running));
-        Ok(Self {
-            shared: FreedDeep::new(shared),
-            queue,
-            committer,
-            report,
-            storage,
-            directory,
-            identity,
-            packing,
-            reserve,
-            max_command_bytes,
-            process: OpeningProcess::this(),
-            running,
-        })
-    }
-
     /// That the calling thread may wait for the engine.
     pub(crate) fn check_caller(&self) -> Result<(), Error> {
         if self.process.is_forked() {
@@ -352,7 +143,7 @@ impl<M: Model> Running<M> {
     fn finish(self) -> Result<(), Error> {
         self.queue.stop();
         // A thread that panicked has poisoned the database, which is reported below.
-        self.writer.join().ok();
+        self.writing.join().ok();
         self.committing.join().ok();
         if let Some((stop, thread)) = self.syncing {
             drop(stop);
@@ -378,7 +169,7 @@ impl<M: Model> Running<M> {
 /// Syncs what is left and says in the MANIFEST that the journal ends exactly here.
 fn end_cleanly<M: Model>(shared: &Shared<M>, committer: &SharedCommitter<M>) -> Result<(), Error> {
     let synced = committer::sync_outside_lock(committer);
-    let mut committer = lock(committer);
+    let mut committer = committer::lock(committer);
     // Its thread and its unnamed file must be gone before somebody else gets the lock.
     committer.log.stop_preparing();
     if let Some(poisoned) = shared.status.poisoned() {
@@ -391,21 +182,4 @@ fn end_cleanly<M: Model>(shared: &Shared<M>, committer: &SharedCommitter<M>) -> 
         return Ok(());
     }
     committer.log.check_stands().map_err(|error| shared.poison(&error).into())
-}
-
-struct Spawner<'a, M> {
-    shared: &'a Arc<Shared<M>>,
-    path: &'a std::path::Path,
-}
-
-impl<M: Model> Spawner<'_, M> {
-    fn spawn(
-        &self,
-        name: &'static str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> Result<JoinHandle<()>, Error> {
-        let shared = self.shared.clone();
-        stack::spawn(format!("prevalence-{name}"), move || shared.run_guarded(name, body))
-            .map_err(Error::io("start a thread for", self.path))
-    }
 }

@@ -9,7 +9,7 @@ use crate::engine::{
     Applied, EngineThread, RequestLog, Submission, Version, on_engine_thread, submission,
 };
 use crate::execute_error::ExecuteError;
-use crate::journal::RECORD_HEADER_BYTES;
+use crate::journal::record_parts;
 use crate::model::{Context, Model, RandomSeed, Registered, system_time, time_ns};
 use crate::process::stack;
 use crate::storage::Storage;
@@ -59,8 +59,7 @@ impl<M: Model> Sandbox<M> {
         }
         let (submission, pending) = submission(&command, &self.metadata, self.max_command_bytes)?;
         let Submission { record, metadata_length, apply, ticket, .. } = submission;
-        let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
-        let (metadata, command) = body.split_at(metadata_length.min(body.len()));
+        let (metadata, command) = record_parts(&record, metadata_length);
         if let Some(sequence) = self.requests.sequence_in(metadata) {
             ticket.put_duplicate(sequence);
             ticket.release();

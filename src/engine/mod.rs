@@ -53,11 +53,10 @@ pub use status::Health;
 pub(crate) use applier::Applier;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) use batch::Batch;
-pub(crate) use batch::Emitted;
 pub(crate) use commit_log::CommitLog;
 #[cfg(test)]
 pub(crate) use commit_log::{DetachedSync, LogProgress};
-pub(crate) use committer::{Committer, CommitterEnds, SharedCommitter, lock, sync_outside_lock};
+pub(crate) use committer::{Committer, CommitterEnds, SharedCommitter, sync_outside_lock};
 #[cfg(any(test, fuzzing))]
 pub(crate) use dedup::Remembered;
 pub(crate) use dedup::{
@@ -65,7 +64,7 @@ pub(crate) use dedup::{
 };
 pub(crate) use pending::{EngineThread, on_engine_thread};
 pub(crate) use published_version::{Published, Version};
-pub(crate) use queue::{Applied, QueueSender, Refusal, Submission, queue};
+pub(crate) use queue::{Applied, QueueReceiver, QueueSender, Refusal, Submission, queue};
 pub(crate) use recent_versions::Recent;
 pub(crate) use record_buffer::EncodedRecord;
 pub(crate) use shared::Shared;

@@ -13,7 +13,6 @@ use super::pending::Ticket;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::sync::{Condvar, Instant, Mutex, MutexGuard, hint};
 use crate::engine::EncodedRecord;
-use crate::journal::RECORD_HEADER_BYTES;
 use crate::model::{Context, Model};
 
 /// Applies one command: decodes it, changes the model, puts the answer into the slot.
@@ -40,14 +39,6 @@ pub(crate) struct Submission<M: Model> {
     /// Refused unless this is the last accepted command's sequence.
     pub(crate) only_at: Option<u64>,
     pub(crate) ticket: Ticket,
-}
-
-impl<M: Model> Submission<M> {
-    /// The metadata and the command in the record, both encoded.
-    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
-        let body = self.record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
-        body.split_at(self.metadata_length.min(body.len()))
-    }
 }
 
 /// Why a command did not get into the queue.

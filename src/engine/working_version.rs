@@ -14,7 +14,7 @@ use super::batch::{Batch, Emitted};
 use super::published_version::Version;
 use super::queue::{Applied, Submission};
 use crate::engine::{Applier, RequestMemory};
-use crate::journal::{RECORD_HEADER_BYTES, Records};
+use crate::journal::{Records, record_parts};
 use crate::model::{Context, Model, RandomSeed};
 
 pub(crate) struct Working<M: Model> {
@@ -71,8 +71,7 @@ impl<M: Model> Working<M> {
         now_ns: u64,
     ) -> Result<(), NotDeterministic> {
         let Submission { record, metadata_length, apply, only_at, ticket } = submission;
-        let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
-        let (metadata, command) = body.split_at(metadata_length.min(body.len()));
+        let (metadata, command) = record_parts(&record, metadata_length);
         let request_id = self.requests.id_in(metadata);
         // Before the condition: that does not hold any more because of the command's own first try.
         if let Some(sequence) = request_id.and_then(|id| self.requests.sequence_of(id)) {

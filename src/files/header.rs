@@ -6,8 +6,7 @@ use std::path::Path;
 use super::envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 use super::fields::{FieldReader, position};
 use crate::codec::CODEC_ID;
-use crate::files::DatabaseId;
-use crate::files::StoreError;
+use crate::files::{DatabaseId, StoreError};
 use crate::storage::{ReadableFile, read_up_to};
 
 /// The version of all file formats together; a change of any raises it.

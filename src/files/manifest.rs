@@ -8,9 +8,7 @@ use super::change_failure::ChangeFailure;
 use super::envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 use super::fields::{FieldReader, position};
 use super::header::FORMAT_VERSION;
-use crate::files::DatabaseId;
-use crate::files::StoreError;
-use crate::files::exists;
+use crate::files::{DatabaseId, StoreError, exists};
 use crate::storage::{Storage, publish_file, stage_file, sync_published};
 
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
@@ -138,7 +136,7 @@ impl ManifestFile {
         directory: &Path,
     ) -> Result<Option<Self>, StoreError> {
         let path = directory.join(MANIFEST_NAME);
-        if !exists(storage, &path)? {
+        if !exists(&**storage, &path)? {
             return Ok(None);
         }
         let bytes = storage.read(&path).map_err(StoreError::io("read", &path))?;

@@ -41,8 +41,8 @@ pub(crate) use fields::{FieldReader, align_up, all_zero, position};
 pub(crate) use header::{ARCHIVE_MAGIC, FORMAT_VERSION, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};
 pub(crate) use names::{
-    ARCHIVE_SUFFIX, PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX, archive_path, list_archives,
-    list_if_there, list_segments, list_snapshots, numbered_path, segment_path, snapshot_path,
+    PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments, list_snapshots,
+    numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
 pub(crate) use store_error::{StoreError, told};

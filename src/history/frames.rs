@@ -252,7 +252,7 @@ impl Frames {
         while self.advance()? {
             let Some((file, frame)) = self.frame() else { break };
             let (end, chain) = (frame.header.next_sequence(), self.chain());
-            let shown = frame.each_record(&file.path, |sequence, record| {
+            let shown = frame.each_record_until(&file.path, |sequence, record| {
                 if sequence < self.from {
                     return Ok(ControlFlow::Continue(()));
                 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::files::exists;
 use crate::files::{
     Directory, MANIFEST_NAME, ManifestFile, State, absolute, exchange, exists, list_segments,
     segment_path, snapshot_path,
@@ -80,7 +79,7 @@ impl OfflineHistory {
             path: path.join(MANIFEST_NAME),
             reason: "there is no database in this directory".to_owned(),
         };
-        if !exists(storage, path)? {
+        if !exists(&*storage, path)? {
             return Err(missing());
         }
         let lock_path = directory.lock.clone();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -207,7 +207,7 @@ impl<M: Model> HistoryRecords<M> {
             let tag = record.tag;
             let named = file.header.commands.iter().any(|(known, _)| *known == tag);
             if named || tag == REDACTED_TAG {
-                Ok(ControlFlow::Continue(()))
+                Ok(())
             } else {
                 Err(unknown_tag(&file.path, &file.header, sequence, tag))
             }

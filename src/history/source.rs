@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::files::kind;
 use crate::files::{
-    DatabaseId, Directory, FileHeader, archive_path, list_archives, list_segments, list_snapshots,
-    segment_path, snapshot_path,
+    DatabaseId, Directory, FileHeader, archive_path, kind, list_archives, list_segments,
+    list_snapshots, segment_path, snapshot_path,
 };
 use crate::journal::FrameStream;
 use crate::model::same_name;

@@ -10,8 +10,7 @@ use crate::model::Metadata;
 use crate::options::Options;
 use crate::storage::Disk;
 use crate::storage::faulty::{Faulty, Operation};
-use crate::test_support::{ends, fill, options};
-use crate::test_support::{killed, open};
+use crate::test_support::{ends, fill, killed, open, options};
 use crate::{Command, Context, Database, Error, Model, Retention, verify_history};
 
 /// Writes down all that a context says.

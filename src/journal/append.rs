@@ -9,9 +9,7 @@ use super::frame::{FrameBuffer, frame_bytes};
 use super::prepare::SegmentPreparer;
 use super::segment::{OpenSegment, SegmentIdentity, SegmentStart};
 use super::sync_gate::{SyncGate, SyncTarget};
-use crate::files::Reserve;
-use crate::files::StoreError;
-use crate::files::{ChangeFailure, ManifestFile, position};
+use crate::files::{ChangeFailure, ManifestFile, Reserve, StoreError, position};
 use crate::storage::{Room, Storage, write_all_at};
 
 /// The first segment of a run; each further one is twice as long, up to `segment_bytes`. Small at

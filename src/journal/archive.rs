@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::record::Records;
 use super::scan::{Segment, SegmentScan};
-use crate::files::StoreError;
-use crate::files::archive_path;
-use crate::files::exists;
-use crate::files::{ARCHIVE_MAGIC, FileHeader, PackedFile, Packing, write_packed};
+use crate::files::{
+    ARCHIVE_MAGIC, FileHeader, PackedFile, Packing, StoreError, archive_path, exists, write_packed,
+};
 use crate::storage::{Pace, Storage};
 
 /// Archives the segment that begins at `first_sequence` and ends where the next begins, at

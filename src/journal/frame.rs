@@ -237,11 +237,24 @@ pub(crate) struct FrameRef<'a> {
 }
 
 impl FrameRef<'_> {
-    /// Shows each record with its sequence to `take`, until `take` breaks. `path` is the frame's file.
+    /// Shows each record with its sequence to `take`. `path` is the frame's file.
     ///
     /// # Errors
-    /// Fails where the payload does not hold the records that the header states.
+    /// Fails where the payload does not hold the records that the header states, and where `take`
+    /// does.
     pub(crate) fn each_record<E: From<StoreError>>(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(u64, &Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let shown = self.each_record_until(path, |sequence, record| {
+            take(sequence, record).map(|()| ControlFlow::Continue(()))
+        });
+        shown.map(drop)
+    }
+
+    /// As [`each_record`](Self::each_record), until `take` breaks.
+    pub(crate) fn each_record_until<E: From<StoreError>>(
         &self,
         path: &Path,
         mut take: impl FnMut(u64, &Record<'_>) -> Result<ControlFlow<()>, E>,

@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::files::Reserve;
-use crate::files::StoreError;
+use crate::files::{Reserve, StoreError};
 use crate::storage::{Storage, TemporaryFile, write_all_at};
 
 /// What is written and synced at once: a commit competes with one such piece at most.

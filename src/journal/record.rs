@@ -67,6 +67,12 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The metadata and the command of an encoded record.
+pub(crate) fn record_parts(record: &[u8], metadata_length: usize) -> (&[u8], &[u8]) {
+    let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
+    body.split_at(metadata_length.min(body.len()))
+}
+
 /// Writes the time into an encoded record; the writer alone knows it.
 pub(crate) fn stamp_time(record: &mut [u8], time_ns: u64) {
     record

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::frame::FrameRef;
-use super::frame::{FrameBuffer, FrameHeader};
+use super::frame::{FrameBuffer, FrameHeader, FrameRef};
 use super::prepare::Prepared;
-use crate::files::DatabaseId;
-use crate::files::StoreError;
-use crate::files::{ChangeFailure, FileHeader, SEGMENT_MAGIC, align_up, all_zero, position};
+use crate::files::{
+    ChangeFailure, DatabaseId, FileHeader, SEGMENT_MAGIC, StoreError, align_up, all_zero, position,
+    segment_path,
+};
 use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// Frames begin on a page of their own, so that appending never rewrites the header's page.

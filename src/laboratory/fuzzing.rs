@@ -5,18 +5,15 @@
 
 use std::path::Path;
 
-use crate::codec;
 use crate::engine::{read_limits, read_section, write_section};
-use crate::files::DatabaseId;
 use crate::files::{
-    Blocks, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError,
+    Blocks, DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError,
 };
 use crate::journal::{Ending, Records, Segment, SegmentScan};
-use crate::laboratory;
 use crate::options::RequestLimits;
 use crate::purge::PurgeRecord;
-use crate::snapshot;
 use crate::storage::FileBytes;
+use crate::{codec, laboratory, snapshot};
 
 const SALT: u64 = 0x5eed;
 const CHAIN: u32 = 7;

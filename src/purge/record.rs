@@ -25,12 +25,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
 use crate::files::{
-    Directory, FORMAT_VERSION, FieldReader, MANIFEST_NAME, ManifestFile, State, position,
+    CHECKSUM_BYTES, DatabaseId, Directory, FORMAT_VERSION, FieldReader, MANIFEST_NAME,
+    ManifestFile, PURGE_SUFFIX, State, check_format, check_magic, checksummed, list_if_there,
+    numbered_path, position, push_checksum,
 };
-use crate::files::{PURGE_SUFFIX, list_if_there, numbered_path};
 use crate::model::{system_time, time_ns};
 use crate::storage::{Disk, Storage, replace_file};
 

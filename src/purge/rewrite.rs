@@ -3,7 +3,6 @@
 //! place.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -262,7 +261,7 @@ impl<M: Model> Rewriting<'_, M> {
             }
             push_record(&mut self.payload, &record);
             self.apply(file, sequence, &record)?;
-            Ok::<_, Error>(ControlFlow::Continue(()))
+            Ok::<_, Error>(())
         })?;
         self.write_frame(old, first, old.header.next_sequence())
     }

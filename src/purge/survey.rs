@@ -6,8 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::error::Error;
-use crate::files::{Directory, exists};
-use crate::files::{exists, kind};
+use crate::files::{Directory, exists, kind};
 use crate::storage::{EntryKind, Storage, is_temporary};
 
 /// That in the directories inside there is nothing but what this crate puts there, and in the root

@@ -1,15 +1,13 @@
 //! Owns whether the stored history goes with this program and this database: one that can no longer
 //! be replayed, or is another's, is told at open, not when it is needed. Knows nothing of snapshots.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::compatibility::{check_tags, unknown_tag};
 use crate::error::Error;
-use crate::files::kind;
 use crate::files::{
     ARCHIVE_MAGIC, DatabaseId, Directory, FileHeader, PackedFile, SEGMENT_MAGIC, archive_path,
-    list_archives, list_segments, segment_path,
+    kind, list_archives, list_segments, segment_path,
 };
 use crate::journal::FrameStream;
 use crate::model::{CommandTable, Model};
@@ -86,7 +84,7 @@ fn look_for_unknown<M: Model>(
             if table.get(record.tag).is_none() {
                 return Err(unknown_tag(&file.path, &file.header, sequence, record.tag));
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         })?;
     }
     Ok(())

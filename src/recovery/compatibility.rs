@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::FileHeader;
+use crate::files::{DatabaseId, FileHeader};
 use crate::journal::SegmentIdentity;
 use crate::model::{CommandTable, Model, model_name, same_name};
 

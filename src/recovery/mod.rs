@@ -26,10 +26,9 @@ use std::time::{Duration, Instant};
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
 use crate::files::{
-    DatabaseId, Directory, Manifest, ManifestFile, Reserve, State, exchange, exists, list_segments,
-    segment_path, snapshot_path,
+    DatabaseId, Directory, Manifest, ManifestFile, Reserve, State, exchange, exists, kind,
+    list_segments, segment_path, snapshot_path,
 };
-use crate::files::{exists, kind};
 use crate::journal::{
     Beginning, FRAMES_BEGIN_AT_LEAST_BYTES, Journal, JournalOptions, Prepared, Segment,
     SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
@@ -134,7 +133,7 @@ pub(crate) fn read_whole<M: Model>(
         path: path.join(crate::files::MANIFEST_NAME),
         reason: "there is no database in this directory".to_owned(),
     };
-    if !exists(storage, path)? {
+    if !exists(&**storage, path)? {
         return Err(missing());
     }
     let lock = storage

@@ -2,7 +2,6 @@
 //! them. Knows nothing of how the directory is opened around it.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -261,9 +260,8 @@ fn apply_frame<M: Model>(
                 .ok_or_else(|| unknown_tag(&segment.path, &segment.header, sequence, record.tag))?;
             replayed.apply(entry, record, applier)?;
         }
-        Ok::<_, Error>(ControlFlow::Continue(()))
-    })?;
-    Ok(())
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl LoadingThread {
     }
 
     /// Gives the thread what it does from now on.
-    pub(crate) fn go_on(mut self, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn become_writer(mut self, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         self.send(Box::new(body));
         self.jobs = None;
         self.thread.take().expect("taken only here and when dropped")
@@ -116,7 +116,8 @@ mod tests {
         assert_ne!(there, here);
         assert_eq!(told, [1, 2, 3]);
         let (outbox, inbox) = bounded(1);
-        let writer = thread.go_on(move || outbox.send(std::thread::current().id()).unwrap());
+        let writer =
+            thread.become_writer(move || outbox.send(std::thread::current().id()).unwrap());
         assert_eq!(inbox.recv().unwrap(), there);
         writer.join().unwrap();
     }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::error::Error;
-use crate::files::exists;
 use crate::files::{
-    DatabaseId, Directory, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC, list_segments,
-    list_snapshots, position, segment_path, snapshot_path,
+    DatabaseId, Directory, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC, exists,
+    list_segments, list_snapshots, position, segment_path, snapshot_path,
 };
 use crate::journal::archive_segment;
 use crate::mutex::lock;

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use super::file::{snapshot_header, write_version};
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
-use crate::files::kind;
-use crate::files::{Directory, Manifest, ManifestFile, Packing, State, snapshot_path};
+use crate::files::{Directory, Manifest, ManifestFile, Packing, State, kind, snapshot_path};
 use crate::journal::{
     Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
 };

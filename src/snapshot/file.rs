@@ -9,14 +9,12 @@ use serde::Serialize;
 use crate::codec;
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
-use crate::files::exists;
 use crate::files::{
-    Blocks, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure,
+    Blocks, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure, exists,
     snapshot_path, write_packed_with,
 };
 use crate::journal::SegmentIdentity;
-use crate::model::Model;
-use crate::model::{MigrationError, SnapshotReader};
+use crate::model::{MigrationError, Model, SnapshotReader};
 use crate::options::RequestLimits;
 use crate::process::told_of_panics;
 use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};

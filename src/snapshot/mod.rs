@@ -2,11 +2,13 @@
 //!
 //! - `file`: one snapshot, written and read
 //! - `readable`: which snapshots are decoded before they count
-//! - `worker`: the thread, and when it takes one
+//! - `due`: when one is due, and how long the next start would take
+//! - `worker`: the thread that takes them
 //! - `cleanup`: what the listed snapshots make superfluous
 //! - `export`: a whole database as a copy beside
 
 mod cleanup;
+mod due;
 mod export;
 mod file;
 mod readable;
@@ -15,12 +17,11 @@ mod tests;
 mod worker;
 
 pub(crate) use cleanup::Superseded;
+pub(crate) use due::{OpenMeasured, current_rates, is_overdue, segments_behind};
 pub(crate) use export::write_copy;
 pub(crate) use file::{
     check, decode_snapshot, decode_version, decode_written, encode_model, open_snapshot,
     request_limits, snapshot_header, undecodable_as_current, write_snapshot, write_version,
 };
 pub(crate) use readable::Readable;
-pub(crate) use worker::{
-    SnapshotRequest, Snapshotter, SnapshotterOptions, current_rates, is_overdue, segments_behind,
-};
+pub(crate) use worker::{SnapshotRequest, Snapshotter, SnapshotterOptions};

@@ -1,6 +1,16 @@
-//! Owns the snapshot thread: pins a version, has it written and verified, makes the MANIFEST name
-//! it, and only then clears what it makes superfluous. Commands never wait for any of it; its
-//! failures are visible and tried again, and disturb nothing.
+//! Owns the snapshot thread: pins a version, has it written and verified, lists it in the MANIFEST,
+//! and only then clears what it makes superfluous. Commands never wait for any of it. Its failures
+//! are visible, it tries again, and they disturb nothing.
+//!
+//! | `owed` | `retry` | where the thread stands |
+//! |---|---|---|
+//! | no | `None` | it waits until `due` says that a snapshot is due, or a caller asks for one |
+//! | yes | `None` | it takes a snapshot |
+//! | yes | `Some` | the last try failed: it tries again at that time, or when a caller asks |
+//! | no | `Some` | the snapshot is listed, but clearing up failed: it clears up again at that time |
+//!
+//! `outdated` stays set until a snapshot of today's `Model::VERSION` is listed: until then a snapshot
+//! is taken even of a version that there is one of.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,25 +19,21 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::cleanup::Superseded;
+use super::due::{is_behind, is_overdue, limits};
 use super::file::{snapshot_header, write_version};
 use super::readable::Readable;
-use crate::engine::{Shared, SharedCommitter, sync_outside_lock};
-use crate::engine::{SnapshotInfo, SnapshotState};
+use crate::engine::{Shared, SharedCommitter, SnapshotInfo, SnapshotState, sync_outside_lock};
 use crate::error::Error;
-use crate::files::Reserve;
-use crate::files::{Directory, FileHeader, ManifestFile, Packing};
+use crate::files::{Directory, FileHeader, ManifestFile, Packing, Reserve};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::mutex::lock;
-use crate::options::{Limits, SnapshotPolicy, StartupRates};
+use crate::options::{Limits, SnapshotPolicy};
 use crate::storage::{Pace, Room, Storage};
 
 /// After a failure the next try waits this long, and twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// A live command takes so many times as long to apply as in a replay, because every batch copies
-/// what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few words.
-const LIVE_TO_REPLAY: u64 = 3;
 /// How often the measured rates are looked at, for `startup_within`.
 const LOOK_AT_RATES: Duration = Duration::from_secs(1);
 /// How long the thread sleeps when nothing is planned.
@@ -322,54 +328,4 @@ fn give_way_to_commits() {
     // allowed, snapshots still work.
     #[cfg(target_os = "linux")]
     rustix::process::setpriority_process(None, 19).ok();
-}
-
-/// How many times what the policy allows may come together before a close waits for a snapshot.
-const OVERDUE: u64 = 2;
-
-/// Whether a close must not give up the snapshot that is due, or it might never be taken.
-pub(crate) fn is_overdue<M>(shared: &Shared<M>, policy: SnapshotPolicy) -> bool {
-    is_behind(shared, policy, OVERDUE)
-}
-
-/// Whether so many times what the policy allows stands behind the newest snapshot.
-fn is_behind<M>(shared: &Shared<M>, policy: SnapshotPolicy, times: u64) -> bool {
-    let state = shared.snapshots.state();
-    let commands = shared.published.sequence().saturating_sub(state.newest.sequence);
-    if commands == 0 {
-        return false;
-    }
-    let limits = limits(shared, policy, &state);
-    let written = shared.counters.journal_bytes.get().saturating_sub(state.written_then);
-    [
-        (commands, limits.commands),
-        (written.saturating_add(state.tail_bytes), limits.bytes),
-        (segments_behind(shared, &state), limits.segments),
-    ]
-    .into_iter()
-    .any(|(found, limit)| found / times >= limit)
-}
-
-fn limits<M>(shared: &Shared<M>, policy: SnapshotPolicy, state: &SnapshotState) -> Limits {
-    let rates = current_rates(shared, state);
-    policy.limits(&rates, state.newest.raw_bytes, segments_behind(shared, state))
-}
-
-/// The segments that the next open reads.
-pub(crate) fn segments_behind<M>(shared: &Shared<M>, state: &SnapshotState) -> u64 {
-    let added = shared.counters.segments_added.get().saturating_sub(state.segments_then);
-    state.tail_segments.saturating_add(added)
-}
-
-/// The rates measured at the open; where commands have become much slower since, slower likewise.
-/// Where none were measured, a guess from live commands.
-pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> StartupRates {
-    let measured = state.rates.replay_ns_per_command;
-    let replay_ns_per_command = match shared.counters.apply_time.get() {
-        None => measured,
-        Some(live) if state.replay_unmeasured => (live.average_ns / LIVE_TO_REPLAY).max(1),
-        // Twice as slow may be chance: other work on the machine, colder caches.
-        Some(live) => measured.max(measured.saturating_mul(live.average_ns / 2) / live.early_ns),
-    };
-    StartupRates { replay_ns_per_command, ..state.rates }
 }

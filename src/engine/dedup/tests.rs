@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Error;
-use crate::files::DatabaseId;
-use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_packed_with};
+use crate::files::{
+    DatabaseId, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_packed_with,
+};
 use crate::model::{LARGEST_METADATA_BYTES, Metadata};
 use crate::options::{BYTES_PER_ID, RequestLimits};
 use crate::storage::{Memory, Pace};

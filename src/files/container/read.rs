@@ -214,11 +214,11 @@ impl PackedFile {
         Err(self.undecodable("there are bytes left over".to_owned()))
     }
 
-    /// Sends the content in blocks, an empty block, and then what stands behind it; gives the
-    /// content's digest. Ends early when nobody takes them.
+    /// Sends the content in blocks, and then the appendix. Returns the content's digest. It ends
+    /// early when the receiver is gone.
     fn unpack_into(
         &self,
-        outbox: &Sender<Vec<u8>>,
+        outbox: &Sender<Unpacking>,
         block_bytes: usize,
         pace: &Pace<'_>,
     ) -> io::Result<Unpacked> {
@@ -237,17 +237,24 @@ impl PackedFile {
                     digest.update(&block);
                 }
                 remaining -= position(length);
-                if outbox.send(block).is_err() {
+                if outbox.send(Unpacking::Block(block)).is_err() {
                     return Ok(false);
                 }
             }
-            Ok::<_, io::Error>(outbox.send(Vec::new()).is_ok())
+            Ok::<_, io::Error>(outbox.send(Unpacking::EndOfPart).is_ok())
         };
         let taken = send(self.footer.raw_bytes, Some(&mut digest))?;
         let taken = taken && send(self.header.appendix_bytes, None)?;
         let is_more = taken && content.read(&mut [0])? > 0;
         Ok(Unpacked { digest: digest.digest128().to_le_bytes(), is_more })
     }
+}
+
+/// What the unpacking thread sends.
+enum Unpacking {
+    Block(Vec<u8>),
+    /// The content ends here, or the appendix does.
+    EndOfPart,
 }
 
 /// What came out of a file.
@@ -259,13 +266,8 @@ struct Unpacked {
 }
 
 fn skip(blocks: &mut Blocks) -> Result<(), StoreError> {
-    loop {
-        let length = blocks.current().len();
-        if length == 0 {
-            return Ok(());
-        }
-        blocks.advance(length);
-    }
+    blocks.skip();
+    Ok(())
 }
 
 /// The chunks' bytes as one stream.
@@ -305,10 +307,10 @@ impl BufRead for ChunkReader {
 
 /// Unpacked content, or what stands behind it, block by block.
 pub(crate) struct Blocks {
-    inbox: Receiver<Vec<u8>>,
+    inbox: Receiver<Unpacking>,
     block: Vec<u8>,
     at: usize,
-    /// An empty block came: nothing more belongs to this part.
+    /// Nothing more belongs to this part.
     ended: bool,
 }
 
@@ -325,10 +327,16 @@ impl Blocks {
             if self.ended {
                 return &[];
             }
-            let Ok(block) = self.inbox.recv() else { return &[] };
-            self.ended = block.is_empty();
-            self.block = block;
+            // The other end is gone where unpacking failed, and its thread tells of that.
+            let Ok(next) = self.inbox.recv() else { return &[] };
             self.at = 0;
+            self.block = match next {
+                Unpacking::Block(block) => block,
+                Unpacking::EndOfPart => {
+                    self.ended = true;
+                    Vec::new()
+                }
+            };
         }
         self.block.get(self.at..).unwrap_or(&[])
     }

@@ -5,9 +5,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::format::Footer;
 use super::{PackedFile, Packing, write_packed};
-use crate::files::DatabaseId;
-use crate::files::StoreError;
 use crate::files::header::{ARCHIVE_MAGIC, FileHeader};
+use crate::files::{DatabaseId, StoreError};
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Disk, FileBytes, Pace, Storage};
 

@@ -9,10 +9,9 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::format::{CHUNK_BYTES, Footer, PACKING_PLAIN, PACKING_ZSTD};
 use super::read::PackedFile;
-use crate::files::StoreError;
-use crate::files::exists;
 use crate::files::fields::position;
 use crate::files::header::FileHeader;
+use crate::files::{StoreError, exists};
 use crate::storage::{Pace, Storage, StoredFile, write_all_at};
 
 /// The chunks that are written: smaller than may be read, because each is synced by itself.

@@ -10,8 +10,7 @@ use crate::files::container::{PackedFile, Packing, write_packed};
 use crate::files::header::ARCHIVE_MAGIC;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Disk, Pace, is_temporary};
-use crate::test_support::{Add, open};
-use crate::test_support::{ends, fill, options};
+use crate::test_support::{Add, ends, fill, open, options};
 
 #[test]
 fn another_databases_archive_does_not_stand_for_ours() {

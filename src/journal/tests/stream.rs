@@ -1,8 +1,7 @@
 //! What sound checksums cover is still looked at, and what a crash may have torn is stepped over.
 
 use super::*;
-use crate::files::DatabaseId;
-use crate::files::{Packing, write_packed};
+use crate::files::{DatabaseId, Packing, write_packed};
 use crate::journal::frame::FrameBuffer;
 use crate::journal::record::RecordHeader;
 use crate::storage::{Disk, Pace};

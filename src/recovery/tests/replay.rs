@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::codec::encode_onto;
-use crate::files::DatabaseId;
-use crate::files::{FileHeader, SEGMENT_MAGIC};
+use crate::files::{DatabaseId, FileHeader, SEGMENT_MAGIC};
 use crate::journal::{FrameBuffer, RecordHeader};
 use crate::options::RequestLimits;
 use crate::storage::FileBytes;

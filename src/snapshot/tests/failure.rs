@@ -12,8 +12,7 @@ use crate::snapshot::file::{snapshot_header, write_snapshot};
 use crate::stats::Counters;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Pace, Room, is_temporary};
-use crate::test_support::{Add, Count, killed, open};
-use crate::test_support::{ends, fill, options};
+use crate::test_support::{Add, Count, ends, fill, killed, open, options};
 use crate::{Database, Error, Health, Retention};
 
 type Fails = fn(&Operation, &Path) -> bool;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::files::DatabaseId;
+use crate::files::list_snapshots;
 use crate::stats::Counters;
 use crate::storage::{Disk, FileBytes, Room};
 

@@ -7,7 +7,7 @@ use crate::engine::{
     Published, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Version,
 };
 use crate::options::{RecentVersions, StartupRates};
-use crate::snapshot::worker::current_rates;
+use crate::snapshot::current_rates;
 use crate::stats::Counters;
 
 /// How long a replayed command is taken to need, where an open measured 1000 ns and live commands
