@@ -106,6 +106,8 @@ compile_error!("prevalence needs positional I/O and directory syncs as on Unix, 
 
 #[macro_use]
 mod faults;
+#[macro_use]
+mod trace;
 
 mod codec;
 mod database;

@@ -104,6 +104,7 @@ impl<M: Model> Database<M> {
         initial: impl FnOnce() -> M + Send + 'static,
         progress: &mut ProgressCallback,
     ) -> Result<Self, Error> {
+        let _span = trace_span!(INFO, "open", path = path.display());
         let thread = LoadingThread::start(path)?;
         let recovered = {
             let (storage, path, options) = (storage.clone(), path.to_path_buf(), options.clone());

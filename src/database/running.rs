@@ -162,7 +162,12 @@ impl<M: Model> Running<M> {
             self.shared.guarded("closing", || self.shared.published.forget_all_but_newest());
         self.shared.published.wake_waiting();
         let unlocked = self.lock.unlock().map_err(Error::io("unlock", &self.lock_path));
-        ended.and(unlocked).and(freed.map_err(Error::from))
+        let closed = ended.and(unlocked).and(freed.map_err(Error::from));
+        match &closed {
+            Ok(()) => trace_event!(INFO, "closed", path = self.lock_path.display()),
+            Err(error) => trace_event!(ERROR, "closed, and not cleanly", error = error),
+        }
+        closed
     }
 }
 

@@ -106,6 +106,7 @@ impl<M: Model> Committer<M> {
     /// Nothing of the batch was written. What the writer has applied since rests on it, and is
     /// refused as well; then the writer goes on from what is published.
     fn refuse(&mut self, error: &StoreError) -> Failure {
+        trace_event!(WARN, "a batch could not be written; its commands are refused", error = error);
         self.refused_because = error.to_string().into();
         self.is_refusing = true;
         self.shared.status.refuse(self.refused_because.clone());

@@ -42,8 +42,15 @@ pub(crate) struct Status {
 impl Status {
     /// Notes a failure; the first one stays. Gives the one that holds.
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
-        let poisoned =
-            self.poisoned.get_or_init(|| Poisoned { reason: reason.to_string().into() }).clone();
+        let poisoned = self.poisoned.get_or_init(|| {
+            trace_event!(
+                ERROR,
+                "the database has failed; nothing more is acknowledged",
+                reason = reason
+            );
+            Poisoned { reason: reason.to_string().into() }
+        });
+        let poisoned = poisoned.clone();
         if let Some(wake) = self.wake_writer.get() {
             wake();
         }

@@ -55,6 +55,13 @@ impl Journal {
         };
         let content = plan.carried_bytes() + position(frame_bytes(0)) + needed;
         let segment = self.new_segment(content, plan.start, &plan.identity, &fill)?;
+        trace_event!(
+            DEBUG,
+            "the first segment of this run",
+            first_sequence = segment.first_sequence,
+            path = segment.path.display(),
+            bytes = segment.prepared_bytes
+        );
         self.segment = Some(segment);
         self.is_ours = plan.identity.says_the_same_as(&self.options.identity);
         if !plan.replaces {
@@ -94,6 +101,13 @@ impl Journal {
         let segment = self.new_segment(needed, start, &identity, &|_| Ok(()))?;
         // Nobody looks after the old one once it is left.
         self.check_left()?;
+        trace_event!(
+            DEBUG,
+            "the journal goes on in a new segment",
+            first_sequence = segment.first_sequence,
+            path = segment.path.display(),
+            bytes = segment.prepared_bytes
+        );
         // From here on the old one does not count beyond this sequence.
         self.segment = Some(segment);
         std::mem::take(&mut self.gate).leave();

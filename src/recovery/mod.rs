@@ -75,6 +75,7 @@ pub(crate) fn recover<M: Model>(
     initial: impl FnOnce() -> M,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Recovered<M>, Error> {
+    let _span = trace_span!(INFO, "recovery", path = path.display());
     let began = Instant::now();
     let directory = Directory::at(path);
     directory.create_root(&**storage)?;
@@ -118,7 +119,39 @@ pub(crate) fn recover<M: Model>(
         }
     };
     recovered.report.total = began.elapsed();
+    tell(&recovered.report);
     Ok(recovered)
+}
+
+/// Tells `tracing` what the open found.
+fn tell(report: &RecoveryReport) {
+    for damaged in &report.damaged_snapshots {
+        trace_event!(
+            WARN,
+            "a snapshot is damaged; an older one was loaded",
+            path = damaged.path.display(),
+            reason = damaged.reason
+        );
+    }
+    if let Some(torn) = &report.torn_tail {
+        trace_event!(
+            WARN,
+            "a batch that was never acknowledged was cut off",
+            path = torn.path.display(),
+            position = torn.position,
+            bytes = torn.bytes
+        );
+    }
+    trace_event!(
+        INFO,
+        "recovered",
+        created = report.created,
+        clean = report.clean,
+        snapshot = report.snapshot_sequence,
+        replayed = report.commands_replayed,
+        sequence = report.sequence,
+        total_us = report.total.as_micros()
+    );
 }
 
 /// Reads the database in the directory `path` to its end and changes nothing in it. Gives its

@@ -167,6 +167,7 @@ impl<M: Model> Snapshotter<M> {
 
     /// Takes a snapshot of the newest durable version, unless there is one of it.
     fn take(&mut self) -> Result<SnapshotInfo, Error> {
+        let _span = trace_span!(INFO, "snapshot", sequence = self.shared.published.sequence());
         let began = Instant::now();
         self.owed = true;
         let mut taken = self.try_take_guarded(began);
@@ -175,7 +176,16 @@ impl<M: Model> Snapshotter<M> {
             taken = self.try_take_guarded(began);
         }
         match &taken {
-            Ok(_) => {
+            Ok(info) => {
+                trace_event!(
+                    INFO,
+                    "a snapshot is listed",
+                    sequence = info.sequence,
+                    path = info.path.display(),
+                    raw_bytes = info.raw_bytes,
+                    file_bytes = info.file_bytes,
+                    duration_us = info.duration.as_micros()
+                );
                 self.retry = None;
                 // It may have been given away, and there may be room again.
                 self.reserve.fill();
@@ -215,6 +225,12 @@ impl<M: Model> Snapshotter<M> {
     fn note_failure(&mut self, error: &Error) {
         let pause = self.retry.map_or(FIRST_RETRY, |(_, pause)| (pause * 2).min(LONGEST_RETRY));
         self.retry = Some((Instant::now() + pause, pause));
+        trace_event!(
+            WARN,
+            "background work failed",
+            error = error,
+            retry_in_ms = pause.as_millis()
+        );
         let reason = error.to_string().into();
         self.shared.snapshots.change(|state| {
             state.failed += 1;

@@ -1,0 +1,50 @@
+//! Owns how the crate tells `tracing` what it does. Without the feature `tracing` nothing of it is
+//! left in the program. Knows nothing of what is told.
+
+/// Tells of one event: `trace_event!(LEVEL, "message", field = value, …)`. Fields are told by their
+/// `Display`.
+#[cfg(feature = "tracing")]
+macro_rules! trace_event {
+    ($level:ident, $message:literal $(, $field:ident = $value:expr)* $(,)?) => {
+        ::tracing::event!(
+            target: "prevalence",
+            ::tracing::Level::$level,
+            $($field = ::tracing::field::display(&$value),)*
+            $message
+        )
+    };
+}
+
+/// Enters a span until what this returns is dropped: `trace_span!(LEVEL, "name", field = value, …)`.
+#[cfg(feature = "tracing")]
+macro_rules! trace_span {
+    ($level:ident, $name:literal $(, $field:ident = $value:expr)* $(,)?) => {
+        ::tracing::span!(
+            target: "prevalence",
+            ::tracing::Level::$level,
+            $name,
+            $($field = ::tracing::field::display(&$value),)*
+        )
+        .entered()
+    };
+}
+
+// The values are named and never computed, so that a variable that only they need is not unused.
+#[cfg(not(feature = "tracing"))]
+macro_rules! trace_event {
+    ($level:ident, $message:literal $(, $field:ident = $value:expr)* $(,)?) => {{
+        $(let _ = || { let _ = &$value; };)*
+    }};
+}
+
+#[cfg(not(feature = "tracing"))]
+macro_rules! trace_span {
+    ($level:ident, $name:literal $(, $field:ident = $value:expr)* $(,)?) => {{
+        $(let _ = || { let _ = &$value; };)*
+        $crate::trace::NoSpan
+    }};
+}
+
+/// Stands for a span where there are none.
+#[cfg(not(feature = "tracing"))]
+pub(crate) struct NoSpan;
