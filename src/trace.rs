@@ -6,12 +6,15 @@
 #[cfg(feature = "tracing")]
 macro_rules! trace_event {
     ($level:ident, $message:literal $(, $field:ident = $value:expr)* $(,)?) => {
-        ::tracing::event!(
-            target: "prevalence",
-            ::tracing::Level::$level,
-            $($field = ::tracing::field::display(&$value),)*
-            $message
-        )
+        $crate::trace::guarded(|| {
+            ::tracing::event!(
+                target: "prevalence",
+                ::tracing::Level::$level,
+                $($field = ::tracing::field::display(&$value),)*
+                $message
+            );
+        })
+        .unwrap_or(())
     };
 }
 
@@ -19,14 +22,34 @@ macro_rules! trace_event {
 #[cfg(feature = "tracing")]
 macro_rules! trace_span {
     ($level:ident, $name:literal $(, $field:ident = $value:expr)* $(,)?) => {
-        ::tracing::span!(
-            target: "prevalence",
-            ::tracing::Level::$level,
-            $name,
-            $($field = ::tracing::field::display(&$value),)*
-        )
-        .entered()
+        $crate::trace::guarded(|| {
+            let span = ::tracing::span!(
+                target: "prevalence",
+                ::tracing::Level::$level,
+                $name,
+                $($field = ::tracing::field::display(&$value),)*
+            );
+            $crate::trace::Entered(Some(span.entered()))
+        })
     };
+}
+
+/// Runs what calls the program's subscriber. A panic there must change nothing that the engine does,
+/// and some events come from a `Drop`; the panic hook has told of it. `None` then.
+#[cfg(feature = "tracing")]
+pub(crate) fn guarded<R>(tell: impl FnOnce() -> R) -> Option<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(tell)).ok()
+}
+
+/// A span until it is dropped.
+#[cfg(feature = "tracing")]
+pub(crate) struct Entered(pub(crate) Option<tracing::span::EnteredSpan>);
+
+#[cfg(feature = "tracing")]
+impl Drop for Entered {
+    fn drop(&mut self) {
+        guarded(|| drop(self.0.take()));
+    }
 }
 
 // The values are named and never computed, so that a variable that only they need is not unused.

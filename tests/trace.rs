@@ -56,6 +56,12 @@ impl Lines {
     }
 }
 
+fn fill(database: &prevalence::Database<Ledger>, commands: u32) {
+    for account in 0..commands {
+        database.execute(Add { account, amount: 1 }).unwrap();
+    }
+}
+
 #[test]
 fn the_engine_tells_what_it_does() {
     let lines = Lines::default();
@@ -73,7 +79,7 @@ fn the_engine_tells_what_it_does() {
     lines.assert_told(&["span INFO open", "told.db"]);
     lines.assert_told(&["span INFO recovery", "told.db"]);
     lines.assert_told(&["event INFO", "recovered", "created=true", "sequence=0"]);
-    fill(&database, 100_000);
+    fill(&database, 2_000);
     lines.assert_told(&["event DEBUG", "the first segment of this run", "first_sequence=1 "]);
     lines.assert_told(&["event DEBUG", "the journal goes on in a new segment"]);
     let snapshot = database.snapshot().unwrap();
