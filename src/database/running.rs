@@ -51,7 +51,6 @@ pub(super) struct Running<M: Model> {
     pub(super) snapshotting: JoinHandle<()>,
     pub(super) snapshot_requests: Sender<SnapshotRequest>,
     pub(super) cancelled: Arc<AtomicBool>,
-    pub(super) takes_one_on_close: bool,
     pub(super) policy: SnapshotPolicy,
     pub(super) committer: SharedCommitter<M>,
     pub(super) lock: Box<dyn Lock>,
@@ -149,7 +148,8 @@ impl<M: Model> Running<M> {
             drop(stop);
             thread.join().ok();
         }
-        let waits_for_one = self.takes_one_on_close || is_overdue(&self.shared, self.policy);
+        let waits_for_one =
+            self.policy.takes_one_on_close() || is_overdue(&self.shared, self.policy);
         if !waits_for_one || self.shared.status.poisoned().is_some() {
             self.cancelled.store(true, Ordering::SeqCst);
         }

@@ -26,12 +26,12 @@ use crate::error::Error;
 use crate::model::{Model, RandomSeed};
 use crate::options::{Durability, Options};
 use crate::process::{FreedDeep, OpeningProcess, stack};
-use crate::recovery::{Loaded, LoadingThread, Recovered, RecoveryReport};
+use crate::recovery::{Found, Loaded, LoadingThread, Recovered, RecoveryReport};
 use crate::snapshot::{
     OpenMeasured, Readable, SnapshotRequest, Snapshotter, SnapshotterOptions, Superseded,
 };
 use crate::stats::Counters;
-use crate::storage::Storage;
+use crate::storage::{Room, Storage};
 
 /// Batches between writer and committer: one being committed, one ready to go next.
 const BATCHES_AHEAD: usize = 1;
@@ -49,10 +49,9 @@ impl<M: Model> Engine<M> {
         recovered: Recovered<M>,
         thread: LoadingThread,
     ) -> Result<Self, Error> {
-        let Recovered { version, journal, manifest, lock, lock_path, seed, .. } = recovered;
-        let Recovered { report, identity, directory, reserve, loaded, .. } = recovered;
+        let Recovered { version, journal, lock, lock_path, seed, found } = recovered;
         let version = Arc::new(version);
-        let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&report, &loaded));
+        let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&found.report, &found.loaded));
         let shared = Arc::new(Shared {
             published: Published::new(version.clone(), options.recent_versions),
             status: Status::default(),
@@ -73,41 +72,10 @@ impl<M: Model> Engine<M> {
             spawner.spawn("committer", move || committer::run(&committer, ends))?
         };
         let syncing = spawner.spawn_syncer(options.durability, &committer)?;
-        let (snapshot_requests, requests) = bounded::<SnapshotRequest>(SNAPSHOT_REQUESTS);
+        let (snapshot_requests, requests) = bounded(SNAPSHOT_REQUESTS);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let packing = options.packing();
-        let snapshotter = Snapshotter {
-            options: SnapshotterOptions {
-                storage: storage.clone(),
-                directory: directory.clone(),
-                identity: identity.clone(),
-                packing,
-                policy: options.snapshots,
-                keep_snapshots: options.keep_snapshots,
-            },
-            superseded: Superseded {
-                storage: storage.clone(),
-                directory: directory.clone(),
-                database: identity.database,
-                packing,
-                retention: options.retention,
-                archived_snapshots: options.archived_snapshots,
-                spared: report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
-            },
-            shared: shared.clone(),
-            committer: committer.clone(),
-            manifest,
-            requests,
-            woken,
-            cancelled: cancelled.clone(),
-            room,
-            reserve: reserve.clone(),
-            outdated: loaded.outdated,
-            last_taken: Instant::now(),
-            retry: None,
-            owed: false,
-            readable: Readable::new(loaded.info.sequence),
-        };
+        let wires = SnapshotWires { requests, woken, cancelled: cancelled.clone(), room };
+        let snapshotter = snapshotter(&storage, options, &found, &shared, &committer, wires);
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writing = {
             let shared = shared.clone();
@@ -123,7 +91,6 @@ impl<M: Model> Engine<M> {
             snapshotting,
             snapshot_requests,
             cancelled,
-            takes_one_on_close: options.snapshots.takes_one_on_close(),
             policy: options.snapshots,
             committer: committer.clone(),
             lock,
@@ -132,17 +99,68 @@ impl<M: Model> Engine<M> {
         Ok(Self {
             queue,
             committer,
-            report,
+            report: found.report,
             storage,
-            directory,
-            identity,
-            packing,
-            reserve,
+            directory: found.directory,
+            identity: found.identity,
+            packing: options.packing(),
+            reserve: found.reserve,
             max_command_bytes: options.max_command_bytes,
             process: OpeningProcess::this(),
             running: Mutex::new(Some(running)),
             shared: FreedDeep::new(shared),
         })
+    }
+}
+
+/// What the snapshot thread waits for and looks at.
+struct SnapshotWires {
+    requests: Receiver<SnapshotRequest>,
+    woken: Receiver<()>,
+    cancelled: Arc<AtomicBool>,
+    room: Arc<Room>,
+}
+
+fn snapshotter<M: Model>(
+    storage: &Arc<dyn Storage>,
+    options: &Options,
+    found: &Found,
+    shared: &Arc<Shared<M>>,
+    committer: &SharedCommitter<M>,
+    wires: SnapshotWires,
+) -> Snapshotter<M> {
+    let packing = options.packing();
+    Snapshotter {
+        options: SnapshotterOptions {
+            storage: storage.clone(),
+            directory: found.directory.clone(),
+            identity: found.identity.clone(),
+            packing,
+            policy: options.snapshots,
+            keep_snapshots: options.keep_snapshots,
+        },
+        superseded: Superseded {
+            storage: storage.clone(),
+            directory: found.directory.clone(),
+            database: found.identity.database,
+            packing,
+            retention: options.retention,
+            archived_snapshots: options.archived_snapshots,
+            spared: found.report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
+        },
+        shared: shared.clone(),
+        committer: committer.clone(),
+        manifest: found.manifest.clone(),
+        requests: wires.requests,
+        woken: wires.woken,
+        cancelled: wires.cancelled,
+        room: wires.room,
+        reserve: found.reserve.clone(),
+        outdated: found.loaded.outdated,
+        last_taken: Instant::now(),
+        retry: None,
+        owed: false,
+        readable: Readable::new(found.loaded.info.sequence),
     }
 }
 

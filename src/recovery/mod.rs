@@ -45,10 +45,15 @@ use crate::storage::{Lock, Pace, Storage};
 pub(crate) struct Recovered<M> {
     pub(crate) version: Version<M>,
     pub(crate) journal: Journal,
-    pub(crate) manifest: Arc<Mutex<ManifestFile>>,
     pub(crate) lock: Box<dyn Lock>,
     pub(crate) lock_path: PathBuf,
     pub(crate) seed: RandomSeed,
+    pub(crate) found: Found,
+}
+
+/// What an open found besides the model.
+pub(crate) struct Found {
+    pub(crate) manifest: Arc<Mutex<ManifestFile>>,
     pub(crate) report: RecoveryReport,
     pub(crate) identity: SegmentIdentity,
     pub(crate) directory: Directory,
@@ -118,8 +123,8 @@ pub(crate) fn recover<M: Model>(
             created
         }
     };
-    recovered.report.total = began.elapsed();
-    tell(&recovered.report);
+    recovered.found.report.total = began.elapsed();
+    tell(&recovered.found.report);
     Ok(recovered)
 }
 
@@ -540,18 +545,14 @@ impl Opening<'_> {
             segment_bytes: self.options.segment_bytes,
         };
         let journal = Journal::start(journal_options, beginning)?;
+        let directory = self.directory.clone();
         Ok(Recovered {
             version,
             journal,
-            manifest,
             lock,
             lock_path: self.directory.lock.clone(),
             seed: RandomSeed::new(database),
-            report,
-            identity,
-            directory: self.directory.clone(),
-            reserve,
-            loaded,
+            found: Found { manifest, report, identity, directory, reserve, loaded },
         })
     }
 
