@@ -1,5 +1,5 @@
-//! Owns the threads of an open database: starting them in order, stopping them in order, and the
-//! clean end. Knows nothing of what a command does.
+//! Owns the threads of an open database: starts them in order, stops them in order, and ends the
+//! database cleanly. Knows nothing of what a command does.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,24 +27,26 @@ use crate::snapshot::{
 use crate::stats::Counters;
 use crate::storage::{Lock, Storage};
 
-/// Batches between writer and committer: one being committed, one ready to go next.
+/// The number of batches that may wait between writer and committer. While one is committed, one
+/// more is ready.
 const BATCHES_AHEAD: usize = 1;
-/// Emptied batches kept for their buffers.
+/// The number of empty batches that are kept to reuse their buffers.
 const SPARE_BATCHES: usize = 3;
 
-/// Callers of `snapshot` that wait for the thread; more wait to be among them.
+/// The number of callers of `snapshot` that may wait in the snapshot thread's channel. Further
+/// callers wait to enter it.
 const SNAPSHOT_REQUESTS: usize = 16;
 
-/// Below this, an open tells nothing of rates, and these are assumed. Decoding an `OrdMap` of
-/// small entries was measured at 127 ns for an entry of about 6 bytes.
+/// An open that reads less than this is too short to measure rates, so the guesses below are used.
+/// Decoding an `OrdMap` of small entries was measured at 127 ns for an entry of about 6 bytes.
 const LEAST_MEASURED_BYTES: u64 = 256 << 10;
 const LEAST_MEASURED_COMMANDS: u64 = 1000;
 const GUESSED_LOAD_PS_PER_BYTE: u64 = 21_000;
 const GUESSED_REPLAY_NS_PER_COMMAND: u64 = 1000;
 const LEAST_MEASURED_SEGMENTS: u64 = 8;
-/// Measured: 30 to 60 µs to open, map and verify a header.
+/// Opening and mapping a segment and verifying its header was measured at 30 to 60 µs.
 const GUESSED_OPEN_NS_PER_SEGMENT: u64 = 50_000;
-/// Lock, MANIFEST, the new segment: a few syncs.
+/// The time for the lock, the MANIFEST and the new segment, which need a few syncs.
 const FIXED_STARTUP: Duration = Duration::from_millis(3);
 
 /// A running database.
@@ -60,11 +62,11 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) max_command_bytes: usize,
     pub(crate) process: OpeningProcess,
     running: Mutex<Option<Running<M>>>,
-    /// The last field: what is dropped before it shares it.
+    /// This must be the last field, because the fields that are dropped before it share it.
     pub(crate) shared: FreedDeep<Shared<M>>,
 }
 
-/// What an open has learned, for statistics and for predicting the next one.
+/// Returns what an open has measured, for statistics and for the prediction of the next open.
 fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let raw_bytes = loaded.info.raw_bytes;
@@ -103,7 +105,7 @@ fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
     }
 }
 
-/// What must be ended, in the order of its fields.
+/// The parts that a stop must end, in the order of the fields.
 struct Running<M: Model> {
     shared: Arc<Shared<M>>,
     queue: Arc<QueueSender<M>>,
@@ -151,7 +153,7 @@ impl<M: Model> Engine<M> {
         let writers = queue_receiver.bell();
         shared.status.wake_writer_by(move || writers.ring());
         let completed = Arc::new(AtomicU64::new(0));
-        // It clones the model, for which the stack of this thread may not be enough.
+        // This clones the model, and the stack of the calling thread may be too small for that.
         let cloned = {
             let shared = shared.clone();
             move || shared.guarded("writer", || Working::new(version, seed))
@@ -181,7 +183,7 @@ impl<M: Model> Engine<M> {
         };
         let ends = CommitterEnds { batches: batch_inbox, spare: spare_outbox, bell, completed };
         let spawner = Spawner { shared: &shared, path: &lock_path };
-        // Should a later thread fail to start, the earlier ones end with their channels.
+        // If a later thread fails to start, the earlier ones end because their channels close.
         let committing = {
             let committer = committer.clone();
             spawner.spawn("committer", move || committer::run(&committer, ends))?
@@ -271,7 +273,7 @@ impl<M: Model> Engine<M> {
         })
     }
 
-    /// That the calling thread may wait for the engine.
+    /// Checks that the calling thread may wait for the engine.
     pub(crate) fn check_caller(&self) -> Result<(), Error> {
         if self.process.is_forked() {
             return Err(Error::Forked);
@@ -279,7 +281,7 @@ impl<M: Model> Engine<M> {
         if on_engine_thread() { Err(Error::Reentrant) } else { Ok(()) }
     }
 
-    /// Has the snapshot thread take one, and waits for it.
+    /// Asks the snapshot thread for a snapshot, and waits for it.
     pub(crate) fn take_snapshot(&self) -> Result<SnapshotInfo, Error> {
         let requests = {
             let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,8 +296,8 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// Commits what is in the queue, ends the threads and marks the directory clean. The first
-    /// call does it, and others that come meanwhile wait for it.
+    /// Commits the queued commands, ends the threads and marks the directory clean. The first call
+    /// does this. Other calls that come meanwhile wait for it.
     pub(crate) fn stop(&self) -> Result<(), Error> {
         if self.process.is_forked() {
             return Err(Error::Forked);
@@ -311,10 +313,11 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// A command or waker closes the database, or drops its last handle. This thread cannot wait
-    /// for itself, nor for room in its own queue, so another one does. The lock goes with it.
+    /// Stops the database from a command or a waker that closes it or drops its last handle. The
+    /// engine thread cannot wait for itself or for room in its own queue, so another thread does
+    /// it. The lock moves to that thread.
     fn stop_from_engine_thread(&self) -> Result<(), Error> {
-        // Held by somebody: they are closing already, and waiting for this thread.
+        // If another thread holds it, that thread is closing the database and waits for this one.
         let running = match self.running.try_lock() {
             Ok(mut running) => running.take(),
             Err(_) => None,
@@ -328,8 +331,9 @@ impl<M: Model> Engine<M> {
 }
 
 impl<M: Model> Engine<M> {
-    /// In the child of a fork: no thread is joined, no lock given back, and none that another thread
-    /// of the parent may have held is taken. All of it stays where it is until the child ends.
+    /// Leaks everything in the child of a fork. The child must not join threads, release locks, or
+    /// take locks that another thread of the parent may have held. All of this stays in memory
+    /// until the child ends.
     fn forget(&mut self) {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
         if planted!(ChildUnlocks) {
@@ -346,7 +350,7 @@ impl<M: Model> Drop for Engine<M> {
         if self.process.is_forked() {
             return self.forget();
         }
-        // `close` is the way to learn of a failure; the next open will find what happened.
+        // Only `close` reports a failure. The next open finds out what happened.
         self.stop().ok();
     }
 }
@@ -354,7 +358,7 @@ impl<M: Model> Drop for Engine<M> {
 impl<M: Model> Running<M> {
     fn finish(self) -> Result<(), Error> {
         self.queue.stop();
-        // A thread that panicked has poisoned the database, which is reported below.
+        // A thread that panicked has poisoned the database. That error is reported below.
         self.writer.join().ok();
         self.committing.join().ok();
         if let Some((stop, thread)) = self.syncing {
@@ -378,7 +382,7 @@ impl<M: Model> Running<M> {
     }
 }
 
-/// Syncs what is left and says in the MANIFEST that the journal ends exactly here.
+/// Syncs the rest of the journal and writes into the MANIFEST that the journal ends exactly here.
 fn end_cleanly<M: Model>(
     shared: &Shared<M>,
     committer: &SharedCommitter<M>,
@@ -387,15 +391,17 @@ fn end_cleanly<M: Model>(
 ) -> Result<(), Error> {
     let synced = committer::sync_outside_lock(committer);
     let mut committer = lock(committer);
-    // Its thread and its unnamed file must be gone before somebody else gets the lock.
+    // The preparing thread and its unnamed file must be gone before another process can get the
+    // lock.
     committer.journal.stop_preparing();
     if let Some(poisoned) = shared.status.poisoned() {
         return Err(poisoned.clone().into());
     }
     synced?;
     let journal = &committer.journal;
-    // Who only reads changes nothing, unless a run before this one was killed: what vouches for its
-    // last batch then is a mark, which may be lost together with it.
+    // A run that only read changes nothing. There is one exception: if the run before was killed,
+    // only a mark confirms its last batch, and both may be lost together. So the MANIFEST must be
+    // written.
     let manifest_lock = || manifest.lock().unwrap_or_else(PoisonError::into_inner);
     if !journal.has_begun() && manifest_lock().current().state == State::Clean {
         return Ok(());
@@ -410,11 +416,12 @@ fn end_cleanly<M: Model>(
     };
     match update() {
         Err(failure) if failure.wants_room() && reserve.release() => update()?,
-        // The next open reads as much as this one did.
+        // This run wrote nothing, so the next open can read what this one read.
         Err(failure) if failure.wants_room() && !journal.has_begun() => {}
         updated => updated?,
     }
-    // Nothing may have been written for long, so that no sync has looked.
+    // If nothing was written for a long time, no sync has checked that the files are still in
+    // place.
     if planted!(CloseDoesNotLook) {
         return Ok(());
     }
