@@ -1,4 +1,4 @@
-//! Ten minutes with `prevalence`: a bank whose accounts are a plain Rust value, kept durable.
+//! Ten minutes with `prevalence`: a bank whose accounts are a plain Rust value and durable.
 //!
 //! Run it with `cargo run --example bank`, and read it from top to bottom.
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-// 1. The model: everything the bank knows, as one value in memory. It is cloned all the time, so
-// its collections should share their insides between clones, as the maps of `imbl` do: cloning
-// one costs the same for ten accounts as for ten million.
+// 1. The model: everything that the bank knows, as one value in memory. The engine clones it very
+//    often, so the clones should share the contents of its collections, as the maps of `imbl` do.
+//    Such a clone costs the same for ten accounts and for ten million.
 
 type Account = u32;
 type Cents = u64;
@@ -21,7 +21,7 @@ struct Bank {
 }
 
 impl Model for Bank {
-    type Event = (); // Commands may emit events for others to follow. This bank has none.
+    type Event = (); // Commands may emit events for subscribers. This bank has none.
 }
 
 impl Bank {
@@ -35,7 +35,7 @@ impl Bank {
     }
 }
 
-/// Why the bank says no: an ordinary typed value, like any other result.
+/// Why the bank refuses a command: an ordinary typed value, like any other result.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("account {0} is already open")]
@@ -48,9 +48,10 @@ enum Refusal {
     Overflow(Account),
 }
 
-// 2. The commands: the only way to change the model. A command is a small value that says what
-// somebody wants. It goes into the journal and is applied again after a crash, so it must do the
-// same every time: no clock, no random numbers, no files. (The `Context` has time and chance.)
+// 2. The commands: only they change the model. A command is a small value that says what a caller
+//    wants. The journal stores it, and it is applied again after a crash. So it must do the same
+//    every time: it must not use the clock, random numbers or files. (The `Context` offers time and
+//    random numbers.)
 
 #[derive(Serialize, Deserialize)]
 struct Open(Account);
@@ -71,7 +72,7 @@ impl Command<Bank> for Open {
 struct Deposit(Account, Cents);
 
 impl Command<Bank> for Deposit {
-    type Output = Cents; // The new balance. The caller gets it once the deposit is on the disk.
+    type Output = Cents; // The new balance. The caller gets it when the deposit is on the disk.
     type Rejection = Refusal;
     fn apply(self, bank: &mut Bank, _: &mut Context<'_, Bank>) -> Result<Cents, Refusal> {
         let Deposit(account, cents) = self;
@@ -108,13 +109,13 @@ impl Command<Bank> for Transfer {
     type Output = Cents;
     type Rejection = Refusal;
     fn apply(self, bank: &mut Bank, cx: &mut Context<'_, Bank>) -> Result<Cents, Refusal> {
-        // Commands can be made of commands. Either both happen or, if one is refused, none.
+        // A command can use other commands. Either both happen, or, if one is refused, neither.
         Withdraw(self.from, self.cents).apply(bank, cx)?;
         Deposit(self.to, self.cents).apply(bank, cx)
     }
 }
 
-// The journal stores these numbers and not the names: a number is its command's for ever.
+// Records in the journal hold these numbers: a number belongs to its command for ever.
 prevalence::commands! { Bank { 1 => Open, 2 => Deposit, 3 => Withdraw, 4 => Transfer } }
 
 // 3. The program.
@@ -127,11 +128,11 @@ fn main() -> Outcome<()> {
         bank.execute(Deposit(account, 1_000))?;
     }
     // When `execute` returns `Ok`, the command is on the disk: a power cut cannot undo it.
-    let total = bank.query(Bank::total); // Reading waits for nobody.
+    let total = bank.query(Bank::total); // A read never waits.
     println!("10 accounts hold {total} cents");
     be_refused(&bank)?;
 
-    // A view pins the bank as it is now. It costs nothing, and commands go on around it.
+    // A view pins the present version of the bank. It costs almost nothing, and commands go on.
     let view = bank.view();
     let refused = move_money(&bank)?;
     let (then, now) = (view.sequence(), bank.sequence());
@@ -153,7 +154,7 @@ fn main() -> Outcome<()> {
 /// A refused command changes nothing, and the journal never sees it.
 fn be_refused(bank: &Database<Bank>) -> Outcome<()> {
     let before = bank.view();
-    // That there is no account 99 comes out only after account 0 has paid.
+    // The command notices only after the withdrawal from account 0 that there is no account 99.
     let (from, to, cents) = (0, 99, 500);
     match bank.execute(Transfer { from, to, cents }) {
         Err(ExecuteError::Rejected(refusal)) => println!("a transfer is refused: {refusal}"),
@@ -164,7 +165,7 @@ fn be_refused(bank: &Database<Bank>) -> Outcome<()> {
     same("the sequence", after.sequence(), before.sequence())
 }
 
-/// Four threads transfer money at the same time; returns how many transfers were refused.
+/// Transfers money on four threads at the same time. Returns how many transfers were refused.
 fn move_money(bank: &Database<Bank>) -> Outcome<u32> {
     std::thread::scope(|scope| {
         let tellers = [0, 1, 2, 3].map(|n| scope.spawn(move || be_teller(bank, n)));
@@ -176,7 +177,8 @@ fn move_money(bank: &Database<Bank>) -> Outcome<u32> {
     })
 }
 
-/// Commands are applied one at a time: no lock is needed, and waiting tellers share disk writes.
+/// Makes 250 transfers. Commands are applied one at a time, so no lock is needed, and waiting
+/// tellers share disk writes.
 fn be_teller(bank: &Database<Bank>, n: u32) -> Result<u32, ExecuteError<Refusal>> {
     let mut refused = 0;
     for i in 0..250 {
@@ -185,7 +187,7 @@ fn be_teller(bank: &Database<Bank>, n: u32) -> Result<u32, ExecuteError<Refusal>
         match bank.execute(Transfer { from, to, cents }) {
             Ok(_balance) => {}
             Err(ExecuteError::Rejected(Refusal::Overdraft(_))) => refused += 1,
-            Err(error) => return Err(error), // Not the bank's no, but trouble.
+            Err(error) => return Err(error), // Not a refusal, but a failure.
         }
     }
     Ok(refused)

@@ -1,18 +1,18 @@
-//! A stock exchange's order book, fed with an hour of order flow, that can be killed at any time.
+//! A stock exchange's order book, fed with an hour of order flow. It can be killed at any time.
 //!
 //! ```text
 //! cargo run --release --example exchange
 //! cargo run --release --example exchange -- --messages FILE --data DIR
 //! ```
 //!
-//! The whole book is a plain value in memory and every accepted message is durable. Kill the
-//! program, start it again with the same `--data`, and it goes on where it stopped: the book
-//! itself remembers the last message that it took. However often that happens, the last line
-//! comes out the same as of a run that nobody disturbed.
+//! The whole book is a plain value in memory, and every accepted message is durable. Kill the
+//! program and start it again with the same `--data`: it continues where it stopped, because the
+//! book itself remembers the last message that it accepted. However often this happens, the last
+//! line is the same as in a run that was not interrupted.
 //!
-//! Where to read: `book.rs` has the state and its rules, `commands.rs` what the journal holds,
-//! `feed.rs` and `generator.rs` where the messages come from, `pipeline.rs` how thousands of them
-//! are under way at once. This file brings them together.
+//! The files: `book.rs` has the state and its rules, `commands.rs` has the commands that the
+//! journal holds, `feed.rs` and `generator.rs` produce the messages, and `pipeline.rs` keeps
+//! thousands of them in flight. This file connects them.
 
 #[path = "exchange/book.rs"]
 mod book;
@@ -43,7 +43,7 @@ use options::{Options, Speed, USAGE};
 use pace::Pace;
 use pipeline::Pipeline;
 
-/// The progress bar is told after so many messages, which is often enough for the eye.
+/// The progress bar is updated after this many messages, which is often enough for a viewer.
 const BAR_EVERY: u64 = 1_024;
 
 fn main() -> ExitCode {
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints to stdout; a reader that went away is an error and not a panic.
+/// Prints to stdout. If the reader has closed the pipe, this is an error and not a panic.
 fn print(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,12 +75,12 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Prints to stderr. Where nobody listens, the work goes on: `eprintln!` would panic.
+/// Prints to stderr. Ignores a closed pipe so that the work goes on; `eprintln!` would panic.
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The error and what caused it, in one sentence.
+/// Describes the error and its causes in one sentence.
 fn explain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -94,9 +94,9 @@ fn explain(error: &dyn Error) -> String {
     text
 }
 
-/// Does everything that the options ask for, and returns the last line.
+/// Does the work that the options ask for, and returns the last line.
 fn run(options: &Options) -> Result<String, Box<dyn Error>> {
-    // The input first: if it cannot be opened, no database should come into being.
+    // Opens the input first: if that fails, no database should be created.
     let mut feed = Feed::open(options.messages.as_deref())?;
     // A temporary directory removes itself at the end of this function.
     let temporary;
@@ -126,16 +126,16 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
 
     let read = take_messages(&db, &mut feed, options);
     let last_line = read.map(|read| last_line(&db, read));
-    // Also after an error: what was accepted until then stays, and the directory is left tidy.
+    // Closes also after an error, so that the accepted messages stay and the directory is clean.
     let closed = db.close();
     let last_line = last_line?;
     closed?;
     Ok(last_line)
 }
 
-/// The state of the book after so many messages of the feed.
+/// Describes the state of the book after `read` messages of the feed.
 fn last_line(db: &Database<Book>, read: u64) -> String {
-    // One view, so that all numbers belong to one version.
+    // Uses one view, so that all numbers belong to the same version.
     let book = db.view();
     format!(
         "accepted={} rejected={} live_orders={} best_bid={} best_ask={} visible_shares={} \
@@ -151,7 +151,8 @@ fn last_line(db: &Database<Book>, read: u64) -> String {
     )
 }
 
-/// Takes messages from where the book stands; returns how many were read from the feed's start.
+/// Feeds messages, starting after the last one in the book. Returns how many were read from the
+/// start of the feed.
 fn take_messages(
     db: &Database<Book>,
     feed: &mut Feed,
@@ -164,10 +165,10 @@ fn take_messages(
     let mut pipeline = Pipeline::new(db);
     let start = Instant::now();
     let pumped = pump(feed, &mut pipeline, options, &bar);
-    // Also after an error in the input: the messages before it are good, and are waited for.
+    // Waits for the messages before an error in the input too, because they are valid.
     let drained = pipeline.drain();
     bar.finish_and_clear();
-    // The database's trouble first: it is worse than the input's.
+    // Reports an error of the database first, because it is more serious than one of the input.
     drained?;
     let taken = pumped?;
 
@@ -177,7 +178,7 @@ fn take_messages(
     Ok(already + taken)
 }
 
-/// Reads over the messages that an earlier run has taken.
+/// Skips the messages that an earlier run has taken.
 fn skip(feed: &mut Feed, already: u64) -> Result<(), Box<dyn Error>> {
     for number in 1..=already {
         if feed.next_message()?.is_none() {
@@ -185,7 +186,7 @@ fn skip(feed: &mut Feed, already: u64) -> Result<(), Box<dyn Error>> {
             let has = number - 1;
             return Err(format!(
                 "{name} has only {has} messages, but this book has taken message {already}: \
-                 it was fed with something else"
+                 it was fed from another input. Use that input, or another --data directory"
             )
             .into());
         }
@@ -193,7 +194,7 @@ fn skip(feed: &mut Feed, already: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Feeds messages into the pipeline to the end of the feed or to the limit; returns how many.
+/// Feeds messages into the pipeline up to the end of the feed or to the limit. Returns how many.
 fn pump(
     feed: &mut Feed,
     pipeline: &mut Pipeline<'_>,
@@ -211,8 +212,8 @@ fn pump(
             Speed::Realtime => pace.until(message.time),
         };
         if !pause.is_zero() {
-            // There is time to wait until everything so far is durable. That takes a part of the
-            // pause, so what is left of it is asked again.
+            // There is time to wait until everything so far is durable. This takes a part of the
+            // pause, so the rest of the pause is computed again.
             pipeline.drain()?;
             bar.set_position(feed.progress().0);
             std::thread::sleep(pace.until(message.time));
@@ -226,13 +227,13 @@ fn pump(
     Ok(taken)
 }
 
-/// A bar on stderr; where stderr is not a terminal, it stays silent.
+/// Makes a progress bar on stderr. If stderr is not a terminal, the bar prints nothing.
 fn progress_bar(feed: &Feed) -> Result<ProgressBar, Box<dyn Error>> {
     let (position, length) = feed.progress();
     let bar = ProgressBar::new(length);
     bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}% {elapsed} ({eta} left)")?);
     bar.set_position(position);
-    // The rate and the time left are about this run, not about what was skipped.
+    // The rate and the remaining time are those of this run, without the skipped messages.
     bar.reset_eta();
     Ok(bar)
 }
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// Eleven messages, of which those with the numbers 3, 6, 7, 10 and 11 are refused.
+    /// Eleven messages. Numbers 3, 6, 7, 10 and 11 are refused.
     const FLOW: &str = "\
 34200.1,1,10,100,5850000,1\n\
 34200.2,1,11,50,5850100,-1\n\

@@ -1,5 +1,6 @@
-//! What a bank can be asked that keeps every command: what was there then, who did it, what would
-//! have been, and whether tomorrow's code still means the same.
+//! Questions to a bank that keeps every command: the balances at an earlier time, who made a
+//! change, what would have happened under another rule, and whether the code of the next release
+//! gives the same results.
 //!
 //! Run it with `cargo run --example ledger_history`, after reading `examples/bank.rs`.
 
@@ -17,7 +18,7 @@ type Cents = u64;
 const ANN: Account = 1;
 const BOB: Account = 2;
 
-// 1. The bank as it runs: balances, and two commands.
+// 1. The bank: balances, and two commands.
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Bank {
@@ -75,15 +76,15 @@ impl Command<Bank> for Transfer {
 
 prevalence::commands! { Bank { 1 => Deposit, 2 => Transfer } }
 
-// 2. Other looks at the same commands. Each is a model of its own, with an `apply` of its own for
-// every command under the same tags. Nobody thought of them when the commands came.
+// 2. Other models of the same commands. Each is a separate model, with its own `apply` for every
+//    command, under the same tags. They did not exist when the commands were executed.
 
-/// The bank, had it charged 1 % of each transfer.
+/// The bank, if it had charged 1 % of each transfer.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct ChargingBank {
     bank: Bank,
     fees: Cents,
-    /// Transfers that could not have been paid for.
+    /// Transfers that the payer could not have paid with the fee.
     refused: u32,
 }
 
@@ -109,7 +110,7 @@ impl Command<ChargingBank> for Transfer {
             model.bank.add(self.to, self.cents);
             model.fees += fee;
         } else {
-            model.refused += 1; // It was accepted once, so it must be accepted here, too.
+            model.refused += 1; // A projection must accept every accepted command.
         }
         Ok(())
     }
@@ -117,7 +118,7 @@ impl Command<ChargingBank> for Transfer {
 
 prevalence::commands! { ChargingBank { 1 => Deposit, 2 => Transfer } }
 
-/// What each teller has moved: an aggregate that the bank itself never kept.
+/// The sum that each teller has moved. The bank itself never kept this aggregate.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Turnover {
     by_teller: OrdMap<String, Cents>,
@@ -147,8 +148,8 @@ impl Command<Turnover> for Transfer {
 
 prevalence::commands! { Turnover { 1 => Deposit, 2 => Transfer } }
 
-// 3. The bank of the next release. It should be the same, but for how it is written: `entry` in
-// place of `get` and `insert`. Has nobody made a mistake?
+// 3. The bank of the next release. It should behave in the same way, but the code is different: it
+//    uses `entry` instead of `get` and `insert`. Step 4 checks that this made no mistake.
 
 mod next_release {
     use super::{Account, Cents, Command, Context, Deposit, Model, OrdMap, Transfer};
@@ -191,10 +192,10 @@ mod next_release {
 fn main() -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let bank = Database::<Bank>::builder()
-        .retention(Retention::Archive) // every command, for ever
+        .retention(Retention::Archive) // keeps every command for ever
         .open(directory.path())?;
 
-    // In the morning Paula is at the counter, in the afternoon Quentin.
+    // Paula is at the counter in the morning, Quentin in the afternoon.
     let at = |teller: &str| {
         let metadata = Metadata { actor: teller.to_owned(), ..Metadata::default() };
         bank.with_metadata(&metadata)
@@ -202,7 +203,7 @@ fn main() -> Outcome<()> {
     let (paula, quentin) = (at("Paula")?, at("Quentin")?);
     paula.execute(Deposit(ANN, 100_000))?;
     paula.execute(Transfer { from: ANN, to: BOB, cents: 40_000 })?;
-    bank.snapshot()?; // history is read across snapshots and archives
+    bank.snapshot()?; // the history reads snapshots and archives
     let noon = a_moment_after(bank.view().time());
     quentin.execute(Transfer { from: BOB, to: ANN, cents: 15_000 })?;
     quentin.execute(Transfer { from: ANN, to: BOB, cents: 75_000 })?;
@@ -217,7 +218,7 @@ fn main() -> Outcome<()> {
     the_next_release_means_the_same(directory.path())
 }
 
-/// The model at any time: the nearest older snapshot, and the commands behind it.
+/// Reads the model at a given time. It is the nearest older snapshot plus the commands after it.
 fn balance_on_a_date(bank: &Database<Bank>, noon: SystemTime) -> Outcome<()> {
     let then = bank.history().at_time(noon)?;
     println!("at noon Ann had {} cents, Bob {}", then.balance(ANN), then.balance(BOB));
@@ -227,7 +228,7 @@ fn balance_on_a_date(bank: &Database<Bank>, noon: SystemTime) -> Outcome<()> {
     same("what they have", (now.balance(ANN), now.balance(BOB)), (0, 100_000))
 }
 
-/// Every command comes with its time and with who asked for it.
+/// Finds out who made a change. Every record has its time and the person who asked for it.
 fn who_did_this(bank: &Database<Bank>) -> Outcome<()> {
     for record in bank.history().records(..)? {
         let record = record?;
@@ -241,11 +242,11 @@ fn who_did_this(bank: &Database<Bank>) -> Outcome<()> {
     Err("nobody emptied Ann's account".into())
 }
 
-/// The past under another rule, and the future on a private copy: neither changes the bank.
+/// Tries another rule on the past, and a command on a private copy. Neither changes the bank.
 fn what_if(bank: &Database<Bank>) -> Outcome<()> {
     let charging = bank.history().project::<ChargingBank>()?;
     println!("a fee of 1 % would have earned {} cents so far,", charging.fees);
-    println!("and {} transfer could not have been paid for", charging.refused);
+    println!("and {} transfer could not have been paid", charging.refused);
     same("fees and refused transfers", (charging.fees, charging.refused), (550, 1))?;
 
     let left = bank.what_if(|sandbox| {
@@ -253,12 +254,12 @@ fn what_if(bank: &Database<Bank>) -> Outcome<()> {
         sandbox.execute(Transfer { from: BOB, to: 99, cents })?;
         Outcome::Ok(sandbox.query(|bank| bank.balance(BOB)))
     })?;
-    println!("charged 1 % now, Bob would have {left} cents");
+    println!("if Bob paid 1 % now, he would have {left} cents left");
     same("what Bob would have", left, 99_000)?;
     same("what Bob has", bank.query(|bank| bank.balance(BOB)), 100_000)
 }
 
-/// A model that is new today, filled from the first command on.
+/// Fills a new model with all commands from the first one on.
 fn what_each_teller_moved(bank: &Database<Bank>) -> Outcome<()> {
     let turnover = bank.history().project::<Turnover>()?;
     for (teller, cents) in &turnover.by_teller {
@@ -268,21 +269,21 @@ fn what_each_teller_moved(bank: &Database<Bank>) -> Outcome<()> {
     same("what each moved", moved, vec![140_000, 90_000])
 }
 
-/// A refactoring is proved by everything that ever happened.
+/// Proves with the whole history that a refactoring changed no result.
 fn the_next_release_means_the_same(path: &Path) -> Outcome<()> {
-    // Against what the bank stored when it happened …
+    // Compares with the snapshots that the bank stored at the time …
     let report = prevalence::verify_history::<next_release::Bank>(path)?;
     same("the divergence", report.divergence, None)?;
     same("commands replayed", (report.commands_replayed, report.snapshots_compared), (4, 2))?;
-    // … and against the former code, command by command where they differ.
+    // … and with the former code, command by command if they differ.
     let equal = |old: &Bank, new: &next_release::Bank| old.balances == new.balances;
     let report = prevalence::verify_against::<Bank, next_release::Bank>(path, equal)?;
     same("the divergence", report.divergence, None)?;
-    println!("the next release makes the same of all {} commands", report.commands_replayed);
+    println!("the next release gives the same results for all {} commands", report.commands_replayed);
     Ok(())
 }
 
-/// A moment after the one given and before all that comes.
+/// Returns a moment that is after the given time and before all later commands.
 fn a_moment_after(time: SystemTime) -> SystemTime {
     let next = |time| {
         std::iter::repeat_with(SystemTime::now).find(|&now| now > time).expect("clocks go on")
@@ -294,7 +295,7 @@ fn a_moment_after(time: SystemTime) -> SystemTime {
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Outcome<()> {
     if found != expected {
-        return Err(format!("{what}: {found:?} and should be {expected:?}").into());
+        return Err(format!("{what}: found {found:?}, but expected {expected:?}").into());
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Owns how values become bytes (bincode 2, little-endian, variable-length integers) and the
-//! limits on both ways: size, memory and depth. Knows nothing of frames or files.
+//! Owns the encoding of values (bincode 2, little-endian, variable-length integers) and the limits
+//! on encoding and decoding: size, memory and depth. Knows nothing of frames or files.
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
 use bincode::de::read::Reader;
@@ -10,31 +10,32 @@ use serde::de::DeserializeOwned;
 
 use crate::process::{Floor, stack};
 
-/// Stands in every file header, so that a successor of bincode stays possible.
+/// Every file header holds it, so that a successor of bincode stays possible.
 pub(crate) const CODEC_ID: u32 = 1;
 
-/// bincode counts what it decodes by its size in memory, at most 16 bytes (a `u128`) for each
-/// encoded byte; a limit of 16 times the encoded size never refuses an honest encoding.
+/// bincode counts decoded values by their size in memory. That is at most 16 bytes (a `u128`) for
+/// each encoded byte, so a limit of 16 times the encoded size never refuses a valid encoding.
 const MEMORY_PER_ENCODED_BYTE: usize = 16;
 
-/// Encodings up to this size are decoded under a small limit, so that a length that does not
-/// belong there cannot reserve much.
+/// Encodings up to this size are decoded with a small limit, so that a wrong length cannot reserve
+/// much memory.
 const SMALL_ENCODING_BYTES: usize = 64 << 10;
 
-/// A nested value takes a byte for each level at least. So an encoding up to this size needs no
-/// look at the stack where that is known to be large.
+/// A nested value takes at least one byte for each level. So an encoding up to this size needs no
+/// stack check on a thread whose stack is known to be large.
 const SHALLOW_BYTES: usize = 1 << 10;
 
-/// What is nested begins with the tag of an option, the number of a variant or a length; of any of
-/// these the first byte is written by itself. To look at the stack at every write made encoding a
-/// map of numbers 1.4 times as slow.
+/// A nested value begins with the tag of an option, the number of a variant, or a length. The
+/// encoder writes the first byte of each of these by itself, so checking the stack at one-byte
+/// writes is enough. A check at every write made the encoding of a map of numbers take 1.4 times as
+/// long.
 const LEVEL_BYTES: usize = 1;
 
-/// Why a value is refused that takes too much of the stack.
-const TOO_DEEP: &str = "it is nested too deep: values within values take more stack than there is \
-                        for them; keep it flat, or parts of it in a collection under a key";
+/// The error for a value that needs too much stack.
+const TOO_DEEP: &str = "it is nested too deep: its levels need more stack than the thread has. \
+                        Keep the value flat, or keep its parts in a collection under keys";
 
-/// No command may be larger, whatever `max_command_bytes` says.
+/// The largest encoded command that any value of `max_command_bytes` allows.
 pub(crate) const LARGEST_COMMAND_BYTES: usize = 64 << 20;
 
 type Bounded<const LIMIT: usize> = Configuration<LittleEndian, Varint, Limit<LIMIT>>;
@@ -51,7 +52,7 @@ pub(crate) enum EncodeFailure {
     Failed(String),
 }
 
-/// Appends the encoding of `value` to `buffer`, which may not grow beyond `limit` bytes.
+/// Appends the encoding of `value` to `buffer`. The buffer must not grow beyond `limit` bytes.
 pub(crate) fn encode_onto<T: Serialize>(
     value: &T,
     buffer: &mut Vec<u8>,
@@ -74,7 +75,7 @@ fn why_not_decoded(error: &DecodeError) -> String {
     if let DecodeError::Other(reason) = error { (*reason).to_owned() } else { error.to_string() }
 }
 
-/// Decodes a value that must take up exactly `bytes`.
+/// Decodes a value that must use all of `bytes`.
 pub(crate) fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let decoded = if bytes.len() <= SHALLOW_BYTES && stack::is_known() {
         bincode::serde::decode_from_slice(bytes, SMALL)
@@ -83,12 +84,12 @@ pub(crate) fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Strin
     };
     match decoded {
         Ok((value, used)) if used == bytes.len() => Ok(value),
-        Ok((_, used)) => Err(format!("it ends after {used} of {} bytes", bytes.len())),
+        Ok((_, used)) => Err(format!("the value ends after {used} of {} bytes", bytes.len())),
         Err(error) => Err(why_not_decoded(&error)),
     }
 }
 
-/// Decodes a value, and says how many of the bytes it took.
+/// Decodes a value, and returns it with the number of bytes that it used.
 fn decode_within<T: DeserializeOwned>(
     bytes: &[u8],
     floor: Floor,
@@ -103,12 +104,13 @@ fn decode_within<T: DeserializeOwned>(
     value.map(|value| (value, bytes.len() - rest.0.len()))
 }
 
-/// Decodes a value that borrows from `bytes` and stands at their beginning; `None` when it does not.
+/// Decodes a value at the beginning of `bytes`, from which it borrows. Returns `None` if decoding
+/// fails.
 pub(crate) fn decode_first<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     bincode::serde::borrow_decode_from_slice(bytes, SMALL).ok().map(|(value, _)| value)
 }
 
-/// Streams the encoding of a model; the size of a model is bounded only by memory.
+/// Streams the encoding of a model. Only memory limits the size of a model.
 pub(crate) fn encode_stream<T: Serialize>(
     value: &T,
     target: &mut impl std::io::Write,
@@ -118,8 +120,8 @@ pub(crate) fn encode_stream<T: Serialize>(
         .map_err(|error| why_not_encoded(&error))
 }
 
-/// Decodes a model from a stream of `raw_bytes` bytes that were verified beforehand. The limit
-/// matters when the model's type is no longer the one that was encoded.
+/// Decodes a model from a stream of `raw_bytes` bytes that were verified before. The limit matters
+/// if the model's type is no longer the type that was encoded.
 pub(crate) fn decode_stream<T: DeserializeOwned>(
     source: impl Reader,
     raw_bytes: u64,
@@ -132,7 +134,7 @@ fn decode_limited<T: DeserializeOwned>(
     source: impl Reader,
     raw_bytes: u64,
 ) -> Result<T, DecodeError> {
-    // Limits are constants to bincode, so there are classes of them, each compiled once.
+    // bincode takes limits as constants, so there are a few classes, each compiled once.
     macro_rules! within {
         ($($class:literal),*) => {
             $(if raw_bytes <= $class {
@@ -147,7 +149,7 @@ fn decode_limited<T: DeserializeOwned>(
     bincode::serde::decode_from_reader(source, HUGE)
 }
 
-/// Decodes a model from its whole encoding, which nothing may follow.
+/// Decodes a model from its whole encoding. No bytes may follow it.
 pub(crate) fn decode_model<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut rest = Rest(bytes);
     let raw_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -155,11 +157,11 @@ pub(crate) fn decode_model<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Strin
     if rest.0.is_empty() {
         Ok(model)
     } else {
-        Err(format!("it ends before its {} bytes do", bytes.len()))
+        Err(format!("the model ends before its {} bytes do", bytes.len()))
     }
 }
 
-/// What is left of a slice.
+/// The rest of a slice that is being read.
 struct Rest<'a>(&'a [u8]);
 
 impl Reader for Rest<'_> {
@@ -185,7 +187,7 @@ impl Reader for Rest<'_> {
     }
 }
 
-/// A reader that is asked for nothing more once the stack has come to its floor.
+/// A reader that refuses to read once the stack has reached its floor.
 struct Guarded<R> {
     inner: R,
     floor: Floor,
@@ -202,7 +204,7 @@ impl<R: Reader> Reader for Guarded<R> {
 
     #[inline]
     fn peek_read(&mut self, length: usize) -> Option<&[u8]> {
-        // Then bincode reads, and is told why not.
+        // After `None`, bincode calls `read`, which returns the error.
         if self.floor.is_reached() { None } else { self.inner.peek_read(length) }
     }
 
@@ -223,7 +225,7 @@ impl<W: std::io::Write> Writer for StreamWriter<'_, W> {
         if bytes.len() == LEVEL_BYTES && self.floor.is_reached() {
             return Err(EncodeError::Other(TOO_DEEP));
         }
-        // How far it came is of no use: whoever reads the error knows the target.
+        // The index is of no use, because the reader of the error knows the target.
         self.target.write_all(bytes).map_err(|inner| EncodeError::Io { inner, index: 0 })
     }
 }

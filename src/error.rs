@@ -1,4 +1,4 @@
-//! Owns the errors a user can meet. Knows nothing of how they come about.
+//! Owns the errors that a user can get. Knows nothing of what causes them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,11 @@ use crate::storage::{PlaceLost, is_disk_full};
 
 /// Why opening, closing or maintaining a database failed.
 ///
-/// A message says what was found where, and what to do next where there is something to do. An open
-/// that fails because of what it found has changed, deleted and overwritten no file; what it may
-/// have made is in [`Builder::open`](crate::Builder::open).
+/// A message says what was found, where, and what to do next if anything can be done. If an open
+/// fails because of what it found, it has not changed, deleted or overwritten any file.
+/// [`Builder::open`](crate::Builder::open) says what it may have created.
 ///
-/// None of these is about a command that was to be executed: see
-/// [`ExecuteError`](crate::ExecuteError).
+/// Executing a command has its own error type: [`ExecuteError`](crate::ExecuteError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,43 +23,43 @@ pub enum Error {
     Io {
         /// What was being done, as a verb: "open", "sync", …
         action: &'static str,
-        /// The file or directory it was done to.
+        /// The file or directory that the call was made on.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The database path names something that is not a directory.
+    /// Something stands at the database path that is not a directory.
     #[error(fmt = told::not_a_directory)]
     NotADirectory {
-        /// The path that was to be opened.
+        /// The path that the caller tried to open.
         path: PathBuf,
     },
     /// Another `Database`, in this process or another, has the directory open.
     #[error(
-        "{} is open already, in this process or another: close it there first (the lock goes with \
-         its process, so there is no file to delete)",
+        "{} is already open, in this process or in another one. Close it there first. The lock \
+         ends with the process that holds it, so there is no file to delete",
         path.display()
     )]
     Locked {
         /// The database directory.
         path: PathBuf,
     },
-    /// A file holds something else than what was written into it.
+    /// A file does not hold what was written into it.
     #[error(fmt = told::corrupt)]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
         /// Byte position in that file.
         position: u64,
-        /// What should stand there.
+        /// What should be there.
         expected: String,
-        /// What stands there.
+        /// What is there.
         found: String,
     },
-    /// A file that must be there is not.
+    /// A file that must exist is missing.
     #[error(fmt = told::missing)]
     Missing {
-        /// The file that was looked for.
+        /// The missing file.
         path: PathBuf,
         /// Why it must exist.
         reason: String,
@@ -70,28 +69,29 @@ pub enum Error {
     ForeignFile {
         /// The file that does not belong here.
         path: PathBuf,
-        /// The identity the directory's MANIFEST states.
+        /// The database id in the directory's MANIFEST.
         expected: DatabaseId,
-        /// The identity found in the file.
+        /// The database id in the file.
         found: DatabaseId,
     },
-    /// The archive holds commands that the journal beside it holds too, or otherwise: it is that of a
-    /// copy of this database that went on by itself.
+    /// The archive holds commands that the journal beside it also holds, or that contradict it. The
+    /// archive comes from a copy of this database that accepted commands of its own.
     #[error(
-        "{} holds commands up to sequence {end}, but the journal goes on from {journal}: it is the \
-         archive of a copy of this database that went on by itself, or from a later time. Move what \
-         reaches to sequence {journal} or beyond out of this archive; see docs::tuning, backups",
+        "{} holds commands up to sequence {end}, but the journal continues at {journal}. The \
+         archive comes from a copy of this database that accepted commands of its own, or from a \
+         later time. Move every archive file that reaches sequence {journal} or beyond out of this \
+         directory; see docs::tuning, backups",
         path.display()
     )]
     ArchiveBeyondJournal {
-        /// The archive that reaches too far.
+        /// The archive file that reaches too far.
         path: PathBuf,
-        /// The sequence it ends with.
+        /// The last sequence in the archive file.
         end: u64,
-        /// The first sequence of the journal behind it.
+        /// The first sequence of the journal that follows it.
         journal: u64,
     },
-    /// A file was written by a version of this crate that this one cannot read.
+    /// A file has a format version that this build of the crate cannot read.
     #[error(fmt = told::unsupported_format)]
     UnsupportedFormat {
         /// The file in question.
@@ -101,7 +101,7 @@ pub enum Error {
         /// The version this build reads and writes.
         supported: u32,
     },
-    /// A file was written with a codec this build does not have.
+    /// A file was written with a codec that this build does not have.
     #[error(fmt = told::unsupported_codec)]
     UnsupportedCodec {
         /// The file in question.
@@ -111,24 +111,25 @@ pub enum Error {
         /// The codec number this build reads and writes.
         supported: u32,
     },
-    /// The directory holds another model than the program asked for.
+    /// The directory holds a different model from the one that the program asked for.
     #[error(
-        "{} holds model `{found}`, but `{expected}` was to be opened: open it as `{found}`, or, if \
-         the type was only renamed, write `commands! {{ {expected} = \"{found}\" {{ … }} }}`",
+        "{} holds model `{found}`, but the program opens it as model `{expected}`. Open it as \
+         `{found}`. If the type was only renamed, write \
+         `commands! {{ {expected} = \"{found}\" {{ … }} }}`",
         path.display()
     )]
     WrongModel {
-        /// The file that says so.
+        /// The file that names the other model.
         path: PathBuf,
-        /// The name of the model that was to be opened.
+        /// The name of the model that the program asked for.
         expected: String,
         /// The name of the model in the file.
         found: String,
     },
     /// A snapshot was written by another version of the model's type.
     #[error(
-        "{} holds version {found} of model `{model}`, the program has version {expected}: run the \
-         program version that wrote it, or write Model::migrate for version {found}",
+        "{} holds version {found} of model `{model}`, but this program has version {expected}. Run \
+         the program version that wrote it, or write Model::migrate for version {found}",
         path.display()
     )]
     WrongVersion {
@@ -141,40 +142,40 @@ pub enum Error {
         /// `Model::VERSION` of the program that wrote the snapshot.
         found: u32,
     },
-    /// A snapshot is whole, but this program cannot make its model of it.
+    /// A snapshot is undamaged, but this program cannot decode its model from it.
     #[error(fmt = told::undecodable)]
     Undecodable {
         /// The snapshot in question.
         path: PathBuf,
-        /// What the codec or the migration said.
+        /// The message of the codec or of the migration.
         reason: String,
     },
-    /// The model was encoded, and cannot be decoded from that. So a snapshot or a copy of it would be
-    /// of no use, and was not kept.
+    /// The model cannot be decoded from its own encoding. A snapshot or a copy of it would be of no
+    /// use, so it was not kept.
     #[error(
-        "the model cannot be decoded from its own encoding, as written into {}: {reason}. That file \
-         is not used; the database, its journal and its older snapshots are as they were. Make \
-         Serialize and Deserialize mirror each other: nothing untagged, flattened or left out by \
+        "the model cannot be decoded from its own encoding, which was written into {}: {reason}. \
+         That file is not used. The database, its journal and its older snapshots did not change. \
+         Make Serialize and Deserialize mirror each other: use no untagged, flatten or \
          skip_serializing_if, and no self-describing values such as serde_json::Value",
         path.display()
     )]
     UnreadableModel {
-        /// The snapshot that was written, and is not used.
+        /// The snapshot that was written and is not used.
         path: PathBuf,
-        /// What the codec said.
+        /// The codec's message.
         reason: String,
     },
-    /// A command tag means another command than when the journal was written.
+    /// A command tag means another command now than when the journal was written.
     #[error(
-        "{} knows tag {tag} as command `{journaled}`, the program's `commands!` says `{declared}`: \
-         a tag keeps its command for ever. If a newer release of the program wrote here, run that \
-         one: this one cannot know what its commands mean. Else give `{declared}` a new tag and \
-         restore `{tag} => {journaled}`, or, if the type was only renamed, write `{tag} => \
-         {declared} = \"{journaled}\"`",
+        "{} has tag {tag} for command `{journaled}`, but the program's `commands!` has tag {tag} \
+         for `{declared}`. A tag must keep its command for ever. If a newer release of the program \
+         wrote the file, run that release. If not, give `{declared}` a new tag and restore `{tag} \
+         => {journaled}`. If the type was only renamed, write `{tag} => {declared} = \
+         \"{journaled}\"`",
         path.display()
     )]
     RenumberedTag {
-        /// The segment or archive that says so.
+        /// The segment or archive that names the other command.
         path: PathBuf,
         /// The tag.
         tag: u16,
@@ -185,10 +186,11 @@ pub enum Error {
     },
     /// The journal or the archive holds a command that this program does not list in `commands!`.
     #[error(
-        "{} holds, at sequence {sequence}, a command `{command}` with tag {tag} that `commands!` \
-         does not list: restore the type and the line `{tag} => {command}` (or `{tag} => {command} \
-         as Successor`, with a `From` that converts it), for as long as it is stored; if a newer \
-         release of the program wrote it, run that one",
+        "{} holds command `{command}` with tag {tag} at sequence {sequence}, but `commands!` does \
+         not list this tag. If a newer release of the program wrote the command, run that release. \
+         If not, restore the type and the line `{tag} => {command}` (or `{tag} => {command} as \
+         Successor`, with a `From` that converts it), and keep them for as long as the command is \
+         stored",
         path.display()
     )]
     UnknownTag {
@@ -196,16 +198,16 @@ pub enum Error {
         path: PathBuf,
         /// The command's sequence.
         sequence: u64,
-        /// Its tag.
+        /// The command's tag.
         tag: u16,
-        /// Its name when it was journaled.
+        /// The command's name when it was journaled.
         command: String,
     },
-    /// A journaled command did not do on replay what it did when it was accepted.
+    /// On replay, a journaled command did not do what it did when it was accepted.
     #[error(
-        "replay diverged at sequence {sequence}, command `{command}`: {reason}. It was accepted \
-         when it was journaled, so its code changed or is not deterministic; run the program \
-         version that wrote the journal (see prevalence::docs::determinism)"
+        "replay diverged at sequence {sequence}, command `{command}`: {reason}. The command was \
+         accepted when it was journaled, so its code has changed or is not deterministic. Run the \
+         program version that wrote the journal (see prevalence::docs::determinism)"
     )]
     ReplayDiverged {
         /// The command's sequence.
@@ -215,10 +217,10 @@ pub enum Error {
         /// What happened instead.
         reason: String,
     },
-    /// A stored command's bytes are not those of its type.
+    /// The bytes of a stored command cannot be decoded as its type.
     #[error(
-        "{} holds, at sequence {sequence}, a command `{command}` that this program cannot decode: \
-         {reason}. Was its type changed? Keep the old one and write `tag => Old as {command}`",
+        "{} holds command `{command}` at sequence {sequence}, but this program cannot decode it: \
+         {reason}. If its type was changed, keep the old type and write `tag => Old as {command}`",
         path.display()
     )]
     CommandUndecodable {
@@ -226,18 +228,18 @@ pub enum Error {
         path: PathBuf,
         /// The command's sequence.
         sequence: u64,
-        /// Its name when it was journaled.
+        /// The command's name when it was journaled.
         command: String,
-        /// What the codec said.
+        /// The codec's message.
         reason: String,
     },
-    /// A command that the model accepted was refused by the model that it was projected onto.
+    /// The model onto which the history was projected refused a command that was accepted.
     #[error(
-        "cannot project the history onto model `{model}`: at sequence {sequence}, command \
-         `{command}`: {reason}. A projection must accept every command that was accepted"
+        "cannot project the history onto model `{model}`: command `{command}` at sequence \
+         {sequence} failed: {reason}. A projection must accept every command in the history"
     )]
     ProjectionFailed {
-        /// The name of the model that was projected onto.
+        /// The name of the model onto which the history was projected.
         model: String,
         /// The command's sequence.
         sequence: u64,
@@ -246,54 +248,55 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
-    /// The history cannot be purged so: a later command, or a replacement, is refused then.
+    /// The purge was refused: after it, replay would fail at a later command or at a replacement.
     #[error(
-        "the history cannot be purged so: at sequence {sequence}, command `{command}`: {reason}. \
-         Nothing was changed; replace commands where redacting them breaks what was built on them"
+        "cannot purge: replaying the purged history fails at sequence {sequence}, command \
+         `{command}`: {reason}. Nothing was changed. If later commands depend on a redacted \
+         command, replace it instead of redacting it"
     )]
     PurgeRefused {
-        /// The sequence of the command that is refused.
+        /// The sequence of the command that fails.
         sequence: u64,
-        /// Its name.
+        /// The command's name.
         command: String,
         /// What happens.
         reason: String,
     },
-    /// The stored history does not make the stored states with this program, so that a purge would
-    /// change more than it is asked to.
+    /// With this program, replaying the stored history does not reproduce the stored snapshots. So
+    /// a purge would change more than it was asked to change.
     #[error(
-        "the history is not purged, because already as it stands this program makes something else \
-         of it: {divergence}. Nothing was changed; run the program version that made the snapshots, \
-         or see prevalence::purge_unverified"
+        "cannot purge: with this program, replaying the history does not reproduce its snapshots: \
+         {divergence}. Nothing was changed. Run the program version that made the snapshots, or \
+         see prevalence::purge_unverified"
     )]
     HistoryDiverged {
-        /// Where, and what shows it.
+        /// Where the states differ, and what shows it.
         divergence: String,
     },
-    /// A purge came to a file that it can neither rewrite nor leave.
+    /// A purge found a file that it can neither rewrite nor leave in place.
     #[error(
-        "{} is no file of this database, and a purge must know what it leaves behind and what it \
-         removes: nothing was changed; move it elsewhere first",
+        "cannot purge: {} does not belong to this database. Nothing was changed. Move it away \
+         before purging",
         path.display()
     )]
     UnknownFile {
         /// The file or directory.
         path: PathBuf,
     },
-    /// A purge was interrupted after it had been decided: the next open, or purge, finishes it.
+    /// A purge was interrupted after it was decided. The next open or the next purge finishes it.
     #[error(
-        "a purge of {} was interrupted, and is finished by the next open: open the database once",
+        "a purge of {} was interrupted. Open the database once: the open finishes the purge",
         path.display()
     )]
     PurgeUnfinished {
         /// The database directory.
         path: PathBuf,
     },
-    /// The stored history begins later.
+    /// The stored history begins after the sequence that was asked for.
     #[error(
-        "the history in {} does not reach back to sequence {wanted}: the oldest that can be \
-         reached is {oldest}. Commands behind snapshots are kept only under Retention::Archive, and \
-         while nobody moves archives away",
+        "the history in {} does not reach back to sequence {wanted}; the oldest state that can be \
+         read is that of sequence {oldest}. Commands older than the snapshots are kept only under \
+         Retention::Archive, and only while the archive files are in place",
         path.display()
     )]
     HistoryTruncated {
@@ -301,14 +304,14 @@ pub enum Error {
         path: PathBuf,
         /// The sequence asked for.
         wanted: u64,
-        /// The oldest sequence that can be asked for.
+        /// The oldest sequence that can be read.
         oldest: u64,
     },
-    /// The stored history begins after that time.
+    /// The stored history begins after the time that was asked for.
     #[error(
-        "the history in {} does not reach back to that time: the oldest state that can be \
-         reached is that of sequence {oldest}. Commands behind snapshots are kept only under \
-         Retention::Archive, and while nobody moves archives away",
+        "the history in {} does not reach back to the time that was asked for; the oldest state \
+         that can be read is that of sequence {oldest}. Commands older than the snapshots are kept \
+         only under Retention::Archive, and only while the archive files are in place",
         path.display()
     )]
     TimeTruncated {
@@ -316,28 +319,28 @@ pub enum Error {
         path: PathBuf,
         /// The time asked for.
         wanted: SystemTime,
-        /// The oldest sequence that can be asked for.
+        /// The oldest sequence that can be read.
         oldest: u64,
     },
-    /// A sequence that no command has yet.
+    /// No command had this sequence when the history was asked for.
     #[error(
-        "sequence {wanted} is not there yet: this history ends with {newest}; call history() \
-         again once it was reached"
+        "sequence {wanted} is not in this history, which ends with sequence {newest}. Call \
+         history() again after the database has reached {wanted}"
     )]
     NotReached {
         /// The sequence asked for.
         wanted: u64,
-        /// The newest one there was when the history was asked for.
+        /// The newest sequence when the history was asked for.
         newest: u64,
     },
-    /// An option's value cannot work.
+    /// The value of an option is not allowed.
     #[error(fmt = told::invalid_option)]
     InvalidOption {
         /// The builder method.
         option: &'static str,
         /// The value given.
         value: String,
-        /// What must hold.
+        /// The rule that the value breaks.
         constraint: String,
     },
     /// The model or a command could not be encoded.
@@ -345,44 +348,47 @@ pub enum Error {
     Encode {
         /// What was being encoded.
         what: String,
-        /// What the codec said.
+        /// The codec's message.
         reason: String,
     },
-    /// The call came from inside a command's `apply` (or a waker run by the engine) and would wait
-    /// for itself. It has done nothing.
-    #[error("this cannot be called while a command is being applied: it would wait for itself")]
-    Reentrant,
-    /// A backup or restore was to go where something is already.
+    /// The call came from inside a command's `apply` (or from a waker that the engine ran), so it
+    /// would wait for itself. It did nothing.
     #[error(
-        "{} is not an empty directory: a copy never replaces anything, so name a path where \
-         nothing is",
+        "this cannot be called while a command is being applied, because it would wait for itself. \
+         Call it from another thread"
+    )]
+    Reentrant,
+    /// The target of a backup or restore exists already and is not an empty directory.
+    #[error(
+        "{} exists and is not an empty directory. A copy never replaces anything; choose a path \
+         where nothing exists",
         path.display()
     )]
     NotEmpty {
-        /// The target that was named.
+        /// The target.
         path: PathBuf,
     },
-    /// This process was forked from the one that opened the database, which alone may use it. In the
-    /// child every call is this error, and dropping a handle changes nothing. What was readable can
-    /// still be read by `query` and `view`.
+    /// This process was forked from the one that opened the database, and only that one may use it.
+    /// In the child every call returns this error, and dropping a handle changes nothing. `query`
+    /// and `view` still read the version that was readable at the fork.
     #[error("{}", crate::execute_error::FORKED)]
     Forked,
     /// The database was closed before the call could do anything.
-    #[error("the database is closed")]
+    #[error("the database is closed. Open it again")]
     Stopped,
-    /// The database has [failed](Poisoned), by this call or before, so nothing more is
-    /// acknowledged.
+    /// The database has [failed](Poisoned), in this call or before it. It acknowledges nothing
+    /// more.
     #[error("{0}")]
     Poisoned(#[from] Poisoned),
 }
 
 impl Error {
-    /// An adapter for `map_err` around one file operation.
+    /// Returns an adapter for `map_err` around one file operation.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// Whether the directory is not where it was when it was opened.
+    /// Returns whether the directory is no longer where it was when it was opened.
     pub(crate) fn is_place_lost(&self) -> bool {
         matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }

@@ -1,6 +1,7 @@
-//! Owns the question of production code whether a deliberate fault is planted in it, and the moments
-//! at which a test may change its surroundings. In a production build the answer is the constant
-//! `false`, a moment is nothing, and nothing is left of either.
+//! Owns two macros with which tests reach into production code: `planted!` asks whether a
+//! deliberate fault is planted at this place, and `moment!` marks a moment at which a test may
+//! change the surroundings. In a production build `planted!` is the constant `false` and `moment!`
+//! is `()`, so both cost nothing.
 
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 macro_rules! planted {

@@ -1,8 +1,8 @@
-//! Owns the JSON form of models and commands, and refuses what JSON cannot say. Knows nothing of
-//! where that form goes.
+//! Owns the JSON form of models and commands. Refuses values that JSON cannot represent. Knows
+//! nothing of where the JSON goes.
 //!
-//! serde_json writes NaN and infinity as `null`, and calls itself once for each level of a value,
-//! however deep that is. So a value is walked first, by a serializer that writes nothing.
+//! serde_json writes NaN and infinity as `null`. It also calls itself once for each level of a
+//! value, however deep the value is. So a serializer that writes nothing walks the value first.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -12,16 +12,16 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// How many values may lie inside each other, an `Option` and a newtype counting as one each. In a
-/// debug build a level takes 0.7 to 1.9 KiB of stack, here as in serde_json: so this is at most
-/// half of the 2 MiB that a thread of std has, and the caller may have used the other half.
+/// How many levels of values may be nested; an `Option` and a newtype count as one level each. In a
+/// debug build a level takes 0.7 to 1.9 KiB of stack, here and in serde_json. So the limit takes at
+/// most half of the 2 MiB that a std thread has, because the caller may have used the other half.
 pub(crate) const DEEPEST_LEVEL: usize = 512;
 
-/// A path tells so many of its steps from the outside, and so many characters of a key.
+/// How many steps of a path are shown, from the outside, and how many characters of a key.
 const SHOWN_STEPS: usize = 16;
 const SHOWN_KEY_CHARS: usize = 40;
 
-/// Writes `value` as JSON. Nothing is written when it is refused for a number or for its depth.
+/// Writes `value` as JSON. Writes nothing if it refuses the value because of a number or its depth.
 pub(crate) fn write<T: Serialize + ?Sized>(
     value: &T,
     writer: impl std::io::Write,
@@ -30,7 +30,7 @@ pub(crate) fn write<T: Serialize + ?Sized>(
     serde_json::to_writer(writer, value).map_err(|error| error.to_string())
 }
 
-/// The same as text.
+/// Returns `value` as JSON text.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, String> {
     check(value)?;
     serde_json::to_string(value).map_err(|error| error.to_string())
@@ -40,8 +40,8 @@ fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), String> {
     value.serialize(Walk { level: 0 }).map_err(|refusal| refusal.to_string())
 }
 
-/// Why a value is refused, and the way to it, from the inside out. Boxed, since each level of a
-/// walk holds a place for one on the stack.
+/// Why a value is refused, and the path to it, from the inside out. Boxed because each level of a
+/// walk reserves space for one on the stack.
 #[derive(Debug)]
 struct Refusal(Box<Refused>);
 
@@ -59,8 +59,8 @@ impl Refusal {
     #[cold]
     fn too_deep() -> Self {
         Self::new(format!(
-            "it lies more than {DEEPEST_LEVEL} levels deep, and writing that could use up the \
-             caller's stack: write what is so deep as a flat list"
+            "it is more than {DEEPEST_LEVEL} levels deep, and writing it could use up the caller's \
+             stack. Serialize deeply nested data as a flat list"
         ))
     }
 
@@ -96,14 +96,14 @@ impl serde::ser::Error for Refusal {
 
 type Walked = Result<(), Refusal>;
 
-/// The serializer that looks and writes nothing.
+/// The serializer that checks a value and writes nothing.
 #[derive(Clone, Copy)]
 struct Walk {
     level: usize,
 }
 
 impl Walk {
-    /// One level deeper; `step` names it when something is refused there.
+    /// Walks `value` one level deeper. `step` names that level if something in it is refused.
     fn into<T: Serialize + ?Sized>(self, value: &T, step: impl FnOnce() -> String) -> Walked {
         let walked = match self.level {
             DEEPEST_LEVEL => Err(Refusal::too_deep()),
@@ -120,8 +120,8 @@ impl Walk {
             return Ok(());
         }
         Err(Refusal::new(format!(
-            "the number is {number}, and JSON has neither NaN nor infinity: write it otherwise \
-             where `Serializer::is_human_readable` holds, or keep it out of the model"
+            "the number is {number}, but JSON has neither NaN nor infinity. Serialize it in \
+             another form when `Serializer::is_human_readable` is true, or keep it out of the model"
         )))
     }
 
@@ -130,7 +130,7 @@ impl Walk {
     }
 }
 
-/// What is inside one value, and how much of it was walked.
+/// The parts of one value, and how many of them were walked.
 struct Parts {
     walk: Walk,
     place: u64,
@@ -148,7 +148,7 @@ impl Parts {
     }
 }
 
-/// A key as it is told.
+/// Returns a key in the form in which paths show it.
 fn shown<K: Serialize + ?Sized>(key: &K) -> String {
     let Ok(key) = serde_json::to_string(key) else { return "[?]".to_owned() };
     let mut step = "[".to_owned();
@@ -156,7 +156,7 @@ fn shown<K: Serialize + ?Sized>(key: &K) -> String {
     if key.chars().nth(SHOWN_KEY_CHARS).is_some() {
         step.push('…');
     }
-    step.write_char(']').ok(); // a String takes all
+    step.write_char(']').ok(); // writing to a String cannot fail
     step
 }
 
@@ -267,7 +267,7 @@ impl Serializer for Walk {
         Ok(self.parts())
     }
 
-    /// What it would write need not be made.
+    /// Accepts every text, so there is no need to format it.
     fn collect_str<T: Display + ?Sized>(self, _: &T) -> Walked {
         Ok(())
     }
@@ -312,7 +312,7 @@ impl SerializeMap for Parts {
         self.walk.into(key, || format!("[the key of entry {place}]"))
     }
 
-    /// Without its key, which is gone, an entry is told by its place.
+    /// Names the entry by its place, because its key is no longer available.
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Walked {
         self.next(value)
     }

@@ -1,10 +1,11 @@
-//! **System prevalence**: the whole state of an application as plain Rust values in memory, and
-//! still no acknowledged change is lost: not by a crash, and not by a power cut on a disk that
-//! keeps what it has synced.
+//! **System prevalence**: the whole state of an application is plain Rust values in memory, and
+//! still no acknowledged change is lost. A crash does not lose one, and neither does a power cut,
+//! on a disk that keeps what it has synced.
 //!
-//! The state is a [`Model`] whose `clone()` is cheap. It changes only by [`Command`]s: small
+//! The state is a [`Model`] whose `clone()` is cheap. Only [`Command`]s change it: small
 //! serialisable values with a deterministic `apply`. Accepted commands go to a journal by group
-//! commit, and a start replays it. Readers take no lock and never wait.
+//! commit. A start loads the newest snapshot and replays the journal's tail. Readers take no lock
+//! and never wait.
 //!
 //! ```toml
 //! [dependencies]
@@ -72,11 +73,12 @@
 //!
 //! # Where to go from here
 //!
-//! - [`Command`] and [`Model`]: what an application implements; [`docs::determinism`] says what
-//!   they must not do.
+//! - [`Command`] and [`Model`]: the traits that an application implements. [`docs::determinism`]
+//!   says what an implementation must not do.
 //! - [`Database`]: execute, submit and await, query, view, close. [`Builder`]: the options.
-//! - [`Durability`]: what an answer promises, and what weaker choices may lose.
-//! - [`testing`]: an application's own tests; [`docs::evolution`]: one through three releases.
+//! - [`Durability`]: what an answer promises, and what a weaker choice may lose.
+//! - [`testing`]: for an application's own tests. [`docs::evolution`]: an application through three
+//!   releases.
 //! - [`docs::architecture`]: how a command travels. [`docs::format`]: every byte on disk.
 //! - [`docs::limitations`]: what this crate is not.
 
@@ -102,7 +104,7 @@
 )]
 
 #[cfg(not(all(unix, target_pointer_width = "64")))]
-compile_error!("prevalence needs positional I/O and directory syncs as on Unix, and 64-bit sizes");
+compile_error!("prevalence needs a 64-bit Unix: positional I/O, directory syncs and 64-bit sizes");
 
 #[macro_use]
 mod faults;
@@ -153,7 +155,7 @@ pub use purge::{
 pub use recovery::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
 pub use stats::Stats;
 
-/// What [`commands!`] expands to; not for direct use.
+/// The items that [`commands!`] expands to. Not for direct use.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::model::vocabulary::{Entry, Line, Registered, Vocabulary, assert_lines_differ};

@@ -1,12 +1,11 @@
-//! Owns the counters of a running database. Knows nothing of who counts.
+//! Owns the counters of a running database. Knows nothing of the parts that count.
 
 use std::time::Duration;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a database has done since it was opened; see
-/// [`Database::stats`](crate::Database::stats). Each figure is exact by itself; they are not read
-/// at one instant.
+/// What a database has done since it was opened; see [`Database::stats`](crate::Database::stats).
+/// Each figure is exact by itself, but the figures are not all read at the same instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -17,24 +16,25 @@ pub struct Stats {
     pub durable_sequence: u64,
     /// Commands accepted since the open.
     pub accepted: u64,
-    /// Commands that refused.
+    /// Commands that were rejected by their own rules.
     pub rejected: u64,
     /// Commands that panicked.
     pub panicked: u64,
-    /// Commands of [`execute_if`](crate::Database::execute_if) that came too late.
+    /// Commands of [`execute_if`](crate::Database::execute_if) that were not applied because
+    /// another command had been accepted first.
     pub stale: u64,
     /// Commands that were not applied because their request id had been accepted before.
     pub duplicates: u64,
     /// Commands that were not accepted because their batch could not be written.
     pub not_written: u64,
-    /// Bytes that the database keeps for itself on the disk, for when it is full; 0 while they are
-    /// given away.
+    /// Bytes that the database has reserved for itself, for use when the disk is full. 0 while the
+    /// reserve is released.
     pub reserve_bytes: u64,
-    /// Accepted commands that were applied once more, because a later one of their batch failed.
+    /// Accepted commands that were applied again because a later command of their batch failed.
     pub reapplied: u64,
     /// Frames written, one for each batch with an accepted command.
     pub batches: u64,
-    /// Batches written and synced by the writer itself, for want of anything else to do.
+    /// Batches that the writer wrote and synced itself because it had nothing else to do.
     pub inline_batches: u64,
     /// The most accepted commands in one frame.
     pub largest_batch: u64,
@@ -42,32 +42,33 @@ pub struct Stats {
     pub syncs: u64,
     /// Bytes of frames written to the journal.
     pub journal_bytes: u64,
-    /// Bytes of frames behind the newest snapshot.
+    /// Bytes of journal frames written after the newest snapshot.
     pub journal_bytes_since_snapshot: u64,
     /// Journal segments that the next open reads.
     pub segments_since_snapshot: u64,
-    /// Commands behind the newest snapshot.
+    /// Commands accepted after the newest snapshot.
     pub commands_since_snapshot: u64,
     /// Snapshots taken since the open.
     pub snapshots_taken: u64,
-    /// Tries at a snapshot that failed; [`Health`](crate::Health) says why.
+    /// Snapshot attempts that failed; [`Health`](crate::Health) says why.
     pub snapshots_failed: u64,
     /// The newest snapshot's sequence.
     pub snapshot_sequence: u64,
-    /// How long the newest snapshot took; zero if it was there at the open.
+    /// How long the newest snapshot took. Zero if it existed already at the open.
     pub snapshot_duration: Duration,
     /// Size of the model's encoding in the newest snapshot, in bytes.
     pub snapshot_raw_bytes: u64,
     /// Size of the newest snapshot's file in bytes.
     pub snapshot_file_bytes: u64,
-    /// How long the next open would take, by what this machine has shown so far.
+    /// How long the next open would take, predicted from the rates that this machine has shown so
+    /// far.
     pub predicted_startup: Duration,
     /// Versions kept for [`Database::at`](crate::Database::at), besides the newest.
     pub recent_versions: u64,
-    /// The oldest version that is kept.
+    /// The sequence of the oldest version that is kept.
     pub recent_oldest_sequence: u64,
-    /// Commands since the oldest version that is kept. They are what it costs in memory: each keeps
-    /// alive what it replaced.
+    /// Commands since the oldest version that is kept. They determine the memory cost: each command
+    /// keeps alive the parts of the model that it replaced.
     pub recent_commands: u64,
     /// Commands waiting in the queue now.
     pub queued_commands: u64,
@@ -95,7 +96,7 @@ pub(crate) struct Counters {
     pub(crate) apply_time: ApplyTime,
 }
 
-/// One figure; only statistics depend on it, so no ordering with anything else is needed.
+/// One figure. Only statistics depend on it, so it needs no ordering with other memory accesses.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -117,10 +118,10 @@ impl Counter {
     }
 }
 
-/// The samples that count as early.
+/// The number of samples that count as early.
 const EARLY_SAMPLES: u64 = 64;
 
-/// How long sampled commands took to apply. Written by the writer alone.
+/// How long sampled commands took to apply. Only the writer writes it.
 #[derive(Default)]
 pub(crate) struct ApplyTime {
     total_ns: Counter,
@@ -132,7 +133,7 @@ pub(crate) struct ApplyTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LiveApply {
     pub(crate) average_ns: u64,
-    /// Of the first samples.
+    /// The average of the first samples.
     pub(crate) early_ns: u64,
 }
 
@@ -145,7 +146,7 @@ impl ApplyTime {
         self.samples.add(1);
     }
 
-    /// `None` before the first sample.
+    /// Returns the averages, or `None` before the first sample.
     pub(crate) fn get(&self) -> Option<LiveApply> {
         let samples = self.samples.get();
         if samples == 0 {

@@ -1,20 +1,20 @@
 //! The order book: the whole state of the exchange as a plain value, and the rules that change it.
 //!
-//! Nothing here knows about the database. Every rule checks first and changes afterwards: a
-//! refused message has touched nothing, although the database would take that back.
+//! This file knows nothing of the database. Every rule checks first and changes afterwards, so a
+//! refused message has changed nothing, although the database would roll back a change.
 
 use imbl::OrdMap;
 use prevalence::Model;
 use serde::{Deserialize, Serialize};
 
-/// Which side of the book an order stands on.
+/// The side of the book to which an order belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     Buy,
     Sell,
 }
 
-/// An order that stands in the book. Prices are dollars times 10,000, as in the feed.
+/// An order in the book. Prices are dollars times 10,000, as in the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     pub side: Side,
@@ -22,27 +22,27 @@ pub struct Order {
     pub remaining: u64,
 }
 
-/// What all orders of one side at one price add up to.
+/// The sum of all orders of one side at one price.
 ///
-/// The orders are counted as well as the shares: a level ends with its last order, and an order
-/// may hold no shares.
+/// It counts the orders as well as the shares, because a level ends with its last order, and an
+/// order may have no shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Level {
     shares: u64,
     orders: u64,
 }
 
-/// The model. `OrdMap` shares structure between clones, so a clone costs next to nothing.
+/// The model. `OrdMap` shares structure between clones, so a clone costs very little.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Book {
     orders: OrdMap<u64, Order>,
-    /// Kept by price, so that the best price is the first or last key and not a search.
+    /// Sorted by price, so that the best price is the first or the last key and needs no search.
     bids: OrdMap<i64, Level>,
     asks: OrdMap<i64, Level>,
     visible_shares: u64,
     hidden_shares: u64,
     accepted: u64,
-    /// The number of the last accepted message, from 1: where the next run goes on.
+    /// The number of the last accepted message, counted from 1. The next run continues after it.
     last_message: u64,
 }
 
@@ -57,17 +57,17 @@ pub enum Rejection {
     LiveId(u64),
     #[error("order {0} is not in the book")]
     UnknownId(u64),
-    #[error("{asked} shares are asked of order {id}, which has {remaining} left")]
+    #[error("the message takes {asked} shares of order {id}, but it has only {remaining} left")]
     TooManyShares { id: u64, asked: u64, remaining: u64 },
-    #[error("the total of shares would not fit 64 bits")]
+    #[error("the total of shares would not fit in 64 bits")]
     Overflow,
-    #[error("message {message} comes after message {last} was taken")]
+    #[error("message {message} comes too late: message {last} was already taken")]
     OutOfTurn { message: u64, last: u64 },
 }
 
-/// The rules, one for each kind of message. `message` is the message's number in the feed.
+/// The rules, one for each kind of message. `message` is the number of the message in the feed.
 impl Book {
-    /// A new order enters the book.
+    /// Adds a new order to the book.
     pub fn submit(&mut self, message: u64, id: u64, order: Order) -> Result<(), Rejection> {
         self.check_turn(message)?;
         if self.orders.contains_key(&id) {
@@ -77,7 +77,7 @@ impl Book {
         let visible = self.visible_shares.checked_add(shares);
 
         self.visible_shares = visible.ok_or(Rejection::Overflow)?;
-        // No level can overflow: it is a part of the total that was just checked.
+        // No level can overflow, because it is a part of the total, which was just checked.
         let level = self.side_mut(order.side).entry(order.price).or_default();
         level.shares += shares;
         level.orders += 1;
@@ -86,7 +86,7 @@ impl Book {
         Ok(())
     }
 
-    /// An order loses shares, cancelled or executed; at zero it leaves the book.
+    /// Takes cancelled or executed shares from an order. At zero shares the order leaves the book.
     pub fn reduce(&mut self, message: u64, id: u64, shares: u64) -> Result<(), Rejection> {
         self.check_turn(message)?;
         let order = *self.orders.get(&id).ok_or(Rejection::UnknownId(id))?;
@@ -107,7 +107,7 @@ impl Book {
         Ok(())
     }
 
-    /// An order leaves the book with all its shares.
+    /// Removes an order with all its shares from the book.
     pub fn delete(&mut self, message: u64, id: u64) -> Result<(), Rejection> {
         self.check_turn(message)?;
         let order = *self.orders.get(&id).ok_or(Rejection::UnknownId(id))?;
@@ -118,7 +118,7 @@ impl Book {
         Ok(())
     }
 
-    /// Shares of a hidden order changed hands. The book never showed it, so no order changes.
+    /// Records the trade of a hidden order. The book never showed that order, so no order changes.
     pub fn execute_hidden(&mut self, message: u64, shares: u64) -> Result<(), Rejection> {
         self.check_turn(message)?;
         let hidden = self.hidden_shares.checked_add(shares);
@@ -128,7 +128,8 @@ impl Book {
         Ok(())
     }
 
-    /// Each message is taken once and in order, whatever a restarted feed sends again.
+    /// Checks that each message is taken once and in order, even if a restarted feed sends it
+    /// again.
     fn check_turn(&self, message: u64) -> Result<(), Rejection> {
         let last = self.last_message;
         if message > last { Ok(()) } else { Err(Rejection::OutOfTurn { message, last }) }
@@ -136,15 +137,16 @@ impl Book {
 
     fn mark_taken(&mut self, message: u64) {
         self.last_message = message;
-        // At most one for each message number, so it cannot outgrow them.
+        // It grows by at most one for each message number, so it cannot overflow before they do.
         self.accepted += 1;
     }
 
-    /// Takes shares, and the order itself if it `left`, out of the order's price level.
+    /// Takes shares, and the order itself if it has `left` the book, out of the order's price
+    /// level.
     fn shrink_level(&mut self, order: Order, shares: u64, left: bool) {
-        // If these sums ever disagreed with the orders, the book would be broken, not the message:
-        // that is no rejection but a bug. A panic here is caught by the database, leaves no trace
-        // in the model or the journal, and is reported as what it is.
+        // If these sums disagree with the orders, the book is wrong and not the message. This is a
+        // bug and not a rejection, so it panics. The database catches the panic, which leaves no
+        // trace in the model or the journal, and reports it.
         let broken = "every live order is counted in its level and in the totals";
         self.visible_shares = self.visible_shares.checked_sub(shares).expect(broken);
         let levels = self.side_mut(order.side);
@@ -166,14 +168,14 @@ impl Book {
     }
 }
 
-/// What can be read off the book.
+/// The values that can be read from the book.
 impl Book {
-    /// The highest price that a buyer offers.
+    /// Returns the highest price that a buyer offers.
     pub fn best_bid(&self) -> Option<i64> {
         self.bids.get_max().map(|(price, _)| *price)
     }
 
-    /// The lowest price that a seller asks.
+    /// Returns the lowest price that a seller asks.
     pub fn best_ask(&self) -> Option<i64> {
         self.asks.get_min().map(|(price, _)| *price)
     }
@@ -211,7 +213,7 @@ mod tests {
         Order { side: Side::Sell, price, remaining }
     }
 
-    /// Asserts that a rule refuses, for this reason, and leaves the book as it was.
+    /// Asserts that a rule refuses for this reason and does not change the book.
     fn refuses(book: &Book, why: Rejection, rule: impl FnOnce(&mut Book) -> Result<(), Rejection>) {
         let mut after = book.clone();
         assert_eq!(rule(&mut after), Err(why));

@@ -1,7 +1,7 @@
-//! The commands: what the journal holds, one for each kind of message in the feed.
+//! The commands that the journal holds, one for each kind of message in the feed.
 //!
-//! Each carries the number of its message, so that the book always knows how far it got: the
-//! change and the place in the feed become durable together or not at all. They all have the same
+//! Each command has the number of its message, so that the book always knows its place in the feed:
+//! the change and the place become durable together or not at all. All commands have the same
 //! output and rejection, so that one queue can hold their pending results.
 
 use prevalence::{Command, Context};
@@ -42,8 +42,8 @@ pub struct ExecuteHidden {
     pub shares: u64,
 }
 
-// The tags are the feed's own numbers for its kinds of message. They stay for ever: the journal
-// holds the tag and never the name.
+// The tags are the feed's own numbers for its kinds of message. They must stay for ever, because
+// the records of the journal hold the tags and not the names.
 prevalence::commands! {
     Book {
         1 => Submit,
@@ -81,8 +81,8 @@ impl Command<Book> for Delete {
     }
 }
 
-/// To the book, shares that were bought are gone just like shares that were cancelled. It is a
-/// command of its own because the journal should say which of the two happened.
+/// For the book, bought shares disappear in the same way as cancelled shares. This is a separate
+/// command because the journal should say which of the two happened.
 impl Command<Book> for ExecuteVisible {
     type Output = ();
     type Rejection = Rejection;

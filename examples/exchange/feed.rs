@@ -1,7 +1,7 @@
-//! Where messages come from: a file in LOBSTER's format, or the generator.
+//! The source of the messages: a file in LOBSTER's format, or the generator.
 //!
-//! A file is read line by line and never held in memory. Line n is message n. Whatever is wrong
-//! with it becomes an error that names the file and the line.
+//! A file is read line by line and never held in memory. Line n is message n. Every problem in it
+//! is an error that names the file and the line.
 
 use std::fmt;
 use std::fs::File;
@@ -11,20 +11,21 @@ use std::path::Path;
 use crate::book::{Order, Side};
 use crate::generator::Generator;
 
-/// No message comes near this. The limit keeps a file without line ends from filling the memory.
+/// The longest line in bytes. Messages are much shorter. The limit keeps a file without line ends
+/// from filling the memory.
 const MAX_LINE: usize = 256;
 
 /// One message of the order flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the feed, from 1.
+    /// Its place in the feed, counted from 1.
     pub number: u64,
-    /// When it happened, in nanoseconds since midnight.
+    /// Its time in nanoseconds since midnight.
     pub time: u64,
     pub action: Action,
 }
 
-/// What a message asks for.
+/// The action that a message asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Submit { id: u64, order: Order },
@@ -34,11 +35,11 @@ pub enum Action {
     ExecuteHidden { shares: u64 },
 }
 
-/// Something wrong with the input, and where.
+/// A problem in the input, and its place.
 #[derive(Debug)]
 pub struct InputError {
     file: String,
-    /// 0 when it concerns the file as a whole.
+    /// 0 if the problem concerns the whole file.
     line: u64,
     problem: String,
 }
@@ -61,7 +62,7 @@ pub enum Feed {
 }
 
 impl Feed {
-    /// Opens the file, or starts the generator when there is none.
+    /// Opens the file, or starts the generator if no file is given.
     pub fn open(messages: Option<&Path>) -> Result<Feed, InputError> {
         match messages {
             Some(path) => Ok(Feed::File(MessageFile::open(path)?)),
@@ -69,7 +70,7 @@ impl Feed {
         }
     }
 
-    /// The next message, or `None` at the end.
+    /// Returns the next message, or `None` at the end.
     pub fn next_message(&mut self) -> Result<Option<Message>, InputError> {
         match self {
             Feed::Generated(generator) => Ok(generator.next()),
@@ -77,7 +78,8 @@ impl Feed {
         }
     }
 
-    /// How much was read, of how much: messages of the generator, bytes of a file.
+    /// Returns how much was read and how much there is: messages of the generator, or bytes of a
+    /// file.
     pub fn progress(&self) -> (u64, u64) {
         match self {
             Feed::Generated(generator) => generator.progress(),
@@ -85,7 +87,7 @@ impl Feed {
         }
     }
 
-    /// What to call it in a message to a person.
+    /// Returns the name of the source for a message to the user.
     pub fn name(&self) -> &str {
         match self {
             Feed::Generated(_) => "the generated stream",
@@ -126,13 +128,13 @@ impl MessageFile {
         }
         let parsed = match std::str::from_utf8(&self.buffer) {
             Ok(text) => parse(text),
-            Err(_) => Err("this is not text".to_string()),
+            Err(_) => Err("the line is not valid UTF-8".to_string()),
         };
         let (time, action) = parsed.map_err(|problem| self.error(problem))?;
         Ok(Some(Message { number: self.line, time, action }))
     }
 
-    /// Empty lines may end a file, but none may stand between messages.
+    /// Checks that no message follows an empty line. Empty lines may only end a file.
     fn end_with_empty_lines(&mut self) -> Result<Option<Message>, InputError> {
         let at = self.line;
         while self.read_line()? {
@@ -144,7 +146,8 @@ impl MessageFile {
         Ok(None)
     }
 
-    /// Reads one line into the buffer, without its line end; `false` at the end of the file.
+    /// Reads one line into the buffer, without its line end. Returns `false` at the end of the
+    /// file.
     fn read_line(&mut self) -> Result<bool, InputError> {
         self.line += 1;
         self.buffer.clear();
@@ -201,11 +204,11 @@ fn parse(line: &str) -> Result<(u64, Action), String> {
 }
 
 fn number<T: std::str::FromStr<Err: fmt::Display>>(what: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|error| format!("the {what} {text:?} is not a fitting number: {error}"))
+    text.parse().map_err(|error| format!("the {what} {text:?} is not a valid number: {error}"))
 }
 
-/// Seconds with decimals, as nanoseconds. Decimals beyond the ninth, which the real file has in
-/// one place, are dropped.
+/// Parses seconds with decimals into nanoseconds. Drops decimals after the ninth, which the real
+/// file has in one place.
 fn time(text: &str) -> Result<u64, String> {
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -280,9 +283,9 @@ mod tests {
             ("1.5,3,7,1,1,1\n\n1.5,3,7,1,1,1", "FILE, line 2: an empty line between messages"),
             ("1.5,3,7,1,1,2", "FILE, line 1: the direction \"2\" is neither"),
             ("1.5,3,7,1,1,1,", "FILE, line 1: there are more than six fields"),
-            ("1.5,3,7,-1,1,1", "FILE, line 1: the size \"-1\" is not a fitting number"),
-            ("1.5,3,x,1,1,1", "FILE, line 1: the order id \"x\" is not a fitting number"),
-            ("1.5,3,7,1,1e5,1", "FILE, line 1: the price \"1e5\" is not a fitting number"),
+            ("1.5,3,7,-1,1,1", "FILE, line 1: the size \"-1\" is not a valid number"),
+            ("1.5,3,x,1,1,1", "FILE, line 1: the order id \"x\" is not a valid number"),
+            ("1.5,3,7,1,1e5,1", "FILE, line 1: the price \"1e5\" is not a valid number"),
             ("1.,3,7,1,1,1", "FILE, line 1: the time \"1.\" is not a number of seconds"),
             ("99999999999,3,7,1,1,1", "FILE, line 1: the time \"99999999999\" is too large"),
             (&long, "FILE, line 1: the line is longer than 256 bytes"),
@@ -290,6 +293,6 @@ mod tests {
             let error = read(content.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{error:?} for {content:?}");
         }
-        assert_eq!(read(b"1.5,3,7,1,1,\xff\n").unwrap_err(), "FILE, line 1: this is not text");
+        assert_eq!(read(b"1.5,3,7,1,1,\xff\n").unwrap_err(), "FILE, line 1: the line is not valid UTF-8");
     }
 }

@@ -1,24 +1,25 @@
-//! A made-up order flow of the same shape as the real one, so that a fresh clone needs no file.
+//! A generated order flow with the same properties as the real one, so that a fresh clone needs no
+//! file.
 //!
-//! The same seed gives the same messages for ever: a run that was stopped makes them again up to
-//! the place where it goes on.
+//! The same seed always gives the same messages. A run that was stopped generates them again, up to
+//! the place where it continues.
 
 use crate::book::{Order, Side};
 use crate::feed::{Action, Message};
 
 const MESSAGES: u64 = 200_000;
 const SEED: u64 = 0x000A_AB1E;
-/// The stream opens at half past nine, like the exchange.
+/// The stream begins at half past nine, like the exchange.
 const OPENING: u64 = 34_200 * 1_000_000_000;
-/// On average half of this lies between two messages, so that they fill about an hour.
+/// The average time between two messages is half of this, so that they fill about an hour.
 const LONGEST_PAUSE: u64 = 36_000_000;
-/// Bids stand below this price and asks above it, in steps of a cent: the book never crosses.
+/// Bids are below this price and asks above it, in steps of a cent, so the book never crosses.
 const MIDDLE: i64 = 5_850_000;
 const CENT: i64 = 100;
-/// About as many orders are kept live.
+/// The approximate number of live orders.
 const LIVE_ORDERS: usize = 1_000;
 
-/// Steele, Lea and Flood's SplitMix64: small, fast, and good enough for a made-up stream.
+/// Steele, Lea and Flood's SplitMix64: small, fast, and good enough for a generated stream.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -30,21 +31,21 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to `bound` - 1.
+    /// Returns a number from 0 to `bound` - 1.
     fn below(&mut self, bound: u64) -> u64 {
-        // The slight preference for small numbers does not matter here.
+        // Small numbers are slightly more likely, but this does not matter here.
         self.next() % bound
     }
 }
 
-/// An order that the generator knows to be live.
+/// An order that the generator has submitted and that is still live.
 #[derive(Clone, Copy)]
 struct Live {
     id: u64,
     remaining: u64,
 }
 
-/// Makes the stream, message by message.
+/// Generates the stream, message by message.
 pub struct Generator {
     random: SplitMix64,
     made: u64,
@@ -75,7 +76,7 @@ impl Iterator for Generator {
 }
 
 impl Generator {
-    /// How many were made, of how many.
+    /// Returns how many messages were generated, and how many there will be.
     pub fn progress(&self) -> (u64, u64) {
         (self.made, MESSAGES)
     }
@@ -96,14 +97,15 @@ impl Generator {
                 let (id, shares) = self.reduce(chosen);
                 Action::Reduce { id, shares }
             }
-            // Submits and deletes make up the rest, leaning towards the usual number of orders.
+            // The rest are submits and deletes, which keep the number of live orders near the usual
+            // number.
             10..=52 => self.submit(),
             53..=57 if self.live.len() < LIVE_ORDERS => self.submit(),
             _ => Action::Delete { id: self.live.swap_remove(chosen).id },
         }
     }
 
-    /// The place of some live order in the list.
+    /// Returns the place of a random live order in the list.
     fn choose(&mut self) -> Option<usize> {
         let live = self.live.len() as u64;
         if live == 0 { None } else { Some(self.random.below(live) as usize) }
@@ -117,7 +119,7 @@ impl Generator {
     }
 
     fn order(&mut self, remaining: u64) -> Order {
-        // The smaller of two dice: most orders stand close to the best price.
+        // The smaller of two random numbers, so that most orders are close to the best price.
         let steps = self.random.below(60).min(self.random.below(60)) as i64;
         let distance = (1 + steps) * CENT;
         if self.random.below(2) == 0 {
@@ -127,7 +129,7 @@ impl Generator {
         }
     }
 
-    /// Mostly round lots, as on the real exchange.
+    /// Returns a size: mostly round lots, as on the real exchange.
     fn shares(&mut self) -> u64 {
         match self.random.below(4) {
             0 => 1 + self.random.below(99),
@@ -147,10 +149,10 @@ impl Generator {
         (id, shares)
     }
 
-    /// A message that the book must refuse, so the list of live orders stays as it is.
+    /// Makes a message that the book must refuse, so the list of live orders does not change.
     fn mistake(&mut self, chosen: usize) -> Action {
         let Live { id, remaining } = self.live[chosen];
-        // Ids are given out in order, so this one is not live yet.
+        // Ids are assigned in order, so this one is not live yet.
         let unknown = self.next_id;
         match self.random.below(6) {
             0 => {

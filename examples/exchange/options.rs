@@ -10,14 +10,14 @@ usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-af
 
   --messages FILE   order flow in LOBSTER's format: time,type,order id,size,price,direction
                     (without it: a generated stream of 200,000 messages)
-  --data DIR        where the book is kept, so that a later run goes on from there
-                    (without it: a fresh temporary directory)
+    --data DIR        the directory of the book; a later run with it continues the book
+                    (without it: a new temporary directory)
   --speed SPEED     max: as fast as possible (the default)
                     realtime: at the pace of the messages' own times
   --stop-after N    read at most N messages in this run, counted from the last accepted one
   --snapshot-every N  take a snapshot after every N accepted messages
-  --archive         keep every message ever accepted, compressed, instead of removing the journal
-                    behind snapshots
+    --archive         keep every accepted message, compressed, instead of removing the journal
+                    before snapshots
   --help            print this";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Speed {
     Realtime,
 }
 
-/// What the user asked for.
+/// The options that the user gave.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub messages: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the command line; `None` when it asks for help.
+    /// Parses the command line. Returns `None` if it asks for help.
     pub fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
         let mut options = Options::default();
         while let Some(argument) = parser.next()? {

@@ -1,19 +1,19 @@
-//! Keeps the pace of the messages' own times.
+//! Sends messages at the pace of their own times.
 
 use std::time::{Duration, Instant};
 
 /// Knows when the next message is due.
 #[derive(Default)]
 pub struct Pace {
-    /// When this run took its first message, and that message's time.
+    /// The instant at which this run took its first message, and that message's time.
     first: Option<(Instant, u64)>,
 }
 
 impl Pace {
-    /// How long it is until a message with this time, in nanoseconds, is due.
+    /// Returns how long it takes until a message with this time, in nanoseconds, is due.
     pub fn until(&mut self, time: u64) -> Duration {
         let (started, first) = *self.first.get_or_insert_with(|| (Instant::now(), time));
-        // A message whose time lies before the first one's is due at once.
+        // A message with an earlier time than the first one is due at once.
         let due = Duration::from_nanos(time.saturating_sub(first));
         due.saturating_sub(started.elapsed())
     }

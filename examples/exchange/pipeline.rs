@@ -1,7 +1,7 @@
-//! Messages on their way to the disk.
+//! Keeps messages in flight to the disk.
 //!
-//! Waiting for each message before sending the next would pay for one sync of the disk per message.
-//! With thousands under way, the database makes them durable in batches.
+//! If the program waited for each message before it sends the next, it would pay for one disk sync
+//! per message. With thousands in flight, the database makes them durable in batches.
 
 use std::collections::VecDeque;
 
@@ -11,10 +11,10 @@ use crate::book::{Book, Rejection};
 use crate::commands::{Delete, ExecuteHidden, ExecuteVisible, Reduce, Submit};
 use crate::feed::{Action, Message};
 
-/// So many messages may be under way at once.
+/// The largest number of messages in flight.
 const IN_FLIGHT: usize = 4_096;
 
-/// The database could not take a message, for a reason that is not the message's fault.
+/// The database could not take a message, for a reason other than the message itself.
 #[derive(Debug, thiserror::Error)]
 #[error("message {number} was not taken")]
 pub struct NotTaken {
@@ -22,7 +22,7 @@ pub struct NotTaken {
     source: ExecuteError<Rejection>,
 }
 
-/// What is under way, oldest first, each with its message's number.
+/// The commands in flight, oldest first, each with the number of its message.
 pub struct Pipeline<'a> {
     db: &'a Database<Book>,
     pending: VecDeque<(u64, Pending<(), Rejection>)>,
@@ -34,7 +34,7 @@ impl<'a> Pipeline<'a> {
         Pipeline { db, pending }
     }
 
-    /// Sends a message on its way; if too many are, it waits for the oldest first.
+    /// Sends a message. If too many are in flight, waits for the oldest first.
     pub fn send(&mut self, sent: Message) -> Result<(), NotTaken> {
         if self.pending.len() >= IN_FLIGHT {
             self.wait_for_oldest()?;
@@ -46,7 +46,7 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    /// Waits until every message that was sent is durable or refused.
+    /// Waits until every sent message is durable or refused.
     pub fn drain(&mut self) -> Result<(), NotTaken> {
         while !self.pending.is_empty() {
             self.wait_for_oldest()?;
@@ -62,7 +62,7 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-/// Turns a message into its command, and submits that.
+/// Makes the command of a message and submits it.
 fn submit(
     db: &Database<Book>,
     message: u64,
@@ -77,8 +77,8 @@ fn submit(
     }
 }
 
-/// A refused message is the feed's affair, and the run goes on. Any other error is the database's
-/// trouble, and ends it.
+/// Ignores the refusal of a message, because refusals are a normal part of the feed. Any other
+/// error is an error of the database and ends the run.
 fn rejections_pass(
     number: u64,
     result: Result<(), ExecuteError<Rejection>>,

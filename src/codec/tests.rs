@@ -1,4 +1,4 @@
-//! Limits on the way to bytes and back: size, memory, depth.
+//! Tests of the limits on encoding and decoding: size, memory, depth.
 
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn a_length_that_does_not_belong_reserves_little() {
     assert!(decode_exact::<Vec<u64>>(&bytes).is_err());
 }
 
-/// Values nested in the ways that Rust and serde have; each can be made one level deeper.
+/// Values nested in each way that Rust and serde offer. Each can be made one level deeper.
 mod nested {
     use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ mod nested {
         },
     }
 
-    /// Takes 2 KiB of the stack by itself wherever it is moved.
+    /// Takes 2 KiB of stack by itself wherever it is moved.
     #[derive(Default, Serialize, Deserialize)]
     pub(super) struct Large {
         pub(super) ballast: [[u64; 32]; 8],
@@ -63,7 +63,7 @@ mod nested {
     }
 }
 
-/// The deepest value that is encoded as `encode` does it; it may be encoded in part.
+/// Finds the deepest value that `encode` encodes. The value may be encoded in part.
 fn deepest<T: Serialize>(
     empty: fn() -> T,
     deeper: fn(T) -> T,
@@ -99,7 +99,7 @@ fn assert_decodes<T: Serialize + DeserializeOwned>(empty: fn() -> T, deeper: fn(
     drop(decode_exact::<T>(&encoding).unwrap());
 }
 
-/// In every build, since frames are largest where nothing is optimised.
+/// Runs in every build, because stack frames are largest without optimisation.
 #[test]
 fn the_deepest_value_that_is_encoded_is_decoded() {
     use nested::{Boxed, Formula, Listed, Mapped};
@@ -118,7 +118,8 @@ fn the_deepest_value_that_is_encoded_is_decoded() {
     .unwrap();
 }
 
-/// What takes much more of the stack decoded than encoded is an error, and not the process's end.
+/// A value that needs much more stack for decoding than for encoding is an error. It must not end
+/// the process.
 #[test]
 fn what_is_decoded_beyond_the_stack_is_refused() {
     use nested::Large;
@@ -145,7 +146,7 @@ fn what_is_decoded_beyond_the_stack_is_refused() {
     .unwrap();
 }
 
-/// The test harness has made this thread, so nothing is known of its stack.
+/// The test harness made this thread, so the size of its stack is unknown.
 #[test]
 fn on_a_thread_of_unknown_size_little_is_used() {
     use nested::Boxed;

@@ -1,5 +1,5 @@
-//! Owns how a database is opened: the options one by one, and where a new one's model comes from.
-//! Knows nothing of how the choices are carried out.
+//! Owns the builder that opens a database: its options, and the initial model of a new database.
+//! Knows nothing of how the options are carried out.
 
 use std::fmt;
 use std::path::Path;
@@ -16,14 +16,14 @@ use crate::options::{
 use crate::recovery::{Progress, ProgressCallback};
 use crate::storage::{HeldDisk, Memory};
 
-/// What stands at the root of a database in memory: no directory of that name is looked for.
+/// The root path of a database in memory. It is only a name; no directory with this name is read.
 const IN_MEMORY: &str = "<in memory>";
-/// Nothing is gained there by large segments, and those that are prepared take room.
+/// Large segments have no benefit in memory, and prepared segments take memory.
 const LARGEST_SEGMENT_IN_MEMORY_BYTES: u64 = 1 << 20;
 
-/// Where a new database's model comes from. Implemented by [`FromDefault`] and [`Given`].
+/// The source of a new database's model. [`FromDefault`] and [`Given`] implement it.
 pub trait InitialModel<M>: sealed::Sealed + Send + 'static {
-    /// The model of an empty database.
+    /// Returns the model of a new database.
     #[doc(hidden)]
     fn initial(self) -> M;
 }
@@ -34,11 +34,11 @@ mod sealed {
     impl<M> Sealed for super::Given<M> {}
 }
 
-/// A new database starts from `M::default()`.
+/// Starts a new database from `M::default()`.
 #[derive(Clone, Copy, Debug)]
 pub struct FromDefault;
 
-/// A new database starts from the model given to [`Builder::initial`].
+/// Starts a new database from the model given to [`Builder::initial`].
 #[derive(Clone, Debug)]
 pub struct Given<M>(M);
 
@@ -54,7 +54,7 @@ impl<M: Send + 'static> InitialModel<M> for Given<M> {
     }
 }
 
-/// Opens a database with options; made by [`Database::builder`].
+/// Opens a database with options. [`Database::builder`] makes it.
 ///
 /// ```
 /// # use prevalence::{Database, Durability, Model};
@@ -93,149 +93,156 @@ impl<M: Model> Builder<M> {
 }
 
 impl<M: Model, I> Builder<M, I> {
-    /// The model that a new database starts from, instead of `M::default()`. It is stored as
-    /// snapshot 0; an existing database keeps the one it was made with.
+    /// Sets the model that a new database starts from, instead of `M::default()`. The database
+    /// stores it as snapshot 0. An existing database keeps the model it was created with.
     pub fn initial(self, model: M) -> Builder<M, Given<M>> {
         let Self { options, progress, model: marker, .. } = self;
         Builder { options, initial: Given(model), progress, model: marker }
     }
 
-    /// When a command counts as done. Default: [`Durability::Sync`].
+    /// Sets when a command is acknowledged. Default: [`Durability::Sync`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.options.durability = durability;
         self
     }
 
-    /// The most commands that share one frame and one sync, from 1 to 1,048,576. Default: 1,024.
+    /// Sets the largest number of commands that share one frame and one sync, from 1 to 1,048,576.
+    /// Default: 1,024.
     ///
-    /// With pipelined callers, keep it well below the number of commands in flight: only then does
-    /// the writer apply one batch while the one before is synced.
+    /// With pipelined callers, keep it well below the number of commands in flight. Otherwise the
+    /// writer cannot apply one batch while the batch before it is synced.
     pub fn max_batch_commands(mut self, commands: u32) -> Self {
         self.options.max_batch_commands = commands;
         self
     }
 
-    /// The payload size in bytes at which a batch is closed, up to 32 MiB. Default: 1 MiB. A
-    /// larger command makes a larger batch, which it ends.
+    /// Sets the payload size in bytes at which a batch is closed, at most 32 MiB. Default: 1 MiB. A
+    /// larger command makes a larger batch, and it is the last command of that batch.
     pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
         self.options.max_batch_bytes = bytes;
         self
     }
 
-    /// The most bytes that one encoded command may take, up to 64 MiB. Default: 16 MiB. A larger
-    /// one is refused before it is journaled.
+    /// Sets the largest size of one encoded command in bytes, at most 64 MiB. Default: 16 MiB. A
+    /// larger command is refused before it is journaled.
     pub fn max_command_bytes(mut self, bytes: usize) -> Self {
         self.options.max_command_bytes = bytes;
         self
     }
 
-    /// How long a batch that is not full waits for more commands. Default: zero. Batches grow by
-    /// themselves while the disk is busy; lingering trades latency for fewer syncs beyond that.
-    /// With `Duration::MAX` a batch waits until it is full, the database is closed or it
-    /// [fails](crate::Poisoned); `queue_bytes` must then leave room for a full batch and one command
-    /// more.
+    /// Sets how long a batch that is not full waits for more commands. Default: zero. Batches
+    /// already grow while the disk is busy. A longer wait means fewer syncs and a higher latency.
+    /// With `Duration::MAX` a batch waits until it is full, the database is closed, or the database
+    /// [fails](crate::Poisoned). `queue_bytes` must then have room for a full batch and one more
+    /// command.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.options.linger = linger;
         self
     }
 
-    /// The most commands that wait in the queue, from 1 to 1,048,576; a caller beyond that waits,
-    /// or is told `Busy`. Default: 8,192.
+    /// Sets the largest number of commands in the queue, from 1 to 1,048,576. When the queue is
+    /// full, a caller waits or gets `Busy`. Default: 8,192.
     pub fn queue_capacity(mut self, commands: usize) -> Self {
         self.options.queue_capacity = commands;
         self
     }
 
-    /// The most encoded bytes that wait in the queue, including the batch being filled. Default:
-    /// 64 MiB. A command larger than that passes alone, when nothing smaller is in the queue.
+    /// Sets the largest number of encoded bytes in the queue, including the batch that is being
+    /// filled. Default: 64 MiB. A command that is larger than this passes alone, when nothing
+    /// smaller is in the queue.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.options.queue_bytes = bytes;
         self
     }
 
-    /// The size of a journal segment file in bytes, from 64 KiB to 4 GiB. Default: 64 MiB. After
-    /// an open, segments start at 256 KiB (or this, if it is less) and double up to this size.
+    /// Sets the size of a journal segment file in bytes, from 64 KiB to 4 GiB. Default: 64 MiB.
+    /// After an open, segments start at 256 KiB (or at this size, if it is smaller) and double up
+    /// to this size.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.options.segment_bytes = bytes;
         self
     }
 
-    /// The zstd level of snapshots and archives; 0 stores snapshots uncompressed. Default: 1.
+    /// Sets the zstd compression level of snapshots and archives. 0 stores snapshots uncompressed.
+    /// Default: 1.
     pub fn compression_level(mut self, level: i32) -> Self {
         self.options.compression_level = level;
         self
     }
 
-    /// How many threads of zstd's own compress a snapshot beside the one that encodes the model, from
-    /// 0 to 64. Each takes a core that commits do not get, and memory: a few MiB at level 1, tens of
-    /// MiB at the highest levels. Default: 0.
+    /// Sets how many additional zstd threads compress a snapshot, besides the thread that encodes
+    /// the model, from 0 to 64. Each thread takes a core away from commits. It also takes memory: a
+    /// few MiB at level 1, tens of MiB at the highest levels. Default: 0.
     pub fn compression_threads(mut self, threads: u32) -> Self {
         self.options.compression_threads = threads;
         self
     }
 
-    /// When snapshots are taken in the background. Default: see [`SnapshotPolicy`].
+    /// Sets when snapshots are taken in the background. Default: see [`SnapshotPolicy`].
     pub fn snapshots(mut self, policy: SnapshotPolicy) -> Self {
         self.options.snapshots = policy;
         self
     }
 
-    /// What becomes of the journal behind the oldest snapshot that is kept. Default:
-    /// [`Retention::Truncate`].
+    /// Sets what happens to the part of the journal that is older than the oldest kept snapshot.
+    /// Default: [`Retention::Truncate`].
     pub fn retention(mut self, retention: Retention) -> Self {
         self.options.retention = retention;
         self
     }
 
-    /// Which superseded snapshots go into the archive, under [`Retention::Archive`]; the others are
-    /// removed. Default: [`ArchivedSnapshots::All`].
+    /// Sets which superseded snapshots go into the archive under [`Retention::Archive`]. The others
+    /// are removed. Default: [`ArchivedSnapshots::All`].
     pub fn archive_snapshots(mut self, archived: ArchivedSnapshots) -> Self {
         self.options.archived_snapshots = archived;
         self
     }
 
-    /// How many snapshots are kept, from 1 to 1,024, with the journal back to the oldest of them.
-    /// Default: 2, so that damage to the newest costs nothing but time.
+    /// Sets how many snapshots are kept, from 1 to 1,024. The journal is kept back to the oldest of
+    /// them. Default: 2. With 2, damage to the newest snapshot costs only time.
     pub fn keep_snapshots(mut self, snapshots: usize) -> Self {
         self.options.keep_snapshots = snapshots;
         self
     }
 
-    /// How many request ids are remembered, so that a request that is made again is not applied
-    /// again ([`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate)): those of the newest
-    /// accepted commands that had one, from 0 (none) to 16,777,216. Together they take 64 bytes each
-    /// at most: where they are longer, fewer are kept, but the newest always. The oldest is forgotten
-    /// first. Default: 65,536.
+    /// Sets how many request ids are remembered, from 0 (none) to 16,777,216. Default: 65,536. A
+    /// command with a remembered id is not applied again
+    /// ([`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate)). The ids of the newest
+    /// accepted commands are kept, and the oldest id is forgotten first. Ids may take 64 bytes each
+    /// on average. If they are longer, fewer are kept, but the newest id is always kept.
     ///
-    /// They stand in snapshots, and are the same after every start and crash. With another number at
-    /// the next open: a smaller one forgets the oldest at once, a larger one does not bring back what
-    /// was forgotten. Each takes its own length and about 100 bytes of memory.
+    /// Snapshots contain the ids, so they are the same after every start and crash. The number may
+    /// change at the next open: a smaller number forgets the oldest ids at once, and a larger
+    /// number does not bring back forgotten ids. Each id takes its own length plus about 100 bytes
+    /// of memory.
     pub fn remembered_requests(mut self, requests: usize) -> Self {
         self.options.remembered_requests = requests;
         self
     }
 
-    /// Which versions before the newest one are kept for [`Database::at`]. Default: 64 of them, for
-    /// 10 s, over 1,024 commands; see [`RecentVersions`].
+    /// Sets which versions before the newest one are kept for [`Database::at`]. Default: 64
+    /// versions, for 10 s, over 1,024 commands; see [`RecentVersions`].
     pub fn recent_versions(mut self, recent: RecentVersions) -> Self {
         self.options.recent_versions = recent;
         self
     }
 
-    /// Called on the opening thread while a snapshot is loaded and the journal is replayed.
+    /// Sets a callback for the progress of the open. The opening thread calls it while it loads a
+    /// snapshot and replays the journal.
     pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
         self.progress = Box::new(callback);
         self
     }
 
-    /// Opens the database in the directory `path`, creating it if there is none.
+    /// Opens the database in the directory `path`. Creates it if there is none.
     ///
     /// # Errors
-    /// Any variant of [`Error`] that is about options, files, or what the program declares, and
-    /// [`Error::Locked`]; `Poisoned` only where the model's `Clone` panics. An open that fails because of what it found has
-    /// changed, deleted and overwritten nothing; at most it has created a `LOCK` file and empty
-    /// directories. One that fails while it writes leaves what the next open accepts. A
-    /// [`purge`](crate::purge()) that was interrupted is finished before anything else.
+    /// Any variant of [`Error`] that is about options, files, or the declarations of the program,
+    /// and [`Error::Locked`]. [`Error::Poisoned`] only if the model's `Clone` panics. If an open
+    /// fails because of what it found, it has not changed, deleted or overwritten anything. At most
+    /// it has created a `LOCK` file and empty directories. If an open fails while it writes, it
+    /// leaves a directory that the next open accepts. If a [`purge`](crate::purge()) was
+    /// interrupted, the open finishes it first.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database<M>, Error>
     where
         I: InitialModel<M>,
@@ -248,20 +255,21 @@ impl<M: Model, I> Builder<M, I> {
         Database::open_with(storage, &path, options, initial, &mut progress)
     }
 
-    /// Opens a new database that is in memory alone: the same engine on files that are in memory
-    /// too. All options work as they do on a disk, but a segment takes 1 MiB at most. Nothing
-    /// touches the disk, unless [`backup`](Database::backup) is asked to; and all of it is gone
-    /// when the last handle is. Paths in errors and figures begin with `<in memory>`.
+    /// Opens a new database that exists only in memory: the same engine, with files that are also
+    /// in memory. All options work as they do on a disk, but a segment takes at most 1 MiB. Only
+    /// [`backup`](Database::backup) writes to the disk. The database is gone when its last handle
+    /// is dropped. Paths in errors and results begin with `<in memory>`.
     ///
-    /// Besides the model, memory holds the journal since the oldest snapshot that is kept, those
-    /// snapshots, and, under [`Retention::Archive`], every command for ever. So the journal is
-    /// bounded by the snapshot policy as it is on a disk. For a short life
-    /// [`SnapshotPolicy::manual`] saves their cost.
+    /// Besides the model, the memory holds the kept snapshots and the journal since the oldest of
+    /// them. Under [`Retention::Archive`] it also holds every command for ever. So the snapshot
+    /// policy bounds the journal, as it does on a disk. A database with a short life can avoid the
+    /// cost of snapshots with [`SnapshotPolicy::manual`].
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]; [`Error::Encode`] when the initial model cannot be encoded, or
-    /// [`Error::UnreadableModel`] when it cannot be decoded from that; [`Error::Io`] when a thread
-    /// cannot be started.
+    /// [`Error::InvalidOption`] if an option is not allowed; [`Error::Encode`] if the initial model
+    /// cannot be encoded; [`Error::UnreadableModel`] if it cannot be decoded from its encoding;
+    /// [`Error::Io`] if a thread cannot be started; [`Error::Poisoned`] if the model's `Clone`
+    /// panics.
     pub fn open_in_memory(mut self) -> Result<Database<M>, Error>
     where
         I: InitialModel<M>,

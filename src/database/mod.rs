@@ -1,5 +1,5 @@
-//! Owns the handle: what a user does with an open database. Knows which part does what, and does
-//! nothing itself.
+//! Owns the handle with which a user works on an open database. Knows which part does what, and
+//! does no work itself.
 
 mod builder;
 mod running;
@@ -36,20 +36,19 @@ use crate::snapshot::{current_rates, segments_behind, write_copy};
 use crate::stats::Stats;
 use crate::storage::{Disk, HeldDisk, Storage};
 
-/// A handle to an open database. Cheap to clone, and usable from any number of threads.
+/// A handle to an open database. It is cheap to clone, and any number of threads may use it.
 ///
-/// The database is closed by [`close`](Self::close), or when its last handle is dropped; `close`
-/// also reports whether that went well. See the [crate's front page](crate) for an example.
+/// [`close`](Self::close) closes the database, and so does dropping its last handle. Only `close`
+/// reports an error. See the [crate's front page](crate) for an example.
 pub struct Database<M: Model> {
     engine: Arc<Engine<M>>,
-    /// Encoded; empty for none.
+    /// The encoded metadata of this handle. Empty if there is none.
     metadata: Arc<[u8]>,
 }
 
 #[expect(clippy::type_complexity, reason = "aliases would hide what a caller gets")]
 impl<M: Model> Database<M> {
-    /// Opens the database in the directory `path`, creating it from `M::default()` if there is
-    /// none.
+    /// Opens the database in the directory `path`. Creates it from `M::default()` if there is none.
     ///
     /// # Errors
     /// See [`Builder::open`].
@@ -60,9 +59,9 @@ impl<M: Model> Database<M> {
         Self::builder().open(path)
     }
 
-    /// Opens a new database that is in memory alone, for tests and for what need not last: the
-    /// same engine with the same behaviour, but nothing touches the disk, and all of it is gone
-    /// when the last handle goes. See [`Builder::open_in_memory`].
+    /// Opens a new database that exists only in memory, for tests and for data that need not last.
+    /// The engine and its behaviour are the same, but nothing touches the disk, and the database is
+    /// gone when its last handle is dropped. See [`Builder::open_in_memory`].
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Model};
@@ -92,7 +91,7 @@ impl<M: Model> Database<M> {
         Self::builder().open_in_memory()
     }
 
-    /// Opens a database with options, or from a given initial model.
+    /// Returns a builder that opens a database with options, or from a given initial model.
     pub fn builder() -> Builder<M> {
         Builder::new()
     }
@@ -117,13 +116,13 @@ impl<M: Model> Database<M> {
         Ok(Self { engine: Arc::new(engine), metadata: Arc::new([]) })
     }
 
-    /// Executes a command and waits until it is durable (as
-    /// [`Durability`](crate::Durability) defines it).
+    /// Executes a command and waits until it is durable, as [`Durability`](crate::Durability)
+    /// defines it.
     ///
     /// # Errors
-    /// [`ExecuteError::Rejected`] when the command refused; the other variants say why it could
-    /// not be executed. After any error of this but `Poisoned` the command has left no trace; after
-    /// `Poisoned` it may have.
+    /// [`ExecuteError::Rejected`] if the command refused. The other variants say why it could not
+    /// be executed. After `Poisoned` the command may have left a trace. After every other error of
+    /// this call it has left none.
     pub fn execute<C: Registered<M>>(
         &self,
         command: C,
@@ -131,8 +130,8 @@ impl<M: Model> Database<M> {
         self.submit(command)?.wait()
     }
 
-    /// Executes a command only if the last accepted command is still the one with this sequence:
-    /// what the caller has read and decided upon has not changed since.
+    /// Executes a command only if the last accepted command still has this sequence. Then the state
+    /// that the caller read before its decision has not changed.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, ExecuteError, Model};
@@ -158,8 +157,8 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::Stale`] when anything was accepted since: then the command was not applied
-    /// and left no trace. Otherwise as of [`execute`](Self::execute).
+    /// [`ExecuteError::Stale`] if another command was accepted since then. In this case the command
+    /// was not applied and left no trace. Other errors are those of [`execute`](Self::execute).
     pub fn execute_if<C: Registered<M>>(
         &self,
         sequence: u64,
@@ -171,9 +170,10 @@ impl<M: Model> Database<M> {
         pending.wait()
     }
 
-    /// Tries commands on a private fork of the newest version and throws it away: nothing is
-    /// journaled, nothing changes in the database, and it goes on meanwhile. The fork is made
-    /// without copying the model; what commands change in it takes memory until `ask` returns.
+    /// Tries commands on a private fork of the newest version, and drops the fork afterwards.
+    /// Nothing is journaled, and the database does not change. It serves other callers meanwhile.
+    /// The fork does not copy the model. The parts that commands change in the fork take memory
+    /// until `ask` returns.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Model};
@@ -212,10 +212,10 @@ impl<M: Model> Database<M> {
         ask(&mut Sandbox::fork(&version, seed, metadata, limit, storage.clone()))
     }
 
-    /// The stored history up to now: every command that was accepted, and the model as it was after
-    /// any of them. Under [`Retention::Archive`](crate::Retention::Archive), from the first open
-    /// on, it is complete; under `Truncate` it reaches back to the oldest snapshot that is kept.
-    /// Commands, reads and snapshots go on meanwhile.
+    /// Returns the stored history up to now: every accepted command, and the model as it was after
+    /// each of them. It is complete if the option [`Retention::Archive`](crate::Retention::Archive)
+    /// was set from the first open on. Under `Truncate` it reaches back to the oldest kept
+    /// snapshot. Commands, reads and snapshots go on while it is read.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Metadata, Model, Retention};
@@ -259,13 +259,13 @@ impl<M: Model> Database<M> {
         History::new(files, newest, *process, self.engine.clone())
     }
 
-    /// Puts a command on its way and returns at once, unless the queue is full: then it waits for
-    /// room. Commands of one thread are applied in the order in which it submitted them.
+    /// Submits a command and returns at once. If the queue is full, it waits for room. The commands
+    /// of one thread are applied in the order in which the thread submitted them.
     ///
     /// # Errors
-    /// When the command cannot be encoded, is too large, nothing is accepted any more, or the call
-    /// comes from a command's `apply`. After any error of this the command has left no trace. What
-    /// comes later is told by the [`Pending`].
+    /// If the command cannot be encoded or is too large, if the database accepts nothing more, or
+    /// if the call comes from a command's `apply`. After any error of this call the command has
+    /// left no trace. The [`Pending`] reports later failures.
     pub fn submit<C: Registered<M>>(
         &self,
         command: C,
@@ -277,12 +277,12 @@ impl<M: Model> Database<M> {
         }
     }
 
-    /// As [`submit`](Self::submit), but never waits for room in the queue.
+    /// Submits a command like [`submit`](Self::submit), but never waits for room in the queue.
     ///
     /// # Errors
-    /// [`TrySubmitError::Busy`] gives the command back when the queue is full;
-    /// [`TrySubmitError::Refused`] is any error of `submit`. After either the command has left no
-    /// trace.
+    /// [`TrySubmitError::Busy`] gives the command back if the queue is full.
+    /// [`TrySubmitError::Refused`] holds any error of `submit`. After either error the command has
+    /// left no trace.
     pub fn try_submit<C: Registered<M>>(
         &self,
         command: C,
@@ -295,30 +295,32 @@ impl<M: Model> Database<M> {
         }
     }
 
-    /// Reads the newest version. Takes no lock and never waits: neither for commands nor for
-    /// snapshots. Under [`Durability::Sync`](crate::Durability::Sync) that version is durable.
+    /// Reads the newest version. Takes no lock, and never waits for commands or snapshots. Under
+    /// [`Durability::Sync`](crate::Durability::Sync) that version is durable.
     ///
-    /// While the reader runs, it keeps its version's memory from being freed; use
-    /// [`view`](Self::view) for anything long.
+    /// The memory of the version cannot be freed while the reader runs. Use [`view`](Self::view)
+    /// for anything that takes long.
     pub fn query<R>(&self, reader: impl FnOnce(&M) -> R) -> R {
         self.engine.shared.published.read(|version| reader(&version.model))
     }
 
-    /// Pins the newest version.
+    /// Pins the newest version and returns it.
     #[must_use]
     pub fn view(&self) -> View<M> {
         self.engine.shared.published.view()
     }
 
-    /// The sequence of the newest readable version: how many commands were ever accepted up to it.
+    /// Returns the sequence of the newest readable version. It is the number of commands that were
+    /// ever accepted up to that version.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.engine.shared.published.sequence()
     }
 
-    /// Pins the version that was the newest after the command with this sequence, if that is still
-    /// kept: a bounded number of [`recent versions`](crate::RecentVersions), each at the end of a
-    /// batch of commands. Takes a lock for an instant, and never waits for commands.
+    /// Pins the version that was the newest after the command with this sequence, if it is still
+    /// kept. A bounded number of [`recent versions`](crate::RecentVersions) is kept, each at the
+    /// end of a batch of commands. The call takes a lock for an instant, and never waits for
+    /// commands.
     ///
     /// ```
     /// # use prevalence::{AtError, Command, Context, Database, Model};
@@ -344,8 +346,8 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`AtError`] says which versions there are instead. Once the database is closed, only the last
-    /// one is.
+    /// [`AtError`] says why the version is not available, and which versions are. After the
+    /// database is closed, only the last version is available.
     pub fn at(&self, sequence: u64) -> Result<View<M>, AtError> {
         if self.engine.process.is_forked() {
             return Err(AtError::Forked);
@@ -356,8 +358,8 @@ impl<M: Model> Database<M> {
     /// Waits until the newest readable version has reached `sequence`.
     ///
     /// # Errors
-    /// When the time is up, when it will not be reached because the database was closed or has
-    /// failed, or when the call comes from a command's `apply`.
+    /// If the timeout passes, if the sequence will not be reached because the database was closed
+    /// or has failed, or if the call comes from a command's `apply`.
     pub fn wait_for(&self, sequence: u64, timeout: Duration) -> Result<(), WaitError> {
         if self.engine.process.is_forked() {
             return Err(WaitError::Forked);
@@ -369,23 +371,24 @@ impl<M: Model> Database<M> {
         shared.published.wait_for(sequence, timeout, &shared.status)
     }
 
-    /// Makes everything acknowledged so far durable, and gives the sequence that is. Only of use
-    /// under [`Durability::Interval`](crate::Durability::Interval) and
+    /// Makes all acknowledged commands durable, and returns the highest durable sequence. This is
+    /// useful only under [`Durability::Interval`](crate::Durability::Interval) and
     /// [`Durability::Buffered`](crate::Durability::Buffered).
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when the sync fails, or the database has [failed](crate::Poisoned)
-    /// before; [`Error::Reentrant`] from a command's `apply`.
+    /// [`Error::Poisoned`] if the sync fails, or if the database has [failed](crate::Poisoned)
+    /// before; [`Error::Reentrant`] if the call comes from a command's `apply`; [`Error::Forked`]
+    /// in the child of a fork.
     pub fn sync(&self) -> Result<u64, Error> {
         self.engine.check_caller()?;
         sync_outside_lock(&self.engine.committer)
     }
 
-    /// A handle to the same database whose commands are journaled with `metadata`.
+    /// Returns a handle to the same database that journals its commands with `metadata`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when the metadata takes more than 65,535 bytes encoded;
-    /// [`Error::Encode`] when it cannot be encoded.
+    /// [`Error::InvalidOption`] if the encoded metadata takes more than 65,535 bytes;
+    /// [`Error::Encode`] if it cannot be encoded.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
         let encoded = metadata.encode().map_err(|failure| match failure {
             EncodeFailure::TooLarge { bytes } => Error::InvalidOption {
@@ -400,12 +403,12 @@ impl<M: Model> Database<M> {
         Ok(Self { engine: self.engine.clone(), metadata: encoded.into() })
     }
 
-    /// Figures of this open database.
+    /// Returns figures of this open database.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Engine { shared, queue, .. } = &*self.engine;
         if self.engine.process.is_forked() {
-            // The locks around the other figures may be held by nobody.
+            // A thread of the parent may have held a lock at the fork. Nobody releases it here.
             return Stats { sequence: self.sequence(), ..Stats::default() };
         }
         let counters = &shared.counters;
@@ -452,13 +455,13 @@ impl<M: Model> Database<M> {
         }
     }
 
-    /// What the open found and did.
+    /// Returns what the open found and did.
     #[must_use]
     pub fn recovery(&self) -> &RecoveryReport {
         &self.engine.report
     }
 
-    /// Whether commands are accepted, and if not, why.
+    /// Returns whether commands are accepted, and if not, why.
     #[must_use]
     pub fn health(&self) -> Health {
         if self.engine.process.is_forked() {
@@ -471,43 +474,47 @@ impl<M: Model> Database<M> {
         }
     }
 
-    /// Takes a snapshot of the newest durable version, and waits until it is durable and verified
-    /// and the journal behind it is cleared. If there is one of that version, it is given instead.
-    /// Commands and reads go on meanwhile.
+    /// Takes a snapshot of the newest durable version. Waits until the snapshot is durable and
+    /// verified, and the journal that it replaces is removed or archived. If that version already
+    /// has a snapshot, returns that one. Commands and reads go on meanwhile.
     ///
     /// # Errors
-    /// [`Error::UnreadableModel`] when the model cannot be decoded from it: nothing else is harmed, and
-    /// the journal is kept. [`Error::Poisoned`] and [`Error::Stopped`] when the database no longer runs,
-    /// [`Error::Reentrant`] from a command's `apply`. Any other error says why the snapshot could
-    /// not be written, or, when it was, what behind it could not be cleared: commands and reads go
-    /// on, no command is lost, and it is tried again.
+    /// [`Error::UnreadableModel`] if the model cannot be decoded from the snapshot; nothing else is
+    /// harmed, and the journal is kept. [`Error::Poisoned`] or [`Error::Stopped`] if the database
+    /// no longer runs, [`Error::Reentrant`] if the call comes from a command's `apply`,
+    /// [`Error::Forked`] in the child of a fork. Any other error says why the snapshot could not be
+    /// written, or, after it was written, why older files could not be removed or archived. In that
+    /// case commands and reads go on, no command is lost, and the database tries again.
     pub fn snapshot(&self) -> Result<SnapshotInfo, Error> {
         self.engine.check_caller()?;
         self.engine.take_snapshot()
     }
 
-    /// Writes the newest durable version into the directory `target`, as a closed database of its
-    /// own that opens by itself: what `restore` takes, or anything that can copy a directory.
-    /// Commands and reads go on meanwhile; only the snapshot's few buffers are held in memory.
+    /// Writes the newest durable version into the directory `target`, as a separate, closed
+    /// database that can be opened directly. `restore` copies it back, and so does any tool that
+    /// can copy a directory. Commands and reads go on meanwhile. The backup needs only the few
+    /// buffers of a snapshot in memory.
     ///
-    /// The copy holds no commands: what was archived stays where it is. That of a database
-    /// [in memory](Self::in_memory) is written to the disk all the same.
+    /// The copy holds no commands; archived commands stay where they are. The copy of a database
+    /// [in memory](Self::in_memory) is also written to the disk.
     ///
-    /// That of a database that has [failed](crate::Poisoned) holds the version that can still be read.
-    /// So what a cleaner removed from under a running database can be rescued.
+    /// The copy of a database that has [failed](crate::Poisoned) holds the version that can still
+    /// be read. So the data can be rescued even if a program removed the files of the running
+    /// database.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] when `target` is there and is no empty directory; [`Error::Reentrant`] from
-    /// a command's `apply`, [`Error::Forked`] in the child of a fork; [`Error::UnreadableModel`] when
-    /// the copy could not be read back. Any other error says why the copy could not be written: then
-    /// nothing is at `target`, but for a failure to make its name durable.
+    /// [`Error::NotEmpty`] if `target` exists and is not an empty directory; [`Error::Reentrant`]
+    /// if the call comes from a command's `apply`; [`Error::Forked`] in the child of a fork;
+    /// [`Error::UnreadableModel`] if the copy could not be read back. Any other error says why the
+    /// copy could not be written. In that case nothing is at `target`, unless only making its name
+    /// durable failed.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         self.engine.check_caller()?;
         let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
         let target = absolute(target.as_ref())?;
         let version = shared.published.pin();
         let synced = sync_outside_lock(committer);
-        // A database that has failed can still be read, and so rescued.
+        // A database that has failed can still be read, so a backup can rescue its data.
         if shared.status.poisoned().is_none() {
             synced?;
         }
@@ -516,20 +523,21 @@ impl<M: Model> Database<M> {
             .map_err(Error::io("start a thread to write", &target))?
     }
 
-    /// Writes the database in the directory `backup` (one that [`backup`](Self::backup) made, or
-    /// any that is not open) into the directory `target`. The whole of it is read, verified and
-    /// replayed first; nothing in it is changed, but a `LOCK` file may be created.
+    /// Writes the database in the directory `backup` into the directory `target`.
+    /// [`backup`](Self::backup) may have made it, or it may be any database that is not open. The
+    /// call first reads, verifies and replays all of it. It changes nothing there, but it may
+    /// create a `LOCK` file.
     ///
     /// # Errors
-    /// As of [`Builder::open`] for what is read; [`Error::Missing`] when there is no database at
-    /// `backup`, [`Error::NotEmpty`] when `target` is there and is no empty directory,
-    /// [`Error::Io`] when it could not be written, [`Error::UnreadableModel`] when it could not be
-    /// read back.
+    /// The errors of [`Builder::open`] for the database that is read; [`Error::Missing`] if there
+    /// is no database at `backup`; [`Error::NotEmpty`] if `target` exists and is not an empty
+    /// directory; [`Error::Io`] if the copy could not be written; [`Error::UnreadableModel`] if it
+    /// could not be read back.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
         let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
         let storage: Arc<dyn Storage> = Arc::new(Disk);
-        // A copy remembers what the original does, however much that is.
+        // The copy must remember as many request ids as the original, so the limit is the largest.
         let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
         let copy = || {
             let (database, version) = read_whole::<M>(&source, &backup, &options)?;
@@ -539,26 +547,29 @@ impl<M: Model> Database<M> {
         stack::run(copy).map_err(Error::io("start a thread to read", &backup))?
     }
 
-    /// For tests of what comes between the steps of a commit.
+    /// Returns the committer, for tests that act between the steps of a commit.
     #[cfg(test)]
     pub(crate) fn committer(&self) -> &crate::engine::SharedCommitter<M> {
         &self.engine.committer
     }
 
-    /// Writes the newest readable version as JSON, by way of serde, and gives its sequence.
-    /// Commands and reads go on meanwhile.
+    /// Writes the newest readable version as JSON, with serde, and returns its sequence. Commands
+    /// and reads go on meanwhile.
     ///
-    /// What JSON says less exactly is written all the same: bytes become an array of numbers, `()`,
-    /// `None` and `Some(())` all become `null`, and integers are written with all their digits,
-    /// though many readers keep no more than 53 bits of them.
+    /// Some values lose precision in JSON, and are written nevertheless. Bytes become an array of
+    /// numbers. `()`, `None` and `Some(())` all become `null`. Integers are written with all their
+    /// digits, but many readers keep at most 53 bits of them.
     ///
     /// # Errors
-    /// [`Error::Encode`] when the model has parts that JSON has no form for, with the way to the
-    /// part for the first two: a NaN or an infinity; values more than 512 levels deep inside each
-    /// other, which could use up the stack of the calling thread; maps whose keys are neither
-    /// texts, numbers, booleans nor variants without fields. Also when the model's `Serialize` or
-    /// `writer` fails. `writer` got nothing in the first two cases, and may have got a part in the
-    /// others.
+    /// [`Error::Encode`] if JSON cannot represent a part of the model:
+    /// - a NaN or an infinity;
+    /// - values that are nested more than 512 levels deep, which could use up the stack of the
+    ///   calling thread;
+    /// - maps whose keys are not texts, numbers, booleans or variants without fields.
+    ///
+    /// In the first two cases the error contains the path to the part, and nothing was written to
+    /// `writer`. In the third case, and if the model's `Serialize` or `writer` fails, which is the
+    /// same error, a part may have been written.
     pub fn export_json(&self, writer: impl std::io::Write) -> Result<u64, Error> {
         let view = self.view();
         let mut writer = std::io::BufWriter::new(writer);
@@ -569,15 +580,16 @@ impl<M: Model> Database<M> {
         Ok(view.sequence())
     }
 
-    /// Commits what is queued, ends the database's threads, marks its directory as closed and
-    /// unlocks it. Every other handle then refuses commands with [`ExecuteError::Stopped`], or
-    /// `Poisoned`; reads go on. Closing again does nothing, but tells of a failure again. Called
-    /// from a command or a waker, it returns at once and a thread of its own does the rest.
+    /// Commits the queued commands, ends the database's threads, marks its directory as closed and
+    /// unlocks it. After that every other handle refuses commands with [`ExecuteError::Stopped`] or
+    /// `Poisoned`; reads go on. Closing again does nothing, but reports a failure again. If a
+    /// command or a waker calls this, it returns at once and another thread does the rest.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when the database has [failed](crate::Poisoned), now or earlier;
-    /// [`Error::Io`] when the MANIFEST could not be replaced. The database is closed all the same,
-    /// and the next open recovers it.
+    /// [`Error::Poisoned`] if the database has [failed](crate::Poisoned), now or earlier;
+    /// [`Error::Io`] if the MANIFEST could not be replaced; [`Error::Forked`] in the child of a
+    /// fork. After `Poisoned` and `Io` the database is closed nevertheless, and the next open
+    /// recovers it.
     pub fn close(self) -> Result<(), Error> {
         self.engine.stop()
     }
@@ -587,7 +599,7 @@ impl<M: Model> Database<M> {
         &self.engine.shared.published
     }
 
-    /// Encodes a command, unless it could only be refused.
+    /// Encodes a command, unless the database would refuse it.
     #[inline(always)]
     fn prepare<C: Registered<M>>(
         &self,
@@ -606,7 +618,7 @@ impl<M: Model> Database<M> {
         submission_to(self.engine.process, command, &self.metadata, limit)
     }
 
-    /// Why the queue takes nothing any more.
+    /// Returns why the queue takes nothing more.
     fn refused<R>(&self) -> ExecuteError<R> {
         match self.engine.shared.status.poisoned() {
             Some(poisoned) => ExecuteError::Poisoned(poisoned.clone()),

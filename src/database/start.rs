@@ -33,12 +33,14 @@ use crate::snapshot::{
 use crate::stats::Counters;
 use crate::storage::{Room, Storage};
 
-/// Batches between writer and committer: one being committed, one ready to go next.
+/// The number of batches that may wait between writer and committer. While one is committed, one
+/// more is ready.
 const BATCHES_AHEAD: usize = 1;
-/// Emptied batches kept for their buffers.
+/// The number of empty batches that are kept to reuse their buffers.
 const SPARE_BATCHES: usize = 3;
 
-/// Callers of `snapshot` that wait for the thread; more wait to be among them.
+/// The number of callers of `snapshot` that may wait in the snapshot thread's channel. Further
+/// callers wait to enter it.
 const SNAPSHOT_REQUESTS: usize = 16;
 
 impl<M: Model> Engine<M> {

@@ -1,5 +1,5 @@
-//! Owns a private fork of a version on which commands can be tried. Knows nothing of the journal:
-//! nothing that happens here ever gets there.
+//! Owns a private fork of a version, on which commands can be tried. Knows nothing of the journal,
+//! because nothing is journaled here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::storage::Storage;
 /// A fork of the newest version, to try commands on; see
 /// [`Database::what_if`](crate::Database::what_if).
 ///
-/// Commands run here as they would in the database: encoded, decoded and applied, with the sequence
-/// and the random numbers that they would get if nothing else came before them. A request id that
-/// the database remembers, or that a command before had, is a duplicate here too; to find out takes
-/// longer the more there are.
+/// Commands run here as they would in the database. They are encoded, decoded and applied, with the
+/// sequence and the random numbers that they would get if no other command came before them. A
+/// request id that the database remembers, or that an earlier command of this fork had, is a
+/// duplicate here too. The more ids there are, the longer this check takes.
 pub struct Sandbox<M: Model> {
     model: M,
     sequence: u64,
@@ -45,11 +45,12 @@ impl<M: Model> Sandbox<M> {
         Self { model, sequence, time_ns, requests, seed, metadata, max_command_bytes, storage }
     }
 
-    /// Executes a command on the fork. One that is rejected or panics leaves no trace in it.
+    /// Executes a command on the fork. A command that is rejected or panics leaves no trace in the
+    /// fork.
     ///
     /// # Errors
-    /// As of [`Database::execute`](crate::Database::execute), but for what comes of disks and
-    /// closing.
+    /// The errors of [`Database::execute`](crate::Database::execute), except those that disks or a
+    /// close cause.
     pub fn execute<C: Registered<M>>(
         &mut self,
         command: C,
@@ -70,13 +71,13 @@ impl<M: Model> Sandbox<M> {
         let mut events = Vec::new();
         let mut cx = Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut events);
         let mut apply = || {
-            // What a command must not do in the database it must not do here.
+            // The rules for commands in the database also apply here.
             let _guard = EngineThread::enter();
             apply(ticket.slot(), command, &mut self.model, &mut cx)
         };
         let mut applied = apply();
         if applied == Applied::Undecodable && !stack::is_known() {
-            // It may be nested too deep for this thread; the database's have more room.
+            // It may be nested too deep for this thread. The database's threads have larger stacks.
             applied = stack::run(apply).unwrap_or(applied);
         }
         if applied == Applied::Accepted {
@@ -90,18 +91,18 @@ impl<M: Model> Sandbox<M> {
         pending.wait()
     }
 
-    /// Reads the fork as the commands so far have left it.
+    /// Reads the fork after the commands so far.
     pub fn query<R>(&self, reader: impl FnOnce(&M) -> R) -> R {
         reader(&self.model)
     }
 
-    /// The sequence of the newest command in the fork.
+    /// Returns the sequence of the newest command in the fork.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The time of the newest command in the fork.
+    /// Returns the time of the newest command in the fork.
     #[must_use]
     pub fn time(&self) -> SystemTime {
         system_time(self.time_ns)

@@ -1,4 +1,4 @@
-//! The documentation that is longer than an item's own, where the documentation is.
+//! Long-form documentation.
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
@@ -21,15 +21,16 @@ pub mod performance {}
 #[doc = include_str!("reliability.md")]
 pub mod reliability {}
 
-// No page on docs.rs can point at a file beside it, so the chart is part of this one. Of two
-// definitions of a link the first counts: the one in the text is for readers of the repository.
+// A page on docs.rs cannot link to a file beside it, so the chart is included in this page. When a
+// link is defined twice, the first definition counts. The definition in the text is for readers of
+// the repository.
 #[doc = "[chart]: #snapshot-intervals-drawn\n"]
 #[doc = include_str!("tuning.md")]
 #[doc = "\n# Snapshot intervals, drawn\n"]
 #[doc = include_str!("snapshot-intervals.svg")]
 pub mod tuning {}
 
-/// Keeps the README's example compiling and passing.
+/// Compiles and runs the README's example as a doctest.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub mod readme {}

@@ -1,5 +1,5 @@
-//! What JSON cannot say is refused with the way to it, however it is wrapped; what it can say is
-//! not.
+//! Tests that a value that JSON cannot represent is refused with the path to it, however it is
+//! wrapped, and that any other value is written.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ fn numbers_that_json_does_not_have_are_refused_wherever_they_are() {
     assert_eq!(text(&finite).unwrap(), serde_json::to_string(&finite).unwrap());
 }
 
-/// A map as some write it: key and value by themselves, the key a number.
+/// A map whose `Serialize` writes key and value separately. The key is a number.
 struct InParts(f64, f64);
 
 impl Serialize for InParts {
@@ -92,11 +92,11 @@ enum Shape {
     Map,
     Key,
     Struct,
-    /// What serde makes of `#[serde(tag = "t")]`.
+    /// Serializes in the way that serde derives from `#[serde(tag = "t")]`.
     Tagged,
 }
 
-/// So many values inside each other, without the memory of any.
+/// Values nested to the given depth, which take no memory.
 #[derive(Clone, Copy)]
 struct Deep {
     levels: usize,
@@ -148,7 +148,7 @@ const SHAPES: [Shape; 8] = [
     Shape::Tagged,
 ];
 
-/// On a thread with the stack that std gives one. An overflow would end the process.
+/// Runs on a thread with the default stack of std. An overflow would end the process.
 #[test]
 fn what_is_too_deep_is_refused_before_the_stack_is_used_up() {
     let small = std::thread::Builder::new().stack_size(2 << 20);

@@ -1,5 +1,5 @@
-//! Owns what a command may know besides the model: sequence, time, metadata, randomness. Offers no
-//! way to learn whether this is a replay.
+//! Owns what a command may know besides the model: sequence, time, metadata, randomness. Does not
+//! tell a command whether it is being replayed.
 
 use std::time::SystemTime;
 
@@ -8,15 +8,15 @@ use super::metadata::Metadata;
 use super::random::{Random, RandomSeed};
 use super::time::system_time;
 
-/// The only source of time, randomness and identity for a command's `apply`; the same on replay
-/// as when the command was accepted.
+/// The only source of time, random numbers and ids for a command's `apply`. It gives the same
+/// values on replay as when the command was accepted.
 pub struct Context<'a, M: Model> {
     sequence: u64,
     time_ns: u64,
     metadata: &'a [u8],
     seed: RandomSeed,
     random: Random,
-    /// How many ids were made.
+    /// How many ids this command has made.
     ids: u32,
     events: &'a mut Vec<M::Event>,
 }
@@ -33,44 +33,47 @@ impl<'a, M: Model> Context<'a, M> {
         Self { sequence, time_ns, metadata, seed, random, ids: 0, events }
     }
 
-    /// The sequence this command will have if it is accepted: 1 for the first command ever.
+    /// Returns the sequence that this command will have if it is accepted. The first command of a
+    /// database has sequence 1.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// When the engine took the command, journaled with it. Never earlier than for any accepted
-    /// command before it, even if the machine's clock was set back. Commands that were taken together may
-    /// have the same time.
+    /// Returns the time at which the engine took the command. The journal stores it with the
+    /// command. It is never earlier than the time of any accepted command before it, even if the
+    /// machine's clock was set back. Commands that were taken together may have the same time.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         system_time(self.time_ns)
     }
 
-    /// Who asked, as given by [`Database::with_metadata`](crate::Database::with_metadata);
-    /// empty otherwise.
+    /// Returns the metadata that was given with
+    /// [`Database::with_metadata`](crate::Database::with_metadata). It is empty if none was given.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         Metadata::decode(self.metadata).unwrap_or_default()
     }
 
-    /// The next of this command's random numbers, uniformly distributed over all of `u64`.
+    /// Returns the next of this command's random numbers, uniformly distributed over all of `u64`.
     ///
-    /// SplitMix64 (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators"),
-    /// seeded from the database's identity and the sequence. Not for secrets: whoever can read the
-    /// directory can predict it.
+    /// The generator is SplitMix64 (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom
+    /// Number Generators"), seeded from the database id and the sequence. Do not use it for
+    /// secrets: anyone who can read the directory can predict the numbers.
     pub fn random(&mut self) -> u64 {
         self.random.next()
     }
 
-    /// The next of this command's ids: for what it creates. The same on replay, and another one than
-    /// any of another accepted command of any database, as far as 122 bits go. (A rejected command
-    /// leaves its ids to the next one, and copies of a database that go on by themselves make the
-    /// same.)
+    /// Returns the next of this command's ids, for the things that it creates. The id is the same
+    /// on replay. As far as 122 bits allow, it differs from every id of every other accepted
+    /// command of any database. There are two exceptions: the command after a rejected one gets the
+    /// ids of the rejected one, and copies of a database that each accept commands make the same
+    /// ids.
     ///
-    /// It is a UUID of version 8 (RFC 9562), made by XXH3 from the database's identity, the sequence
-    /// and how many were made before; `uuid::Uuid::from_u128` shows it as one. Not for secrets, like
-    /// [`random`](Self::random), and independent of that.
+    /// The id is a UUID of version 8 (RFC 9562). XXH3 makes it from the database id, the sequence
+    /// and the number of ids that this command has made before. `uuid::Uuid::from_u128` converts
+    /// it. Like the numbers of [`random`](Self::random) it is not for secrets, and it is
+    /// independent of them.
     pub fn unique_id(&mut self) -> u128 {
         let database = self.seed.database();
         let mut source = [0; 28];
@@ -79,19 +82,19 @@ impl<'a, M: Model> Context<'a, M> {
         identity.copy_from_slice(&database.0);
         sequence.copy_from_slice(&self.sequence.to_le_bytes());
         number.copy_from_slice(&self.ids.to_le_bytes());
-        self.ids = self.ids.checked_add(1).expect("no command makes four thousand million ids");
+        self.ids = self.ids.checked_add(1).expect("one command makes fewer than 2^32 ids");
         xxhash_rust::xxh3::xxh3_128(&source) & !UUID_FIXED_BITS | UUID_VERSION_8
     }
 
-    /// States that something happened, for whoever follows the database. The events of a rejected
-    /// or panicking command are dropped with its changes. There is no way to follow a database in
-    /// this version, so all events are dropped.
+    /// Emits an event, for subscribers of the database. The events of a rejected or panicking
+    /// command are dropped with its changes. This version has no way to subscribe to a database, so
+    /// all events are dropped.
     pub fn emit(&mut self, event: M::Event) {
         self.events.push(event);
     }
 }
 
-/// Where RFC 9562 says version and variant.
+/// The bits in which RFC 9562 stores version and variant.
 const UUID_FIXED_BITS: u128 = 0x0000_0000_0000_f000_c000_0000_0000_0000;
 const UUID_VERSION_8: u128 = 0x0000_0000_0000_8000_8000_0000_0000_0000;
 
@@ -109,7 +112,7 @@ mod tests {
 
     crate::commands! { Any {} }
 
-    /// The first ids of the commands with these sequences.
+    /// Returns the first ids of the commands with these sequences.
     fn ids(database: u8, sequences: std::ops::Range<u64>) -> Vec<u128> {
         let seed = RandomSeed::new(DatabaseId([database; 16]));
         let mut events = Vec::new();
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn ids_never_change_and_never_come_twice() {
-        // Journals depend on them.
+        // Stored journals depend on these values.
         let first = ids(1, 1..2);
         let made =
             [0xfc57_a452_cd27_866c_8203_f003_992a_3e98, 0x9170_45a0_c16c_84df_b703_1a8e_981a_3e59];

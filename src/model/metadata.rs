@@ -1,4 +1,4 @@
-//! Owns who asked for a command: what is journaled with it besides the command itself.
+//! Owns the metadata of a command: who asked for it, stored in the journal with the command.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::codec::EncodeFailure;
 
-/// A record holds the length of its metadata in 16 bits.
+/// The most bytes of encoded metadata. A record stores this length in 16 bits.
 pub(crate) const LARGEST_METADATA_BYTES: usize = u16::MAX as usize;
 
-/// Who asked for a command, and why: journaled with it, for audits.
+/// Who asked for a command, and why. The journal stores it with the command, for audits.
 ///
-/// At most 65,535 bytes when encoded. Give it with
-/// [`Database::with_metadata`](crate::Database::with_metadata), read it with
+/// It may take at most 65,535 bytes when encoded. Give it with
+/// [`Database::with_metadata`](crate::Database::with_metadata), and read it with
 /// [`Context::metadata`](crate::Context::metadata).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// The person or program that asked; empty when unknown.
+    /// The person or program that asked. Empty if unknown.
     pub actor: String,
-    /// The caller's own name for the request; empty when it has none. A command whose request id is
-    /// known is not applied again but answered with
-    /// [`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate), so a caller that lost an answer
-    /// may ask once more. Accepted ids are remembered up to
+    /// The caller's own id for the request. Empty if it has none. If a command with the same
+    /// request id was accepted before, the command is not applied again. Its answer is
+    /// [`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate). So a caller that lost an answer
+    /// can send the command again. The database remembers accepted ids, up to
     /// [`Builder::remembered_requests`](crate::Builder::remembered_requests), across restarts and
     /// crashes.
     pub request_id: String,
-    /// Anything else worth keeping.
+    /// Any other data worth keeping.
     pub attributes: BTreeMap<String, String>,
 }
 
 impl Metadata {
-    /// Its bytes in a record; none at all when there is nothing to say.
+    /// Encodes the metadata for a record. Empty metadata takes no bytes.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, EncodeFailure> {
         let mut bytes = Vec::new();
         if *self != Self::default() {
@@ -45,7 +45,7 @@ impl Metadata {
     }
 }
 
-/// The request id in encoded metadata, if there is one, without decoding all of it.
+/// Returns the request id in encoded metadata, if there is one, without decoding the rest.
 pub(crate) fn request_id(metadata: &[u8]) -> Option<&str> {
     /// The first fields of [`Metadata`].
     #[derive(Deserialize)]

@@ -1,4 +1,5 @@
-//! Owns how a model is made of a snapshot that another version of it wrote. Knows nothing of files.
+//! Owns the migration of a snapshot that another version of the model wrote. Knows nothing of
+//! files.
 
 use serde::de::DeserializeOwned;
 
@@ -20,7 +21,7 @@ impl<'a> SnapshotReader<'a> {
     /// Decodes the snapshot as a model of type `T`, the shape it was written with.
     ///
     /// # Errors
-    /// [`MigrationError::Failed`] when the bytes are not those of a `T`.
+    /// [`MigrationError::Failed`] if the bytes cannot be decoded as a `T`.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
         codec::decode_stream(&mut *self.blocks, self.raw_bytes).map_err(MigrationError::Failed)
     }
@@ -32,14 +33,14 @@ impl std::fmt::Debug for SnapshotReader<'_> {
     }
 }
 
-/// Why a snapshot of an older version did not become a model.
+/// Why a snapshot of another version could not be converted into a model.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrationError {
-    /// This program knows no way from that version.
-    #[error("this program cannot convert that version of the model")]
+    /// This program cannot convert snapshots of that version.
+    #[error("this program cannot convert that version of the model: add it to Model::migrate")]
     Unsupported,
-    /// The conversion failed, for this reason.
+    /// The conversion failed. The text is the reason.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,4 +1,5 @@
-//! Owns what a user implements: the model and its commands. Knows nothing of how they are stored.
+//! Owns the traits that a user implements: the model and its commands. Knows nothing of how they
+//! are stored.
 
 mod context;
 mod metadata;
@@ -24,14 +25,13 @@ use serde::de::DeserializeOwned;
 
 /// The whole state of an application, as a plain value in memory.
 ///
-/// `clone()` must be O(1), or at least cheap: the engine clones the model once per batch of
-/// commands, so that readers and rollback have a version of their own. Build it from persistent
+/// `clone()` must be O(1), or at least cheap. The engine clones the model once per batch of
+/// commands, so that readers and rollback have their own version. Build it from persistent
 /// (copy-on-write) collections such as [imbl](https://docs.rs/imbl)'s `OrdMap` and `Vector`, or
 /// wrap rarely changing parts in an `Arc`.
 ///
-/// The commands that may change a model are listed once, with [`commands!`](crate::commands!).
-/// What a model and its commands must not do is in
-/// [`docs::determinism`](crate::docs::determinism).
+/// List the commands that may change a model once, with [`commands!`](crate::commands!).
+/// [`docs::determinism`](crate::docs::determinism) says what a model and its commands must not do.
 ///
 /// ```
 /// use imbl::OrdMap;
@@ -50,19 +50,21 @@ use serde::de::DeserializeOwned;
 /// prevalence::commands! { Bank {} }
 /// ```
 pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// What commands may [`emit`](Context::emit); `()` when that is not used.
+    /// The type of the events that commands may [`emit`](Context::emit). Use `()` if they emit
+    /// none.
     type Event: Clone + Send + Sync + 'static;
 
     /// The version of the model's encoded shape. Raise it whenever a change of the type changes
-    /// what serde writes: an older snapshot is then an error that names both versions
-    /// ([`Error::WrongVersion`](crate::Error::WrongVersion)) instead of a misread, unless
-    /// [`migrate`](Self::migrate) knows that version.
+    /// what serde writes. An older snapshot is then not misread: it is an error that names both
+    /// versions ([`Error::WrongVersion`](crate::Error::WrongVersion)), unless
+    /// [`migrate`](Self::migrate) knows its version.
     const VERSION: u32 = 1;
 
-    /// Makes a model of a snapshot that version `from_version` of this type wrote: decode the old
-    /// type and convert it. Called at open, when a snapshot's version is not [`VERSION`]; the
-    /// journal behind that snapshot is then replayed onto the result. Must be deterministic, and
-    /// must be kept for as long as a snapshot of that version is.
+    /// Makes a model from a snapshot that version `from_version` of this type wrote. An
+    /// implementation decodes the old type and converts it. An open calls this when a snapshot's
+    /// version is not [`VERSION`], and then replays the journal after that snapshot onto the
+    /// result. The conversion must be deterministic. Keep it for as long as a snapshot of that
+    /// version is kept.
     ///
     /// ```
     /// # use prevalence::{MigrationError, Model, SnapshotReader};
@@ -100,8 +102,9 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     /// ```
     ///
     /// # Errors
-    /// [`MigrationError::Unsupported`] for a version this program does not know (the default for
-    /// all), [`MigrationError::Failed`] when the conversion fails; either fails the open.
+    /// [`MigrationError::Unsupported`] for a version that this program does not know (the default
+    /// for all versions); [`MigrationError::Failed`] if the conversion fails. Either error makes
+    /// the open fail.
     ///
     /// [`VERSION`]: Self::VERSION
     fn migrate(
@@ -113,11 +116,11 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     }
 }
 
-/// A change of the model: a small serialisable value with a deterministic [`apply`](Self::apply).
+/// A change to the model: a small serialisable value with a deterministic [`apply`](Self::apply).
 ///
-/// A command is encoded where it is submitted, and what is applied is what comes out of that
-/// encoding, live just as on replay: a field that serde skips is skipped from the start, not only
-/// after the next start.
+/// A command is encoded when it is submitted, and the engine applies the value that it decodes from
+/// that encoding. This is the same when the command is executed and when it is replayed. So a field
+/// that serde skips is missing at once, and not only after the next start.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a command of `{M}`",
     note = "implement `prevalence::Command<{M}> for {Self}` and add a line `N => {Self}` with a \
@@ -125,20 +128,20 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Registered<{M}>`"
 )]
 pub trait Command<M: Model>: Serialize + DeserializeOwned + 'static {
-    /// What the caller gets once the command is durable.
+    /// The result that the caller gets once the command is durable.
     type Output: Send + 'static;
-    /// Why the command may refuse. Use [`std::convert::Infallible`] when it never does.
+    /// The reason why the command may refuse. Use [`std::convert::Infallible`] if it never refuses.
     type Rejection: Send + 'static;
 
     /// Changes the model, or refuses.
     ///
-    /// Whatever it did to the model before it returned `Err` or panicked is rolled back. That
-    /// costs: the engine restores a checkpoint and applies again the accepted commands of the
-    /// batch so far. A command that checks first and changes afterwards reads better anyway.
+    /// If it returns `Err` or panics, its changes to the model are rolled back. A rollback has a
+    /// cost: the engine restores a checkpoint and applies the accepted commands of the batch again.
+    /// A command that checks first and changes afterwards avoids this cost and is easier to read.
     ///
-    /// Must be deterministic: the same command on an equal model with an equal context does the
-    /// same on every machine and in every process, for as long as the journal is kept. Time,
-    /// randomness and ids come from `cx` only.
+    /// It must be deterministic: the same command on an equal model with an equal context must do
+    /// the same on every machine and in every process, for as long as the journal is kept. Take
+    /// time, random numbers and ids only from `cx`.
     ///
     /// # Errors
     /// The command's own refusal.

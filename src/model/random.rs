@@ -1,9 +1,9 @@
-//! Owns the random numbers that commands see: the same on replay as when a command was accepted.
-//! Knows nothing of commands.
+//! Owns the random numbers that commands get. They are the same on replay as when the command was
+//! accepted. Knows nothing of commands.
 
 use crate::files::DatabaseId;
 
-/// What a database's random numbers and ids start from.
+/// The seed of a database's random numbers and ids.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RandomSeed {
     database: DatabaseId,
@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn random_numbers_never_change() {
-        // First outputs of the reference implementation for seed 0: journals depend on them.
+        // The first outputs of the reference implementation for seed 0. Stored journals depend on
+        // them.
         let mut random = Random(0);
         let first: Vec<u64> = (0..3).map(|_| random.next()).collect();
         assert_eq!(first, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);

@@ -1,8 +1,8 @@
-//! Owns how a time stands in the formats: nanoseconds since 1970. Knows nothing of clocks.
+//! Owns the encoding of times in the files: nanoseconds since 1970. Knows nothing of clocks.
 
 use std::time::{Duration, SystemTime};
 
-/// Nanoseconds since 1970 as the formats hold a time.
+/// Converts a time into nanoseconds since 1970, as the files store it.
 pub(crate) fn time_ns(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

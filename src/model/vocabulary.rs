@@ -1,5 +1,5 @@
-//! Owns the journal's vocabulary: which tag means which command, for ever. Knows nothing of how
-//! records are stored.
+//! Owns the journal's vocabulary: the command that each tag stands for, for ever. Knows nothing of
+//! how records are stored.
 
 mod lines;
 
@@ -15,10 +15,10 @@ use crate::{codec, json};
 #[doc(hidden)]
 pub use lines::{Line, assert_lines_differ};
 
-/// Stands in the place of a command that was erased by [`purge`](crate::purge()): sequences must not
-/// shift. No command may have this tag.
+/// The tag of a placeholder for a command that [`purge`](crate::purge()) erased. The placeholder
+/// keeps the sequences of later commands from shifting. No command may have this tag.
 pub(crate) const REDACTED_TAG: u16 = u16::MAX;
-/// What files and histories call it.
+/// The placeholder's command name in files and histories.
 pub(crate) const REDACTED_NAME: &str = "(redacted)";
 
 /// The commands of a model. Implemented by [`commands!`](crate::commands!), never by hand.
@@ -27,10 +27,10 @@ pub(crate) const REDACTED_NAME: &str = "(redacted)";
     note = "write `prevalence::commands! {{ {Self} {{ 1 => SomeCommand }} }}` next to the model"
 )]
 pub trait Vocabulary: Sized {
-    /// The model's name in every file.
+    /// The model's name, as every file stores it.
     const MODEL_NAME: &'static str;
 
-    /// Every command, in the order written.
+    /// Returns every command, in the order of the lines.
     fn entries() -> &'static [Entry<Self>]
     where
         Self: Model;
@@ -38,12 +38,12 @@ pub trait Vocabulary: Sized {
 
 /// A command that [`commands!`](crate::commands!) lists. Implemented by it, never by hand.
 ///
-/// It is the bound for code that is generic over the command:
+/// Use it as the bound in code that is generic over the command:
 ///
 /// ```
 /// use prevalence::{Database, ExecuteError, Model, Registered};
 ///
-/// /// Executes a command, and says how long the journal is then.
+/// /// Executes a command, and returns its output and the length of the journal.
 /// fn run<M: Model, C: Registered<M>>(
 ///     database: &Database<M>,
 ///     command: C,
@@ -67,9 +67,9 @@ pub trait Registered<M: Model>: Command<M> {
 /// One line of [`commands!`](crate::commands!).
 pub struct Entry<M: Model> {
     tag: u16,
-    /// What new segments call the command.
+    /// The command's name in new segments.
     name: &'static str,
-    /// What older segments may call it.
+    /// The names that older segments may have for it.
     known_as: &'static [&'static str],
     replay: ReplayFn<M>,
     decode: DecodeFn,
@@ -82,9 +82,9 @@ type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any>, String>;
 /// Decodes a command and writes it as JSON.
 type ToJsonFn = fn(&[u8]) -> Result<String, NoJson>;
 
-/// Why a stored command is not told as JSON.
+/// Why a stored command has no JSON text.
 pub(crate) enum NoJson {
-    /// Its bytes are not those of its type.
+    /// Its bytes cannot be decoded as its type.
     Undecodable(String),
     /// JSON has no form for it.
     NoForm(String),
@@ -94,7 +94,7 @@ pub(crate) enum NoJson {
 type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
 
 impl<M: Model> Entry<M> {
-    /// A line `tag => Command`.
+    /// Makes the entry of a line `tag => Command`.
     #[must_use]
     pub const fn new<C: Command<M>>(
         tag: u16,
@@ -111,8 +111,8 @@ impl<M: Model> Entry<M> {
         }
     }
 
-    /// A line `tag => Old as Current`. The tag may have been journaled under either name: old
-    /// types are often renamed when their successor takes the name over.
+    /// Makes the entry of a line `tag => Old as Current`. The journal may hold the tag under either
+    /// name, because an old type is often renamed when its successor takes over its name.
     #[must_use]
     pub const fn upcast<Old, Current>(
         tag: u16,
@@ -145,7 +145,7 @@ impl<M: Model> Entry<M> {
         self.known_as.iter().any(|known| same_name(known, name))
     }
 
-    /// The command, if `C` is the type that is applied.
+    /// Decodes the command. Returns `None` if the applied type is not `C`.
     pub(crate) fn decode<C: Command<M>>(&self, bytes: &[u8]) -> Option<Result<C, String>> {
         match (self.decode)(bytes) {
             Ok(command) => command.downcast().ok().map(|command| Ok(*command)),
@@ -177,7 +177,7 @@ where
 {
     codec::decode_exact::<Old>(bytes)
         .map(Into::into)
-        .map_err(|reason| format!("its bytes are not those of this type: {reason}"))
+        .map_err(|reason| format!("its bytes cannot be decoded as this type: {reason}"))
 }
 
 fn decode_any<Old, C>(bytes: &[u8]) -> Result<Box<dyn Any>, String>
@@ -197,13 +197,13 @@ where
     json::text(&command).map_err(NoJson::NoForm)
 }
 
-/// A type's name without the path in front of it: where a type lives may change.
+/// Returns a type's name without the path in front of it, because the module of a type may change.
 fn short_name(name: &'static str) -> &'static str {
     name.get(short_name_begins(name)..).unwrap_or(name).trim()
 }
 
-/// Where the path in front of a type's name ends. A generic type keeps its path, since those of
-/// its arguments matter. Runs in the compiler, too.
+/// Returns where the path in front of a type's name ends. A generic type keeps its path, because
+/// the paths of its arguments matter. Also runs in the compiler.
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
 const fn short_name_begins(name: &str) -> usize {
     let bytes = name.as_bytes();
@@ -219,8 +219,8 @@ const fn short_name_begins(name: &str) -> usize {
     begins
 }
 
-/// Whether two type names are the same but for their paths and for white space, which is the
-/// compiler's own affair. Runs in the compiler, too.
+/// Returns whether two type names are equal apart from their paths and white space. The compiler
+/// decides on the white space. Also runs in the compiler.
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
 pub(crate) const fn same_name(left: &str, right: &str) -> bool {
     let (mut at, mut other) = (short_name_begins(left), short_name_begins(right));
@@ -243,7 +243,7 @@ pub(crate) const fn same_name(left: &str, right: &str) -> bool {
     }
 }
 
-/// The vocabulary, ready for looking up tags.
+/// The vocabulary as a table in which tags are looked up.
 pub(crate) struct CommandTable<M: Model> {
     by_tag: Vec<Option<&'static Entry<M>>>,
     model: PhantomData<M>,
@@ -269,7 +269,7 @@ impl<M: Model> CommandTable<M> {
         }
     }
 
-    /// Every model has it: it does nothing on replay.
+    /// The entry of the placeholder. Every model has it, and it does nothing on replay.
     const REDACTED: &'static Entry<M> = &Entry {
         tag: REDACTED_TAG,
         name: REDACTED_NAME,
@@ -279,12 +279,12 @@ impl<M: Model> CommandTable<M> {
         to_json: |_| Ok("null".to_owned()),
     };
 
-    /// Tag and name of every command, as segment headers hold them.
+    /// Returns the tag and the name of every command, as segment headers hold them.
     pub(crate) fn names() -> Vec<(u16, String)> {
         M::entries().iter().map(|entry| (entry.tag(), entry.name().to_owned())).collect()
     }
 
-    /// Applies a command that was accepted once; any other outcome is an `Err` that says which.
+    /// Applies a command that was accepted before. Any other outcome is an `Err` that describes it.
     pub(crate) fn replay(
         entry: &Entry<M>,
         bytes: &[u8],
@@ -296,7 +296,8 @@ impl<M: Model> CommandTable<M> {
     }
 }
 
-/// Lists the commands of a model, each under a stable tag: the journal's vocabulary, in one place.
+/// Lists the commands of a model, each with a stable tag. The list is the journal's vocabulary, in
+/// one place.
 ///
 /// ```
 /// # use prevalence::{Command, Context, Model};
@@ -316,28 +317,28 @@ impl<M: Model> CommandTable<M> {
 /// prevalence::commands! {
 ///     Bank {
 ///         1 => Deposit,
-///         // Records written as WithdrawV1 are decoded as that and converted with `From`:
+///         // Records of a WithdrawV1 are decoded as a WithdrawV1 and converted with `From`:
 ///         2 => WithdrawV1 as Withdraw,
 ///         3 => Withdraw,
-///         // The type was called Transfer when the first journal was written:
+///         // The type had the name Transfer when the first journal was written:
 ///         4 => Pay = "Transfer",
 ///     }
 /// }
 /// ```
 ///
-/// A tag is a `u16` up to 65,534 that keeps its meaning for as long as a journal exists: never give it to
-/// another type, and never reuse that of a removed one. Tags and names stand in every journal
-/// segment, so a renumbered tag is an error at open
-/// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and never a misread. Two lines with one
-/// tag or one name, or one type on two lines, do not compile, nor does executing a command that is
-/// not listed.
+/// A tag is a `u16` up to 65,534. It keeps its meaning for as long as a journal exists: never give
+/// it to another type, and never reuse the tag of a removed type. Every journal segment stores tags
+/// and names, so a renumbered tag is an error at open
+/// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and is never misread. Two lines with the
+/// same tag or the same name do not compile, and neither does the same type on two lines. A call
+/// that executes a command that is not listed does not compile either.
 ///
-/// A line `2 => WithdrawV1 as Withdraw` accepts either name for tag 2, and new segments say
-/// `WithdrawV1`. A stated name replaces those of the types; where segments of several names exist,
-/// state them all, the one for new segments first: `2 => Small as TakeOut = "WithdrawV1" |
-/// "Withdraw"`.
+/// A line `2 => WithdrawV1 as Withdraw` accepts either name for tag 2, and new segments store
+/// `WithdrawV1`. A name in the line replaces the names of the types. If segments with several names
+/// exist, list all the names, and put the one for new segments first: `2 => Small as TakeOut =
+/// "WithdrawV1" | "Withdraw"`.
 ///
-/// A model that was renamed keeps its name in the files: `Bank = "OldName" { … }`.
+/// After a model is renamed, give the name that the files hold: `Bank = "OldName" { … }`.
 #[macro_export]
 macro_rules! commands {
     ($model:ty $(= $model_name:literal)? {
@@ -397,7 +398,7 @@ macro_rules! commands {
     (@name $model:ty, $name:literal) => { $name };
 }
 
-/// The model's name in every file.
+/// Returns the model's name, as every file stores it.
 pub(crate) fn model_name<M: Model>() -> &'static str {
     short_name(M::MODEL_NAME)
 }

@@ -1,5 +1,5 @@
-//! Owns what a user may choose: durability, limits, policies. Knows nothing of how the choices are
-//! carried out.
+//! Owns the options that a user may set: durability, limits, policies. Knows nothing of how they
+//! are carried out.
 
 mod recent_versions;
 mod request_limits;
@@ -23,28 +23,28 @@ pub(crate) use request_limits::BYTES_PER_ID;
 pub(crate) use request_limits::{MOST_IDS, RequestLimits};
 pub(crate) use snapshot_policy::{Limits, StartupRates};
 
-/// When a command counts as done.
+/// When a command is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Every answer waits for the `fdatasync` that covers its command, and readers see nothing
-    /// that is not on stable storage. A power cut, a kernel crash or a killed process loses
-    /// nothing that was acknowledged. The default.
+    /// The default. Every answer waits for the `fdatasync` that covers its command, and readers see
+    /// nothing that is not on stable storage. A power cut, a kernel crash or a killed process loses
+    /// nothing that was acknowledged.
     #[default]
     Sync,
-    /// Answers wait for the write only; a thread of its own syncs at this interval. A killed
-    /// process loses nothing; a power cut or kernel crash may lose the commands acknowledged since
-    /// the last sync: those of about one interval plus the time a sync takes. What is left is a
-    /// prefix all the same.
+    /// Answers wait only for the write. A separate thread syncs at this interval. A killed process
+    /// loses nothing. A power cut or a kernel crash may lose the commands acknowledged since the
+    /// last sync, which are those of about one interval plus the time of one sync. The remaining
+    /// commands are always a prefix.
     Interval(Duration),
-    /// Answers wait for the write only; nothing is synced before a segment is full,
+    /// Answers wait only for the write. Nothing is synced until a segment is full,
     /// [`Database::sync`](crate::Database::sync) is called, or the database is closed. A killed
-    /// process loses nothing; a power cut or kernel crash may lose everything acknowledged since
-    /// then. What is left is a prefix all the same.
+    /// process loses nothing. A power cut or a kernel crash may lose everything acknowledged since
+    /// the last sync. The remaining commands are always a prefix.
     Buffered,
 }
 
-/// The choices of an open, apart from the model.
+/// The options of an open, without the model.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) durability: Durability,
@@ -68,7 +68,7 @@ pub(crate) struct Options {
 const LARGEST_BATCH_BYTES: usize = 32 << 20;
 const SMALLEST_SEGMENT_BYTES: u64 = 64 << 10;
 const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
-/// The MANIFEST lists them.
+/// A limit is needed because the MANIFEST lists the kept snapshots.
 const MOST_KEPT_SNAPSHOTS: usize = 1024;
 const LARGEST_QUEUE: usize = 1 << 20;
 const MOST_COMPRESSION_THREADS: u32 = 64;
@@ -126,7 +126,7 @@ impl Options {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {
                 option: "durability",
                 value: "Interval(0)".to_owned(),
-                constraint: "an interval must be longer than nothing; use Durability::Sync"
+                constraint: "an interval must be longer than zero; use Durability::Sync instead"
                     .to_owned(),
             }),
             _ => Ok(()),

@@ -1,15 +1,15 @@
-//! Owns what a user may choose of the versions before the newest one: how many are kept, and how long.
-//! Knows nothing of versions.
+//! Owns the option for recent versions: how many versions before the newest one are kept, and for
+//! how long. Knows nothing of the versions themselves.
 
 use std::time::Duration;
 
-/// How many versions behind the newest one are kept for [`Database::at`](crate::Database::at):
-/// those within all three limits.
+/// How many versions before the newest one are kept for [`Database::at`](crate::Database::at). A
+/// version is kept while it is within all three limits.
 ///
-/// There is one version for each batch of commands, so it is the limit on `commands` that bounds
-/// memory: each of them keeps alive the parts of the model that it replaced. With persistent
-/// collections that is a path of a tree, some hundred bytes to some kilobytes, for each change; with
-/// a plain `Vec` or `HashMap` it is a whole copy for each *version*.
+/// There is one version for each batch of commands. The limit on `commands` bounds the memory,
+/// because each command keeps alive the parts of the model that it replaced. With persistent
+/// collections each change keeps one path of a tree, a few hundred bytes to a few kilobytes. With a
+/// plain `Vec` or `HashMap` each *version* keeps a whole copy.
 ///
 /// ```
 /// # use prevalence::RecentVersions;
@@ -18,12 +18,15 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecentVersions {
-    /// The most versions, up to 1,048,576. 0: none but the newest. Default: 64.
+    /// The largest number of versions kept, at most 1,048,576. With 0 only the newest version is
+    /// kept. Default: 64.
     pub count: usize,
-    /// How long a version is kept after a newer one took its place. Default: 10 s. While no commands
-    /// come, the memory is given back within twice that time, or a second if it is less.
+    /// How long a version is kept after a newer one replaced it. Default: 10 s. While no commands
+    /// come, the memory is freed within twice that time. If the time is less than a second, it is
+    /// freed after about one second.
     pub age: Duration,
-    /// The most commands between the oldest of them and the newest version. Default: 1,024.
+    /// The largest number of commands between the oldest kept version and the newest version.
+    /// Default: 1,024.
     pub commands: u64,
 }
 
@@ -35,9 +38,9 @@ impl Default for RecentVersions {
 
 #[cfg(test)]
 impl RecentVersions {
-    /// None but the newest.
+    /// Keeps only the newest version.
     pub(crate) const OFF: Self = Self { count: 0, age: Duration::ZERO, commands: 0 };
 }
 
-/// Nobody needs more.
+/// The limit on `count`. No use for more is known.
 pub(crate) const MOST_RECENT_VERSIONS: usize = 1 << 20;

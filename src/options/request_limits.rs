@@ -1,16 +1,17 @@
-//! Owns how many request ids are remembered, and how much room they may take. Knows nothing of what
-//! was requested.
+//! Owns the limits on remembered request ids: how many, and how much memory. Knows nothing of the
+//! requests.
 
-/// The bytes that ids may take together, for each one that may be kept.
+/// The bytes that ids may take on average. All ids together may take this many bytes times the
+/// number of ids that may be kept.
 pub(crate) const BYTES_PER_ID: usize = 64;
 
-/// More ids than that are not kept, whatever an option says.
+/// The largest number of ids that any option allows.
 pub(crate) const MOST_IDS: usize = 1 << 24;
 
-/// How much is remembered.
+/// How many ids are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestLimits {
-    /// 0: nothing is.
+    /// With 0, none are remembered.
     pub(crate) most_ids: usize,
 }
 
@@ -23,7 +24,8 @@ impl RequestLimits {
         self.most_ids * BYTES_PER_ID
     }
 
-    /// Whether a run of so many ids is kept. One always is: else a long id would not count at all.
+    /// Returns whether the newest `ids` ids, which take `bytes` bytes, are all kept. One id is
+    /// always kept; otherwise a long id would have no effect.
     pub(crate) fn allow(self, ids: usize, bytes: usize) -> bool {
         ids <= self.most_ids && (bytes <= self.most_bytes() || ids <= 1)
     }

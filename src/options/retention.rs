@@ -1,39 +1,40 @@
-//! Owns what a user may choose of what is kept: commands behind the oldest snapshot, and snapshots that
-//! newer ones supersede. Knows nothing of how it is kept.
+//! Owns the retention options: what happens to commands older than the oldest snapshot, and to
+//! superseded snapshots. Knows nothing of how they are kept.
 
-/// What becomes of the journal behind the oldest snapshot that is kept.
+/// What happens to the part of the journal that is older than the oldest kept snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retention {
-    /// System prevalence: whole segments are removed. The default. Where `archive/` exists, from an
-    /// earlier open with [`Archive`](Self::Archive), segments are archived all the same; move that
+    /// The default, system prevalence: whole segments are removed. If `archive/` exists from an
+    /// earlier open with [`Archive`](Self::Archive), segments are still archived. Move that
     /// directory away to end the history.
     #[default]
     Truncate,
-    /// Command sourcing: whole segments are compressed into `archive/`, so that every command ever
-    /// accepted is kept, and superseded snapshots move there, as
-    /// [`Builder::archive_snapshots`](crate::Builder::archive_snapshots) says.
-    /// [`Database::history`](crate::Database::history) reads it.
+    /// Command sourcing: whole segments are compressed into `archive/`, so that every accepted
+    /// command is kept. Superseded snapshots move there, as set by
+    /// [`Builder::archive_snapshots`](crate::Builder::archive_snapshots).
+    /// [`Database::history`](crate::Database::history) reads the archive.
     Archive,
 }
 
-/// Which of the snapshots that newer ones supersede are kept in `archive/`, under
-/// [`Retention::Archive`]. From each, [`History::at`](crate::History::at) replays at most to the
-/// next, so this trades room on the disk against its time.
+/// Which superseded snapshots are kept in `archive/` under [`Retention::Archive`].
+/// [`History::at`](crate::History::at) starts from one of them and replays at most up to the next.
+/// So more snapshots take more disk space and make `at` faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ArchivedSnapshots {
-    /// All of them. The default.
+    /// The default: all of them.
     #[default]
     All,
-    /// The first, and each that is at least so many commands behind the last one kept.
+    /// The first, and each one that comes at least this many commands after the last one kept.
     EveryCommands(u64),
-    /// The first alone: that of the initial model, if the archive goes back to it.
+    /// Only the first. It holds the initial model, if the archive reaches back to that.
     FirstOnly,
 }
 
 impl ArchivedSnapshots {
-    /// `before`: the last one that was kept.
+    /// Returns whether the snapshot with this sequence is kept. `before` is the sequence of the
+    /// last one that was kept.
     pub(crate) fn keeps(self, sequence: u64, before: Option<u64>) -> bool {
         match (self, before) {
             (_, None) | (Self::All, _) => true,

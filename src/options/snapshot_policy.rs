@@ -1,10 +1,10 @@
-//! Owns when a snapshot is due and what is kept behind one. Knows nothing of how one is taken.
+//! Owns the rules for when a snapshot is due. Knows nothing of how a snapshot is taken.
 
 use std::ops::BitOr;
 use std::time::Duration;
 
-/// When snapshots are taken in the background. Conditions are combined with
-/// [`or`](Self::or) or `|`: whichever is met first.
+/// When snapshots are taken in the background. Combine conditions with [`or`](Self::or) or `|`; a
+/// snapshot is due when the first of them is met.
 ///
 /// ```
 /// use prevalence::SnapshotPolicy;
@@ -15,12 +15,12 @@ use std::time::Duration;
 ///     | SnapshotPolicy::on_close();
 /// ```
 ///
-/// A snapshot is never taken when nothing was accepted since the last one. The default is
+/// No snapshot is taken if no command was accepted since the last one. The default is
 /// `startup_within` one second, or every 256 MiB or 64 segments of journal.
 ///
-/// A snapshot that is under way when the database is closed is given up, unless twice as much as the
-/// policy allows has come together: then the close waits for it. So a program that is started often
-/// and runs shortly gets its snapshots, too.
+/// If a snapshot is being written when the database is closed, it is abandoned. But if twice as
+/// much has accumulated as the policy allows, the close waits for the snapshot. So a program that
+/// starts often and runs for a short time gets its snapshots too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPolicy {
     every_commands: Option<u64>,
@@ -40,7 +40,7 @@ impl Default for SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// Only when [`Database::snapshot`](crate::Database::snapshot) is called.
+    /// Takes a snapshot only when [`Database::snapshot`](crate::Database::snapshot) is called.
     #[must_use]
     pub const fn manual() -> Self {
         Self {
@@ -53,53 +53,55 @@ impl SnapshotPolicy {
         }
     }
 
-    /// After this many accepted commands; 0 counts as 1.
+    /// Takes a snapshot after this many accepted commands. 0 counts as 1.
     #[must_use]
     pub const fn every_commands(commands: u64) -> Self {
         let every_commands = Some(if commands == 0 { 1 } else { commands });
         Self { every_commands, ..Self::manual() }
     }
 
-    /// After this many bytes of journal; 0 counts as 1.
+    /// Takes a snapshot after this many bytes of journal. 0 counts as 1.
     #[must_use]
     pub const fn every_bytes(bytes: u64) -> Self {
         let every_bytes = Some(if bytes == 0 { 1 } else { bytes });
         Self { every_bytes, ..Self::manual() }
     }
 
-    /// When the journal behind the newest snapshot stands in this many segments; 0 and 1 count as 2,
-    /// since there is always one. Each costs an open a file and a memory map.
+    /// Takes a snapshot when the journal after the newest snapshot consists of this many segments.
+    /// 0 and 1 count as 2, because there is always one segment. An open needs one file and one
+    /// memory map for each segment.
     #[must_use]
     pub const fn every_segments(segments: u64) -> Self {
         let every_segments = Some(if segments < 2 { 2 } else { segments });
         Self { every_segments, ..Self::manual() }
     }
 
-    /// After this time, counted from the last snapshot or from the open.
+    /// Takes a snapshot after this time, counted from the last snapshot or from the open.
     #[must_use]
     pub const fn every(time: Duration) -> Self {
         Self { every: Some(time), ..Self::manual() }
     }
 
-    /// When the database is closed, by `close` or by dropping its last handle, which then takes as
-    /// long as a snapshot does.
+    /// Takes a snapshot when the database is closed, by `close` or by dropping its last handle. The
+    /// close then takes as long as a snapshot.
     #[must_use]
     pub const fn on_close() -> Self {
         Self { on_close: true, ..Self::manual() }
     }
 
-    /// So often that the next open is predicted to stay within `budget`: the time to load the
-    /// newest snapshot and to replay the commands behind it, from the rates that this machine
-    /// showed at the last open (or, before it has shown any, from how long commands take to apply
-    /// and a guess at loading). Where commands have become more than twice as slow since then, replay
-    /// is taken to have, too. Where loading the model alone takes most of the budget, a snapshot
-    /// is taken when replay would take a quarter of that time again.
+    /// Takes snapshots so often that the predicted time of the next open stays within `budget`. The
+    /// prediction is the time to load the newest snapshot and to replay the commands after it. It
+    /// uses the rates that this machine showed at the last open. Before there are any, it uses the
+    /// time that commands take to apply and a guess for loading. If commands now take more than
+    /// twice as long to apply as they did then, replay is assumed to have become slower too. If
+    /// loading the model alone takes most of the budget, a snapshot is taken when replay would take
+    /// a quarter of the loading time.
     #[must_use]
     pub const fn startup_within(budget: Duration) -> Self {
         Self { startup_within: Some(budget), ..Self::manual() }
     }
 
-    /// Both policies: a snapshot is due when either says so.
+    /// Combines both policies. A snapshot is due when either of them says so.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -120,7 +122,7 @@ impl SnapshotPolicy {
         self.startup_within.is_some()
     }
 
-    /// Whether any are taken in the background.
+    /// Returns whether any snapshots are taken in the background.
     pub(crate) fn is_automatic(&self) -> bool {
         *self != Self::manual()
     }
@@ -129,8 +131,8 @@ impl SnapshotPolicy {
         self.on_close
     }
 
-    /// After how many commands, bytes, segments and how much time since a snapshot the next one is
-    /// due. `segments`: how many there are now.
+    /// Returns after how many commands, bytes and segments, and after how much time, the next
+    /// snapshot is due. `segments` is the present number of segments.
     pub(crate) fn limits(&self, startup: &StartupRates, raw_bytes: u64, segments: u64) -> Limits {
         let for_startup =
             self.startup_within.map(|budget| startup.commands_within(budget, raw_bytes, segments));
@@ -158,7 +160,7 @@ fn earlier<T: Ord>(left: Option<T>, right: Option<T>) -> Option<T> {
     }
 }
 
-/// A policy in figures.
+/// The figures of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) commands: u64,
@@ -170,13 +172,13 @@ pub(crate) struct Limits {
 /// How fast this machine opens this database.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartupRates {
-    /// To load a snapshot, for each byte of the model's encoding, in picoseconds.
+    /// The time to load a snapshot, in picoseconds for each byte of the model's encoding.
     pub(crate) load_ps_per_byte: u64,
-    /// To replay one command, in nanoseconds.
+    /// The time to replay one command, in nanoseconds.
     pub(crate) replay_ns_per_command: u64,
-    /// To open one segment, in nanoseconds.
+    /// The time to open one segment, in nanoseconds.
     pub(crate) open_ns_per_segment: u64,
-    /// Whatever the database holds.
+    /// The part that does not depend on what the database holds.
     pub(crate) fixed: Duration,
 }
 
@@ -195,7 +197,7 @@ impl StartupRates {
         self.fixed.saturating_add(self.load(raw_bytes)).saturating_add(open)
     }
 
-    /// How many commands may stand behind a snapshot of that size.
+    /// Returns how many commands may follow a snapshot of that size.
     fn commands_within(&self, budget: Duration, raw_bytes: u64, segments: u64) -> u64 {
         let left = budget.saturating_sub(self.before_replay(raw_bytes, segments));
         let replay = left.max(self.before_replay(raw_bytes, 0) / 4);
@@ -238,8 +240,8 @@ mod tests {
         assert_eq!(policy.limits(&RATES, 0, 100).commands, 90_000);
         // 6 MB take 60 ms to load; 40 ms are left.
         assert_eq!(policy.limits(&RATES, 6_000_000, 0).commands, 40_000);
-        // Loading takes more than all: a quarter of it again, so that snapshots do not follow
-        // each other without end.
+        // Loading takes more than the budget. Replay may take a quarter of the loading time, so
+        // that snapshots do not follow each other without end.
         assert_eq!(policy.limits(&RATES, 20_000_000, 0).commands, 52_500);
         assert_eq!(RATES.predicted(6_000_000, 40_000, 0), Duration::from_millis(110));
     }

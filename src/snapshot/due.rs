@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::engine::{Shared, SnapshotState};
 use crate::options::{Limits, SnapshotPolicy, StartupRates};
 
-/// Below this, an open tells nothing of rates, and these are assumed. Decoding an `OrdMap` of
-/// small entries was measured at 127 ns for an entry of about 6 bytes.
+/// An open that reads less than this is too short to measure rates, so the guesses below are used.
+/// Decoding an `OrdMap` of small entries was measured at 127 ns for an entry of about 6 bytes.
 const LEAST_MEASURED_BYTES: u64 = 256 << 10;
 const LEAST_MEASURED_COMMANDS: u64 = 1000;
 const GUESSED_LOAD_PS_PER_BYTE: u64 = 21_000;
 const GUESSED_REPLAY_NS_PER_COMMAND: u64 = 1000;
 const LEAST_MEASURED_SEGMENTS: u64 = 8;
-/// Measured: 30 to 60 µs to open, map and verify a header.
+/// Opening and mapping a segment and verifying its header was measured at 30 to 60 µs.
 const GUESSED_OPEN_NS_PER_SEGMENT: u64 = 50_000;
-/// Lock, MANIFEST, the new segment: a few syncs.
+/// The time for the lock, the MANIFEST and the new segment, which need a few syncs.
 const FIXED_STARTUP: Duration = Duration::from_millis(3);
 /// A live command takes so many times as long to apply as in a replay, because every batch copies
 /// what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few words.

@@ -1,28 +1,27 @@
-//! Owns what the compiler says of lines of [`commands!`](crate::commands!) that must not stand
-//! beside each other. Runs in the compiler, so it has loops where others have iterators, and no
-//! allocation.
+//! Owns the compiler's messages about lines of [`commands!`](crate::commands!) that conflict. Runs
+//! in the compiler, so it uses loops instead of iterators, and does not allocate.
 
 use super::{REDACTED_TAG, same_name};
 
-/// A line as it is written, as far as it is told.
+/// The most bytes of one line that a message shows.
 const LONGEST_TOLD_BYTES: usize = 200;
 
-/// The two lines, what they share, and what to do about it.
+/// The most bytes of a message: the two lines, what they share, and what to do about it.
 const LONGEST_MESSAGE_BYTES: usize = 1024;
 
 /// One line of the vocabulary.
 pub struct Line {
     /// The command's tag.
     pub tag: u16,
-    /// What new segments call the command.
+    /// The command's name in new segments.
     pub name: &'static str,
-    /// The line itself, as it is written.
+    /// The source text of the line.
     pub text: &'static str,
 }
 
-/// Stops compilation when two lines of [`commands!`](crate::commands!) share a tag or a name.
+/// Stops compilation if two lines of [`commands!`](crate::commands!) share a tag or a name.
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
-#[expect(clippy::panic, reason = "that is how a constant refuses to compile")]
+#[expect(clippy::panic, reason = "a panic is the way in which a constant refuses to compile")]
 pub const fn assert_lines_differ(lines: &[Line]) {
     let mut later = 0;
     while later < lines.len() {
@@ -69,7 +68,7 @@ const fn shared_name(earlier: &Line, later: &Line) -> Message {
         .told("tag => Type = \"Name\"")
 }
 
-/// A text that is put together in the compiler.
+/// A text that is built in the compiler.
 struct Message {
     bytes: [u8; LONGEST_MESSAGE_BYTES],
     length: usize,
@@ -80,7 +79,8 @@ impl Message {
         Self { bytes: [0; LONGEST_MESSAGE_BYTES], length: 0 }.and(text)
     }
 
-    /// Appends a text; where it is cut, at its own length or at the message's end, that is told.
+    /// Appends at most `most` bytes of a text, as far as the message has room. Marks the place if
+    /// the text is cut.
     const fn cut(self, text: &str, most: usize) -> Self {
         const CUT: &str = "… (cut)";
         let room = LONGEST_MESSAGE_BYTES - self.length;
@@ -88,7 +88,7 @@ impl Message {
         if text.len() <= most {
             return self.append(text, text.len());
         }
-        // What comes behind must leave room for this, or the message ends here.
+        // The mark itself needs room, or the message ends here.
         let mut end = most.saturating_sub(CUT.len());
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -115,7 +115,7 @@ impl Message {
         self.cut(text, LONGEST_MESSAGE_BYTES)
     }
 
-    /// A piece of source text.
+    /// Appends a piece of source text in backquotes.
     const fn told(self, source: &str) -> Self {
         self.and("`").cut(source, LONGEST_TOLD_BYTES).and("`")
     }
