@@ -243,7 +243,7 @@ fn who_did_this(bank: &Database<Bank>) -> Outcome<()> {
 
 /// The past under another rule, and the future on a private copy: neither changes the bank.
 fn what_if(bank: &Database<Bank>) -> Outcome<()> {
-    let charging = bank.history().project::<ChargingBank>()?;
+    let charging = bank.history().replay_as::<ChargingBank>()?;
     println!("a fee of 1 % would have earned {} cents so far,", charging.fees);
     println!("and {} transfer could not have been paid for", charging.refused);
     same("fees and refused transfers", (charging.fees, charging.refused), (550, 1))?;
@@ -260,7 +260,7 @@ fn what_if(bank: &Database<Bank>) -> Outcome<()> {
 
 /// A model that is new today, filled from the first command on.
 fn what_each_teller_moved(bank: &Database<Bank>) -> Outcome<()> {
-    let turnover = bank.history().project::<Turnover>()?;
+    let turnover = bank.history().replay_as::<Turnover>()?;
     for (teller, cents) in &turnover.by_teller {
         println!("{teller} has moved {cents} cents");
     }

@@ -16,8 +16,9 @@
 //! - `recent_versions`: what readers saw a short while ago
 //! - `pending`: the answer on its way to the caller
 //!
-//! Beside them: `shared` is what the threads share, `status` whether the engine runs, `snapshot_board`
-//! what committer and snapshot thread tell each other, `sync` what all of them synchronise with.
+//! Beside them: `shared` is what the threads share, `status` whether the engine runs,
+//! `snapshot_board` what committer and snapshot thread tell each other, `sync` what all of them
+//! synchronise with.
 
 mod batch;
 pub(crate) mod committer;
@@ -66,5 +67,6 @@ pub(crate) use submission::{Submitted, submission, submission_to};
 pub(crate) use working_version::Working;
 pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};
 
-// What the files that are compiled twice find beside them: in `shuttled` something else stands there.
+// What the files that are compiled twice find beside them: in `shuttled` something else stands
+// there.
 use crate::journal;

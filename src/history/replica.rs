@@ -13,7 +13,7 @@ use crate::options::RequestLimits;
 use crate::recovery::{Replayed, check_tags, unknown_tag};
 
 /// A model on its way through a history.
-pub(crate) struct Line<M: Model> {
+pub(crate) struct Replica<M: Model> {
     pub(crate) replayed: Replayed<M>,
     /// What becomes of commands that `commands!` does not list: skipped and counted, or an error.
     pub(crate) skipped: Option<u64>,
@@ -24,8 +24,8 @@ pub(crate) struct Line<M: Model> {
     events: Vec<M::Event>,
 }
 
-impl<M: Model> Line<M> {
-    /// A line that begins with `model`, which holds everything up to `sequence`.
+impl<M: Model> Replica<M> {
+    /// A replica that begins with `model`, which holds everything up to `sequence`.
     pub(crate) fn new(database: DatabaseId, model: M, sequence: u64, time_ns: u64) -> Self {
         let replayed = Replayed {
             model,

@@ -76,7 +76,7 @@ fn a_context_says_the_same_on_every_thread_and_by_every_clock() {
             for (sequence, state) in states.iter().enumerate() {
                 assert_eq!(*history.at(sequence as u64).unwrap(), *state);
             }
-            assert_eq!(*history.project::<Witness>().unwrap(), states[15]);
+            assert_eq!(*history.replay_as::<Witness>().unwrap(), states[15]);
         });
     });
     drop((history, database));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::records::HistoryRecords;
-use super::replica::Line;
+use super::replica::Replica;
 use super::source::HistoryFiles;
 use crate::engine::{Version, View};
 use crate::error::Error;
@@ -201,9 +201,9 @@ impl<M: Model> History<M> {
         for (sequence, path) in snapshots.rev() {
             let error = match self.load(*sequence, path, goal, tell) {
                 Ok(None) => continue,
-                Ok(Some((line, known))) => {
+                Ok(Some((replica, known))) => {
                     let source = known.source.clone();
-                    match self.replay(line, known, goal, tell) {
+                    match self.replay(replica, known, goal, tell) {
                         Err(Error::HistoryTruncated { .. }) => break,
                         Err(error) if is_of(&error, &source) => error, // another history's
                         replayed => return replayed.map(Some),
@@ -226,7 +226,7 @@ impl<M: Model> History<M> {
         path: &Path,
         goal: Goal,
         tell: Tell<'_>,
-    ) -> Result<Option<(Line<M>, KnownChain)>, Error> {
+    ) -> Result<Option<(Replica<M>, KnownChain)>, Error> {
         if matches!(goal, Goal::Sequence(wanted) if sequence > wanted) {
             return Ok(None);
         }
@@ -252,7 +252,7 @@ impl<M: Model> History<M> {
         path: &Path,
         goal: Goal,
         tell: Tell<'_>,
-    ) -> Result<Option<(Line<M>, KnownChain)>, Error> {
+    ) -> Result<Option<(Replica<M>, KnownChain)>, Error> {
         let storage = &*self.files.storage;
         if let Goal::Time(wanted, _) = goal {
             let file = storage.open_to_read(path).map_err(Error::io("read", path))?;
@@ -269,19 +269,19 @@ impl<M: Model> History<M> {
         tell(Progress { phase: Phase::Snapshot, done: 0, total });
         let model = decode_snapshot(&file)?;
         tell(Progress { phase: Phase::Snapshot, done: total, total });
-        let line = Line::new(self.files.database, model, sequence, file.header.time_ns);
+        let replica = Replica::new(self.files.database, model, sequence, file.header.time_ns);
         let known = KnownChain { sequence, chain: file.footer.chain, source: file.path };
-        Ok(Some((line, known)))
+        Ok(Some((replica, known)))
     }
 
     fn replay(
         &self,
-        mut line: Line<M>,
+        mut replica: Replica<M>,
         known: KnownChain,
         goal: Goal,
         tell: Tell<'_>,
     ) -> Result<View<M>, Error> {
-        let (begin, mut chain) = (line.replayed.sequence, known.chain);
+        let (begin, mut chain) = (replica.replayed.sequence, known.chain);
         let last = match goal {
             Goal::Sequence(wanted) => wanted,
             Goal::Time(..) => self.files.newest,
@@ -292,7 +292,7 @@ impl<M: Model> History<M> {
             return match self.files.prove(known) {
                 Err(error) if is_of(&error, &source) => Err(error),
                 // Where nothing proves the snapshot wrong, it is what there is.
-                _ => Ok(view(line, chain)),
+                _ => Ok(view(replica, chain)),
             };
         }
         let mut frames = self.files.frames(begin + 1, Some(known))?;
@@ -301,7 +301,7 @@ impl<M: Model> History<M> {
             if sequence > last || matches!(goal, Goal::Time(wanted, _) if record.time_ns > wanted) {
                 return Ok(ControlFlow::Break(()));
             }
-            line.apply(file, record)?;
+            replica.apply(file, record)?;
             let done = sequence - begin;
             if done.is_multiple_of(PROGRESS_COMMANDS) {
                 tell(Progress { phase: Phase::History, done, total });
@@ -310,11 +310,11 @@ impl<M: Model> History<M> {
         })?;
         tell(Progress { phase: Phase::History, done: total, total });
         chain = frames.chain().unwrap_or(chain);
-        let sequence = line.replayed.sequence;
+        let sequence = replica.replayed.sequence;
         if matches!(goal, Goal::Sequence(_)) {
             assert_eq!(sequence, last, "frames follow from each other up to the newest");
         }
-        Ok(view(line, chain))
+        Ok(view(replica, chain))
     }
 
     /// The oldest state that can be reached is that of the oldest sound snapshot from which on
@@ -353,8 +353,8 @@ fn is_of(error: &Error, file: &Path) -> bool {
     matches!(error, Error::Corrupt { path, .. } if path == file)
 }
 
-fn view<M: Model>(line: Line<M>, chain: u32) -> View<M> {
-    let Replayed { model, sequence, time_ns, .. } = line.replayed;
+fn view<M: Model>(replica: Replica<M>, chain: u32) -> View<M> {
+    let Replayed { model, sequence, time_ns, .. } = replica.replayed;
     View::of(Version::written(model, sequence, time_ns, chain))
 }
 

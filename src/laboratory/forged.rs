@@ -113,7 +113,7 @@ fn read_history(database: &Database<Tally>) {
             assert_eq!(then.sequence(), sequence);
         }
     }
-    drop(history.project::<Tally>());
+    drop(history.replay_as::<Tally>());
 }
 
 fn apply(state: &mut State, change: &[u8]) {

@@ -1,15 +1,15 @@
-//! Owns finding the command at which two lines part that are replayed side by side. Knows nothing
+//! Owns finding the command at which two replicas part that are replayed side by side. Knows nothing
 //! of why there are two.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::history::replica::Line;
+use crate::history::replica::Replica;
 use crate::history::source::HistoryFiles;
 use crate::model::Model;
 
-/// So many versions of each line are kept for one round of the search. A version costs a clone of
+/// So many versions of each replica are kept for one round of the search. A version costs a clone of
 /// the model, and the memory of what commands change until the next.
 const CHECKPOINTS: u64 = 64;
 
@@ -21,14 +21,14 @@ pub(super) struct Pair<A, B> {
     pub(super) time_ns: u64,
 }
 
-/// Where two lines were found to part: equal at `after`, not at `at`.
+/// Where two replicas were found to part: equal at `after`, not at `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parting {
     pub(super) after: u64,
     pub(super) at: u64,
 }
 
-/// Replays both lines from `begin`, where they are equal, to `end`, and where they part halves the
+/// Replays both replicas from `begin`, where they are equal, to `end`, and where they part halves the
 /// way between an equal and a differing version until one command is left. `None`: they do not
 /// differ at `end`. Lines that are not deterministic may not part again when they are replayed
 /// again; then what is left is more than one command.
@@ -75,15 +75,15 @@ pub(super) fn first_parting<A: Model, B: Model>(
     Ok(found)
 }
 
-/// Versions of both lines, in order, from behind `begin` to `end`, at most [`CHECKPOINTS`].
+/// Versions of both replicas, in order, from behind `begin` to `end`, at most [`CHECKPOINTS`].
 fn replay_both<A: Model, B: Model>(
     files: &Arc<HistoryFiles>,
     begin: &Pair<A, B>,
     end: u64,
 ) -> Result<Vec<Pair<A, B>>, Error> {
     let (from, time_ns) = (begin.sequence, begin.time_ns);
-    let mut left = Line::new(files.database, begin.left.clone(), from, time_ns);
-    let mut right = Line::new(files.database, begin.right.clone(), from, time_ns);
+    let mut left = Replica::new(files.database, begin.left.clone(), from, time_ns);
+    let mut right = Replica::new(files.database, begin.right.clone(), from, time_ns);
     let step = (end - from).div_ceil(CHECKPOINTS);
     let mut versions = Vec::new();
     files.frames(from + 1, None)?.each_record(|file, sequence, record| {

@@ -10,7 +10,7 @@ use super::{Ended, Verification, digest, pair, refusal};
 use crate::codec;
 use crate::error::Error;
 use crate::history::offline::OfflineHistory;
-use crate::history::replica::Line;
+use crate::history::replica::Replica;
 use crate::model::{Model, model_name};
 use crate::process::{stack, told_of_panics};
 use crate::snapshot::encode_model;
@@ -44,8 +44,8 @@ fn side_by_side<M: Model>(verification: &Verification<'_>) -> Result<HistoryRepo
     let mut ended = None;
     if meeting == Meeting::Equal {
         ended = verification.replay(&mut report, |file, sequence, record, _| {
-            for line in [&mut one, &mut other] {
-                if let Some(refused) = refusal(line.apply(file, record), file, record)? {
+            for replica in [&mut one, &mut other] {
+                if let Some(refused) = refusal(replica.apply(file, record), file, record)? {
                     return Ok(Some(refused));
                 }
             }
@@ -86,9 +86,9 @@ enum Meeting {
     NotStorable(String),
 }
 
-/// Compares two lines. If they are equal, `other` goes on with what the encoding is decoded to, so
+/// Compares two replicas. If they are equal, `other` goes on with what the encoding is decoded to, so
 /// that what is not encoded is not the same in both.
-fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> {
+fn meet<M: Model>(one: &Replica<M>, other: &mut Replica<M>) -> Result<Meeting, Error> {
     let bytes = encoded(&one.replayed.model)?;
     let decoded = told_of_panics("Deserialize", || codec::decode_model::<M>(&bytes));
     let decoded = match decoded.and_then(|decoded| decoded) {

@@ -21,7 +21,7 @@ use crossbeam_channel::bounded;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::offline::OfflineHistory;
-use super::replica::Line;
+use super::replica::Replica;
 use super::source::HistoryFiles;
 use crate::error::Error;
 use crate::files::{PackedFile, SNAPSHOT_MAGIC, position};
@@ -154,11 +154,11 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// A line that begins with the oldest snapshot.
-    fn load<M: Model>(&self) -> Result<Line<M>, Error> {
+    /// A replica that begins with the oldest snapshot.
+    fn load<M: Model>(&self) -> Result<Replica<M>, Error> {
         let PackedFile { header, footer, .. } = &self.begin;
         let model = decode_snapshot(&self.begin)?;
-        Ok(Line::new(self.files.database, model, footer.sequence, header.time_ns))
+        Ok(Replica::new(self.files.database, model, footer.sequence, header.time_ns))
     }
 
     /// Whether the replayed model is the one that was stored. `chain`: that of the commands up to
@@ -250,22 +250,22 @@ fn open_snapshot(files: &HistoryFiles, sequence: u64, path: &Path) -> Result<Pac
 /// Replays with one program, from stored snapshot to stored snapshot.
 fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
     let mut report = verification.report();
-    let mut line = verification.load::<M>()?;
-    let mut agreed = pair(&line, &line);
+    let mut replica = verification.load::<M>()?;
+    let mut agreed = pair(&replica, &replica);
     let mut stored = verification.snapshots.iter().peekable();
     let mut compared = 0;
     let ended = verification.replay(&mut report, |file, sequence, record, chain| {
-        if let Some(refused) = refusal(line.apply(file, record), file, record)? {
+        if let Some(refused) = refusal(replica.apply(file, record), file, record)? {
             return Ok(Some(refused));
         }
         let Some(snapshot) = stored.next_if(|(stored, _)| *stored == sequence) else {
             return Ok(None);
         };
         compared += 1;
-        if !verification.is_as_stored(&line.replayed.model, snapshot, chain, &file.path)? {
+        if !verification.is_as_stored(&replica.replayed.model, snapshot, chain, &file.path)? {
             return Ok(Some(Ended::Differs(sequence)));
         }
-        agreed = pair(&line, &line);
+        agreed = pair(&replica, &replica);
         Ok(None)
     })?;
     report.snapshots_compared = compared;
@@ -348,7 +348,7 @@ fn verify_both<Old: Model, New: Model>(
     Ok(report)
 }
 
-fn pair<A: Model, B: Model>(left: &Line<A>, right: &Line<B>) -> Pair<A, B> {
+fn pair<A: Model, B: Model>(left: &Replica<A>, right: &Replica<B>) -> Pair<A, B> {
     Pair {
         left: left.replayed.model.clone(),
         right: right.replayed.model.clone(),

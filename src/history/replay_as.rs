@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::replica::Line;
+use super::replica::Replica;
 use super::travel::{History, Tell};
 use crate::engine::{Version, View};
 use crate::error::Error;
@@ -20,7 +20,7 @@ impl<M: Model> History<M> {
     ///
     /// `Other` has a `commands!` of its own, with the tags and names of this database's: its
     /// commands' `apply` gets what they got when they were live, time, metadata and random numbers
-    /// included. See [`project_listed`](Self::project_listed) for one that is interested in some of
+    /// included. See [`replay_as_listed`](Self::replay_as_listed) for one that is interested in some of
     /// the commands only.
     ///
     /// # Errors
@@ -28,57 +28,57 @@ impl<M: Model> History<M> {
     /// [`Error::ProjectionFailed`] for one that is rejected or panics there.
     /// [`Error::HistoryTruncated`] when the history does not reach back to sequence 1; otherwise as
     /// of [`records`](Self::records).
-    pub fn project<Other: Model + Default>(&self) -> Result<View<Other>, Error> {
-        self.project_from(Other::default())
+    pub fn replay_as<Other: Model + Default>(&self) -> Result<View<Other>, Error> {
+        self.replay_as_from(Other::default())
     }
 
-    /// As [`project`](Self::project), beginning with `initial`.
+    /// As [`replay_as`](Self::replay_as), beginning with `initial`.
     ///
     /// # Errors
-    /// As of [`project`](Self::project).
-    pub fn project_from<Other: Model>(&self, initial: Other) -> Result<View<Other>, Error> {
-        Ok(self.projected(initial, None)?.0)
+    /// As of [`replay_as`](Self::replay_as).
+    pub fn replay_as_from<Other: Model>(&self, initial: Other) -> Result<View<Other>, Error> {
+        Ok(self.replayed_as(initial, None)?.0)
     }
 
-    /// As [`project_from`](Self::project_from), but commands that `Other` does not list are skipped.
+    /// As [`replay_as_from`](Self::replay_as_from), but commands that `Other` does not list are skipped.
     /// Gives how many were.
     ///
     /// # Errors
-    /// As of [`project`](Self::project), but for `UnknownTag`.
-    pub fn project_listed<Other: Model>(
+    /// As of [`replay_as`](Self::replay_as), but for `UnknownTag`.
+    pub fn replay_as_listed<Other: Model>(
         &self,
         initial: Other,
     ) -> Result<(View<Other>, u64), Error> {
-        self.projected(initial, Some(0))
+        self.replayed_as(initial, Some(0))
     }
 
-    fn projected<Other: Model>(
+    fn replayed_as<Other: Model>(
         &self,
         initial: Other,
         skipped: Option<u64>,
     ) -> Result<(View<Other>, u64), Error> {
         self.check_process()?;
         stack::run_telling(
-            |tell| self.projected_here(initial, skipped, tell),
+            |tell| self.replayed_as_here(initial, skipped, tell),
             |progress| self.tell(progress),
         )
         .map_err(Error::io("start a thread to read", &self.files.directory.root))?
     }
 
-    fn projected_here<Other: Model>(
+    fn replayed_as_here<Other: Model>(
         &self,
         initial: Other,
         skipped: Option<u64>,
         tell: Tell<'_>,
     ) -> Result<(View<Other>, u64), Error> {
         let total = self.newest();
-        let mut line = Line::new(self.files.database, initial, 0, 0);
-        line.skipped = skipped;
+        let mut replica = Replica::new(self.files.database, initial, 0, 0);
+        replica.skipped = skipped;
         let mut frames = self.files.frames(1, None)?;
         tell(Progress { phase: Phase::History, done: 0, total });
         frames
             .each_record(|file, done, record| {
-                line.apply(file, record)?;
+                replica.apply(file, record)?;
                 if done.is_multiple_of(PROGRESS_COMMANDS) {
                     tell(Progress { phase: Phase::History, done, total });
                 }
@@ -92,9 +92,9 @@ impl<M: Model> History<M> {
                 error => error,
             })?;
         tell(Progress { phase: Phase::History, done: total, total });
-        let (replayed, chain) = (line.replayed, frames.chain().unwrap_or_default());
+        let (replayed, chain) = (replica.replayed, frames.chain().unwrap_or_default());
         let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
         let version = Version::written(replayed.model, sequence, time_ns, chain);
-        Ok((View::of(version), line.skipped.unwrap_or_default()))
+        Ok((View::of(version), replica.skipped.unwrap_or_default()))
     }
 }
