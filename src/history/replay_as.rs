@@ -1,7 +1,6 @@
-//! Owns looking at the stored commands with another model than the one that accepted them. Knows
-//! nothing of the model that did.
+//! Owns the replay of the stored commands into a model of another type. Knows nothing of the model
+//! that accepted them.
 
-use std::ops::ControlFlow;
 
 use super::replica::Replica;
 use super::travel::{History, Tell};
@@ -11,40 +10,40 @@ use crate::model::{Model, model_name};
 use crate::process::stack;
 use crate::recovery::{Phase, Progress};
 
-/// How often the progress callback is called.
+/// The number of commands between two calls of the progress callback.
 const PROGRESS_COMMANDS: u64 = 1 << 14;
 
 impl<M: Model> History<M> {
-    /// Replays every command from sequence 1 on into a model of another type, beginning with its
-    /// default: an aggregate that nobody thought of when the commands came.
+    /// Replays all commands, from sequence 1 on, into a model of another type that begins with its
+    /// default. With it a program can compute, for example, a sum that nobody thought of when the
+    /// commands were accepted.
     ///
-    /// `Other` has a `commands!` of its own, with the tags and names of this database's: its
-    /// commands' `apply` gets what they got when they were live, time, metadata and random numbers
-    /// included. See [`replay_as_listed`](Self::replay_as_listed) for one that is interested in some of
-    /// the commands only.
+    /// `Other` has its own `commands!`, with the tags and names of this database. The `apply` of
+    /// its commands gets the same as when the command was accepted: time, metadata, random numbers.
+    /// If `Other` needs only some of the commands, use
+    /// [`replay_as_listed`](Self::replay_as_listed).
     ///
     /// # Errors
-    /// [`Error::UnknownTag`] for a command that `Other` does not list,
-    /// [`Error::ProjectionFailed`] for one that is rejected or panics there.
-    /// [`Error::HistoryTruncated`] when the history does not reach back to sequence 1; otherwise as
-    /// of [`records`](Self::records).
+    /// [`Error::UnknownTag`] if `Other` does not list a command. [`Error::ProjectionFailed`] if a
+    /// command is rejected by `Other` or panics there. [`Error::HistoryTruncated`] if the history
+    /// does not reach back to sequence 1. Otherwise the errors of [`records`](Self::records).
     pub fn replay_as<Other: Model + Default>(&self) -> Result<View<Other>, Error> {
         self.replay_as_from(Other::default())
     }
 
-    /// As [`replay_as`](Self::replay_as), beginning with `initial`.
+    /// Does the same as [`replay_as`](Self::replay_as), with a model that begins with `initial`.
     ///
     /// # Errors
-    /// As of [`replay_as`](Self::replay_as).
+    /// The errors of [`replay_as`](Self::replay_as).
     pub fn replay_as_from<Other: Model>(&self, initial: Other) -> Result<View<Other>, Error> {
         Ok(self.replayed_as(initial, None)?.0)
     }
 
-    /// As [`replay_as_from`](Self::replay_as_from), but commands that `Other` does not list are skipped.
-    /// Gives how many were.
+    /// Does the same as [`replay_as_from`](Self::replay_as_from), but skips commands that `Other`
+    /// does not list. Returns also how many commands it skipped.
     ///
     /// # Errors
-    /// As of [`replay_as`](Self::replay_as), but for `UnknownTag`.
+    /// The errors of [`replay_as`](Self::replay_as) except `UnknownTag`.
     pub fn replay_as_listed<Other: Model>(
         &self,
         initial: Other,
@@ -74,27 +73,29 @@ impl<M: Model> History<M> {
         let total = self.newest();
         let mut replica = Replica::new(self.files.database, initial, 0, 0);
         replica.skipped = skipped;
-        let mut frames = self.files.frames(1, None)?;
+        let mut commands = self.files.commands(1, None)?;
         tell(Progress { phase: Phase::History, done: 0, total });
-        frames
-            .each_record(|file, done, record| {
-                replica.apply(file, record)?;
-                if done.is_multiple_of(PROGRESS_COMMANDS) {
-                    tell(Progress { phase: Phase::History, done, total });
-                }
-                Ok(ControlFlow::Continue(()))
-            })
-            .map_err(|error| match error {
-                Error::ReplayDiverged { sequence, command, reason } => {
-                    let model = model_name::<Other>().to_owned();
-                    Error::ProjectionFailed { model, sequence, command, reason }
-                }
-                error => error,
-            })?;
+        while let Some(command) = commands.next()? {
+            replica.apply(command.file, &command.record).map_err(refused_by::<Other>)?;
+            let done = command.sequence;
+            if done.is_multiple_of(PROGRESS_COMMANDS) {
+                tell(Progress { phase: Phase::History, done, total });
+            }
+        }
         tell(Progress { phase: Phase::History, done: total, total });
-        let (replayed, chain) = (replica.replayed, frames.chain().unwrap_or_default());
+        let (replayed, chain) = (replica.replayed, commands.chain().unwrap_or_default());
         let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
         let version = Version::written(replayed.model, sequence, time_ns, chain);
         Ok((View::of(version), replica.skipped.unwrap_or_default()))
+    }
+}
+
+fn refused_by<Other: Model>(error: Error) -> Error {
+    match error {
+        Error::ReplayDiverged { sequence, command, reason } => {
+            let model = model_name::<Other>().to_owned();
+            Error::ProjectionFailed { model, sequence, command, reason }
+        }
+        error => error,
     }
 }
