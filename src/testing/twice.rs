@@ -59,9 +59,9 @@ impl<M: Model> Comparison<M> {
         match self.difference(model, &decoded)? {
             None => Ok(decoded),
             Some(difference) => Err(format!(
-                "changes when it is encoded and decoded: it differs {difference}. Does it contain a \
-                 `HashMap`, or a `Serialize` and `Deserialize` that do not mirror each other? Use \
-                 an ordered map, or say with `compared_by` when two models are equal"
+                "changes when it is encoded and decoded: it differs {difference}. Does it contain \
+                 a `HashMap`, or a `Serialize` and `Deserialize` that do not mirror each other? \
+                 Use an ordered map, or say with `compared_by` when two models are equal"
             )),
         }
     }
