@@ -1,4 +1,4 @@
-//! Runs that are refused at random steps, from their first batch on.
+//! Tests runs in which random steps fail and are refused, from the first batch on.
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ impl Draw {
 }
 
 #[test]
-fn what_is_refused_at_any_step_of_any_run_leaves_no_trace() {
+fn a_refusal_at_any_step_of_any_run_leaves_no_trace() {
     for seed in 0..8 {
         let mut draw = Draw(seed * 7919 + 3);
         let mut directory = tempfile::tempdir().unwrap();
         let mut expected = 0;
         for run in 0..6 {
-            // Bits: which kinds of operation fail. Then how many succeed before, and fail.
+            // A bit for each kind of operation that fails.
             let state = Arc::new(AtomicU64::new(0));
             let inner = state.clone();
             let storage = Faulty::new(move |operation| {
@@ -56,7 +56,7 @@ fn what_is_refused_at_any_step_of_any_run_leaves_no_trace() {
                 retention: if seed % 2 == 0 { Retention::Archive } else { Retention::default() },
                 ..Options::default()
             };
-            // An open that fails must leave what the next one accepts.
+            // A failed open must leave a directory that the next open accepts.
             if draw.below(3) == 0 && run > 0 {
                 state.store(1 << draw.below(7), Ordering::SeqCst);
             }
