@@ -2,17 +2,16 @@
 //! and faults on a simulated disk, with the engine of production. It returns what happened, and the
 //! violations meanwhile. Knows nothing of crash images.
 
+mod judging;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answering::{Answer, Answering};
+use super::answering::Answering;
 use super::life::{Event, Extent, Journalist, Life, Required, Step};
-use super::model::{
-    Ending, Mix, Order, Ordered, Outcome, Put, Reference, Refused, Tally, request_id,
-};
+use super::model::{Ending, Mix, Order, Ordered, Outcome, Put, Reference, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
-use crate::execute_error::ExecuteError;
 use crate::storage::simulated::{Fault, Random, SimulatedDisk, State, choices};
 use crate::{Database, Error, Metadata};
 
@@ -251,58 +250,6 @@ impl History {
         }
     }
 
-    /// Compares the answers of commands that were submitted one after the other. If a command could
-    /// not be written, the commands that depend on it are refused too. Later commands are applied
-    /// as if the refused ones had never been submitted.
-    fn judge_all(&mut self, flight: Vec<InFlight>) {
-        let mut is_refused = false;
-        for InFlight { order, number, before, expected, answering } in flight {
-            let answer = answering.wait();
-            if let Some(Err(ExecuteError::NotWritten { .. })) = answer {
-                let fired = self.disk().faults_fired();
-                if !is_refused && fired == self.faults_at_refusal {
-                    self.violated(format!("{expected:?} was refused without a fault"));
-                }
-                if !is_refused {
-                    self.reference.cut(before);
-                }
-                (is_refused, self.faults_at_refusal) = (true, fired);
-                number.into_iter().for_each(|number| self.journalist.withdraw(number));
-                continue;
-            }
-            let expected = if is_refused { self.reference.submit(&order) } else { expected };
-            self.judge(expected, answer);
-        }
-    }
-
-    /// Compares an answer with the reference's outcome.
-    fn judge(&mut self, expected: Outcome, answer: Option<Answer>) {
-        let right = match (&expected, &answer) {
-            (Outcome::Accepted { sequence, hash }, Some(Ok(found))) => {
-                self.required.kill = self.required.kill.max(*sequence);
-                if !self.setup.buffered {
-                    self.required.cut = self.required.kill;
-                }
-                *found == (*sequence, *hash)
-            }
-            (Outcome::Rejected { hash }, Some(Err(ExecuteError::Rejected(Refused(found))))) => {
-                hash == found
-            }
-            (
-                Outcome::Duplicate { sequence },
-                Some(Err(ExecuteError::Duplicate { sequence: found })),
-            ) => sequence == found,
-            (Outcome::Panicked, Some(Err(ExecuteError::Panicked { .. }))) => true,
-            (_, Some(Err(ExecuteError::Poisoned(_) | ExecuteError::Stopped))) => {
-                self.faulty && self.disk().faults_fired() > 0
-            }
-            _ => false,
-        };
-        if !right {
-            self.violated(format!("answered {answer:?} instead of {expected:?}"));
-        }
-    }
-
     fn execute(&mut self) {
         for _ in 0..1 + self.random.below(3) {
             let order = self.order();
@@ -335,14 +282,6 @@ impl History {
         }
         self.disk().thaw();
         self.judge_all(submitted);
-    }
-
-    fn withdraw_refused(&mut self, flight: &[InFlight]) {
-        for InFlight { number, answering, .. } in flight {
-            if answering.is_refused() {
-                number.iter().for_each(|&number| self.journalist.withdraw(number));
-            }
-        }
     }
 
     fn fill_segment(&mut self) {
