@@ -171,7 +171,6 @@ impl Tally {
     }
 }
 
-
 struct State<M: Model> {
     waiting: VecDeque<Submission<M>>,
     /// The value of `Queue::gone` that callers saw last. They read it again only when there seems

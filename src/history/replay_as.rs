@@ -1,7 +1,6 @@
 //! Owns the replay of the stored commands into a model of another type. Knows nothing of the model
 //! that accepted them.
 
-
 use super::replica::Replica;
 use super::travel::{History, Tell};
 use crate::engine::{Version, View};

@@ -249,7 +249,8 @@ impl<M: Model> Rewriting<'_, M> {
             return Ok(());
         }
         let Directory { journal, archive, .. } = self.staged;
-        let (first, next_segment_first) = (source.header.sequence, self.replica.replayed.sequence + 1);
+        let (first, next_segment_first) =
+            (source.header.sequence, self.replica.replayed.sequence + 1);
         let range = (first, next_segment_first);
         archive_segment(self.storage(), journal, archive, range, self.packing, &Pace::full())?;
         let path = segment_path(journal, first);

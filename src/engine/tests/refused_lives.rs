@@ -84,7 +84,7 @@ fn live(seed: u64) {
         println!("seed {seed}, run {number}");
         let failing = Arc::new(AtomicU64::new(0));
         let storage = disk(&failing);
-        let options = options(&mut draw, seed % 2 == 0);
+        let options = options(&mut draw, seed.is_multiple_of(2));
         // A failed open must leave a directory that the next open accepts.
         if draw.below(3) == 0 && number > 0 {
             failing.store(1 << draw.below(KINDS), Ordering::SeqCst);
