@@ -140,10 +140,10 @@ fn reading(commands: u64, entries: u64, runs: usize) {
     let (time, count) = timed(|| history.records(1..=commands).expect("all").count() as u64);
     assert_eq!(count, commands);
     println!("all records: {:.0} a second", count as f64 / time.as_secs_f64());
-    let (time, projected) = timed(|| history.project::<Ledger>().expect("all"));
-    assert_eq!(projected.sequence(), commands + interval);
-    let rate = projected.sequence() as f64 / time.as_secs_f64();
-    println!("projected from 1 on: {rate:.0} commands a second");
+    let (time, replayed) = timed(|| history.replay_as::<Ledger>().expect("all"));
+    assert_eq!(replayed.sequence(), commands + interval);
+    let rate = replayed.sequence() as f64 / time.as_secs_f64();
+    println!("replayed from 1 on: {rate:.0} commands a second");
 }
 
 fn main() {

@@ -244,7 +244,7 @@ fn who_did_this(bank: &Database<Bank>) -> Outcome<()> {
 
 /// Tries another rule on the past, and a command on a private copy. Neither changes the bank.
 fn what_if(bank: &Database<Bank>) -> Outcome<()> {
-    let charging = bank.history().project::<ChargingBank>()?;
+    let charging = bank.history().replay_as::<ChargingBank>()?;
     println!("a fee of 1 % would have earned {} cents so far,", charging.fees);
     println!("and {} transfer could not have been paid", charging.refused);
     same("fees and refused transfers", (charging.fees, charging.refused), (550, 1))?;
@@ -261,7 +261,7 @@ fn what_if(bank: &Database<Bank>) -> Outcome<()> {
 
 /// Fills a new model with all commands from the first one on.
 fn what_each_teller_moved(bank: &Database<Bank>) -> Outcome<()> {
-    let turnover = bank.history().project::<Turnover>()?;
+    let turnover = bank.history().replay_as::<Turnover>()?;
     for (teller, cents) in &turnover.by_teller {
         println!("{teller} has moved {cents} cents");
     }
@@ -279,7 +279,10 @@ fn the_next_release_means_the_same(path: &Path) -> Outcome<()> {
     let equal = |old: &Bank, new: &next_release::Bank| old.balances == new.balances;
     let report = prevalence::verify_against::<Bank, next_release::Bank>(path, equal)?;
     same("the divergence", report.divergence, None)?;
-    println!("the next release gives the same results for all {} commands", report.commands_replayed);
+    println!(
+        "the next release gives the same results for all {} commands",
+        report.commands_replayed
+    );
     Ok(())
 }
 

@@ -165,7 +165,7 @@ fn a_truncated_history_names_the_oldest_it_reaches() {
         "{told}"
     );
     assert_eq!(history.records(stored..).unwrap().count() as u64, 8 - stored);
-    let told = history.project::<Ledger>().unwrap_err();
+    let told = history.replay_as::<Ledger>().unwrap_err();
     assert!(matches!(told, Error::HistoryTruncated { wanted: 1, .. }), "{told}");
 }
 

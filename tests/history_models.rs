@@ -116,7 +116,7 @@ mod additions {
 }
 
 #[test]
-fn another_model_is_projected_from_the_same_commands() {
+fn another_model_is_replayed_from_the_same_commands() {
     let (_directory, path) = temporary();
     let database = builder().open(&path).unwrap();
     let mut stamps = Vec::new();
@@ -131,7 +131,7 @@ fn another_model_is_projected_from_the_same_commands() {
     let history = database.history();
     // On another thread, as nothing may depend on it.
     let callers = std::thread::scope(|scope| {
-        scope.spawn(|| history.project::<Callers>().unwrap()).join().unwrap()
+        scope.spawn(|| history.replay_as::<Callers>().unwrap()).join().unwrap()
     });
     assert_eq!(callers.sequence(), 24);
     assert_eq!(callers.time(), database.view().time());
@@ -139,22 +139,22 @@ fn another_model_is_projected_from_the_same_commands() {
     assert_eq!(callers.commands["bob"], 7);
     assert_eq!(callers.stamps, stamps);
 
-    let told = history.project::<additions::Additions>().unwrap_err();
+    let told = history.replay_as::<additions::Additions>().unwrap_err();
     assert!(
         matches!(&told, Error::UnknownTag { sequence: 1, tag: 4, command, .. } if command == "Carry"),
         "{told}"
     );
-    let (additions, skipped) = history.project_listed(additions::Additions(100)).unwrap();
+    let (additions, skipped) = history.replay_as_listed(additions::Additions(100)).unwrap();
     assert_eq!((additions.0, skipped, additions.sequence()), (103, 21, 24));
 
     database.execute(Mix(13)).unwrap();
-    let told = database.history().project::<Callers>().unwrap_err();
+    let told = database.history().replay_as::<Callers>().unwrap_err();
     assert!(
         matches!(&told, Error::ProjectionFailed { sequence: 25, model, .. } if model == "Callers"),
         "{told}"
     );
     // The segment's table says what tag 5 means, whether such a command is in it or not.
-    let told = database.history().project_listed(additions::Renumbered).unwrap_err();
+    let told = database.history().replay_as_listed(additions::Renumbered).unwrap_err();
     assert!(matches!(told, Error::RenumberedTag { tag: 5, .. }), "{told}");
 }
 

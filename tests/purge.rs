@@ -113,8 +113,8 @@ fn goes_on(house: Database<House>, path: &Path) {
     house.close().unwrap();
     let house = builder().open(path).unwrap();
     assert_eq!(states(&house), now);
-    let project: View<House> = house.history().project().unwrap();
-    assert_eq!(project.bytes(), now[now.len() - 1]);
+    let replayed: View<House> = house.history().replay_as().unwrap();
+    assert_eq!(replayed.bytes(), now[now.len() - 1]);
     house.close().unwrap();
     let stands = content(path);
     let report = purge::<House>(path, erase).unwrap();

@@ -62,7 +62,8 @@ fn imports(text: &str) -> Vec<String> {
             continue;
         }
         let behind = &code[at + matched.len()..];
-        let name: String = behind.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let name: String =
+            behind.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         found.push(name);
     }
     found

@@ -73,7 +73,8 @@ impl<M: Model> Batch<M> {
         }
     }
 
-    /// Empties the batch, for its buffers to be used again, and frees the versions that it replaced.
+    /// Empties the batch, for its buffers to be used again, and frees the versions that it
+    /// replaced.
     pub(crate) fn reset(&mut self) {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
         let tickets = std::mem::take(&mut self.tickets);

@@ -18,8 +18,9 @@
 //! - `recent_versions`: what readers saw a short while ago
 //! - `pending`: the answer on its way to the caller
 //!
-//! Beside them: `shared` is what the threads share, `status` whether the engine runs, `snapshot_board`
-//! what committer and snapshot thread tell each other, `sync` what all of them synchronise with.
+//! Beside them: `shared` is what the threads share, `status` whether the engine runs,
+//! `snapshot_board` what committer and snapshot thread tell each other, `sync` what all of them
+//! synchronise with.
 
 mod applier;
 mod batch;

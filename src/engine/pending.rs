@@ -1,5 +1,5 @@
-//! Owns a result that is on its way: where the engine puts it and how the caller gets it. Knows
-//! nothing of batches.
+//! Owns the way of a result from the engine to its caller: where the engine puts it, and how the
+//! caller gets it. Knows nothing of batches.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -19,12 +19,12 @@ thread_local! {
     static ON_ENGINE_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks the calling thread as one that must not wait for the engine.
+/// Marks the calling thread as one of the engine's threads, which must not wait for the engine.
 pub(crate) fn enter_engine_thread() {
     ON_ENGINE_THREAD.with(|on_engine| on_engine.set(true));
 }
 
-/// While it lives, the calling thread counts as one of the engine's.
+/// Marks the calling thread as one of the engine's threads for as long as this value lives.
 pub(crate) struct EngineThread {
     before: bool,
 }
@@ -45,22 +45,22 @@ pub(crate) fn on_engine_thread() -> bool {
     ON_ENGINE_THREAD.with(Cell::get)
 }
 
-/// The result of a submitted command, on its way.
+/// The future result of a submitted command.
 ///
-/// [`wait`](Self::wait) for it on a thread, or `.await` it: no runtime is needed. Dropping it does
-/// not cancel the command, which goes on without anybody being told.
+/// Call [`wait`](Self::wait) on a thread, or `.await` it: no runtime is needed. Dropping it does
+/// not cancel the command. The command goes on, and its result is lost.
 ///
 /// # Panics
-/// Like every future, it must not be polled again once it was ready.
+/// Polling it again after it was ready panics, as with every future.
 #[must_use = "whether the command was accepted is known only from its result"]
 pub struct Pending<O, R> {
     slot: Arc<Slot<O, R>>,
-    /// In a child of a fork the answer never comes.
+    /// The process that submitted the command. In a child of a fork the answer never comes.
     process: OpeningProcess,
 }
 
 impl<O, R> Pending<O, R> {
-    /// `process`: that of the engine from which the answer comes.
+    /// Makes the caller's end of `slot`. `process` is the process that runs the engine.
     pub(crate) fn new(slot: Arc<Slot<O, R>>, process: OpeningProcess) -> Self {
         Self { slot, process }
     }
@@ -73,9 +73,9 @@ impl<O, R> Pending<O, R> {
     /// refused.
     ///
     /// # Errors
-    /// As of [`Database::execute`](crate::Database::execute), and
-    /// [`ExecuteError::Reentrant`] when it would have to wait inside a command's `apply`: then the
-    /// command goes on, may be accepted, and its answer is lost.
+    /// The same as [`Database::execute`](crate::Database::execute), and [`ExecuteError::Reentrant`]
+    /// if it would have to wait inside a command's `apply`. In that case the command goes on and
+    /// may be accepted, and its answer is lost.
     pub fn wait(self) -> Result<O, ExecuteError<R>> {
         if self.is_forked() {
             return Err(ExecuteError::Forked);
@@ -124,14 +124,14 @@ impl<O, R> fmt::Debug for Pending<O, R> {
     }
 }
 
-/// Where the engine leaves a command's result; shared with its [`Pending`].
+/// The place where the engine puts a command's result. The [`Pending`] shares it.
 pub(crate) struct Slot<O, R> {
     inner: Mutex<SlotInner<O, R>>,
 }
 
 struct SlotInner<O, R> {
     answer: Option<Result<O, ExecuteError<R>>>,
-    /// The answer may be given: what it rests on is durable.
+    /// The caller may have the answer: everything that it depends on is durable.
     released: bool,
     waiter: Waiter,
 }
@@ -164,7 +164,7 @@ impl<O, R> Slot<O, R> {
         Arc::new(Self { inner: Mutex::new(inner) })
     }
 
-    /// Leaves the answer, which nobody sees before it is released.
+    /// Puts the answer. The caller does not see it before it is released.
     pub(crate) fn put(&self, answer: Result<O, ExecuteError<R>>) {
         self.lock().answer = Some(answer);
     }
@@ -193,25 +193,25 @@ impl<O, R> Slot<O, R> {
     }
 }
 
-/// A slot whose types the engine does not know.
+/// A [`Slot`] without its types, which the engine does not know.
 pub(crate) trait AnySlot: Send + Sync {
-    /// For the one function that does know the types.
+    /// Gives the slot to the one function that knows the types.
     fn as_any(&self) -> &dyn Any;
-    /// Gives the answer that was put, and wakes who waits.
+    /// Gives the answer that was put, and wakes the caller.
     fn release(&self);
-    /// Leaves the answer that the command's condition does not hold.
+    /// Puts the answer that the command's condition does not hold.
     fn put_stale(&self, expected: u64, found: u64);
-    /// Leaves the answer that the command was accepted before.
+    /// Puts the answer that a command with this request id was accepted before.
     fn put_duplicate(&self, sequence: u64);
-    /// Gives an error instead of whatever was put.
+    /// Gives an error instead of the answer that was put.
     fn release_error(&self, failure: Failure);
 }
 
-/// Why a command gets no answer of its own.
+/// Why a command gets an error from the engine instead of its own answer.
 #[derive(Clone)]
 pub(crate) enum Failure {
     Stopped,
-    /// Its batch could not be written, and nothing is in doubt.
+    /// Its batch could not be written, and it is certain that nothing of it was written.
     NotWritten(Arc<str>),
     Poisoned(Poisoned),
 }
@@ -242,7 +242,7 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
     }
 }
 
-/// The engine's end of a slot. However the engine loses it, the caller gets an answer.
+/// The engine's end of a slot. If the engine drops it, the caller gets an answer nevertheless.
 pub(crate) struct Ticket {
     slot: Option<Arc<dyn AnySlot>>,
 }
@@ -256,14 +256,14 @@ impl Ticket {
         self.slot.as_ref().expect("taken only by release and fail, which consume").as_any()
     }
 
-    /// Answers, once released, that the command's condition does not hold.
+    /// Puts the answer that the command's condition does not hold.
     pub(crate) fn put_stale(&self, expected: u64, found: u64) {
         if let Some(slot) = &self.slot {
             slot.put_stale(expected, found);
         }
     }
 
-    /// Answers, once released, that a command with its request id was accepted before.
+    /// Puts the answer that a command with this request id was accepted before.
     pub(crate) fn put_duplicate(&self, sequence: u64) {
         if let Some(slot) = &self.slot {
             slot.put_duplicate(sequence);
@@ -278,8 +278,9 @@ impl Ticket {
         self.answer(|slot| slot.release_error(failure));
     }
 
-    /// Answers, unless that was done. A waker or the `Drop` of an output may panic: that is
-    /// between its owner and the panic hook, and must not cost the next caller its answer.
+    /// Answers, unless the answer was given already. A caller's waker or the `Drop` of an output
+    /// may panic. The panic hook reports that panic to its owner. It is caught here so that the
+    /// next caller still gets an answer.
     fn answer(&mut self, give: impl FnOnce(&dyn AnySlot)) {
         if let Some(slot) = self.slot.take() {
             catch_unwind(AssertUnwindSafe(move || give(&*slot))).ok();

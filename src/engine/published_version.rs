@@ -1,5 +1,5 @@
-//! Owns the newest readable version and how readers get it: one atomic pointer, no lock. Knows
-//! nothing of how versions come about.
+//! Owns the newest readable version and the way in which readers get it: one atomic pointer, no
+//! lock. Knows nothing of how versions are made.
 
 use std::fmt;
 use std::ops::Deref;
@@ -19,21 +19,22 @@ use crate::options::{RecentVersions, RequestLimits};
 pub(crate) struct Version<M> {
     pub(crate) model: M,
     pub(crate) sequence: u64,
-    /// Time of the newest command in it.
+    /// The time of the newest command in it.
     pub(crate) time_ns: u64,
-    /// What is remembered of the requests that led to it.
+    /// The request ids that are remembered at this sequence.
     pub(crate) requests: RequestLog,
-    /// The journal's chain value at `sequence`; known once the batch is written.
+    /// The journal's chain value at `sequence`. It is set when the batch is written.
     chain: OnceLock<u32>,
 }
 
 impl<M> Version<M> {
-    /// A version whose batch is not written yet.
+    /// Makes a version whose batch is not written yet.
     pub(crate) fn unwritten(model: M, sequence: u64, time_ns: u64) -> Self {
         let requests = RequestLog::new(RequestLimits::of(0));
         Self { model, sequence, time_ns, requests, chain: OnceLock::new() }
     }
 
+    /// Makes a version whose batch is written and has this chain value.
     pub(crate) fn written(model: M, sequence: u64, time_ns: u64, chain: u32) -> Self {
         let requests = RequestLog::new(RequestLimits::of(0));
         Self { model, sequence, time_ns, requests, chain: OnceLock::from(chain) }
@@ -43,7 +44,7 @@ impl<M> Version<M> {
         Self { requests, ..self }
     }
 
-    /// Notes the chain value; the first one stays, and there is only one.
+    /// Sets the chain value. A second call changes nothing; both would give the same value.
     pub(crate) fn set_chain(&self, chain: u32) {
         self.chain.set(chain).ok();
     }
@@ -53,8 +54,8 @@ impl<M> Version<M> {
     }
 }
 
-/// Frees each by itself: if the `Drop` of one panics, the others must not go amid that panic, where
-/// another one would end the process.
+/// Frees each version by itself. If the `Drop` of one panics, the others are not freed during that
+/// panic, because a second panic would end the process. The first panic goes on afterwards.
 pub(crate) fn free<V>(versions: impl IntoIterator<Item = V>) {
     let mut first = None;
     for version in versions {
@@ -67,10 +68,10 @@ pub(crate) fn free<V>(versions: impl IntoIterator<Item = V>) {
     }
 }
 
-/// A version of the model that stays as it is while commands go on.
+/// A version of the model, which does not change while commands go on.
 ///
-/// Cheap to take and to clone. It keeps the memory of everything that changed since from being
-/// freed, so do not hold one for longer than needed. Dereferences to the model.
+/// It is cheap to take and to clone, and it dereferences to the model. While it lives, the memory
+/// of its version is not freed, so do not keep it for longer than you need it.
 pub struct View<M> {
     version: Arc<Version<M>>,
 }
@@ -80,18 +81,18 @@ impl<M> View<M> {
         Self { version: Arc::new(version) }
     }
 
-    /// The sequence of the newest command in this version; 0 for the initial model.
+    /// Returns the sequence of the newest command in this version; 0 for the initial model.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.version.sequence
     }
 
-    /// The chain value of all commands in this version.
+    /// Returns the chain value of all commands in this version.
     pub(crate) fn chain(&self) -> u32 {
         self.version.chain()
     }
 
-    /// The time of the newest command in this version.
+    /// Returns the time of the newest command in this version.
     #[must_use]
     pub fn time(&self) -> SystemTime {
         system_time(self.version.time_ns)
@@ -118,11 +119,11 @@ impl<M> fmt::Debug for View<M> {
     }
 }
 
-/// The place where versions appear.
+/// The newest version, the recent ones, and the threads that wait for a sequence.
 pub(crate) struct Published<M> {
     current: ArcSwap<Version<M>>,
     recent: Recent<Arc<Version<M>>>,
-    /// How many threads wait for a sequence, so that publishing need not look at the lock.
+    /// How many threads wait for a sequence. While nobody waits, publishing does not take the lock.
     waiting: AtomicUsize,
     lock: Mutex<()>,
     changed: Condvar,
@@ -139,8 +140,8 @@ impl<M> Published<M> {
         }
     }
 
-    /// Makes `version` the newest. Gives back what is not kept any more, so that the caller chooses
-    /// when to pay for freeing it.
+    /// Makes `version` the newest. Adds the versions that are no longer kept to `superseded`, so
+    /// that the caller chooses when to free them.
     pub(crate) fn publish(&self, version: Arc<Version<M>>, superseded: &mut Vec<Arc<Version<M>>>) {
         superseded.push(self.current.swap(version.clone()));
         self.wake_waiting();
@@ -167,7 +168,7 @@ impl<M> Published<M> {
         &self.recent
     }
 
-    /// The version at a sequence, if it is the newest or still kept.
+    /// Returns the version at a sequence, if it is the newest or still kept.
     pub(crate) fn at(&self, wanted: u64) -> Result<View<M>, AtError> {
         let newest = self.pin();
         let current = newest.sequence;
@@ -182,10 +183,10 @@ impl<M> Published<M> {
         Ok(View { version })
     }
 
-    /// Lets waiting threads look again: at the version, or at the status.
+    /// Wakes waiting threads, which then look at the version and the status again.
     pub(crate) fn wake_waiting(&self) {
-        // Pairs with the fence in `wait_for`: either this sees the waiter, or the waiter sees
-        // what was changed before.
+        // This fence pairs with the fence in `wait_for`: either this thread sees the waiter, or the
+        // waiter sees what was changed before.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
             drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
@@ -234,7 +235,8 @@ impl<M> Published<M> {
     ) -> Result<(), WaitError> {
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // The status is asked first: what was published before it changed must still count.
+            // The status is read before the sequence: a version that was published before the
+            // status changed must still count.
             let (poisoned, stopped) = (status.poisoned().cloned(), status.is_stopped());
             let reached = self.sequence();
             if reached >= wanted {
@@ -246,7 +248,7 @@ impl<M> Published<M> {
             if stopped {
                 return Err(WaitError::Stopped { wanted, reached });
             }
-            // A deadline beyond the clock's range is none.
+            // A deadline beyond the clock's range is the same as no deadline.
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Err(WaitError::TimedOut { wanted, reached });

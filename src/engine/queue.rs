@@ -1,13 +1,40 @@
 //! Owns the bounded queue between callers and the writer: a bound on commands and one on bytes.
 //! Knows nothing of what the commands do.
 //!
-//! A mutex and two condition variables, and the writer takes all that waits at once. A channel that
-//! yields before it sleeps would be shorter, but on a busy core a yield gives a whole time slice
-//! away: measured, commits then wait for 2 to 3 ms beside a snapshot.
+//! The queue is a mutex and two condition variables. The writer takes all waiting commands at once.
+//! A channel that yields before it sleeps would be shorter, but on a busy core a yield gives away a
+//! whole time slice. Measured beside a snapshot, commits then waited for 2 to 3 ms.
+//!
+//! # How `next` chooses its answer
+//!
+//! Commands that were drained before are answered first, without the lock. Otherwise `next` takes
+//! the lock and answers the first row that holds:
+//!
+//! | row | the state          | answer    | reported again by the next call?       |
+//! |-----|--------------------|-----------|----------------------------------------|
+//! | 1   | commands wait      | `Command` | yes, until all were taken              |
+//! | 2   | the queue stopped  | `Stop`    | yes: a queue never starts again        |
+//! | 3   | the bell was rung  | `Rung`    | no: the answer clears the bell         |
+//! | 4   | no patience is left| `Nothing` | depends on the patience of that call   |
+//!
+//! If no row holds, the writer idles and looks again. How it idles changes once:
+//!
+//! ```text
+//! Patience::None ─────────────────────────────────────┐
+//!                                                     ▼
+//! other patience ──▶ Spin ──▶ Sleep ──(deadline)──▶ GiveUp ──▶ Nothing
+//!                               ▲ │
+//!                               └─┘ (woken, and no row holds)
+//! ```
+//!
+//! Callers, the bell and the end change the state under the lock, so no change is lost between a
+//! look and a sleep. While the writer spins it holds no lock: it watches `sent` and `signalled`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
 
 use super::pending::Ticket;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,21 +49,21 @@ pub(crate) type ApplyFn<M> = fn(&dyn std::any::Any, &[u8], &mut M, &mut Context<
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
     Accepted,
-    /// The model may have been changed and must be rolled back.
+    /// The command may have changed the model, which must be rolled back.
     Rejected,
-    /// As `Rejected`, by a panic.
+    /// The command panicked. The model must be rolled back, as after `Rejected`.
     Panicked,
-    /// Never reached the model.
+    /// The command could not be decoded and never reached the model.
     Undecodable,
 }
 
 /// A command on its way to the writer.
 pub(crate) struct Submission<M: Model> {
-    /// The whole record, but for its time.
+    /// The whole record. The writer fills in its time.
     pub(crate) record: EncodedRecord,
     pub(crate) metadata_length: usize,
     pub(crate) apply: ApplyFn<M>,
-    /// Refused unless this is the last accepted command's sequence.
+    /// If given, the command is refused unless this is the last accepted command's sequence.
     pub(crate) only_at: Option<u64>,
     pub(crate) ticket: Ticket,
 }
@@ -48,22 +75,23 @@ pub(crate) enum Refusal {
     Stopped,
 }
 
-/// So long the writer looks for a command before it sleeps: a caller that was just answered is
-/// often back by then, and to be woken takes longer.
+/// How long the writer spins before sleeping. A caller that was just answered often sends its next
+/// command within this time, and waking a thread takes longer.
 const SPIN: Duration = Duration::from_micros(10);
 
-/// The callers' end.
+/// The callers' end of the queue.
 pub(crate) struct QueueSender<M: Model> {
     queue: Arc<Queue<M>>,
 }
 
-/// The writer's end. When it goes, whoever waits for room or for an answer is told so.
+/// The writer's end of the queue. When it is dropped, callers that wait for room or for an answer
+/// are told that the engine has stopped.
 pub(crate) struct QueueReceiver<M: Model> {
     queue: Arc<Queue<M>>,
-    /// Taken out all at once; still counted as queued.
-    taken: VecDeque<Submission<M>>,
-    takings: u64,
-    /// Of commands that were given, and are in the batch that is being filled.
+    /// Commands that were drained together. They still count as queued.
+    drained: VecDeque<Submission<M>>,
+    drain_count: u64,
+    /// The bytes of the commands that `next` gave for the batch that is being filled.
     batch_bytes: usize,
 }
 
@@ -72,18 +100,18 @@ pub(crate) struct QueueBell<M: Model> {
     queue: Arc<Queue<M>>,
 }
 
-/// What the writer gets.
+/// The answer of [`QueueReceiver::next`].
 pub(crate) enum Next<M: Model> {
     Command(Submission<M>),
     /// The bell was rung.
     Rung,
-    /// The queue has ended, and everything in it was taken.
+    /// The queue has stopped, and everything in it was taken.
     Stop,
     /// Nothing came in time.
     Nothing,
 }
 
-/// How long the writer waits for something to come.
+/// How long the writer waits for a command or a signal.
 #[derive(Clone, Copy)]
 pub(crate) enum Patience {
     None,
@@ -91,25 +119,36 @@ pub(crate) enum Patience {
     Endless,
 }
 
+/// What the writer does while the state has nothing for it.
+enum Idle {
+    /// Look again and again for a short while, without the lock.
+    Spin,
+    /// Sleep until somebody wakes the writer, or until its deadline.
+    Sleep,
+    /// Answer `Nothing`.
+    GiveUp,
+}
+
 struct Queue<M: Model> {
     most_commands: usize,
-    /// One command larger than this gets through alone.
+    /// A command larger than this passes when no other bytes are queued.
     most_bytes: usize,
     state: Mutex<State<M>>,
-    /// For the writer.
+    /// Wakes the writer.
     arrived: Condvar,
-    /// For callers.
+    /// Wakes callers that wait for room.
     room: Condvar,
-    /// All that was ever sent, wrapping; raised under the lock.
+    /// All commands that were ever sent, wrapping. It is raised under the lock.
     sent: Tally,
-    /// All of it that takes no room any more; the writer's alone.
-    gone: Apart<Tally>,
-    /// The state has something else for the writer than commands.
+    /// All commands that no longer take room in the queue. Only the writer changes it. It has a
+    /// cache line of its own, so that the writer's counting does not slow callers down.
+    gone: CachePadded<Tally>,
+    /// The state has a stop or a bell for the writer.
     signalled: AtomicBool,
 }
 
-/// Commands and bytes, counted by one thread at a time: an addition that is atomic as a whole would
-/// cost each command more than the rest of the queue does.
+/// Counts commands and bytes. Only one thread at a time adds, so a load and a store are enough: an
+/// atomic addition would cost each command more than the rest of the queue does.
 struct Tally {
     commands: AtomicUsize,
     bytes: AtomicUsize,
@@ -132,21 +171,19 @@ impl Tally {
     }
 }
 
-/// On a cache line of its own, so that the writer's counting does not slow callers down.
-#[repr(align(128))]
-struct Apart<T>(T);
-
 struct State<M: Model> {
     waiting: VecDeque<Submission<M>>,
-    /// What callers last saw of `Queue::gone`: they look again only when there seems to be no room.
+    /// The value of `Queue::gone` that callers saw last. They read it again only when there seems
+    /// to be no room.
     gone_seen: (usize, usize),
-    /// Nothing more gets in.
+    /// The queue takes no more commands.
     stopped: bool,
     rung: bool,
     writer_sleeps: bool,
     callers_blocked: usize,
 }
 
+/// Makes a queue for at most that many commands and that many bytes.
 pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>, QueueReceiver<M>) {
     let queue = Arc::new(Queue {
         most_commands: commands,
@@ -162,12 +199,12 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
         arrived: Condvar::new(),
         room: Condvar::new(),
         sent: Tally::zero(),
-        gone: Apart(Tally::zero()),
+        gone: CachePadded::new(Tally::zero()),
         signalled: AtomicBool::new(false),
     });
     (
         QueueSender { queue: queue.clone() },
-        QueueReceiver { queue, taken: VecDeque::new(), takings: 0, batch_bytes: 0 },
+        QueueReceiver { queue, drained: VecDeque::new(), drain_count: 0, batch_bytes: 0 },
     )
 }
 
@@ -176,7 +213,7 @@ impl<M: Model> Queue<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What takes room, as far as was seen.
+    /// Computes what takes room now, from a value of [`gone`](Self::gone).
     fn queued(&self, gone: (usize, usize)) -> (usize, usize) {
         let sent = self.sent.get();
         (sent.0.wrapping_sub(gone.0), sent.1.wrapping_sub(gone.1))
@@ -190,7 +227,7 @@ impl<M: Model> Queue<M> {
         if fits(self.queued(state.gone_seen)) {
             return true;
         }
-        state.gone_seen = self.gone.0.get();
+        state.gone_seen = self.gone.get();
         fits(self.queued(state.gone_seen))
     }
 
@@ -208,7 +245,7 @@ impl<M: Model> Queue<M> {
         }
     }
 
-    /// Tells the writer what no command says.
+    /// Gives the writer a signal that is not a command, and wakes it.
     fn signal(&self, change: impl FnOnce(&mut State<M>)) {
         let mut state = self.lock();
         change(&mut state);
@@ -223,7 +260,7 @@ impl<M: Model> Queue<M> {
 }
 
 impl<M: Model> QueueSender<M> {
-    /// Waits for room.
+    /// Waits for room, and puts the command into the queue.
     pub(crate) fn send(&self, submission: Submission<M>) -> Result<(), Refusal> {
         let queue = &*self.queue;
         let mut state = queue.lock();
@@ -239,7 +276,7 @@ impl<M: Model> QueueSender<M> {
         Err(Refusal::Stopped)
     }
 
-    /// Never waits.
+    /// Puts the command into the queue if there is room now.
     pub(crate) fn try_send(&self, submission: Submission<M>) -> Result<(), Refusal> {
         let mut state = self.queue.lock();
         if state.stopped {
@@ -252,7 +289,7 @@ impl<M: Model> QueueSender<M> {
         Ok(())
     }
 
-    /// Ends the queue behind everything that stands in it.
+    /// Stops the queue. The writer still gets all commands that are in it.
     pub(crate) fn stop(&self) {
         self.queue.stop();
     }
@@ -266,8 +303,8 @@ impl<M: Model> QueueSender<M> {
     }
 
     fn queued(&self) -> (usize, usize) {
-        // In this order: what is gone was sent before.
-        let gone = self.queue.gone.0.get();
+        // `gone` is read before `sent`: the other order could give a difference below zero.
+        let gone = self.queue.gone.get();
         self.queue.queued(gone)
     }
 
@@ -295,23 +332,28 @@ impl<M: Model> QueueBell<M> {
 }
 
 impl<M: Model> QueueReceiver<M> {
-    /// The next command, or why there is none.
+    /// Gives the next command, or says why there is none. The module's table shows what it answers
+    /// when.
     pub(crate) fn next(&mut self, patience: Patience) -> Next<M> {
         if let Some(submission) = self.pop() {
             return Next::Command(submission);
         }
         let queue = self.queue.clone();
         let mut state = queue.lock();
-        // Not after each command: a caller woken for one place would soon block again.
+        // Blocked callers are not woken after each command: a caller that is woken for one place
+        // would soon block again.
         if state.callers_blocked > 0 {
             queue.room.notify_all();
         }
-        let mut has_spun = false;
+        let mut idle = match patience {
+            Patience::None => Idle::GiveUp,
+            Patience::Until(_) | Patience::Endless => Idle::Spin,
+        };
         loop {
             if !state.waiting.is_empty() {
-                std::mem::swap(&mut state.waiting, &mut self.taken);
+                std::mem::swap(&mut state.waiting, &mut self.drained);
                 drop(state);
-                self.takings += 1;
+                self.drain_count += 1;
                 return self.pop().map_or(Next::Nothing, Next::Command);
             }
             if state.stopped {
@@ -321,44 +363,37 @@ impl<M: Model> QueueReceiver<M> {
             if std::mem::take(&mut state.rung) {
                 return Next::Rung;
             }
-            if matches!(patience, Patience::None) {
-                return Next::Nothing;
-            }
-            if !std::mem::replace(&mut has_spun, true) {
-                drop(state);
-                queue.spin();
-                state = queue.lock();
-                continue;
-            }
-            state.writer_sleeps = true;
-            let (awake, late) = queue.sleep(state, patience);
-            state = awake;
-            state.writer_sleeps = false;
-            if late && state.waiting.is_empty() && !state.stopped && !state.rung {
-                return Next::Nothing;
-            }
+            (state, idle) = match idle {
+                Idle::Spin => {
+                    drop(state);
+                    queue.spin();
+                    (queue.lock(), Idle::Sleep)
+                }
+                Idle::Sleep => queue.sleep(state, patience),
+                Idle::GiveUp => return Next::Nothing,
+            };
         }
     }
 
-    /// How often commands were taken out so far.
-    pub(crate) fn takings(&self) -> u64 {
-        self.takings
+    /// How often the writer has drained the queue so far.
+    pub(crate) fn drain_count(&self) -> u64 {
+        self.drain_count
     }
 
     fn pop(&mut self) -> Option<Submission<M>> {
-        let submission = self.taken.pop_front()?;
-        self.queue.gone.0.add(1, 0);
+        let submission = self.drained.pop_front()?;
+        self.queue.gone.add(1, 0);
         self.batch_bytes += submission.record.len();
         Some(submission)
     }
 
-    /// Notes that the batch is full: its commands no longer take room in the queue.
+    /// Notes that the batch takes no more commands: its bytes no longer take room in the queue.
     pub(crate) fn batch_done(&mut self) {
         let bytes = std::mem::take(&mut self.batch_bytes);
         if bytes == 0 {
             return;
         }
-        self.queue.gone.0.add(0, bytes);
+        self.queue.gone.add(0, bytes);
         if self.queue.lock().callers_blocked > 0 {
             self.queue.room.notify_all();
         }
@@ -368,18 +403,19 @@ impl<M: Model> QueueReceiver<M> {
         !self.queue.has_commands()
     }
 
-    /// For whoever has something to tell the writer.
+    /// Makes a bell for a thread that has something to tell the writer.
     pub(crate) fn bell(&self) -> QueueBell<M> {
         QueueBell { queue: self.queue.clone() }
     }
 }
 
 impl<M: Model> Queue<M> {
-    /// As the writer sees it.
+    /// Whether commands are queued, as the writer sees it.
     fn has_commands(&self) -> bool {
-        self.queued(self.gone.0.get()).0 > 0
+        self.queued(self.gone.get()).0 > 0
     }
 
+    /// Waits for [`SPIN`] at most, until there is a command or a signal.
     fn spin(&self) {
         let began = Instant::now();
         while !self.has_commands()
@@ -390,13 +426,15 @@ impl<M: Model> Queue<M> {
         }
     }
 
-    /// Sleeps until somebody wakes the writer, or, `true`, for as long as its patience lasts.
+    /// Sleeps until somebody wakes the writer, or until its deadline. Says what the writer does if
+    /// the state still has nothing for it.
     fn sleep<'a>(
         &'a self,
-        state: MutexGuard<'a, State<M>>,
+        mut state: MutexGuard<'a, State<M>>,
         patience: Patience,
-    ) -> (MutexGuard<'a, State<M>>, bool) {
-        match patience {
+    ) -> (MutexGuard<'a, State<M>>, Idle) {
+        state.writer_sleeps = true;
+        let (mut state, late) = match patience {
             Patience::Until(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let (state, waited) =
@@ -406,16 +444,19 @@ impl<M: Model> Queue<M> {
             Patience::None | Patience::Endless => {
                 (self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner), false)
             }
-        }
+        };
+        state.writer_sleeps = false;
+        (state, if late { Idle::GiveUp } else { Idle::Sleep })
     }
 }
 
 impl<M: Model> Drop for QueueReceiver<M> {
     fn drop(&mut self) {
         self.queue.stop();
-        // Outside the lock: to drop a command answers its caller, whose waker may do anything.
+        // The commands are dropped outside the lock: a drop answers the command's caller, whose
+        // waker may do anything.
         let waiting = std::mem::take(&mut self.queue.lock().waiting);
-        self.taken.extend(waiting);
+        self.drained.extend(waiting);
         while self.pop().is_some() {}
         self.batch_done();
     }

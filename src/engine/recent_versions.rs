@@ -1,5 +1,5 @@
-//! Owns the versions that were the newest a short while ago, so that a sequence can be read after
-//! it was passed. Knows nothing of what a version holds.
+//! Owns the versions that were the newest a short while ago, so that a reader can still get the
+//! version at a sequence that has passed. Knows nothing of what a version holds.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -8,53 +8,58 @@ use std::time::{Duration, Instant};
 use crate::mutex::lock;
 use crate::options::RecentVersions;
 
-/// Old versions are looked for no more often than this while no commands come.
+/// The shortest time between two searches for old versions while no commands come.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why [`Database::at`](crate::Database::at) has no version to give.
+/// Why [`Database::at`](crate::Database::at) returns no version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AtError {
     /// This process was forked from the one that opened the database.
     #[error("{}", crate::execute_error::FORKED)]
     Forked,
-    /// No command has got that sequence yet, or it is not durable yet.
-    #[error("sequence {wanted} is not reached yet: the newest version is {newest}; wait_for it")]
+    /// There is no command with that sequence yet, or it is not durable yet.
+    #[error(
+        "sequence {wanted} is not reached yet: the newest version is {newest}. Wait with \
+         wait_for({wanted}, ..)"
+    )]
     NotYet {
         /// The sequence asked for.
         wanted: u64,
-        /// That of the newest version.
+        /// The sequence of the newest version.
         newest: u64,
     },
-    /// The version is older than those that are kept.
+    /// The version is older than the versions that are kept.
     #[error(
-        "the version at sequence {wanted} is no longer kept in memory, only those from {oldest} to \
-         {newest}: make it anew with history().at({wanted}), or keep more with recent_versions"
+        "the version at sequence {wanted} is no longer kept in memory: the versions from {oldest} \
+         to {newest} are. Make it from the files with history().at({wanted}), or keep more \
+         versions with the option recent_versions"
     )]
     Forgotten {
         /// The sequence asked for.
         wanted: u64,
-        /// The oldest version that is kept.
+        /// The sequence of the oldest version that is kept.
         oldest: u64,
-        /// The newest version.
+        /// The sequence of the newest version.
         newest: u64,
     },
-    /// The sequence lies amid a batch of commands: there was never a version that ended with it.
+    /// The sequence lies inside a batch of commands. Versions exist only at the end of a batch.
     #[error(
-        "sequence {wanted} was committed amid a batch, and versions are kept at the ends of \
-         batches: the nearest are {before} and {after}; make it with history().at({wanted})"
+        "there is no version at sequence {wanted}: it lies inside a batch, and versions exist only \
+         at the end of a batch. The nearest are {before} and {after}; or make the version from the \
+         files with history().at({wanted})"
     )]
     AmidBatch {
         /// The sequence asked for.
         wanted: u64,
-        /// The nearest version before it.
+        /// The sequence of the nearest version before it.
         before: u64,
-        /// The nearest version after it.
+        /// The sequence of the nearest version after it.
         after: u64,
     },
 }
 
-/// The newest versions, oldest first; with the current one, once that was added.
+/// The newest versions, oldest first. The current version is among them once it was added.
 pub(crate) struct Recent<V> {
     limits: RecentVersions,
     kept: Mutex<VecDeque<Kept<V>>>,
@@ -73,8 +78,8 @@ impl<V: Clone> Recent<V> {
         recent
     }
 
-    /// Adds the version that became the newest. Puts those that it makes superfluous into `old`:
-    /// to free them takes time.
+    /// Adds the version that became the newest. Adds the versions that are now beyond the limits to
+    /// `old`: freeing them takes time, so the caller does it.
     pub(crate) fn push(&self, sequence: u64, version: V, since: Instant, old: &mut Vec<V>) {
         if self.limits.count == 0 {
             return;
@@ -86,7 +91,7 @@ impl<V: Clone> Recent<V> {
         forget(&mut kept, old, |kept| is_beyond(kept, 0, self.limits, since));
     }
 
-    /// Takes out what has become too old, for the caller to drop.
+    /// Takes out the versions that have become too old, for the caller to drop.
     #[must_use]
     pub(crate) fn forget_old(&self, now: Instant) -> Vec<V> {
         let mut old = Vec::new();
@@ -94,7 +99,7 @@ impl<V: Clone> Recent<V> {
         old
     }
 
-    /// Takes out everything but the newest.
+    /// Takes out every version but the newest.
     #[must_use]
     pub(crate) fn forget_all(&self) -> Vec<V> {
         let mut old = Vec::new();
@@ -102,16 +107,17 @@ impl<V: Clone> Recent<V> {
         old
     }
 
-    /// How soon to look for old versions again, when no commands come; `None`: there are never any.
+    /// Returns the time until the next search for old versions while no commands come. `None`: no
+    /// versions are kept, so there is nothing to search for.
     pub(crate) fn pause(&self) -> Option<Duration> {
         (self.limits.count > 0).then(|| self.limits.age.max(LEAST_PAUSE))
     }
 
-    /// The version at `wanted`, which is before that of the current version, if it is within the
-    /// limits now.
+    /// Returns the version at `wanted`, which is older than the version at `current`, if it is
+    /// within the limits now.
     pub(crate) fn at(&self, wanted: u64, current: u64, now: Instant) -> Result<V, AtError> {
         let kept = self.lock();
-        // Some may be beyond the limits, only that nobody has come by to take them out.
+        // Some versions may be beyond the limits and not yet taken out.
         let beyond = |place: &usize| is_beyond(&kept, *place, self.limits, now);
         let first = (0..kept.len()).take_while(beyond).count();
         let newest = kept.back().map_or(current, |newest| newest.sequence.max(current));
@@ -121,7 +127,7 @@ impl<V: Clone> Recent<V> {
         }
         match kept.binary_search_by_key(&wanted, |one| one.sequence) {
             Ok(place) => {
-                let found = kept.get(place).expect("found at this place, under the same lock");
+                let found = kept.get(place).expect("the search found it under the same lock");
                 Ok(found.version.clone())
             }
             Err(place) => {
@@ -131,7 +137,7 @@ impl<V: Clone> Recent<V> {
         }
     }
 
-    /// How many versions are kept besides the current one, and the oldest one's sequence.
+    /// Returns how many versions are kept besides the current one, and the oldest one's sequence.
     pub(crate) fn state(&self, current: u64) -> (usize, u64) {
         let kept = self.lock();
         let older = kept.iter().take_while(|one| one.sequence < current).count();
@@ -153,7 +159,7 @@ fn forget<V>(
     }
 }
 
-/// Whether the version at `place` is beyond the limits, those before it being gone.
+/// Whether the version at `place` is beyond the limits once all versions before it are gone.
 fn is_beyond<V>(
     kept: &VecDeque<Kept<V>>,
     place: usize,
@@ -161,7 +167,7 @@ fn is_beyond<V>(
     now: Instant,
 ) -> bool {
     let (Some(one), Some(newest)) = (kept.get(place), kept.back()) else { return false };
-    // The newest one has none that took its place.
+    // The newest version is always kept: no version has taken its place.
     let Some(next) = kept.get(place + 1) else { return false };
     kept.len() - 1 - place > limits.count
         || newest.sequence - one.sequence > limits.commands
@@ -174,7 +180,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Versions at these sequences, one second apart, each named by its sequence.
+    /// Makes versions at these sequences, one second apart. Each version is its own sequence.
     fn recent(limits: RecentVersions, sequences: &[u64]) -> (Recent<u64>, Instant) {
         let recent = Recent { limits, kept: Mutex::default() };
         let mut now = Instant::now();
@@ -189,7 +195,8 @@ mod tests {
         RecentVersions { count, age: SECOND * seconds as u32, commands }
     }
 
-    /// What can be read must not depend on whether old versions were taken out already.
+    /// Checks that exactly the expected versions can be read, before and after old versions are
+    /// taken out.
     fn check(limits: RecentVersions, sequences: &[u64], later_s: u32, expected: &[u64]) {
         let (recent, now) = recent(limits, sequences);
         let now = now + SECOND * later_s;
@@ -225,7 +232,7 @@ mod tests {
         check(limits(2, 100, 100), &all, 0, &[4, 10, 12]);
         check(limits(9, 100, 8), &all, 0, &[4, 10, 12]);
         check(limits(9, 100, 7), &all, 0, &[10, 12]);
-        // 4 was the newest until two seconds before the last one came.
+        // The version at 4 was replaced by the version at 10, one second before the last one came.
         check(limits(9, 1, 100), &all, 0, &[4, 10, 12]);
         check(limits(9, 1, 100), &all, 1, &[10, 12]);
         check(limits(9, 1, 100), &all, 2, &[12]);
@@ -243,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nothing_is_wanted() {
+    fn nothing_is_kept_when_the_option_is_off() {
         let recent = Recent::new(RecentVersions::OFF, 0, 0);
         recent.push(1, 1, Instant::now(), &mut Vec::new());
         let forgotten = AtError::Forgotten { wanted: 0, oldest: 1, newest: 1 };

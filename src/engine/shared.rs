@@ -1,5 +1,5 @@
-//! Owns what every thread of one open database may look at: the newest version, the status, the
-//! counters, the snapshots. Knows nothing of how they change.
+//! Owns what all threads of one open database share: the newest version, the status, the counters,
+//! the snapshots. Knows nothing of how they change.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,21 +18,22 @@ pub(crate) struct Shared<M> {
 }
 
 impl<M> Shared<M> {
-    /// Stops all acknowledging, for good.
+    /// Poisons the database: nothing more is acknowledged. Returns the first failure.
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
         let poisoned = self.status.poison(reason);
         self.published.wake_waiting();
         poisoned
     }
 
-    /// Runs a thread's body; a panic that gets here is a bug of this crate or of a user's `Drop`
-    /// or waker, and poisons the database instead of leaving callers waiting.
+    /// Runs a thread's body. A panic in it is a bug of this crate, or of a user's `Drop` or waker.
+    /// It poisons the database, so that no caller waits for ever.
     pub(crate) fn run_guarded(&self, thread: &str, body: impl FnOnce()) {
         super::pending::enter_engine_thread();
         self.guarded(thread, body).ok();
     }
 
-    /// Runs what a thread does; a panic there has poisoned the database before this returns.
+    /// Runs `body` on the thread of that name. If it panics, this poisons the database before it
+    /// returns.
     pub(crate) fn guarded<R>(&self, thread: &str, body: impl FnOnce() -> R) -> Result<R, Poisoned> {
         catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
             let message = panic_message(&*panic);

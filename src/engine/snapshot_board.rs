@@ -1,5 +1,5 @@
-//! Owns what the committer and the snapshot thread tell each other: when a snapshot is due, and what
-//! came of the last one. Knows nothing of how one is written.
+//! Owns what the committer and the snapshot thread tell each other: when a snapshot is due, and
+//! what came of the last one. Knows nothing of how one is written.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};

@@ -1,46 +1,49 @@
-//! Owns whether the engine still accepts commands, and why not. Knows nothing of what failed.
+//! Owns the engine's status: whether it still accepts commands, and if not, why. Knows nothing of
+//! what failed.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::execute_error::Poisoned;
 
-/// What [`Database::health`](crate::Database::health) says.
+/// The state of a database, as [`Database::health`](crate::Database::health) returns it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Health {
     /// Commands are accepted.
     Running,
-    /// Commands are accepted, but the last try at a snapshot failed, for this reason. It will be
-    /// tried again; meanwhile the journal grows and the next open takes longer.
+    /// Commands are accepted, but the last snapshot failed, for this reason. The database will try
+    /// again. Until it succeeds, the journal grows and the next open takes longer.
     SnapshotsFailing(Arc<str>),
-    /// The last batch could not be written, for this reason, and nothing is in doubt: its commands
-    /// got [`NotWritten`](crate::ExecuteError::NotWritten). The next command tries again.
+    /// The last batch could not be written, for this reason, and it is certain that nothing of it
+    /// was written: its commands got [`NotWritten`](crate::ExecuteError::NotWritten). The database
+    /// tries again with the next command.
     Refusing(Arc<str>),
-    /// The database has [failed](Poisoned); commands are refused, reads go on.
+    /// The database has [failed](Poisoned). It refuses commands; reads still work.
     Poisoned(Poisoned),
-    /// This process was forked from the one that opened the database, and can only read what was
-    /// readable then.
+    /// This process was forked from the one that opened the database. It can only read what was
+    /// readable at that time.
     Forked,
-    /// The database was closed; reads go on.
+    /// The database was closed. It refuses commands; reads still work.
     Stopped,
 }
 
-/// Shared by every thread of one open database. Goes one way only.
+/// The status that all threads of one open database share. A poisoned or stopped database never
+/// runs again.
 #[derive(Default)]
 pub(crate) struct Status {
     poisoned: OnceLock<Poisoned>,
     stopped: AtomicBool,
     /// How often a batch was refused because it could not be written.
     refusals: AtomicU64,
-    /// Why the last one was; `None` once one was written again.
+    /// Why the last batch was refused; `None` once a batch was written again.
     refusing: Mutex<Option<Arc<str>>>,
-    /// Tells the writer of a failure, should it be waiting for commands.
+    /// Wakes the writer after a failure, in case it waits for commands.
     wake_writer: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Status {
-    /// Notes a failure; the first one stays. Gives the one that holds.
+    /// Notes a failure, unless there was one before. Returns the first failure.
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
         let poisoned = self.poisoned.get_or_init(|| {
             trace_event!(
@@ -57,7 +60,8 @@ impl Status {
         poisoned
     }
 
-    /// Has `wake` called after a failure. There is one writer, so the first one stays.
+    /// Sets the function that is called after a failure. There is only one writer, so it is set
+    /// only once.
     pub(crate) fn wake_writer_by(&self, wake: impl Fn() + Send + Sync + 'static) {
         self.wake_writer.set(Box::new(wake)).ok();
     }
@@ -72,7 +76,7 @@ impl Status {
         self.refusals.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Notes that a batch was written, after one that was refused.
+    /// Notes that a batch was written after one that was refused.
     pub(crate) fn accept(&self) {
         *self.refusing() = None;
     }
@@ -81,7 +85,7 @@ impl Status {
         self.refusals.load(Ordering::SeqCst)
     }
 
-    /// Why the newest refusal came about; empty if none did.
+    /// Returns why the last batch was refused; empty if it was not.
     pub(crate) fn why_refusing(&self) -> Arc<str> {
         self.refusing().clone().unwrap_or_else(|| "".into())
     }

@@ -1,5 +1,5 @@
-//! Owns the two places that know all of a command's types: where it is encoded, on its caller's
-//! thread, and where it is decoded and applied, on the writer's. In between there are only bytes.
+//! Owns the two places that know all types of a command. On the caller's thread the command is
+//! encoded; on the writer's thread it is decoded and applied. Between them it is only bytes.
 
 use super::pending::{Pending, Slot, Ticket};
 use super::queue::{Applied, Submission};
@@ -11,11 +11,11 @@ use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::model::{Command, Context, Model, Registered};
 use crate::process::{OpeningProcess, panic_message};
 
-/// A submission, and where its result will be.
+/// A submission, and the [`Pending`] that gets its result.
 pub(crate) type Submitted<M, C> =
     (Submission<M>, Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>);
 
-/// Encodes a command into its record, for an engine of the present process.
+/// Encodes a command into its record, for an engine of this process.
 pub(crate) fn submission<M: Model, C: Registered<M>>(
     command: &C,
     metadata: &[u8],
@@ -24,8 +24,8 @@ pub(crate) fn submission<M: Model, C: Registered<M>>(
     submission_to(OpeningProcess::this(), command, metadata, limit)
 }
 
-/// Encodes a command into its record. Inlined into the one place that every command passes: what it
-/// gives is large, and copying it once more costs as much as the queue does.
+/// Encodes a command into its record, for an engine of the process `process`. It is inlined into
+/// its callers because its result is large: one more copy of it costs as much as the queue does.
 #[inline(always)]
 pub(crate) fn submission_to<M: Model, C: Registered<M>>(
     process: OpeningProcess,
@@ -62,15 +62,15 @@ fn encode<M: Model, C: Registered<M>>(
         length: u32::try_from(record.len() - RECORD_HEADER_BYTES)
             .expect("metadata and command are limited to far less"),
         tag: C::TAG,
-        metadata_length: u16::try_from(metadata.len()).expect("limited when it was encoded"),
-        time_ns: 0, // the writer's to know
+        metadata_length: u16::try_from(metadata.len()).expect("`Metadata::encode` limits it"),
+        time_ns: 0, // the writer fills it in
     };
     let (head, _) = record.split_at_mut(RECORD_HEADER_BYTES);
     head.copy_from_slice(&header.encode());
     Ok(())
 }
 
-/// Decodes and applies a command, and leaves the answer in its slot. Runs on the writer's thread.
+/// Decodes and applies a command, and puts the answer into its slot. Runs on the writer's thread.
 fn apply_encoded<M: Model, C: Command<M>>(
     slot: &dyn std::any::Any,
     encoded: &[u8],

@@ -1,6 +1,6 @@
-//! Owns the choice of what the commit path synchronises with. Its modules import all of it from
-//! `super::sync`, because `super::shuttled` compiles the same files once more, with shuttle's
-//! types beside them, to explore how their threads can interleave.
+//! Owns the choice of the types with which the threads of the commit path synchronise. The modules
+//! of that path import these types from `super::sync`. `super::shuttled` compiles the same files a
+//! second time with shuttle's types, to explore how the threads can interleave.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 pub(crate) use std::time::Instant;

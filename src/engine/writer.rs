@@ -69,9 +69,9 @@ pub(crate) struct Writer<M: Model> {
 #[derive(Default)]
 pub(crate) struct Clock {
     time_ns: u64,
-    /// How many more commands may have it, and of which taking from the queue.
+    /// How many more commands may have this time, and with which drain of the queue they came.
     left: u32,
-    taking: u64,
+    drain: u64,
 }
 
 /// What happened to a batch while it was open.
@@ -224,10 +224,10 @@ impl<M: Model> Writer<M> {
     }
 
     fn now_ns(&mut self) -> u64 {
-        let taking = self.queue.takings();
-        if self.clock.left == 0 || self.clock.taking != taking {
+        let drain = self.queue.drain_count();
+        if self.clock.left == 0 || self.clock.drain != drain {
             let time_ns = time_ns(self.storage.now());
-            self.clock = Clock { time_ns, left: SHARE_A_TIME, taking };
+            self.clock = Clock { time_ns, left: SHARE_A_TIME, drain };
         }
         self.clock.left -= 1;
         self.clock.time_ns

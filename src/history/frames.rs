@@ -1,23 +1,39 @@
-//! Owns going through a stored history frame by frame: file after file, each going on where the one
-//! before ends, whatever is archived or removed meanwhile. Knows nothing of models.
+//! Owns the way through a stored history frame by frame, file after file, even if files are
+//! archived or removed meanwhile. Knows nothing of models.
+//!
+//! # How `advance` comes to the next frame
+//!
+//! `advance` repeats one step until a frame is reached. A step ends in one of these ways:
+//!
+//! | the step finds                               | what `advance` does                       |
+//! |----------------------------------------------|-------------------------------------------|
+//! | the file owns no more sequences              | opens the next file                       |
+//! | a frame that ends before the wanted sequence | skips it                                  |
+//! | a frame that holds the wanted sequence       | gives it                                  |
+//! | no frame, where the file should have one     | gives an error: damage, or a missing file |
+//! | another error, and the file is still there   | gives that error                          |
+//! | another error, and the file is gone          | looks for the sequence in another file    |
+//!
+//! A file owns the sequences from its own first one to the one before the next file begins. The
+//! chain value links each file to the one before. If the value that is known from outside (a
+//! snapshot's) does not fit, `disproved` finds out which of the two files is wrong.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::source::{HistoryFiles, Listing, Place};
 use crate::error::Error;
 use crate::files::exists;
-use crate::journal::{FrameRef, FrameStream, Record, StreamedFile};
+use crate::journal::{FrameRef, FrameStream, StreamedFile};
 use crate::recovery::KnownChain;
 
-/// How often in a row a file may turn out to be gone: each time it was archived or removed just
-/// then, so that even two in a row are rare.
+/// How often in a row a file may be gone when it is read. It was archived or removed at that
+/// moment, so that even two in a row are rare.
 const MOST_RELISTINGS: u32 = 64;
 
 impl HistoryFiles {
-    /// The frames from the one that holds `from` on. `known`: the chain value before `from`, where
-    /// it is known.
+    /// Opens the frames of this history, beginning with the frame that holds `from`. `known` is the
+    /// chain value before `from`, if the caller knows it.
     pub(crate) fn frames(
         self: &Arc<Self>,
         from: u64,
@@ -32,13 +48,13 @@ impl HistoryFiles {
             frame_of_current: false,
         };
         if from <= self.newest {
-            frames.open_current()?; // what is not there is told at once
+            frames.current = Some(frames.open_next()?); // so that a missing file is told at once
         }
         Ok(frames)
     }
 
-    /// That what is known from elsewhere is known of this history: its commands have that chain. An
-    /// error that does not name `known.source` is of the files that should prove it.
+    /// Checks `known.chain` against this history. If an error does not name `known.source`, the
+    /// files of this history are at fault, and nothing is proved.
     pub(crate) fn prove(self: &Arc<Self>, known: KnownChain) -> Result<(), Error> {
         if known.sequence == self.newest && known.chain != self.newest_chain {
             let expected = format!("chain {:08x}, with which the history ends", self.newest_chain);
@@ -57,6 +73,17 @@ struct Current {
     end: u64,
 }
 
+/// How one step towards the next frame ended.
+#[derive(PartialEq, Eq)]
+enum Step {
+    /// The stream stands at the wanted frame.
+    Reached,
+    /// The frame ends before the wanted sequence.
+    Skipped,
+    /// The file owns no more sequences.
+    FileUsedUp,
+}
+
 /// The frames of a history, in order.
 pub(crate) struct Frames {
     files: Arc<HistoryFiles>,
@@ -64,23 +91,23 @@ pub(crate) struct Frames {
     next_sequence: u64,
     /// The chain value before `next_sequence`.
     known: Option<KnownChain>,
-    current: Option<Current>,
-    /// Whether the frame that `current` has come to is one to give.
+    current: Option<Box<Current>>,
+    /// Whether the frame at which `current` stands is one to give.
     frame_of_current: bool,
 }
 
 impl Frames {
-    /// The sequence from which on these frames were asked for: the first one may begin earlier.
+    /// The first sequence that was asked for. The first frame may begin before it.
     pub(crate) fn from(&self) -> u64 {
         self.from
     }
 
-    /// The chain value after the frame that [`advance`](Self::advance) came to.
+    /// The chain value after the frame that [`advance`](Self::advance) reached.
     pub(crate) fn chain(&self) -> Option<u32> {
         self.known.as_ref().map(|known| known.chain)
     }
 
-    /// Goes on to the next frame; `false` at the end of the history.
+    /// Goes to the next frame. Returns `false` at the end of the history.
     pub(crate) fn advance(&mut self) -> Result<bool, Error> {
         let mut relistings = 0;
         self.frame_of_current = false;
@@ -97,71 +124,95 @@ impl Frames {
                     if relistings > MOST_RELISTINGS || !self.is_gone()? {
                         return Err(error);
                     }
-                    self.current = None; // it was archived or removed: look for it anew
+                    self.current = None; // it was archived or removed: the next step looks anew
                 }
             }
         }
         Ok(false)
     }
 
-    /// The frame that [`advance`](Self::advance) came to, and its file.
+    /// The frame that [`advance`](Self::advance) reached, and its file.
     pub(crate) fn frame(&self) -> Option<(&Arc<StreamedFile>, FrameRef<'_>)> {
         let stream = &self.current.as_ref().filter(|_| self.frame_of_current)?.stream;
         Some((stream.file(), stream.frame()?))
     }
 
-    /// One step towards the next frame; `Ok(true)` when it was reached.
+    /// Makes one step. Returns `true` when the next frame is reached.
     fn try_advance(&mut self) -> Result<bool, Error> {
-        if self.current.is_none() {
-            self.open_current()?;
+        let mut current = match self.current.take() {
+            Some(current) => current,
+            None => self.open_next()?,
+        };
+        let step = self.step(&mut current);
+        if !matches!(step, Ok(Step::FileUsedUp)) {
+            self.current = Some(current);
         }
-        let Some(current) = &mut self.current else { return Ok(false) };
-        if current.stream.next_sequence() > current.end {
+        Ok(step? == Step::Reached)
+    }
+
+    fn step(&mut self, current: &mut Current) -> Result<Step, Error> {
+        let next = current.stream.next_sequence();
+        if next > current.end {
             if current.stream.file().end.is_some_and(|(end, _)| end == current.end) {
                 current.stream.check_end()?;
             }
-            self.current = None;
-            return Ok(false);
+            return Ok(Step::FileUsedUp);
         }
-        if current.stream.next_sequence() == self.next_sequence {
-            let checked = check_known(&current.stream, self.known.as_ref());
-            if checked.is_err() && self.next_sequence == self.from {
-                return Err(self.disproved());
-            }
-            checked?;
+        if next == self.next_sequence {
+            self.check_known(current)?;
         }
-        let Some(current) = &mut self.current else { return Ok(false) };
-        let next = current.stream.next_sequence();
         if !current.stream.advance(current.end)? {
-            let (file, end) = (current.file, next - 1);
-            if end + 1 == file.1 {
-                let (path, at) = (self.files.path(file), current.stream.position());
-                let expected = format!("a frame with sequence {next}");
-                return Err(Error::corrupt(&path, at, expected, "no frame at all"));
-            }
-            return Err(self.files.gap(file, end, self.files.list()?.after(file.1)));
+            return Err(self.no_frame(current, next)?);
         }
-        if current.stream.next_sequence() <= self.next_sequence {
-            return Ok(false); // it ends before what is wanted
+        let after = current.stream.next_sequence();
+        if after <= self.next_sequence {
+            return Ok(Step::Skipped);
         }
-        // A state is known only as the end of a batch.
+        // A snapshot is made only at the end of a batch, so no frame may go across its sequence.
         if self.known.is_some() && next < self.next_sequence {
-            return Err(self.disproved());
+            return Err(self.disproved(current));
         }
-        self.next_sequence = current.stream.next_sequence();
+        self.next_sequence = after;
         self.known = Some(KnownChain {
-            sequence: self.next_sequence - 1,
+            sequence: after - 1,
             chain: current.stream.chain(),
             source: current.stream.file().path.clone(),
         });
-        Ok(true)
+        Ok(Step::Reached)
     }
 
-    /// What is known from outside and the current file do not go together: one of them is of another
-    /// history. Which one it is the file behind tells.
-    fn disproved(&mut self) -> Error {
-        let known = self.known.clone().expect("it was compared");
-        let current = self.current.as_mut().expect("it was compared with what is known");
+    /// Compares the stream's chain value with the known one, if both are of the same sequence.
+    fn check_known(&self, current: &mut Current) -> Result<(), Error> {
+        let Some(KnownChain { sequence, chain, source }) = &self.known else { return Ok(()) };
+        let stream = &current.stream;
+        if *chain == stream.chain() || *sequence + 1 != stream.next_sequence() {
+            return Ok(());
+        }
+        if self.next_sequence == self.from {
+            return Err(self.disproved(current));
+        }
+        let expected = expected_chain(*chain, *sequence, source);
+        let found = format!("{:08x}", stream.chain());
+        Err(Error::corrupt(&stream.file().path, 76, expected, found))
+    }
+
+    /// Builds the error for a file that has no frame with the sequence `next`, which it should
+    /// have.
+    fn no_frame(&self, current: &Current, next: u64) -> Result<Error, Error> {
+        let (file, first) = (current.file, current.file.1);
+        if next == first {
+            let (path, at) = (self.files.path(file), current.stream.position());
+            let expected = format!("a frame with sequence {next}");
+            return Ok(Error::corrupt(&path, at, expected, "no frame"));
+        }
+        Ok(self.files.gap(file, next - 1, self.files.list()?.after(first)))
+    }
+
+    /// Builds the error for a known chain value that does not fit the current file: one of the two
+    /// is of another history. If the next file goes on from the current one, the known value is
+    /// wrong, else the current file.
+    fn disproved(&self, current: &mut Current) -> Error {
+        let known = self.known.clone().expect("a known chain value was compared");
         let path = current.stream.file().path.clone();
         let KnownChain { sequence, chain, source } = known;
         match links(&self.files, current) {
@@ -170,16 +221,16 @@ impl Frames {
                 Error::corrupt(&source, 76, expected, format!("{chain:08x}, of another history"))
             }
             Ok(false) => {
-                let known = format!("chain {chain:08x} at sequence {sequence}");
-                let expected = format!("{known}, as in {}", source.display());
-                Error::corrupt(&path, 76, expected, "commands that no later file goes on from")
+                let expected = expected_chain(chain, sequence, &source);
+                let found = "commands from which no later file goes on";
+                Error::corrupt(&path, 76, expected, found)
             }
             Err(error) => error,
         }
     }
 
     /// Opens the file that holds the next sequence.
-    fn open_current(&mut self) -> Result<(), Error> {
+    fn open_next(&self) -> Result<Box<Current>, Error> {
         let mut relistings = 0;
         loop {
             let listing = self.files.list()?;
@@ -189,10 +240,7 @@ impl Frames {
                 return Err(self.files.truncated(self.next_sequence, oldest));
             };
             match self.open_file(&listing, file) {
-                Ok(current) => {
-                    self.current = Some(current);
-                    return Ok(());
-                }
+                Ok(current) => return Ok(Box::new(current)),
                 Err(error) => {
                     relistings += 1;
                     let path = self.files.path(file);
@@ -208,7 +256,8 @@ impl Frames {
         let stream = self.files.open(file)?;
         let next = listing.after(file.1);
         let end = match (stream.file().end, next) {
-            // What two files hold counts as the later one has it, if their chains agree there.
+            // If two files hold the same sequences, the later file owns them. Their chains must
+            // agree there.
             (Some((end, _)), Some((_, next))) => end.min(next - 1),
             (Some((end, _)), None) => end,
             (None, Some((_, next))) => next - 1,
@@ -230,43 +279,10 @@ impl Frames {
     fn exists(&self, path: &Path) -> Result<bool, Error> {
         Ok(exists(&*self.files.storage, path)?)
     }
-
-    /// Shows every command from `from` on to `take`, until it breaks.
-    pub(crate) fn each_record(
-        &mut self,
-        mut take: impl FnMut(&Arc<StreamedFile>, u64, &Record<'_>) -> Result<ControlFlow<()>, Error>,
-    ) -> Result<(), Error> {
-        self.each_chained_record(|file, sequence, record, _| take(file, sequence, record))
-    }
-
-    /// The same, with the chain value behind the last command of each batch.
-    pub(crate) fn each_chained_record(
-        &mut self,
-        mut take: impl FnMut(
-            &Arc<StreamedFile>,
-            u64,
-            &Record<'_>,
-            Option<u32>,
-        ) -> Result<ControlFlow<()>, Error>,
-    ) -> Result<(), Error> {
-        while self.advance()? {
-            let Some((file, frame)) = self.frame() else { break };
-            let (end, chain) = (frame.header.next_sequence(), self.chain());
-            let shown = frame.each_record_until(&file.path, |sequence, record| {
-                if sequence < self.from {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                take(file, sequence, record, chain.filter(|_| sequence + 1 == end))
-            })?;
-            if shown.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Whether the file behind the current one goes on from it, or the history ends with it as it should.
+/// Whether the next file goes on from the current one. If there is no next file: whether the
+/// history ends with the current one's chain value.
 fn links(files: &HistoryFiles, current: &mut Current) -> Result<bool, Error> {
     let Current { stream, file, end } = current;
     while stream.next_sequence() <= *end && stream.advance(*end)? {}
@@ -277,13 +293,6 @@ fn links(files: &HistoryFiles, current: &mut Current) -> Result<bool, Error> {
     Ok(stream.next_sequence() == *end + 1 && stream.chain() == chain)
 }
 
-/// The chain must have the value that is known.
-fn check_known(stream: &FrameStream, known: Option<&KnownChain>) -> Result<(), Error> {
-    let Some(KnownChain { sequence, chain, source }) = known else { return Ok(()) };
-    if *chain == stream.chain() || *sequence + 1 != stream.next_sequence() {
-        return Ok(());
-    }
-    let expected = format!("chain {chain:08x} at sequence {sequence}, as in {}", source.display());
-    let found = format!("{:08x}", stream.chain());
-    Err(Error::corrupt(&stream.file().path, 76, expected, found))
+fn expected_chain(chain: u32, sequence: u64, source: &Path) -> String {
+    format!("chain {chain:08x} at sequence {sequence}, as in {}", source.display())
 }

@@ -1,31 +1,30 @@
-//! Owns reading back what was ever accepted: commands from `archive/` and `journal/`, states from
-//! snapshots and replay. Changes nothing on disk and knows nothing of how commands got there.
+//! Owns reading what was ever accepted: commands from `archive/` and `journal/`, states from
+//! snapshots and replay. Changes nothing on disk. Knows nothing of how commands got there.
 //!
 //! - `source`: which file of archive and journal holds which sequence
-//! - `frames`: their frames, in sequence order, each file going on from the one before
-//! - `records`: that stream command by command, for audits
-//! - `line`: a model that stored commands are applied to
+//! - `frames`: the frames of these files in sequence order
+//! - `stored_commands`: the commands in these frames, one by one
+//! - `records`: the commands as a user reads them, for audits
+//! - `replica`: a model to which stored commands are applied
 //! - `travel`: the model as it was at a sequence or a time
-//! - `project`: a model of another type, from the same commands
+//! - `replay_as`: a model of another type, from the same commands
 //! - `offline`: the history of a directory that nobody has open
-//! - `verify`: that today's code makes of it what was made of it once
-//! - `twice`: that it makes the same of it each time
-//! - `bisect`: the command at which two lines part
-//! - `report`: what a verification tells
+//! - `verify`: verifies that replay reproduces the stored snapshots
 
 mod frames;
 mod offline;
-mod project;
 mod records;
+mod replay_as;
 mod replica;
 mod source;
+mod stored_commands;
 #[cfg(test)]
 mod tests;
 mod travel;
 mod verify;
 
 pub(crate) use offline::OfflineHistory;
-pub(crate) use replica::Line;
+pub(crate) use replica::Replica;
 pub(crate) use source::HistoryFiles;
 pub(crate) use verify::{replay_twice, verify_files};
 

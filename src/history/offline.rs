@@ -1,5 +1,5 @@
-//! Owns reading the history of a directory that nobody has open: the lock, and where its journal
-//! ends. Changes nothing but the lock file, and knows nothing of models.
+//! Owns the history of a directory that nobody has open: it takes the lock and finds the end of the
+//! journal. Changes only the lock file. Knows nothing of models.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ pub(crate) struct OfflineHistory {
 }
 
 impl OfflineHistory {
-    /// Locks the directory `path`, which must hold a database of the model of that name, and finds
-    /// the journal's end as an open does.
+    /// Locks the directory `path`, which must hold a database of the model `model_name`, and finds
+    /// the end of the journal as an open does.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         path: &Path,
@@ -40,7 +40,8 @@ impl OfflineHistory {
         Ok(offline)
     }
 
-    /// An open makes do with an older snapshot; who verifies wants to know.
+    /// Checks that every snapshot that the MANIFEST lists exists. An open uses an older snapshot if
+    /// one is missing, but a verification must report it.
     fn check_snapshots(&self) -> Result<(), Error> {
         let HistoryFiles { storage, directory, .. } = &*self.files;
         for &sequence in &self.manifest.current().snapshots {
@@ -53,8 +54,8 @@ impl OfflineHistory {
         Ok(())
     }
 
-    /// As [`open`](Self::open), for one who is going to change it: an exchange of directories that
-    /// a crash interrupted is finished first.
+    /// Does the same as [`open`](Self::open) for a caller that changes the history. If a crash
+    /// interrupted an exchange of directories, it is finished first. The snapshots are not checked.
     pub(crate) fn open_to_change(
         storage: Arc<dyn Storage>,
         path: &Path,
@@ -105,7 +106,7 @@ impl OfflineHistory {
     }
 }
 
-/// With which sequence and chain the journal ends.
+/// Reads the journal's newest segment, and returns the sequence and the chain value at its end.
 fn journal_end(
     storage: &dyn Storage,
     directory: &Directory,
@@ -119,7 +120,7 @@ fn journal_end(
         reason: "the MANIFEST names it as the newest segment".to_owned(),
     })?;
     let segment = Segment::open(storage, &directory.journal, newest)?;
-    // Else the MANIFEST would be blamed for what does not go with it.
+    // This is checked first: otherwise the MANIFEST would be blamed for a foreign segment.
     let (expected, found) = (stated.database, segment.header.database);
     if found != expected {
         let path = segment_path(&directory.journal, newest);

@@ -1,4 +1,5 @@
-//! Owns the stored commands one by one, as an audit reads them. Knows nothing of files.
+//! Owns the stored commands as a user reads them, for example for an audit. Knows nothing of how
+//! the files are found.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,32 +17,33 @@ use crate::model::{
 use crate::process::stack;
 use crate::recovery::{check_tags, unknown_tag};
 
-/// One accepted command as it is stored: when, by whom, and what.
+/// One accepted command as it is stored, with its time and its metadata.
 pub struct HistoryRecord<M: Model> {
     file: Arc<StreamedFile>,
     sequence: u64,
     time_ns: u64,
     tag: u16,
-    /// Metadata, then the command.
+    /// The metadata, then the command.
     body: Box<[u8]>,
     metadata_bytes: usize,
     table: Arc<CommandTable<M>>,
 }
 
 impl<M: Model> HistoryRecord<M> {
-    /// The command's sequence.
+    /// Returns the command's sequence.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The time that was journaled with it; what [`Context::now`](crate::Context::now) gave it.
+    /// Returns the command's journaled time, which [`Context::now`](crate::Context::now) gave it.
     #[must_use]
     pub fn time(&self) -> SystemTime {
         system_time(self.time_ns)
     }
 
-    /// Who asked; empty when nobody said.
+    /// Returns the command's metadata, for example who asked for it. It is empty if the caller gave
+    /// none.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         Metadata::decode(self.body.get(..self.metadata_bytes).unwrap_or(&[])).unwrap_or_default()
@@ -51,20 +53,20 @@ impl<M: Model> HistoryRecord<M> {
         self.metadata_bytes > 0
     }
 
-    /// The command's stable tag.
+    /// Returns the command's stable tag.
     #[must_use]
     pub fn tag(&self) -> u16 {
         self.tag
     }
 
-    /// Whether the command was erased by [`purge`](crate::purge()): what is left of it is its place
-    /// and its time.
+    /// Returns whether a [`purge`](crate::purge()) erased the command. Only its sequence and its
+    /// time are left.
     #[must_use]
     pub fn is_redacted(&self) -> bool {
         self.tag == REDACTED_TAG
     }
 
-    /// The command's name when it was journaled; `(redacted)` when it was erased since.
+    /// Returns the command's name when it was journaled; `(redacted)` if a purge erased it.
     #[must_use]
     pub fn command_name(&self) -> &str {
         if self.is_redacted() {
@@ -72,12 +74,13 @@ impl<M: Model> HistoryRecord<M> {
         }
         let commands = &self.file.header.commands;
         let named = commands.iter().find(|(tag, _)| *tag == self.tag);
-        named.map_or("", |(_, name)| name) // there is one: looked for when the record was read
+        named.map_or("", |(_, name)| name) // there is a name: `load_frame` has checked it
     }
 
-    /// The command itself, if it is a `C`: of the type that is applied, so a record that was
-    /// written as `WithdrawV1` gives a `Withdraw` by a line `2 => WithdrawV1 as Withdraw`. `None`
-    /// when it is of another type, of none that `commands!` lists, or erased.
+    /// Decodes the command, if its type is `C`. `C` is the type that is applied: with the line
+    /// `2 => WithdrawV1 as Withdraw` in `commands!`, a command that was stored as `WithdrawV1` is a
+    /// `Withdraw`. `None` if the command has another type, if `commands!` does not list it, or if a
+    /// purge erased it.
     #[must_use]
     pub fn command<C: Command<M>>(&self) -> Option<Result<C, Error>> {
         if self.is_redacted() {
@@ -87,13 +90,13 @@ impl<M: Model> HistoryRecord<M> {
         Some(decoded.map_err(|reason| self.undecodable(reason)))
     }
 
-    /// The command as JSON, by way of serde, in the shape of the type that is applied; `null` when
-    /// it was erased.
+    /// Returns the command as JSON, which serde makes from the type that is applied. It is `null`
+    /// if a purge erased the command.
     ///
     /// # Errors
-    /// [`Error::UnknownTag`] when `commands!` no longer lists the command;
-    /// [`Error::CommandUndecodable`] when its bytes are not those of its type; [`Error::Encode`]
-    /// when JSON has no form for it, as of [`Database::export_json`](crate::Database::export_json).
+    /// [`Error::UnknownTag`] if `commands!` no longer lists the command.
+    /// [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type. [`Error::Encode`]
+    /// if JSON cannot express it, as in [`Database::export_json`](crate::Database::export_json).
     pub fn command_json(&self) -> Result<String, Error> {
         let StreamedFile { path, header, .. } = &*self.file;
         let entry = self
@@ -138,10 +141,10 @@ impl<M: Model> fmt::Debug for HistoryRecord<M> {
     }
 }
 
-/// The commands of [`History::records`](crate::History::records). After an error it ends.
+/// The iterator of [`History::records`](crate::History::records). It ends after an error.
 pub struct HistoryRecords<M: Model> {
     frames: Frames,
-    /// The sequence after the last one wanted.
+    /// The sequence after the last wanted one.
     end: u64,
     payload: Vec<u8>,
     at: usize,
@@ -168,7 +171,7 @@ impl<M: Model> HistoryRecords<M> {
             Bound::Unbounded => u64::MAX,
         };
         let end = end.min(files.newest + 1);
-        // Nothing to read, so nothing to be missing.
+        // If nothing is to be read, no file may be reported as missing.
         let from = if from < end { from } else { files.newest + 1 };
         Ok(Self {
             frames: files.frames(from, None)?,
@@ -198,6 +201,7 @@ impl<M: Model> HistoryRecords<M> {
         Ok(None)
     }
 
+    /// Checks and copies the next frame. Returns `false` at the end of the history.
     fn load_frame(&mut self) -> Result<bool, Error> {
         if !self.frames.advance()? {
             return Ok(false);
@@ -226,8 +230,8 @@ impl<M: Model> HistoryRecords<M> {
     fn take_record(&mut self) -> Result<HistoryRecord<M>, Error> {
         let rest = self.payload.get(self.at..).unwrap_or(&[]);
         let record = Records::new(rest).next();
-        let record = record.and_then(Result::ok).expect("the frame's records were counted");
-        let file = self.file.clone().expect("set with the frame");
+        let record = record.and_then(Result::ok).expect("`load_frame` has read it");
+        let file = self.file.clone().expect("`load_frame` has set it");
         self.at += RECORD_HEADER_BYTES + record.metadata.len() + record.command.len();
         Ok(HistoryRecord {
             file,

@@ -1,5 +1,5 @@
-//! Owns a model that stored commands are applied to, one after the other, exactly as when they were
-//! live. Knows nothing of where they come from.
+//! Owns a model to which stored commands are applied one by one, exactly as they were applied when
+//! they were accepted. Knows nothing of where the commands come from.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,25 @@ use crate::model::{Model, RandomSeed};
 use crate::options::RequestLimits;
 use crate::recovery::{Replayed, check_tags, unknown_tag};
 
-/// A model on its way through a history.
-pub(crate) struct Line<M: Model> {
+/// A model that is replayed from a history.
+pub(crate) struct Replica<M: Model> {
     pub(crate) replayed: Replayed<M>,
-    /// What becomes of commands that `commands!` does not list: skipped and counted, or an error.
+    /// How many commands were skipped because `commands!` does not list them. `None`: such a
+    /// command is an error.
     pub(crate) skipped: Option<u64>,
     applier: Applier<M>,
-    /// The file whose table of names was compared last.
+    /// The file whose table of command names was checked last.
     checked: Option<Arc<StreamedFile>>,
 }
 
-impl<M: Model> Line<M> {
-    /// A line that begins with `model`, which holds everything up to `sequence`.
+impl<M: Model> Replica<M> {
+    /// Makes a replica that begins with `model`, which has all commands up to `sequence` in it.
     pub(crate) fn new(database: DatabaseId, model: M, sequence: u64, time_ns: u64) -> Self {
         let replayed = Replayed {
             model,
             sequence,
             time_ns,
-            // Nobody asks a history whether a request is known.
+            // A history does not answer requests, so it remembers no request ids.
             requests: RequestLog::new(RequestLimits::of(0)),
             commands: 0,
             payload_bytes: 0,
@@ -63,7 +64,7 @@ impl<M: Model> Line<M> {
             self.replayed.time_ns = self.replayed.time_ns.max(record.time_ns);
             return Ok(());
         };
-        // What a command must not do in the database it must not do here.
+        // A command must not wait for the engine, here as in the database.
         let _guard = EngineThread::enter();
         self.replayed.apply(entry, record, &mut self.applier)
     }

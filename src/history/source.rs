@@ -1,4 +1,5 @@
-//! Owns which file of a stored history holds which sequence. Knows nothing of frames and models.
+//! Owns the answer to which file of a stored history holds which sequence. Knows nothing of frames
+//! and models.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,34 +13,35 @@ use crate::journal::FrameStream;
 use crate::model::same_name;
 use crate::storage::Storage;
 
-/// The files of one database, of which everything up to `newest` is history. They may be archived,
-/// moved and removed meanwhile.
+/// The files of one database. The history ends with `newest`. While it is read, files may be
+/// archived, moved and removed.
 pub(crate) struct HistoryFiles {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) directory: Directory,
     pub(crate) database: DatabaseId,
-    /// As the files call the model.
+    /// The model's name in the files.
     pub(crate) model_name: String,
     pub(crate) newest: u64,
-    /// The chain value with which it ends.
+    /// The chain value at `newest`.
     pub(crate) newest_chain: u32,
 }
 
-/// Where a file stands.
+/// The directory in which a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Journal,
     Archive,
 }
 
-/// What stood in the two directories at one time.
+/// The first sequences of the files in the two directories, listed at one time.
 pub(super) struct Listing {
     journal: Vec<u64>,
     archives: Vec<u64>,
 }
 
 impl Listing {
-    /// The file with the highest first sequence that is not beyond `sequence`.
+    /// Returns the file with the highest first sequence that is not beyond `sequence`. If a segment
+    /// and an archive begin there, the segment.
     pub(super) fn holding(&self, sequence: u64) -> Option<(Place, u64)> {
         let last = |firsts: &[u64]| firsts.iter().rev().find(|&&first| first <= sequence).copied();
         match (last(&self.journal), last(&self.archives)) {
@@ -50,6 +52,7 @@ impl Listing {
         }
     }
 
+    /// Returns the next file: the one with the lowest first sequence that is beyond `first`.
     pub(super) fn after(&self, first: u64) -> Option<(Place, u64)> {
         let next = |firsts: &[u64]| firsts.iter().find(|&&other| other > first).copied();
         match (next(&self.journal), next(&self.archives)) {
@@ -60,21 +63,23 @@ impl Listing {
         }
     }
 
+    /// Returns the lowest first sequence.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.journal.first().into_iter().chain(self.archives.first()).min().copied()
     }
 }
 
 impl HistoryFiles {
-    /// The first command that is stored; `None` when there is none.
+    /// Returns the sequence of the first stored command; `None` if there is none.
     pub(crate) fn oldest_command(&self) -> Result<Option<u64>, Error> {
         Ok(self.list()?.oldest().filter(|&oldest| oldest <= self.newest))
     }
 
-    /// Sequence and file of every snapshot up to `newest`, oldest first.
+    /// Returns the sequence and the path of every snapshot up to `newest`, oldest first.
     pub(crate) fn snapshots(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
         let Directory { snapshots, archive, .. } = &self.directory;
-        // They move from here to there: looked for in this order, none is missed.
+        // Snapshots move from the first directory to the second one. Listed in this order, no
+        // snapshot is missed.
         let mut found = Vec::new();
         for directory in [snapshots, archive] {
             let examined = kind(&*self.storage, directory)?;
@@ -90,7 +95,7 @@ impl HistoryFiles {
         Ok(found)
     }
 
-    /// That a file belongs to this database and its model.
+    /// Checks that a file belongs to this database and its model.
     pub(crate) fn check_identity(&self, path: &Path, header: &FileHeader) -> Result<(), Error> {
         if !same_name(&header.model_name, &self.model_name) {
             return Err(Error::WrongModel {
@@ -109,7 +114,8 @@ impl HistoryFiles {
         Ok(())
     }
 
-    /// Segments first: what was archived and removed before that is in the archive by now.
+    /// Lists the segments, then the archives. In this order no commands are missed: a segment that
+    /// was archived and removed before is found in the archive.
     pub(super) fn list(&self) -> Result<Listing, Error> {
         Ok(Listing {
             journal: list_segments(&*self.storage, &self.directory.journal)?,
@@ -138,11 +144,11 @@ impl HistoryFiles {
         Error::HistoryTruncated { path: self.directory.root.clone(), wanted, oldest }
     }
 
-    /// That `file` ends with `end` and the next file does not go on from there.
+    /// Builds the error that `file` ends with `end` and that the next file does not begin there.
     pub(super) fn gap(&self, file: (Place, u64), end: u64, next: Option<(Place, u64)>) -> Error {
         let next = next.map_or_else(
             || "there is no later file".to_owned(),
-            |next| format!("the next one is {}", self.path(next).display()),
+            |next| format!("the next file is {}", self.path(next).display()),
         );
         let reason = format!("{} ends with sequence {end} and {next}", self.path(file).display());
         Error::Missing { path: self.path((file.0, end + 1)), reason }

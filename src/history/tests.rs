@@ -1,4 +1,4 @@
-//! History beside a clock that is set back, and files that go just when they are opened.
+//! Tests a history while the clock is set back, and while files are removed when they are opened.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::storage::faulty::{Faulty, Operation};
 use crate::test_support::{ends, fill, killed, open, options};
 use crate::{Command, Context, Database, Error, Model, Retention, verify_history};
 
-/// Writes down all that a context says.
+/// Stores everything that the contexts of its commands give.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
 struct Witness(Vec<Said>);
 
@@ -41,7 +41,7 @@ impl Command<Witness> for Note {
 
 crate::commands! { Witness { 1 => Note } }
 
-/// A process whose clock is that many seconds behind.
+/// Opens the database in a process whose clock is that many seconds behind.
 fn witness(path: &Path, clock_behind_s: u64) -> Database<Witness> {
     let storage = Faulty::new(|_| None);
     storage.clock_behind_s.store(clock_behind_s, Ordering::SeqCst);
@@ -66,7 +66,7 @@ fn a_context_says_the_same_on_every_thread_and_by_every_clock() {
             }
         }
         let times: Vec<_> = caller.query(|witness| witness.0.iter().map(|note| note.1).collect());
-        assert!(times.is_sorted(), "journaled time is not set back");
+        assert!(times.is_sorted(), "journaled time does not go back");
     }
     let database = witness(directory.path(), 1_000_000);
     let history = database.history();
@@ -75,7 +75,7 @@ fn a_context_says_the_same_on_every_thread_and_by_every_clock() {
             for (sequence, state) in states.iter().enumerate() {
                 assert_eq!(*history.at(sequence as u64).unwrap(), *state);
             }
-            assert_eq!(*history.project::<Witness>().unwrap(), states[15]);
+            assert_eq!(*history.replay_as::<Witness>().unwrap(), states[15]);
         });
     });
     drop((history, database));
@@ -83,8 +83,8 @@ fn a_context_says_the_same_on_every_thread_and_by_every_clock() {
     assert_eq!((report.divergence, report.snapshots_compared), (None, 3));
 }
 
-/// Does to the first segment of `root` what the snapshot thread does, with an archive made
-/// elsewhere.
+/// Removes the first segment of `root` as the snapshot thread does, and puts a copy of `archive` in
+/// its place, if given.
 fn archive_first(root: &Path, archive: Option<&Path>) {
     let segment = root.join("journal/00000000000000000001.journal");
     if let Some(archive) = archive {
@@ -95,14 +95,14 @@ fn archive_first(root: &Path, archive: Option<&Path>) {
 }
 
 #[test]
-fn a_segment_that_goes_between_the_list_and_the_read_is_looked_for_again() {
+fn a_segment_that_is_removed_between_the_list_and_the_read_is_looked_for_again() {
     for is_archived in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().to_path_buf();
         let writer = open(Arc::new(Disk), &root, options()).unwrap();
         fill(&writer);
         writer.close().unwrap();
-        // The same segment, archived.
+        // Archive the same segment in a copy.
         let copy = killed(&root);
         let elsewhere = open(Arc::new(Disk), copy.path(), options()).unwrap();
         elsewhere.snapshot().unwrap();

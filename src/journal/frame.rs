@@ -16,7 +16,6 @@
 //! taken over data *and* the data's own CRC no longer depends on the data, so with it the chain
 //! would say nothing about the header.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::record::{Record, Records};
@@ -236,7 +235,7 @@ pub(crate) struct FrameRef<'a> {
     pub(crate) chain_before: u32,
 }
 
-impl FrameRef<'_> {
+impl<'a> FrameRef<'a> {
     /// Shows each record with its sequence to `take`. `path` is the frame's file.
     ///
     /// # Errors
@@ -245,40 +244,41 @@ impl FrameRef<'_> {
     pub(crate) fn each_record<E: From<StoreError>>(
         &self,
         path: &Path,
-        mut take: impl FnMut(u64, &Record<'_>) -> Result<(), E>,
+        mut take: impl FnMut(u64, &Record<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let shown = self.each_record_until(path, |sequence, record| {
-            take(sequence, record).map(|()| ControlFlow::Continue(()))
-        });
-        shown.map(drop)
+        let (mut at, mut sequence) = (0, self.header.first_sequence);
+        while at < self.payload.len() {
+            let (record, next) = self.record_at(path, at)?;
+            take(sequence, &record)?;
+            (at, sequence) = (next, sequence + 1);
+        }
+        Ok(self.check_count(path, sequence)?)
     }
 
-    /// As [`each_record`](Self::each_record), until `take` breaks.
-    pub(crate) fn each_record_until<E: From<StoreError>>(
+    /// Reads the record that begins at byte `at` of the payload. Also returns where the next one
+    /// begins.
+    pub(crate) fn record_at(
         &self,
         path: &Path,
-        mut take: impl FnMut(u64, &Record<'_>) -> Result<ControlFlow<()>, E>,
-    ) -> Result<ControlFlow<()>, E> {
-        let damaged = |expected: String, found: String| {
-            StoreError::corrupt(path, self.position, expected, found)
-        };
-        let mut sequence = self.header.first_sequence;
-        for record in Records::new(self.payload) {
-            let record = record.map_err(|at| {
-                damaged("whole records in the frame".to_owned(), format!("none at its byte {at}"))
-            })?;
-            if take(sequence, &record)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            sequence += 1;
+        at: usize,
+    ) -> Result<(Record<'a>, usize), StoreError> {
+        let rest = self.payload.get(at..).unwrap_or(&[]);
+        let record = Records::new(rest).next().and_then(Result::ok).ok_or_else(|| {
+            let found = format!("bytes that are not a record, from byte {at} of its payload on");
+            StoreError::corrupt(path, self.position, "a frame of whole records", found)
+        })?;
+        Ok((record, at + record.bytes()))
+    }
+
+    /// Checks that the frame holds as many records as it states. `sequence` is the one after its
+    /// last record.
+    pub(crate) fn check_count(&self, path: &Path, sequence: u64) -> Result<(), StoreError> {
+        if sequence == self.header.next_sequence() {
+            return Ok(());
         }
-        if sequence != self.header.next_sequence() {
-            let found = (sequence - self.header.first_sequence).to_string();
-            return Err(
-                damaged(format!("{} records in the frame", self.header.count), found).into()
-            );
-        }
-        Ok(ControlFlow::Continue(()))
+        let expected = format!("{} records in the frame", self.header.count);
+        let found = (sequence - self.header.first_sequence).to_string();
+        Err(StoreError::corrupt(path, self.position, expected, found))
     }
 }
 

@@ -58,6 +58,11 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// How long the record is in the payload.
+    pub(crate) fn bytes(&self) -> usize {
+        RECORD_HEADER_BYTES + self.metadata.len() + self.command.len()
+    }
+
     fn read(fields: &mut FieldReader<'a>) -> Option<Self> {
         let header = RecordHeader::decode(fields)?;
         let length = usize::try_from(header.length).ok()?;

@@ -1,5 +1,6 @@
-//! Owns learning of an answer at the moment it is given: a waker that runs on the answering thread
-//! and writes the answer into the disk's operation log, so that "answered before the sync" shows.
+//! Owns the observation of an answer at the moment it is given. A waker runs on the answering
+//! thread and writes the answer into the disk's operation log. So the log shows an answer before
+//! its sync.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use crate::execute_error::ExecuteError;
 
 pub(crate) type Answer = Result<(u64, u64), ExecuteError<Refused>>;
 
-/// A command on its way.
+/// A submitted command, and its answer once it was given.
 pub(crate) struct Answering {
     journalist: Journalist,
     pending: Mutex<Option<Pending<(u64, u64), Refused>>>,
@@ -22,7 +23,7 @@ pub(crate) struct Answering {
     answered: Condvar,
 }
 
-/// Nothing should ever take that long; who waits longer has found a hang.
+/// How long an answer may take. A longer wait counts as a hang.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
 
 impl Answering {
@@ -55,7 +56,7 @@ impl Answering {
         self.answered.notify_all();
     }
 
-    /// Whether the answer is there, and says that the command could not be written.
+    /// Whether the command was answered that it could not be written.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(&*self.answer.lock().unwrap(), Some(Err(ExecuteError::NotWritten { .. })))
     }
@@ -64,7 +65,7 @@ impl Answering {
         self.answer.lock().unwrap().is_some()
     }
 
-    /// The answer; `None` when it does not come.
+    /// Waits for the answer. `None` if it does not come in time.
     pub(crate) fn wait(&self) -> Option<Answer> {
         let guard = self.answer.lock().unwrap();
         let (mut guard, _) =

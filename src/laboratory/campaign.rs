@@ -1,4 +1,5 @@
-//! Owns a run of the laboratory: seed after seed, on all cores, until enough images were judged.
+//! Owns a run of the laboratory: it runs seed after seed on all cores, until it has judged enough
+//! images.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,24 +9,24 @@ use super::explore::{Explorer, Findings, Thoroughness};
 use super::history;
 use super::life::Extent;
 
-/// So many histories with faults are run for each that is walked: that alone shows much, and costs
-/// little.
+/// How many histories with faults are only run, for each history whose images are judged too.
+/// Running one costs little and already finds many violations.
 const LIVE_HISTORIES: u64 = 8;
 
-/// What is to be run.
+/// What to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
     pub first_seed: u64,
-    /// Ends after so many images.
+    /// The campaign ends after this number of images.
     pub images: u64,
-    /// Ends then, however many there were.
+    /// The campaign ends after this time, even with fewer images.
     pub time: Duration,
     pub threads: usize,
-    /// Ends at the first violation.
+    /// If set, the campaign ends at the first violation.
     pub stop_at_violation: bool,
 }
 
-/// What came of it.
+/// The result of a campaign.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub images: u64,
@@ -33,13 +34,13 @@ pub struct Outcome {
     pub nested_images: u64,
     pub histories: u64,
     pub violations: u64,
-    /// The first of them, each with how to replay it.
+    /// The first violations, each with the command that replays it.
     pub told: Vec<String>,
     pub time: Duration,
 }
 
 impl Campaign {
-    /// Everything of single histories: for those that once found something.
+    /// Runs these seeds completely. It is for seeds that once found a violation.
     pub fn run_seeds(seeds: &[u64]) -> Outcome {
         let began = Instant::now();
         let findings = Findings::default();
@@ -91,8 +92,8 @@ fn tell(seed: u64, violations: Vec<String>, findings: &Findings) {
     }
 }
 
-/// Runs the history of one seed and walks all of it. One in eight is small, and then every crash
-/// inside every recovery is tried too.
+/// Runs the history of one seed and judges all its images. One history in eight is small; for a
+/// small one, every crash inside every recovery is tried too.
 fn examine(seed: u64, findings: &Findings, enough: &(dyn Fn() -> bool + Sync)) {
     let small = seed.is_multiple_of(8);
     for further in 0..LIVE_HISTORIES {

@@ -1,6 +1,6 @@
-//! Owns silent damage: a bit that flips, a sector that holds another's content, a file that is gone
-//! or cut short, a segment from another branch of history. The demand is detection: the exact state
-//! or a typed error, never a shorter state and never a panic.
+//! Owns silent damage: a flipped bit, a sector with another sector's content, a removed or
+//! shortened file, a segment from another branch of the history. The engine must detect it: it must
+//! give the exact state or a typed error, and never a shorter state or a panic.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,31 +11,31 @@ use crate::files::Manifest;
 use crate::storage::simulated::{PIECE_BYTES, Random, SimulatedDisk, State};
 use crate::{Database, Error};
 
-/// So many damages are tried on each closed database.
+/// How many damages are tried on each closed database.
 pub(crate) const TRIES_ON_CLOSED: usize = 40;
 
-/// Which damage is to be planted.
+/// Which damage to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// Any single one.
+    /// Any single damage.
     Any,
-    /// One that cannot hit both the last batch and the mark that vouches for it.
+    /// A damage that cannot hit both the last batch and the mark that proves it durable.
     Flip,
 }
 
-/// Where the frames of a small segment begin.
+/// The position at which the frames of a small segment begin.
 const FRAMES_BEGIN: usize = 4096;
 
 /// An image with one damage.
 pub(crate) struct Damaged {
     pub(crate) image: State,
     pub(crate) what: String,
-    /// Whether an error may tell of it: of damage to the newest of two snapshots none may, for the
-    /// older one is there for that.
+    /// Whether an open may fail with an error. It must not if only the newest of two snapshots is
+    /// damaged, because the older one can be used.
     pub(crate) may_fail: bool,
 }
 
-/// Damages a copy of `image`. `earlier`: what stood there before, of which a sector may come back.
+/// Damages a copy of `image`. A sector may get back its content from `earlier`, an earlier state.
 pub(crate) fn plant(
     image: &State,
     earlier: &State,
@@ -53,7 +53,7 @@ pub(crate) fn plant(
     let (path, _) = match &spare {
         _ if files.is_empty() => return None,
         Some(path) if random.once_in(4) => files.iter().find(|(found, _)| found == path)?.clone(),
-        // The journal's end is where damage could be taken for a torn batch.
+        // At the journal's end, damage could be mistaken for a torn batch.
         _ if demand == Demand::Flip && !random.once_in(4) => {
             files.iter().rfind(|(path, _)| path.ends_with(".journal"))?.clone()
         }
@@ -68,13 +68,13 @@ pub(crate) fn plant(
     let before = image.content(&path)?;
     let mut content = before.clone();
     let what = spoil(&mut content, &path, demand, (image, earlier, &files), random)?;
-    // Which format it is, is looked at before any checksum can be: see `docs::format`.
+    // The format version is read before any checksum: see `docs::format`.
     let other_format = content.len() >= 12 && content[8..12] != before[8..12];
     damaged.replace(&path, content);
     Some(Damaged { image: damaged, what, may_fail: may_fail || other_format })
 }
 
-/// Spoils one file's content; says how.
+/// Damages the content of one file, and says how.
 fn spoil(
     content: &mut Vec<u8>,
     path: &str,
@@ -113,10 +113,10 @@ fn spoil(
     let bytes = source.get(from..)?;
     let bytes = &bytes[..bytes.len().min(end - sector)];
     content[sector..sector + bytes.len()].copy_from_slice(bytes);
-    Some(format!("another sector's or an earlier content at {sector} in {path}"))
+    Some(format!("the content of another sector or of an earlier time at {sector} in {path}"))
 }
 
-/// The newest listed snapshot, if an older one is listed too.
+/// Returns the path of the newest listed snapshot, if an older one is listed too.
 fn spare_snapshot(image: &State) -> Option<String> {
     let path = format!("{DIRECTORY}/MANIFEST");
     let manifest = Manifest::decode(Path::new(&path), image.content(&path)?).ok()?;
@@ -124,8 +124,8 @@ fn spare_snapshot(image: &State) -> Option<String> {
     Some(format!("{DIRECTORY}/snapshots/{newest:020}.snapshot"))
 }
 
-/// Lets a closed database go on in two ways, and gives one of them the other's newest segment. Only
-/// the chain tells that it does not follow.
+/// Lets two copies of a closed database go on differently, and gives one of them the other's newest
+/// segment. Only the chain value shows that this segment does not belong there.
 pub(crate) fn mixed_fork(image: &State, setup: &Setup, seed: u64) -> Result<(), String> {
     let open = |disk: &SimulatedDisk| {
         let storage = Arc::new(disk.clone());
@@ -149,7 +149,7 @@ pub(crate) fn mixed_fork(image: &State, setup: &Setup, seed: u64) -> Result<(), 
         }
         Ok(disk)
     };
-    let failed = |error: Error| format!("a closed database does not go on: {error}");
+    let failed = |error: Error| format!("a closed database cannot go on: {error}");
     let (ours, theirs) = (go_on(1).map_err(failed)?, go_on(2).map_err(failed)?);
     let mut mixed = ours.state();
     let files = mixed.files();
@@ -167,7 +167,7 @@ pub(crate) fn mixed_fork(image: &State, setup: &Setup, seed: u64) -> Result<(), 
             if found == (whole.sequence(), whole.query(Tally::bytes)) {
                 return Ok(());
             }
-            Err("a segment of another branch of history was taken for ours".to_owned())
+            Err("a segment of another branch of the history was accepted".to_owned())
         }
     }
 }

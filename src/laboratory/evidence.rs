@@ -1,5 +1,5 @@
-//! Owns what is kept of a violation: the very image and what was expected of it, in a file, and the
-//! one command that judges it again. The seed alone would not do: the engine's threads may
+//! Owns the evidence of a violation: a file with the image and the expectation, and the command
+//! that judges the image again. The seed alone is not enough, because the engine's threads may
 //! interleave differently the next time.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use super::setup::Setup;
 use crate::codec;
 use crate::storage::simulated::State;
 
-/// The variable that names the file to replay.
+/// The environment variable that names the file to replay.
 pub const IMAGE_VARIABLE: &str = "PREVALENCE_IMAGE";
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +30,7 @@ struct Evidence {
     what: String,
 }
 
-/// Stores a violating image; gives the text to print.
+/// Stores an image with a violation. Returns the text to print.
 pub(crate) fn store(
     image: &State,
     setup: &Setup,
@@ -71,7 +71,7 @@ fn write(evidence: &Evidence) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Judges a stored image once more; `Err` is the violation.
+/// Judges a stored image again. `Err` is the violation.
 pub fn replay(path: &Path) -> Result<(), String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let evidence: Evidence = codec::decode_exact(&bytes)?;

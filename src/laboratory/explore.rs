@@ -1,6 +1,6 @@
-//! Owns the walk along an operation log: after each operation, the images that a power cut or a
-//! process kill may leave, each put before the oracle; and from the logs of those openings, the
-//! same again. Knows nothing of how a history was made.
+//! Owns the walk along an operation log. After each operation it makes the images that a power cut
+//! or a process kill may leave, and has the oracle judge each. It also walks along the logs of the
+//! recoveries from these images. Knows nothing of how a history was made.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -13,10 +13,10 @@ use super::setup::Setup;
 use super::{damage, evidence};
 use crate::storage::simulated::{Fate, Operation, PIECE_BYTES, Random, State, choices};
 
-/// Nobody reads more.
+/// How many violations are kept as text.
 const MOST_VIOLATIONS: usize = 20;
 
-/// What came out so far, of all threads.
+/// The findings of all threads so far.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) images: AtomicU64,
@@ -39,13 +39,13 @@ impl Findings {
 /// How thoroughly a log is walked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Thoroughness {
-    /// One image in so many is looked at with the whole engine.
+    /// One image in this many is judged with the whole engine.
     pub(crate) whole_engine_in: usize,
-    /// The log of the opening of one image in so many is walked too.
+    /// For one image in this many, the log of its recovery is walked too.
     pub(crate) nested_in: usize,
-    /// How deep openings nest: crashes inside the recovery from a crash.
+    /// How deep recoveries nest: a crash inside the recovery from a crash, and so on.
     pub(crate) depth: usize,
-    /// One image in so many is damaged as well.
+    /// One image in this many is also damaged.
     pub(crate) damaged_in: usize,
 }
 
@@ -54,19 +54,19 @@ pub(crate) struct Explorer<'a> {
     pub(crate) setup: &'a Setup,
     pub(crate) thoroughness: Thoroughness,
     pub(crate) random: Random,
-    /// Where the log comes from.
+    /// The origin of the log, for messages.
     pub(crate) origin: String,
     pub(crate) enough: &'a (dyn Fn() -> bool + Sync),
-    /// Images that were found sound, and the sequence each holds.
+    /// The fingerprints of judged images, and the sequence that each holds.
     known: HashMap<u64, u64>,
     expectation: Expectation,
     required: Required,
     /// The highest sequence that a frame or mark in the log states to be durable.
-    vouched: u64,
-    /// What frames vouch for that stand in files without a segment's name yet.
+    known_durable: u64,
+    /// The same for frames in files that do not have a segment's name yet.
     staged: HashMap<usize, u64>,
     frames: FramesUnderWay,
-    /// As it was when the database was opened last.
+    /// The disk when the database was opened last.
     earlier: State,
     depth: usize,
 }
@@ -96,7 +96,7 @@ impl<'a> Explorer<'a> {
             known: HashMap::new(),
             expectation,
             required: life.required,
-            vouched: 0,
+            known_durable: 0,
             staged: HashMap::new(),
             frames: FramesUnderWay::default(),
             earlier: life.start.clone(),
@@ -104,7 +104,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Walks a life from its start to its end. Gives where its batches end.
+    /// Walks a life from its start to its end. Returns the sequences at which its batches end.
     pub(crate) fn walk(mut self, life: &Life) -> BTreeSet<u64> {
         let mut state = life.start.clone();
         for operation in &life.log {
@@ -119,7 +119,7 @@ impl<'a> Explorer<'a> {
         self.expectation.boundaries
     }
 
-    /// Walks the log of one opening, which in the end served `sequence`.
+    /// Walks the log of one recovery, after which readers saw `sequence`.
     fn walk_opening(&mut self, start: &State, log: &[Operation], sequence: u64) {
         let mut state = start.clone();
         for operation in log {
@@ -149,11 +149,12 @@ impl<'a> Explorer<'a> {
                 self.expectation.reference.cut(*sequence);
                 self.expectation.boundaries.split_off(&(sequence + 1));
                 self.required = Required { cut: *sequence, kill: *sequence };
-                // A sequence beyond may from now on be another command's.
+                // From now on a higher sequence may be that of another command.
                 self.known.clear();
                 self.earlier = state.clone();
-                // What nothing vouched for was written anew, with a mark behind it.
-                self.vouched = *sequence;
+                // The recovery has rewritten every frame that was not known durable, with a mark
+                // behind them.
+                self.known_durable = *sequence;
             }
             Event::Durable { sequence } => self.required.cut = self.required.cut.max(*sequence),
             Event::Closed => self.closed(state),
@@ -166,7 +167,7 @@ impl<'a> Explorer<'a> {
             self.note_batch(frame);
         }
         if let Operation::Write { file, position, bytes } = operation {
-            // The process is killed amid the write.
+            // Kill the process during the write.
             let lengths = [1, bytes.len() / 2, bytes.len().saturating_sub(1), PIECE_BYTES];
             for length in BTreeSet::from(lengths) {
                 if length > 0 && length < bytes.len() {
@@ -179,35 +180,36 @@ impl<'a> Explorer<'a> {
         }
         state.apply(operation);
         if let Operation::SyncFailed { .. } = operation {
-            // Readers may see what stood there before.
+            // Later reads of the file may return its earlier content.
             self.required.kill = self.required.cut;
-            self.vouched = 0;
+            self.known_durable = 0;
         }
         if let Some(frame) = &frame {
-            self.note_vouching(frame, operation, state);
+            self.note_durable(frame, operation, state);
         }
         self.note_published(operation, state);
         self.power_cuts(state);
         self.kill(state);
     }
 
-    /// Learns from a frame where its batch ends. A part of the frame may be all of it but zeros.
+    /// Notes the sequence at which a frame's batch ends. A partly written frame counts too: the
+    /// rest of it may be zeros, which stand in the file already.
     fn note_batch(&mut self, frame: &Frame) {
         self.expectation.boundaries.insert(frame.first_sequence + u64::from(frame.count) - 1);
     }
 
-    /// Learns from a frame that is written for what it vouches: at once, or, where it stands in a
-    /// segment that is still being made, once that has its name.
-    fn note_vouching(&mut self, frame: &Frame, operation: &Operation, state: &State) {
-        // Under `Durability::Sync` a frame is written only after the one before it was synced, and
-        // must say so.
-        let vouches = if self.setup.buffered { frame.durable } else { frame.first_sequence - 1 };
+    /// Notes which sequence a written frame states to be durable. If its segment has no name yet,
+    /// the statement counts once the segment has its name.
+    fn note_durable(&mut self, frame: &Frame, operation: &Operation, state: &State) {
+        // Under `Durability::Sync` a frame is written only after the previous one was synced, and
+        // it must state that one to be durable.
+        let durable = if self.setup.buffered { frame.durable } else { frame.first_sequence - 1 };
         let Operation::Write { file, .. } = operation else { return };
         if state.has_name_with(*file, SEGMENT_SUFFIX) {
-            self.vouched = self.vouched.max(vouches);
+            self.known_durable = self.known_durable.max(durable);
         } else {
             let staged = self.staged.entry(*file).or_default();
-            *staged = vouches.max(*staged);
+            *staged = durable.max(*staged);
         }
     }
 
@@ -215,9 +217,9 @@ impl<'a> Explorer<'a> {
         let Operation::Rename { directory, to, .. } = operation else { return };
         if to.ends_with(SEGMENT_SUFFIX)
             && let Some(node) = state.directory(*directory).and_then(|found| found.current.get(to))
-            && let Some(vouches) = self.staged.remove(node)
+            && let Some(durable) = self.staged.remove(node)
         {
-            self.vouched = self.vouched.max(vouches);
+            self.known_durable = self.known_durable.max(durable);
         }
     }
 
@@ -237,20 +239,21 @@ impl<'a> Explorer<'a> {
         let image = state.after_kill();
         self.expectation.required = self.required.kill;
         self.look(&image, 1);
-        // Everything acknowledged is vouched for: no single flip may make it shorter.
-        if self.vouched >= self.required.kill && self.random.once_in(self.thoroughness.damaged_in) {
+        // If everything acknowledged is known durable, no single flipped bit may lose any of it.
+        let all_durable = self.known_durable >= self.required.kill;
+        if all_durable && self.random.once_in(self.thoroughness.damaged_in) {
             self.damage(&image, Demand::Flip);
         }
     }
 
-    /// Puts an image before the oracle, unless one that reads the same was.
+    /// Has the oracle judge an image, unless it has judged one with the same content.
     fn look(&mut self, image: &State, kind: u64) {
         let fingerprint = image.fingerprint() ^ kind;
         if let Some(&sequence) = self.known.get(&fingerprint) {
             if sequence < self.expectation.required {
                 let look = self.a_look();
-                let what = format!("holds {sequence}, less than was acknowledged by now");
-                self.report(image, look, &what);
+                let what = format!("holds {sequence}, but more was acknowledged by now");
+                self.violated(image, look, &what);
             }
             return;
         }
@@ -265,9 +268,9 @@ impl<'a> Explorer<'a> {
                 }
             }
             Err(what) => {
-                // Once is enough.
+                // The same image is not judged again.
                 self.known.insert(fingerprint, u64::MAX);
-                self.report(image, look, &what);
+                self.violated(image, look, &what);
             }
         }
     }
@@ -287,7 +290,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn report(&self, image: &State, look: Look, what: &str) {
+    fn violated(&self, image: &State, look: Look, what: &str) {
         self.tell(image, &self.expectation, look, what);
     }
 
@@ -299,29 +302,30 @@ impl<'a> Explorer<'a> {
         self.findings.violated(what);
     }
 
-    /// Crashes inside the opening of a crash's image.
+    /// Crashes inside the recovery from a crash image.
     fn nested(&mut self, image: &State, log: &[Operation], sequence: u64) {
-        // A power cut after a mere kill may still take what was never synced.
+        // After a kill, a power cut may still lose what was never synced.
         let required = Required { cut: self.required.cut, kill: self.expectation.required };
         let mut inner = Explorer {
             random: Random::new(self.random.next()),
-            origin: format!("{} > opening", self.origin),
+            origin: format!("{} > recovery", self.origin),
             known: HashMap::new(),
             expectation: self.expectation.clone(),
             required,
-            vouched: 0,
+            known_durable: 0,
             staged: HashMap::new(),
             frames: FramesUnderWay::default(),
             earlier: State::empty(),
             depth: self.depth - 1,
             ..*self
         };
-        // What nothing vouches for may go as long as it was not served.
+        // Damage may lose frames that are not known durable as long as no reader has seen them, so
+        // none is planted here.
         inner.thoroughness.damaged_in = usize::MAX;
         inner.walk_opening(image, log, sequence);
     }
 
-    /// The database was closed: damage of any kind must show, or do no harm.
+    /// Damages the closed database. Any damage must be detected or harmless.
     fn closed(&mut self, state: &State) {
         let units = state.units();
         let fates = vec![Fate::New; units.len()];
@@ -357,12 +361,12 @@ impl<'a> Explorer<'a> {
 const SEGMENT_SUFFIX: &str = ".journal";
 const FRAME_MAGIC: &[u8] = b"PVFR";
 
-/// What the laboratory reads in a frame: where `docs::format` says it stands.
+/// What the laboratory reads from a frame, at the positions that `docs::format` states.
 struct Frame {
     first_sequence: u64,
     durable: u64,
     count: u32,
-    /// The whole of it, with header, checksum and padding.
+    /// The length of the whole frame, with header, checksum and padding.
     bytes: usize,
 }
 
@@ -379,8 +383,8 @@ impl Frame {
     }
 }
 
-/// The frame that is being written into each file, which may take several writes where some are
-/// short, with those of other threads into other files in between.
+/// The frame that is being written into each file. It may take several short writes, and other
+/// threads may write into other files between them.
 #[derive(Default)]
 struct FramesUnderWay(HashMap<usize, (u64, Vec<u8>)>);
 
@@ -388,7 +392,8 @@ impl FramesUnderWay {
     fn note(&mut self, operation: &Operation) -> Option<Frame> {
         let Operation::Write { file, position, bytes } = operation else { return None };
         let (end, so_far) = self.0.entry(*file).or_default();
-        // A first part of one byte does not show the magic: what came before must be whole then.
+        // A first part of one byte does not show the magic. So a new frame also begins if the
+        // previous one is whole.
         let is_whole = Frame::decode(so_far).is_some_and(|frame| so_far.len() >= frame.bytes);
         if bytes.starts_with(FRAME_MAGIC) || end != position || is_whole {
             so_far.clear();

@@ -1,5 +1,5 @@
-//! Owns a whole directory that a fuzzer forges: a small closed database, changed at will, with
-//! checksums made right again, so that what reads it goes further than the first checksum.
+//! Owns a whole directory that a fuzzer forges. It takes a small closed database, changes it, and
+//! makes the checksums right again, so that a reader gets further than to the first checksum.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,7 @@ use crate::files::{FileHeader, SEGMENT_MAGIC};
 use crate::storage::simulated::{SimulatedDisk, State};
 use crate::{Database, Metadata};
 
-/// One change takes so many bytes of the input: file, position, kind, value.
+/// How many bytes of the input describe one change: file, position, kind, value.
 const CHANGE_BYTES: usize = 6;
 const MOST_CHANGES: usize = 16;
 
@@ -44,7 +44,7 @@ fn open(disk: &SimulatedDisk, archive: bool) -> Result<Database<Tally>, crate::E
     )
 }
 
-/// Two snapshots, several segments, closed.
+/// Makes a closed database with two snapshots and several segments.
 fn pristine(archive: bool) -> &'static State {
     static PRISTINE: [OnceLock<State>; 2] = [OnceLock::new(), OnceLock::new()];
     PRISTINE[usize::from(archive)].get_or_init(|| {
@@ -58,7 +58,7 @@ fn pristine(archive: bool) -> &'static State {
                 let database = database.with_metadata(&metadata).unwrap();
                 database.execute(Mix(value)).unwrap();
             }
-            // So much that the next run does not carry it into a segment of its own.
+            // It is so long that the next run does not carry it into its own segment.
             let padding = vec![0xa5; 1200];
             let put = Put { key: 1, value: round, ending: Ending::Accept, padding };
             database.execute(put).unwrap();
@@ -74,8 +74,8 @@ fn pristine(archive: bool) -> &'static State {
     })
 }
 
-/// Opens the directory that `data` makes of a small database. Whatever it is: no panic, no hang,
-/// and what opens goes on, closes and opens again as it was.
+/// Forges a directory as `data` says, and opens it. The open must neither panic nor hang. If it
+/// succeeds, the database must accept a command, close, and open again with the same content.
 pub fn open_forged(data: &[u8]) {
     let Some((&forges, changes)) = data.split_first() else { return };
     let archive = forges & HAS_ARCHIVE != 0;
@@ -86,7 +86,7 @@ pub fn open_forged(data: &[u8]) {
     forge(&mut state, forges);
     let disk = SimulatedDisk::new(state, 1, false);
     let Ok(database) = open(&disk, archive) else { return };
-    // A forged sequence may leave no room for another.
+    // After a forged sequence there may be no next one.
     if database.sequence() < u64::MAX / 2 {
         database.execute(Mix(1)).unwrap();
     }
@@ -97,7 +97,7 @@ pub fn open_forged(data: &[u8]) {
     assert_eq!((database.sequence(), database.query(Tally::bytes)), before);
 }
 
-/// Everything that may be asked of it. What is told has no gap.
+/// Reads the whole history in every way. The sequences must have no gap.
 fn read_history(database: &Database<Tally>) {
     let history = database.history();
     if let Ok(records) = history.records(..) {
@@ -113,7 +113,7 @@ fn read_history(database: &Database<Tally>) {
             assert_eq!(then.sequence(), sequence);
         }
     }
-    drop(history.project::<Tally>());
+    drop(history.replay_as::<Tally>());
 }
 
 fn apply(state: &mut State, change: &[u8]) {
@@ -139,7 +139,7 @@ fn apply(state: &mut State, change: &[u8]) {
     state.replace(path, content);
 }
 
-/// Makes the checksums right that `forges` names.
+/// Makes those checksums right that `forges` names.
 fn forge(state: &mut State, forges: u8) {
     for path in state.files().into_keys() {
         let mut content = state.content(&path).unwrap().clone();
@@ -169,7 +169,7 @@ fn number(content: &[u8], at: usize) -> usize {
     bytes.map_or(0, |bytes| u32::from_le_bytes(bytes.try_into().unwrap()) as usize)
 }
 
-/// Puts the checksum of `begin..end - 4` where it ends.
+/// Writes the checksum of `begin..end - 4` behind it.
 fn seal(content: &mut [u8], begin: usize, end: usize) {
     if end >= begin + 4 && end <= content.len() {
         let checksum = crc32c::crc32c(&content[begin..end - 4]);
@@ -220,7 +220,8 @@ fn forge_chunks(content: &mut [u8], header: usize) {
     if content.len() < footer + 56 {
         return;
     }
-    // The content is stored as it is, so its digest is that of the chunks; one chunk is usual.
+    // The content is not compressed, so its digest is that of the chunks. Usually there is one
+    // chunk.
     if packed > 0 {
         let digest = xxhash_rust::xxh3::xxh3_128(&content[header + 8..at]);
         content[footer + 32..footer + 48].copy_from_slice(&digest.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Owns the bodies of the fuzz targets, so that `cargo test` runs them over the committed corpus
-//! on stable Rust too. Compiled only for tests and by cargo-fuzz.
+//! Owns the bodies of the fuzz targets, so that `cargo test` runs them over the committed corpus on
+//! stable Rust too. It is compiled only for tests and by cargo-fuzz.
 
 #![allow(missing_docs)] // for fuzz/ alone
 
@@ -18,8 +18,8 @@ use crate::{codec, laboratory, snapshot};
 const SALT: u64 = 0x5eed;
 const CHAIN: u32 = 7;
 
-/// A segment whose header is sound and whose frames are `data`. Reading must end, without a panic,
-/// in an orderly way.
+/// Reads a segment whose header is sound and whose frames are `data`. The reading must end without
+/// a panic, with a valid ending or a typed error.
 pub fn journal_frames(data: &[u8]) {
     let header = FileHeader {
         magic: SEGMENT_MAGIC,
@@ -42,7 +42,7 @@ pub fn journal_frames(data: &[u8]) {
     segment(bytes);
 }
 
-/// A whole segment file, header and all.
+/// Reads a whole segment file, including its header.
 pub fn segment_file(data: &[u8]) {
     segment(data.to_vec());
 }
@@ -52,8 +52,8 @@ fn segment(bytes: Vec<u8>) {
     let Ok(segment) = Segment::from_bytes("fuzzed".into(), FileBytes::Owned(bytes), 1) else {
         return;
     };
-    for takeover in [None, Some(2), Some(3)] {
-        let mut scan = SegmentScan::new(&segment, takeover, 0);
+    for next_segment_first in [None, Some(2), Some(3)] {
+        let mut scan = SegmentScan::new(&segment, next_segment_first, 0);
         let mut expected = 1;
         loop {
             match scan.next_frame() {
@@ -64,28 +64,28 @@ fn segment(bytes: Vec<u8>) {
                 }
                 Ok(Err(Ending::Complete)) => break,
                 Ok(Err(Ending::Torn { position, bytes })) => {
-                    assert!(position + bytes <= length && takeover.is_none());
+                    assert!(position + bytes <= length && next_segment_first.is_none());
                     break;
                 }
                 Err(StoreError::Corrupt { position, .. }) => {
                     assert!(position <= length);
                     break;
                 }
-                Err(StoreError::Missing { .. }) if takeover.is_some() => break,
+                Err(StoreError::Missing { .. }) if next_segment_first.is_some() => break,
                 Err(other) => panic!("{other}"),
             }
         }
     }
 }
 
-/// A MANIFEST: what is accepted must come out as the same bytes again.
+/// Reads a MANIFEST. If it is accepted, it must encode to the same bytes.
 pub fn manifest(data: &[u8]) {
     if let Ok(manifest) = Manifest::decode(Path::new("fuzzed"), data) {
         assert_eq!(manifest.encode(), data);
     }
 }
 
-/// A snapshot of a model with strings and nesting.
+/// Reads a snapshot of a model with strings and nesting.
 pub fn snapshot_file(data: &[u8]) {
     let bytes = FileBytes::Owned(data.to_vec());
     if let Ok(file) = PackedFile::from_bytes("fuzzed".into(), bytes, SNAPSHOT_MAGIC)
@@ -106,8 +106,8 @@ pub fn snapshot_file(data: &[u8]) {
     }
 }
 
-/// The request ids behind the model in a snapshot, with their checksum made right: what is accepted
-/// must come out as the same bytes again.
+/// Reads the request ids behind the model in a snapshot, with a right checksum. If they are
+/// accepted, they must encode to the same bytes.
 pub fn request_ids(data: &[u8]) {
     let mut section = data.to_vec();
     section.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
@@ -125,8 +125,8 @@ pub fn request_ids(data: &[u8]) {
     assert_eq!(log.iter().last(), fewer.iter().last());
 }
 
-/// A record of a purge, its checksum made right: what is accepted must come out as the same bytes
-/// again.
+/// Reads the record of a purge, with a right checksum. If it is accepted, it must encode to the
+/// same bytes.
 pub fn purge_record(data: &[u8]) {
     let mut bytes = data.to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
@@ -137,12 +137,12 @@ pub fn purge_record(data: &[u8]) {
     }
 }
 
-/// A history on the simulated disk, step by step, and the crash images of it.
+/// Runs a history on the simulated disk step by step, and judges its crash images.
 pub fn histories(data: &[u8]) {
     laboratory::run_script(data);
 }
 
-/// A whole directory: a small database that was changed, with its checksums made right again.
+/// Opens a whole directory: a small database that was changed, with right checksums.
 pub fn directory_open(data: &[u8]) {
     laboratory::open_forged(data);
 }
@@ -174,8 +174,8 @@ mod tests {
             for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
                 let input = std::fs::read(entry.unwrap().path()).unwrap();
                 target(&input);
-                // Every cut and many flips of each, so that the corpus reaches the error paths
-                // without a fuzzer.
+                // Cut and flip each input at many places, so that the corpus reaches the error
+                // paths without a fuzzer.
                 for at in (0..input.len()).step_by(1 + input.len() / 512) {
                     target(&input[..at]);
                     let mut flipped = input.clone();
@@ -225,7 +225,7 @@ mod tests {
         }
         database.close().unwrap();
         let mut segment = std::fs::read(path.join("journal/00000000000000000001.journal")).unwrap();
-        // A short one, which is what its header must say then.
+        // Shorten the segment, and state the new length in its header.
         segment.truncate(4096 + 512);
         let file_bytes = segment.len() as u64;
         segment[64..72].copy_from_slice(&file_bytes.to_le_bytes());

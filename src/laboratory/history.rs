@@ -1,36 +1,35 @@
-//! Owns histories: from a seed, commands, snapshots, changes of segment, closes, crashes and faults
-//! on a simulated disk, with the engine as it is in production. Gives what happened, and what went
-//! wrong while it did. Knows nothing of crash images.
+//! Owns histories. From a seed it makes commands, snapshots, changes of segment, closes, crashes
+//! and faults on a simulated disk, with the engine of production. It returns what happened, and the
+//! violations meanwhile. Knows nothing of crash images.
+
+mod judging;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answering::{Answer, Answering};
+use super::answering::Answering;
 use super::life::{Event, Extent, Journalist, Life, Required, Step};
-use super::model::{
-    Ending, Mix, Order, Ordered, Outcome, Put, Reference, Refused, Tally, request_id,
-};
+use super::model::{Ending, Mix, Order, Ordered, Outcome, Put, Reference, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
-use crate::execute_error::ExecuteError;
 use crate::storage::simulated::{Fault, Random, SimulatedDisk, State, choices};
 use crate::{Database, Error, Metadata};
 
-/// Somewhat more than the writer waits before it marks the journal's end.
+/// Longer than the writer waits before it marks the journal's end.
 const IDLE: Duration = Duration::from_millis(8);
 
-/// A command on its way.
+/// A command that was submitted.
 struct InFlight {
     order: Order,
-    /// Of its event.
+    /// The number of its event.
     number: Option<usize>,
-    /// What the reference had come to before it.
+    /// The newest sequence of the reference before it.
     before: u64,
     expected: Outcome,
     answering: Arc<Answering>,
 }
 
-/// A history while it runs.
+/// A history that is running.
 pub(crate) struct History {
     random: Random,
     setup: Setup,
@@ -39,17 +38,17 @@ pub(crate) struct History {
     database: Option<Database<Tally>>,
     reference: Reference,
     required: Required,
-    /// As they were when this life began.
+    /// The reference and the required sequences when this life began.
     before: (Reference, Required),
-    /// A fault that may poison was planned in this life.
+    /// Whether a fault that may poison was planned in this life.
     faulty: bool,
-    /// How many faults had come when a command was last refused for want of room, say.
+    /// How many faults had come when a command was last refused, for example on a full disk.
     faults_at_refusal: u64,
     lives: Vec<Life>,
     violations: Vec<String>,
 }
 
-/// Runs the history of a seed. Violations are those that showed while it ran.
+/// Runs the history of a seed. Returns its lives, and the violations that were found meanwhile.
 pub(crate) fn run(seed: u64, extent: Extent) -> (Vec<Life>, Vec<String>) {
     let mut random = Random::new(seed);
     let setup = Setup::random(&mut random);
@@ -87,7 +86,7 @@ impl History {
         }
     }
 
-    /// Ends the last life as it is.
+    /// Closes the database and ends the last life.
     pub(crate) fn finish(mut self) -> (Vec<Life>, Vec<String>) {
         self.close();
         self.end_life(None);
@@ -124,7 +123,7 @@ impl History {
         self.take(step);
     }
 
-    /// Takes one step; where nothing is open, that is to open.
+    /// Takes one step. If the database is not open, the step is to open it.
     pub(crate) fn take(&mut self, step: Step) {
         if !self.violations.is_empty() {
             return;
@@ -156,7 +155,8 @@ impl History {
         }
     }
 
-    /// Opens the database, which must hold what is required. A fault may make it fail, once.
+    /// Opens the database, which must hold the required sequence. The open may fail once if a fault
+    /// was planned.
     pub(crate) fn open(&mut self) {
         for _ in 0..2 {
             let opened = Database::<Tally>::open_with(
@@ -174,11 +174,11 @@ impl History {
                 Err(error) => return self.violated(format!("open: {error}")),
             }
         }
-        self.violated("an open failed though no fault was left".to_owned());
+        self.violated("an open failed twice, though no fault was left".to_owned());
     }
 
-    /// What was acknowledged and never synced is lost with the sync that failed: readers may see
-    /// what stood there before.
+    /// After a failed sync, commands that were acknowledged and not synced may be lost: later reads
+    /// may return the earlier content of the file.
     fn heed_failed_sync(&mut self) {
         if self.setup.buffered && self.faulty && self.disk().faults_fired() > 0 {
             self.required.kill = self.required.cut;
@@ -194,7 +194,7 @@ impl History {
             return self.violated(format!("opened at {sequence} of {newest}, {required:?}"));
         }
         self.reference.cut(sequence);
-        // What was read may be all that is there: an open makes it durable.
+        // An open makes durable what it has read, and drops everything beyond.
         self.required = Required { cut: sequence, kill: sequence };
         self.journalist.note(Event::Opened { sequence });
         self.database = Some(database);
@@ -232,7 +232,7 @@ impl History {
         let before = self.reference.newest();
         let request_id = order.request.map(request_id).unwrap_or_default();
         let metadata = Metadata { request_id, ..Metadata::default() };
-        let database = database.with_metadata(&metadata).expect("so much always fits");
+        let database = database.with_metadata(&metadata).expect("a short request id always fits");
         let submitted = match order.command.clone() {
             Ordered::Put(put) => database.submit(put),
             Ordered::Mix(mix) => database.submit(mix),
@@ -250,58 +250,6 @@ impl History {
         }
     }
 
-    /// Compares the answers of commands that were submitted one after the other. Where one could not
-    /// be written, those that rest on it are refused as well, and what comes after is applied as if
-    /// none of them had been.
-    fn judge_all(&mut self, flight: Vec<InFlight>) {
-        let mut is_refused = false;
-        for InFlight { order, number, before, expected, answering } in flight {
-            let answer = answering.wait();
-            if let Some(Err(ExecuteError::NotWritten { .. })) = answer {
-                let fired = self.disk().faults_fired();
-                if !is_refused && fired == self.faults_at_refusal {
-                    self.violated(format!("{expected:?} was refused and no fault had come"));
-                }
-                if !is_refused {
-                    self.reference.cut(before);
-                }
-                (is_refused, self.faults_at_refusal) = (true, fired);
-                number.into_iter().for_each(|number| self.journalist.withdraw(number));
-                continue;
-            }
-            let expected = if is_refused { self.reference.submit(&order) } else { expected };
-            self.judge(expected, answer);
-        }
-    }
-
-    /// Compares an answer with what the reference says.
-    fn judge(&mut self, expected: Outcome, answer: Option<Answer>) {
-        let right = match (&expected, &answer) {
-            (Outcome::Accepted { sequence, hash }, Some(Ok(found))) => {
-                self.required.kill = self.required.kill.max(*sequence);
-                if !self.setup.buffered {
-                    self.required.cut = self.required.kill;
-                }
-                *found == (*sequence, *hash)
-            }
-            (Outcome::Rejected { hash }, Some(Err(ExecuteError::Rejected(Refused(found))))) => {
-                hash == found
-            }
-            (
-                Outcome::Duplicate { sequence },
-                Some(Err(ExecuteError::Duplicate { sequence: found })),
-            ) => sequence == found,
-            (Outcome::Panicked, Some(Err(ExecuteError::Panicked { .. }))) => true,
-            (_, Some(Err(ExecuteError::Poisoned(_) | ExecuteError::Stopped))) => {
-                self.faulty && self.disk().faults_fired() > 0
-            }
-            _ => false,
-        };
-        if !right {
-            self.violated(format!("answered {answer:?} instead of {expected:?}"));
-        }
-    }
-
     fn execute(&mut self) {
         for _ in 0..1 + self.random.below(3) {
             let order = self.order();
@@ -310,7 +258,8 @@ impl History {
         }
     }
 
-    /// A batch of several: the disk is held until all of them are queued behind the first one.
+    /// Makes a batch of several commands: the disk is frozen until all of them are queued behind
+    /// the first one.
     fn batch(&mut self, never_ends: bool) {
         self.disk().freeze();
         let readable = self.database.as_ref().map(Database::sequence);
@@ -333,14 +282,6 @@ impl History {
         }
         self.disk().thaw();
         self.judge_all(submitted);
-    }
-
-    fn withdraw_refused(&mut self, flight: &[InFlight]) {
-        for InFlight { number, answering, .. } in flight {
-            if answering.is_refused() {
-                number.iter().for_each(|&number| self.journalist.withdraw(number));
-            }
-        }
     }
 
     fn fill_segment(&mut self) {
@@ -387,12 +328,12 @@ impl History {
         self.disk().cancel_faults();
     }
 
-    /// The process is killed, or the power is cut; the next step opens what is left.
+    /// Kills the process or cuts the power. The next step opens what is left.
     fn crash(&mut self) {
         self.heed_failed_sync();
         let left = self.disk().state();
         self.disk().kill();
-        // Its threads end; nothing they do reaches the disk.
+        // The engine's threads end. Nothing that they still do reaches the disk.
         self.database = None;
         let power_cut = self.random.once_in(2);
         let left = if power_cut {

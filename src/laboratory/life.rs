@@ -1,5 +1,5 @@
-//! Owns what a history leaves to be looked at: the operation log of each life of the disk, from one
-//! power-on to the next, with what was asked and answered in it. Knows nothing of how it was made.
+//! Owns the result of a history: the operation log of each life of the disk, from one power-on to
+//! the next, with the commands and answers in it. Knows nothing of how it was made.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,17 +7,18 @@ use super::model::{Order, Reference};
 use super::setup::Setup;
 use crate::storage::simulated::{Operation, SimulatedDisk, State};
 
-/// What the laboratory did or saw, in the disk's operation log.
+/// An event that the laboratory notes in the disk's operation log.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Submitted(Order),
-    /// Submitted, and answered that it could not be written: it was never in the journal.
+    /// The command was submitted, and answered that it could not be written. So it was never in the
+    /// journal.
     Withdrawn,
-    /// `sequence` when it was accepted.
+    /// `sequence` is given if the command was accepted.
     Answered {
         sequence: Option<u64>,
     },
-    /// An open returned; whoever reads sees this version.
+    /// An open returned. Readers see this version.
     Opened {
         sequence: u64,
     },
@@ -40,7 +41,7 @@ impl Journalist {
         Self { disk, events: Arc::default() }
     }
 
-    /// Gives the event's number, unless the disk is dead.
+    /// Notes an event. Returns its number, unless the disk is dead.
     pub(crate) fn note(&self, event: Event) -> Option<usize> {
         let mut noted = None;
         self.disk.note_with(|| {
@@ -52,20 +53,20 @@ impl Journalist {
         noted
     }
 
-    /// Takes back that a command was submitted.
+    /// Replaces the event of a submitted command by [`Event::Withdrawn`].
     pub(crate) fn withdraw(&self, number: usize) {
         self.events.lock().unwrap()[number] = Event::Withdrawn;
     }
 }
 
-/// What a history consists of.
+/// One step of a history.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Execute,
     Batch,
     FillSegment,
     Snapshot,
-    /// Long enough for the writer to mark the journal's end.
+    /// Waits until the writer has marked the journal's end.
     Idle,
     Reopen,
     Sync,
@@ -75,8 +76,8 @@ pub(crate) enum Step {
     Fault,
 }
 
-/// What must be there: after a power cut, and after a process kill, which asks for more under
-/// `Durability::Buffered`.
+/// The sequence that must be there after a power cut, and after a process kill. The latter is
+/// higher under `Durability::Buffered`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Required {
     pub(crate) cut: u64,
@@ -89,12 +90,12 @@ pub(crate) struct Life {
     pub(crate) start: State,
     pub(crate) log: Vec<Operation>,
     pub(crate) events: Vec<Event>,
-    /// As they stood at the start.
+    /// The reference and the required sequences at the start.
     pub(crate) reference: Reference,
     pub(crate) required: Required,
 }
 
-/// How much a history does.
+/// How long a history is, and whether faults come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     pub(crate) steps: usize,

@@ -1,17 +1,17 @@
-//! Owns the crash laboratory: histories on a simulated disk, every image a crash may leave of them,
-//! and the oracle that judges each. Not part of the crate's interface, and not in its production
-//! builds: `tests/crash.rs` and the fuzz targets use it.
+//! Owns the crash laboratory: it runs histories on a simulated disk, makes every image that a crash
+//! may leave of them, and judges each image. It is no part of the crate's interface and not in its
+//! production builds: `tests/crash.rs` and the fuzz targets use it.
 //!
-//! - `model`: the model that is run, and the reference that says what must come of it
-//! - `setup`: how the database is configured
-//! - `history`, `answering`, `life`: what is done to it, and what it answered when
-//! - `explore`: every crash image along an operation log, and of the recoveries from them
+//! - `model`: the model that is run, and the reference that computes the expected results
+//! - `setup`: the configuration of the database
+//! - `history`, `answering`, `life`: what is done to the database, and its answers with their times
+//! - `explore`: every crash image along an operation log, and of the recoveries from these images
 //! - `oracle`: the verdict on one image
 //! - `damage`: silent damage
-//! - `evidence`: a violating image in a file
-//! - `script`, `forged`: histories and directories as a fuzzer writes them
-//! - `planted`: deliberate faults, each of which must be caught
-//! - `moments`: where a test may change the surroundings (`tests/hostile.rs`)
+//! - `evidence`: an image with a violation, in a file
+//! - `script`, `forged`: histories and directories that a fuzzer describes
+//! - `planted`: deliberate faults, each of which the laboratory must catch
+//! - `moments`: the moments at which a test may change the surroundings (`tests/hostile.rs`)
 
 #![allow(missing_docs)] // for tests and fuzz targets of this crate alone
 #![allow(
@@ -19,7 +19,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::cast_possible_truncation,
-    reason = "a laboratory stops at the first surprise"
+    reason = "the laboratory must stop at the first unexpected result"
 )]
 
 mod answering;

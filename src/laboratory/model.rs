@@ -1,5 +1,5 @@
 //! Owns the model that the laboratory runs, and the reference: a second, plain implementation of
-//! the same commands that tells which state must follow from them. Knows nothing of disks.
+//! the same commands, which computes the expected states. Knows nothing of disks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(crate) struct Tally {
     count: u64,
 }
 
-/// An `Arc` that serde sees through, without its feature `rc`.
+/// An `Arc` with serde's traits, so that serde's feature `rc` is not needed.
 #[derive(Clone, Debug, Default)]
 struct Arc2<T>(Arc<T>);
 
@@ -58,7 +58,7 @@ pub(crate) struct Put {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mix(pub(crate) u64);
 
-/// Why a command was refused: what it had made of the hash by then.
+/// The rejection of a command: the hash at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) u64);
 
@@ -78,7 +78,7 @@ impl Command<Tally> for Put {
         match self.ending {
             Ending::Accept => Ok((cx.sequence(), tally.hash)),
             Ending::Reject => Err(Refused(tally.hash)),
-            // Not `panic!`: nobody wants to read of it.
+            // `panic!` would print a message each time.
             Ending::Panic => std::panic::resume_unwind(Box::new("on purpose")),
         }
     }
@@ -105,28 +105,28 @@ impl Tally {
     }
 }
 
-/// A command as the laboratory hands it around.
+/// A command with its request, as the laboratory passes it between its parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) command: Ordered,
-    /// Few of them, so that requests are made again.
+    /// There are only a few numbers, so that requests are repeated.
     pub(crate) request: Option<u8>,
 }
 
-/// Which command it is.
+/// The command of an [`Order`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ordered {
     Put(Put),
     Mix(Mix),
 }
 
-/// The id of a request: some are so long that the bound on bytes matters.
+/// Makes the id of a request. Some ids are so long that the limit on bytes is reached.
 pub(crate) fn request_id(request: u8) -> String {
     let length = if request.is_multiple_of(3) { 100 } else { 1 };
     format!("{request:0length$}")
 }
 
-/// What must come of a command.
+/// The expected outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Accepted { sequence: u64, hash: u64 },
@@ -135,8 +135,8 @@ pub(crate) enum Outcome {
     Duplicate { sequence: u64 },
 }
 
-/// The states that follow from a list of commands, by an implementation that shares no line with
-/// the engine: no clone, no rollback, no codec.
+/// Computes the states that follow from a list of commands. It shares no code with the engine: no
+/// clone, no rollback, no codec.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reference {
     entries: BTreeMap<u16, u64>,
@@ -145,9 +145,9 @@ pub(crate) struct Reference {
     remembered_requests: usize,
     /// The accepted commands.
     orders: Vec<Order>,
-    /// The encoded state after each of them; the first is that of the initial model.
+    /// The encoded state after each of them, beginning with the initial model.
     states: Vec<Vec<u8>>,
-    /// In each state: how many bytes the map takes, and the hash.
+    /// For each state: how many bytes the map takes, and the hash.
     marks: Vec<(usize, u64)>,
 }
 
@@ -168,12 +168,12 @@ impl Reference {
         self.orders.len() as u64
     }
 
-    /// The encoded state at a sequence, if there was one.
+    /// Returns the encoded state at a sequence, if there is one.
     pub(crate) fn state(&self, sequence: u64) -> Option<&[u8]> {
         self.states.get(usize::try_from(sequence).ok()?).map(Vec::as_slice)
     }
 
-    /// What must come of the command, were it the next one; it becomes that if it is accepted.
+    /// Computes the outcome of the next command. If it is accepted, it is added.
     pub(crate) fn submit(&mut self, order: &Order) -> Outcome {
         let sequence = self.newest() + 1;
         let requested = order.request.map(request_id);
@@ -205,7 +205,7 @@ impl Reference {
         Outcome::Accepted { sequence, hash }
     }
 
-    /// The request ids that must be remembered after `sequence`, oldest first.
+    /// Returns the request ids that must be remembered after `sequence`, oldest first.
     pub(crate) fn remembered(&self, sequence: u64) -> Vec<(u64, String)> {
         let (mut kept, mut bytes) = (Vec::new(), 0);
         let accepted: Vec<_> = (1..=sequence).zip(&self.orders).collect();
@@ -222,7 +222,7 @@ impl Reference {
         kept
     }
 
-    /// Forgets every command behind `sequence`: they were lost, and were never acknowledged.
+    /// Forgets every command behind `sequence`. They were lost, and never acknowledged.
     pub(crate) fn cut(&mut self, sequence: u64) {
         if sequence >= self.newest() {
             return;
@@ -234,7 +234,7 @@ impl Reference {
         }
     }
 
-    /// The encoded state after `mix`, were it the command behind `sequence`.
+    /// Computes the encoded state after `mix`, if it is the next command after `sequence`.
     pub(crate) fn state_after(&self, sequence: u64, mix: Mix) -> Vec<u8> {
         let at = sequence as usize;
         let (map, hash) = self.marks[at];
@@ -258,7 +258,7 @@ impl Reference {
     }
 }
 
-/// An unsigned integer as `docs::format` describes the codec.
+/// Encodes an unsigned integer as `docs::format` describes it.
 fn varint(value: u64, bytes: &mut Vec<u8>) {
     if value < 251 {
         bytes.push(value as u8);

@@ -1,15 +1,15 @@
-//! Owns the moments at which a test may do something to the process and its surroundings: right
-//! before each operation on files, and between the look at the place and the operation. `moment!`
-//! in `crate::faults` is how production code names them; in a production build it is nothing.
+//! Owns the moments at which a test may change the process and its surroundings: directly before
+//! each operation on files, and between the check of the place and the operation. Production code
+//! names them with `moment!` in `crate::faults`, which is empty in a production build.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What a test does at a moment, given its kind.
+/// The function that a test calls at each moment.
 type Hook = Arc<dyn Fn(Moment) + Send + Sync>;
 
-/// What is about to happen.
+/// The operation that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Moment {
     CreateDirectory,
@@ -24,14 +24,14 @@ pub enum Moment {
     Read,
     Write,
     Sync,
-    /// The place was looked at, and is about to be changed.
+    /// A change of the place, which was checked just before.
     Changing,
-    /// A change of files that are found by path: a copy's, or before there is a place.
+    /// A change of files that are found by path: those of a copy, or before the place is held.
     Elsewhere,
 }
 
 impl Moment {
-    /// Whether the place is looked at behind this moment, before anything is changed.
+    /// Whether the place is checked after this moment and before anything is changed.
     #[must_use]
     pub fn is_before_a_look(self) -> bool {
         use Moment::{
@@ -57,14 +57,14 @@ thread_local! {
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on `hook` is called at each moment, by the thread that comes to it. What the hook itself
-/// does has none.
+/// Begins to call `hook` at each moment, on the thread that reaches it. Operations of the hook
+/// itself have no moments.
 pub fn watch_moments(hook: impl Fn(Moment) + Send + Sync + 'static) {
     *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
     IS_WATCHED.store(true, Ordering::SeqCst);
 }
 
-/// Ends what [`watch_moments`] began. A hook that runs goes on to its end.
+/// Ends the calls that [`watch_moments`] began. A hook that is running goes on to its end.
 pub fn ignore_moments() {
     IS_WATCHED.store(false, Ordering::SeqCst);
     *HOOK.write().unwrap_or_else(PoisonError::into_inner) = None;

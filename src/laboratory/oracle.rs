@@ -1,6 +1,7 @@
-//! Owns the verdict on one disk image: it opens, as a prefix of the accepted commands that contains
-//! every acknowledged one, no batch in part, equal in encoded bytes to the reference; and it can be
-//! appended to and opened again. Knows nothing of how the image came about.
+//! Owns the verdict on one disk image. The image must open. It must hold a prefix of the accepted
+//! commands that contains every acknowledged one and ends at the end of a batch. Its encoded model
+//! must be equal to the reference. And after one more command, it must open again. Knows nothing of
+//! how the image was made.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,39 +17,39 @@ use crate::storage::Storage;
 use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
 use crate::{Database, Error};
 
-/// What an image is measured against.
+/// What is expected of an image.
 #[derive(Clone, Debug)]
 pub(crate) struct Expectation {
     pub(crate) reference: Reference,
     pub(crate) required: u64,
-    /// Where batches end; a state in between is one with a batch in part.
+    /// The sequences at which batches end. A state between them holds a part of a batch.
     pub(crate) boundaries: BTreeSet<u64>,
-    /// The image was damaged: an error is as good as the right state.
+    /// The image was damaged, so an error is right too.
     pub(crate) damaged: bool,
 }
 
 impl Expectation {
-    /// That a state read from an image is one that may be there.
+    /// Checks that a state read from an image is a permitted one.
     fn check(&self, sequence: u64, bytes: &[u8]) -> Result<(), String> {
         let Self { reference, required, boundaries, .. } = self;
         if sequence < *required {
             return Err(format!("sequence {sequence}, but {required} was acknowledged"));
         }
         if sequence > 0 && !boundaries.contains(&sequence) {
-            return Err(format!("sequence {sequence} is amid a batch: {boundaries:?}"));
+            return Err(format!("sequence {sequence} is inside a batch: {boundaries:?}"));
         }
         match reference.state(sequence) {
             Some(expected) if expected == bytes => Ok(()),
             Some(expected) => {
                 Err(format!("at {sequence} the state is {bytes:02x?}, not {expected:02x?}"))
             }
-            None => Err(format!("sequence {sequence} of {}", reference.newest())),
+            None => Err(format!("sequence {sequence} is beyond {}", reference.newest())),
         }
     }
 }
 
-/// That exactly the right request ids are remembered: a retry of one that was acknowledged must not
-/// be applied again.
+/// Checks that exactly the right request ids are remembered: an acknowledged request must not be
+/// applied again.
 fn check_requests(recovered: &Recovered<Tally>, expected: &[(u64, String)]) -> Result<(), String> {
     let Version { sequence, requests, .. } = &recovered.version;
     let found: Vec<_> = requests.iter().map(|one| (one.sequence, one.id.to_string())).collect();
@@ -58,21 +59,21 @@ fn check_requests(recovered: &Recovered<Tally>, expected: &[(u64, String)]) -> R
     Err(format!("at {sequence} it remembers the requests {found:?}, not {expected:?}"))
 }
 
-/// What came of an image.
+/// The verdict on an image without a violation.
 pub(crate) struct Verdict {
-    /// The sequence that it holds; none where damage was reported.
+    /// The sequence that the image holds; `None` if damage was reported.
     pub(crate) sequence: Option<u64>,
-    /// What the first open did to the disk.
+    /// The operations of the first open on the disk.
     pub(crate) log: Vec<Operation>,
 }
 
-/// How an image is looked at.
+/// How an image is judged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) seed: u64,
-    /// With all of the engine, instead of recovery and journal alone.
+    /// Whether the whole engine is used, or only recovery and journal.
     pub(crate) whole_engine: bool,
-    /// Keep the log of the first open.
+    /// Whether the log of the first open is kept.
     pub(crate) recording: bool,
 }
 
@@ -99,7 +100,7 @@ fn open(disk: &SimulatedDisk, setup: &Setup) -> Result<Recovered<Tally>, Error> 
     recover::<Tally>(&storage, Path::new(DIRECTORY), &options, Tally::default, &mut |_| {})
 }
 
-/// What an error means: fine where there was damage, a violation elsewhere.
+/// Judges an error: right if the image was damaged, else a violation.
 fn failed(
     error: &Error,
     expectation: &Expectation,
@@ -129,7 +130,7 @@ fn with_recovery(
     let log = disk.take_log();
     let mix = Mix(look.seed);
     append(recovered, mix).map_err(|error| format!("it cannot be appended to: {error}"))?;
-    // What was synced is enough: the power is cut, and nothing else survives.
+    // In half of the cases the power is cut: what was synced must be enough.
     let mut left = disk.state();
     let cut = look.seed.is_multiple_of(2);
     if cut {
@@ -142,23 +143,24 @@ fn with_recovery(
     let disk = SimulatedDisk::new(left, look.seed ^ 1, false);
     let recovered = match open(&disk, setup) {
         Ok(recovered) => recovered,
-        // A file was taken away, and what stood in for it lost with the power: frames that an open
-        // had written anew, because they were not synced where they stood first.
+        // The damage removed a file, and the power cut lost what replaced it: frames that an open
+        // had written again because they were not known durable.
         Err(Error::Corrupt { .. } | Error::Missing { .. }) if expectation.damaged && cut => {
             return Ok(Verdict { sequence: Some(sequence), log });
         }
-        Err(error) => return Err(format!("once appended to, it does not open again: {error}")),
+        Err(error) => return Err(format!("after one more command it does not open: {error}")),
     };
     let expected = expectation.reference.state_after(sequence, mix);
     check_requests(&recovered, &requests)?;
     let version = &recovered.version;
     if (version.sequence, version.model.bytes()) != (sequence + 1, expected) {
-        return Err(format!("appended to at {sequence}, it opens at {}", version.sequence));
+        let found = version.sequence;
+        return Err(format!("after one more command than {sequence} it opens at {found}"));
     }
     Ok(Verdict { sequence: Some(sequence), log })
 }
 
-/// One more command, durable, without the engine's threads.
+/// Appends one more command durably, without the engine's threads.
 fn append(recovered: Recovered<Tally>, mix: Mix) -> Result<(), Error> {
     let Recovered { version, mut journal, seed, .. } = recovered;
     let (submission, pending) =
@@ -201,15 +203,16 @@ fn with_engine(
     if answer.as_ref().ok().map(|answer| answer.0) != Some(sequence + 1) {
         return Err(format!("one more command was answered {answer:?}"));
     }
-    // Where a snapshot stands beside a damaged one, the damage is still there to be told.
+    // No snapshot is added beside a damaged one, so that the damage can still be reported.
     if look.seed % 4 == 1 && !expectation.damaged {
-        database.snapshot().map_err(|error| format!("it cannot be snapshotted: {error}"))?;
+        database.snapshot().map_err(|error| format!("a snapshot of it fails: {error}"))?;
     }
     database.close().map_err(|error| format!("it does not close: {error}"))?;
-    let database = opened().map_err(|error| format!("closed, it does not open: {error}"))?;
+    let database = opened().map_err(|error| format!("after a close it does not open: {error}"))?;
     let found = (database.sequence(), database.query(Tally::bytes));
     if found != (sequence + 1, expectation.reference.state_after(sequence, mix)) {
-        return Err(format!("appended to at {sequence} and closed, it opens at {}", found.0));
+        let found = found.0;
+        return Err(format!("after one more command than {sequence} and a close: {found}"));
     }
     Ok(Verdict { sequence: Some(sequence), log })
 }

@@ -1,5 +1,4 @@
-//! Owns histories that a fuzzer writes: each byte is a step, and the crash images of what came of
-//! it are judged.
+//! Owns histories that a fuzzer describes: each byte is a step. Their crash images are judged too.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -10,14 +9,14 @@ use super::life::Step;
 use super::setup::Setup;
 use crate::storage::simulated::Random;
 
-/// A fuzzer would rather try many short histories than one long.
+/// The most steps of a history. A fuzzer finds more with many short histories than with a long one.
 const MOST_STEPS: usize = 24;
-/// Of each history, so that an input stays fast.
+/// The most images that are judged for each history, so that an input stays fast.
 const MOST_IMAGES: u64 = 150;
 
 /// Runs the history that `data` describes. Panics on a violation.
 ///
-/// The first byte chooses the configuration and the values of commands, the others the steps.
+/// The first byte chooses the configuration and the values of commands. The others are the steps.
 pub fn run_script(data: &[u8]) {
     let Some((&first, steps)) = data.split_first() else { return };
     let mut random = Random::new(first.into());

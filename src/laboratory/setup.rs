@@ -1,5 +1,5 @@
-//! Owns how the laboratory configures a database: small in everything, so that segments change and
-//! snapshots come within a few commands.
+//! Owns the configuration of the laboratory's databases. All sizes are small, so that segments
+//! change and snapshots come after a few commands.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::storage::simulated::Random;
 use crate::{Durability, Retention, SnapshotPolicy};
 
-/// Where the database of every history stands.
+/// The directory of every history's database.
 pub(crate) const DIRECTORY: &str = "/data/tally.db";
 
 /// One configuration.

@@ -1,23 +1,25 @@
-//! Owns whether this is still the process that opened a database. In the child of a fork there are
-//! none of the engine's threads, locks may be held by nobody, and the files belong to the parent.
-//! Knows nothing of the engine.
+//! Owns the check that this is still the process that opened a database. The child of a fork has
+//! none of the engine's threads, its locks may stay locked for ever, and the files belong to the
+//! parent. Knows nothing of the engine.
 
 use arc_swap::ArcSwapOption;
 
 use crate::storage::ForkMark;
 
-/// The process that opened a database; costs one load of memory to compare with the present one.
+/// The process that opened a database. Comparing it with the present process costs one load from
+/// memory.
 #[derive(Clone, Copy)]
 pub(crate) struct OpeningProcess {
     id: u32,
-    /// `None` where the system offers no such thing: then the system is asked each time.
+    /// `None` if the system offers no such mark. Then the process id is compared each time.
     mark: Option<&'static ForkMark>,
 }
 
-/// The newest mark that was made. One for each process, and never freed.
+/// The newest mark. Each process makes one and never frees it.
 static MARK: ArcSwapOption<&'static ForkMark> = ArcSwapOption::const_empty();
 
 impl OpeningProcess {
+    /// Returns the present process.
     pub(crate) fn this() -> Self {
         let known = MARK.load().as_deref().copied().filter(|mark| !mark.is_forked());
         let mark = known.or_else(|| {
@@ -28,7 +30,7 @@ impl OpeningProcess {
         Self { id: std::process::id(), mark }
     }
 
-    /// Whether the present process was forked from that one.
+    /// Whether the present process was forked from this one.
     pub(crate) fn is_forked(self) -> bool {
         match self.mark {
             _ if planted!(ForkNotNoticed) => false,

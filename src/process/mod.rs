@@ -1,5 +1,5 @@
-//! Owns what the process gives: threads with stacks of known size, panics that end where they should,
-//! and whether it was forked. Knows nothing of what runs.
+//! Owns what concerns the process: threads with stacks of known size, the messages of panics, and
+//! whether the process was forked. Knows nothing of what runs.
 
 mod fork;
 mod panics;

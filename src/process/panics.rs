@@ -1,8 +1,8 @@
-//! Owns what becomes of a panic in a user's code: its message. Knows nothing of whose code it was.
+//! Owns the message of a panic in a user's code. Knows nothing of that code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a panic said, as far as it was text.
+/// Returns the message of a panic, if it is text.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -11,7 +11,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
-/// Runs what is a user's. A panic there becomes the reason of an error.
+/// Runs a user's code. A panic there becomes the reason of an error.
 pub(crate) fn told_of_panics<R>(whose: &str, run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run))
         .map_err(|panic| format!("its {whose} panicked: {}", panic_message(&*panic)))

@@ -1,11 +1,11 @@
-//! Owns threads whose stack is of known size, and the bound on how much of a stack encoding and
+//! Owns threads whose stack has a known size, and the bound on how much of a stack encoding and
 //! decoding may use. Knows nothing of what runs there.
 //!
-//! serde recurses once for each level of a nested value and knows no bound. Overflowing a stack ends
-//! the process, at every start anew if it is a stored value that does it. So each encoding and each
-//! decoding gets a *floor*, an address that the stack may not grow down to, and compares it with
-//! that of a local at every primitive: much cheaper than counting levels, and it measures what
-//! matters.
+//! serde recurses once for each level of a nested value and has no bound. A stack overflow ends the
+//! process. If a stored value causes it, that happens again at every start. So each encoding and
+//! each decoding gets a *floor*, an address below which the stack must not grow. At every primitive
+//! it compares the floor with the address of a local variable. This is much cheaper than counting
+//! levels, and it measures the stack itself.
 
 use std::cell::Cell;
 use std::io;
@@ -17,38 +17,39 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crossbeam_channel::bounded;
 
-/// The stack of every thread that encodes, decodes, applies or frees what is a user's. It is address
-/// space: memory is taken only for what was ever touched.
+/// The stack of every thread that encodes, decodes, applies or frees a user's values. It is address
+/// space: only pages that were touched take memory.
 const STACK_BYTES: usize = 32 << 20;
 
-/// What decoding leaves of such a stack: for the frames of one level, for what the system keeps
-/// there, and for what runs beneath.
+/// How much of such a stack decoding leaves free: for the frames of one level, for the system, and
+/// for functions that are called from there.
 const LEFT_BYTES: usize = 4 << 20;
 
-/// What encoding may use of such a stack. Decoding takes more for each level, several times as much
-/// in a debug build, and what was encoded must be decodable.
+/// How much of such a stack encoding may use. Decoding takes more for each level, several times as
+/// much in a debug build, and every encoded value must be decodable.
 const ENCODING_BYTES: usize = 1 << 20;
 
-/// What either may use of a stack of which nothing is known.
+/// How much encoding and decoding may use of a stack whose size is not known.
 const UNKNOWN_BYTES: usize = 256 << 10;
 
 thread_local! {
-    /// How far down this thread's stack may be used; `None` where its size is not known.
+    /// The lowest address to which this thread's stack may be used; `None` if its size is not
+    /// known.
     static FLOOR: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// How far down a stack may grow.
+/// The lowest address to which a stack may grow.
 #[derive(Clone, Copy)]
 pub(crate) struct Floor(usize);
 
 impl Floor {
-    /// For an encoding that begins here.
+    /// Computes the floor for an encoding that begins here.
     pub(crate) fn of_encoding() -> Self {
         let bytes = if is_known() { ENCODING_BYTES } else { UNKNOWN_BYTES };
         Self::below(bytes)
     }
 
-    /// For a decoding that begins here.
+    /// Computes the floor for a decoding that begins here.
     pub(crate) fn of_decoding() -> Self {
         FLOOR.get().map_or_else(|| Self::below(UNKNOWN_BYTES), Self)
     }
@@ -57,17 +58,17 @@ impl Floor {
         Self(here().saturating_sub(bytes))
     }
 
-    /// Whether the stack has grown down to here.
+    /// Whether the stack has grown down to the floor.
     #[inline(always)]
     pub(crate) fn is_reached(self) -> bool {
         here() < self.0
     }
 }
 
-/// Roughly where the stack ends at present.
+/// Returns roughly the address where the stack ends at present.
 #[inline(always)]
 fn here() -> usize {
-    // Under a fuzzer's sanitizer, locals may stand on the heap.
+    // With a fuzzer's sanitizer, local variables may be on the heap.
     if cfg!(any(fuzzing, miri)) {
         return usize::MAX;
     }
@@ -75,12 +76,12 @@ fn here() -> usize {
     std::ptr::from_ref(&local).addr()
 }
 
-/// Whether the calling thread's stack is of known size.
+/// Whether the calling thread's stack has a known size.
 pub(crate) fn is_known() -> bool {
     FLOOR.get().is_some()
 }
 
-/// Starts a thread whose stack is of known size.
+/// Starts a thread whose stack has a known size.
 pub(crate) fn spawn<R: Send + 'static>(
     name: String,
     body: impl FnOnce() -> R + Send + 'static,
@@ -99,25 +100,26 @@ fn builder(name: String) -> Builder {
     Builder::new().name(name).stack_size(STACK_BYTES)
 }
 
-/// Runs the body of a thread that [`builder`] made.
+/// Runs the body of a thread that [`builder`] made, and notes the thread's floor before.
 fn noted<R>(body: impl FnOnce() -> R) -> R {
     FLOOR.set(Some(here().saturating_sub(STACK_BYTES - LEFT_BYTES)));
     body()
 }
 
-/// Runs `body` where the stack is of known size: here, or on a thread of its own for which the
-/// caller waits.
+/// Runs `body` on a stack of known size: on this thread if it has one, else on a new thread.
+/// Returns when `body` has ended.
 ///
 /// # Panics
-/// As `body` does.
+/// If `body` panics.
 pub(crate) fn run<R: Send>(body: impl FnOnce() -> R + Send) -> io::Result<R> {
     run_telling(|_: &dyn Fn(())| body(), |()| {})
 }
 
-/// As [`run`]. What `body` tells meanwhile is given to `told` on the calling thread.
+/// Does the same as [`run`]. Meanwhile `body` can send values, which `told` gets on the calling
+/// thread.
 ///
 /// # Panics
-/// As either does.
+/// If `body` or `told` panics.
 pub(crate) fn run_telling<T: Send, R: Send>(
     body: impl FnOnce(&dyn Fn(T)) -> R + Send,
     told: impl FnMut(T),
@@ -129,7 +131,7 @@ pub(crate) fn run_telling<T: Send, R: Send>(
     std::thread::scope(|scope| {
         let (outbox, inbox) = bounded(0);
         let thread = spawn_scoped(scope, move || {
-            // Should nobody listen any more, the body still comes to its own end.
+            // If `told` has panicked, nobody receives any more; `body` still runs to its end.
             body(&|telling| drop(outbox.send(telling)))
         })?;
         inbox.into_iter().for_each(told);
@@ -140,8 +142,8 @@ pub(crate) fn run_telling<T: Send, R: Send>(
     })
 }
 
-/// Runs `attempt` here, and once more where the stack is of known size should it fail: the reason may
-/// be that a value is nested too deep for this one.
+/// Runs `attempt` on this thread. If it fails, a value may be nested too deep for this thread's
+/// stack, so `attempt` runs again on a stack of known size.
 pub(crate) fn try_here_first<R: Send, E: Send>(
     attempt: impl Fn() -> Result<R, E> + Sync,
 ) -> Result<R, E> {
@@ -149,7 +151,7 @@ pub(crate) fn try_here_first<R: Send, E: Send>(
         .or_else(|error| if is_known() { Err(error) } else { run(&attempt).unwrap_or(Err(error)) })
 }
 
-/// What is freed where the stack is of known size, since freeing recurses, too.
+/// A value that is freed on a stack of known size, because freeing a nested value recurses too.
 pub(crate) struct FreedDeep<T: Send + Sync + 'static>(Option<Arc<T>>);
 
 impl<T: Send + Sync + 'static> FreedDeep<T> {
@@ -174,8 +176,8 @@ impl<T: Send + Sync + 'static> Drop for FreedDeep<T> {
         if is_known() {
             return drop(value);
         }
-        // Where no thread can be had, it is freed here. A panic of a user's `Drop` ends there: this
-        // thread may be unwinding already.
+        // If no thread can be started, the value is freed here. A panic of a user's `Drop` does not
+        // leave the new thread, because this thread may be unwinding already.
         if let Ok(thread) = spawn("prevalence-freer".to_owned(), move || drop(value)) {
             thread.join().ok();
         }
@@ -186,7 +188,7 @@ impl<T: Send + Sync + 'static> Drop for FreedDeep<T> {
 mod tests {
     use super::*;
 
-    /// Takes stack until the floor is reached; gives how much that was.
+    /// Uses stack until the floor is reached, and returns how much that was.
     fn descend(floor: Floor, began: usize) -> usize {
         let ballast = std::hint::black_box([0_u8; 512]);
         let used = if floor.is_reached() { began - here() } else { descend(floor, began) };
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn floors_are_where_the_constants_say() {
-        // The test harness has made this thread.
+        // The test harness made this thread, so its stack's size is not known.
         for floor in [Floor::of_encoding(), Floor::of_decoding()] {
             let used = descend(floor, here());
             assert!((UNKNOWN_BYTES..UNKNOWN_BYTES + 8192).contains(&used), "{used}");
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_told_on_the_calling_thread_and_one_thread_is_enough() {
+    fn values_are_received_on_the_calling_thread_and_one_thread_is_enough() {
         let here = std::thread::current().id();
         let mut told = Vec::new();
         let there = run_telling(

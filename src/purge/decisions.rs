@@ -1,5 +1,5 @@
-//! Owns what is to become of which command: asked for before anything is written, so that a file's
-//! header can name what will be in it. Knows nothing of how files are written.
+//! Owns the decision for each command. All decisions are made before anything is written, so that
+//! the header of a new file can name its commands. Knows nothing of how files are written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::history::{HistoryFiles, HistoryRecord, HistoryRecords};
 use crate::journal::Record;
 use crate::model::{CommandTable, Model, REDACTED_NAME, REDACTED_TAG};
 
-/// Every command that does not stay as it is.
+/// All commands that change, and how many do not.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
     changes: BTreeMap<u64, Change>,
@@ -19,13 +19,13 @@ pub(super) struct Decisions {
 
 #[derive(Debug)]
 struct Change {
-    /// Tag and bytes of what takes the command's place; `None` when it stays.
+    /// The tag and the bytes of the replacement; `None` if the command stays.
     command: Option<(u16, Vec<u8>)>,
     metadata_dropped: bool,
 }
 
 impl Decisions {
-    /// Asks `decide` about every command from sequence 1 on.
+    /// Calls `decide` for every command from sequence 1 on.
     pub(super) fn of<M: Model>(
         files: &Arc<HistoryFiles>,
         mut decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
@@ -46,7 +46,7 @@ impl Decisions {
         self.changes.is_empty()
     }
 
-    /// The first command that does not stay as it is.
+    /// Returns the sequence of the first command that changes.
     pub(super) fn first(&self) -> Option<u64> {
         self.changes.keys().next().copied()
     }
@@ -59,7 +59,7 @@ impl Decisions {
         self.sequences(|change| change.redacts())
     }
 
-    /// The commands whose metadata goes, though they, or what takes their places, stay.
+    /// Returns the sequences of the commands that lose their metadata and are not erased.
     pub(super) fn metadata_dropped(&self) -> Vec<u64> {
         self.sequences(|change| change.metadata_dropped && !change.redacts())
     }
@@ -69,7 +69,7 @@ impl Decisions {
         wanted.map(|(&sequence, _)| sequence).collect()
     }
 
-    /// The record as it will be.
+    /// Returns the new form of a record.
     pub(super) fn rewritten<'a>(&'a self, sequence: u64, record: &Record<'a>) -> Record<'a> {
         let mut record = *record;
         let Some(change) = self.changes.get(&sequence) else { return record };
@@ -101,7 +101,7 @@ impl Decisions {
 }
 
 impl Change {
-    /// `None` when everything stays as it is.
+    /// Makes a change from an action. `None` if the command does not change.
     fn of<M: Model>(
         record: &HistoryRecord<M>,
         action: PurgeAction<M>,
@@ -120,7 +120,7 @@ impl Change {
                 let bytes = command.map_err(|reason| Error::PurgeRefused {
                     sequence: record.sequence(),
                     command: name::<M>(tag).to_owned(),
-                    reason: format!("the replacement cannot be encoded: {reason}"),
+                    reason: format!("its replacement cannot be encoded: {reason}"),
                 })?;
                 let metadata_dropped = without_metadata && has_metadata;
                 Some(Self { command: Some((tag, bytes)), metadata_dropped })
@@ -137,7 +137,7 @@ impl Change {
     }
 }
 
-/// What today's program calls the command.
+/// Returns the command's name in this program.
 pub(super) fn name<M: Model>(tag: u16) -> &'static str {
     CommandTable::<M>::new().get(tag).map_or(REDACTED_NAME, |entry| entry.name())
 }

@@ -1,11 +1,11 @@
-//! Owns legal erasure: a stored history is written anew without what must not be stored any more,
-//! proved to replay, and put in the place of the old one. Knows nothing of a running database.
+//! Owns the legal erasure of commands: it writes a new history without them, proves that the new
+//! history replays, and puts it in the place of the old one. Knows nothing of a running database.
 //!
-//! - `action`: what a caller may want to become of a command
-//! - `decisions`: what is to become of which one
-//! - `survey`: whether everything in the directory is known
-//! - `rewrite`: the new history, with its snapshots, beside the old one
-//! - `record`: what is written down of a purge
+//! - `action`: what a caller can ask for a command
+//! - `decisions`: what the caller has asked for each command
+//! - `survey`: the check that everything in the directory is known
+//! - `rewrite`: writes the new history with its snapshots beside the old one
+//! - `record`: the file that documents a purge
 
 mod action;
 mod decisions;
@@ -33,43 +33,49 @@ use crate::storage::{HeldDisk, Storage};
 pub use action::{PurgeAction, Replacement};
 pub use record::{PurgeRecord, purge_records};
 
-/// What a purge did.
+/// The report of a purge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeReport {
     /// The newest sequence. A purge changes no sequence.
     pub sequence: u64,
-    /// Commands that stay as they are.
+    /// How many commands did not change.
     pub kept: u64,
-    /// Commands in whose places others stand now.
+    /// How many commands were replaced by other commands.
     pub replaced: u64,
-    /// Commands of which nothing but the place is left.
+    /// How many commands were erased. Their sequences and times are left.
     pub redacted: u64,
-    /// Commands, or replacements, that stay without the metadata that was there.
+    /// How many commands, or replacements of commands, lost their metadata.
     pub metadata_dropped: u64,
-    /// Snapshots that were made anew.
+    /// How many snapshots were made again.
     pub snapshots_recomputed: u64,
-    /// The file that was written of it; `None` when nothing was to be changed, and nothing was.
+    /// The file of the [`PurgeRecord`]; `None` if nothing had to be changed.
     pub record: Option<PathBuf>,
 }
 
-/// Erases commands, or what stands in them, from the whole stored history of the closed database in
-/// the directory `path`: asks `decide` about every command that was ever accepted, and writes
-/// archive, journal and snapshots anew without what is to go.
+/// Erases commands, or data in commands, from the whole stored history of the closed database in
+/// the directory `path`. It calls `decide` for every command that was ever accepted, and writes a
+/// new archive, journal and snapshots without the erased data.
 ///
-/// Sequences do not shift: a redacted command leaves its place and its time. Everything behind a
-/// changed command is replayed upon it, and the model becomes what it would have become.
+/// No sequence changes: an erased command leaves its sequence and its time. All later commands are
+/// replayed after the changed ones, so the model may change too.
 ///
-/// In this order: all commands are read and decided on; the history as it stands is
-/// [verified](crate::verify_history), so that nothing but what is asked for changes; the new
-/// history is written beside the old one, replayed from the initial model while it is, and every
-/// stored snapshot but that of the initial model is made anew from it; all of it is read back; then
-/// the directories are exchanged, and the old files removed. A crash leaves the old history or the
-/// new one: where the exchange had begun, the next open or purge finishes it. What was purged is
-/// written down, as sequences, in a [`PurgeRecord`].
+/// A purge does this, in this order:
 ///
-/// Not touched, and to be thought of: the initial model (snapshot 0), backups, and whatever file
-/// system and disk keep of removed files. See [`docs::limitations`](crate::docs::limitations).
+/// 1. It reads all commands and calls `decide` for each.
+/// 2. It [verifies](crate::verify_history) the old history, so that the purge changes only what the
+///    caller asks for.
+/// 3. It writes the new history beside the old one. Meanwhile it replays the new history from the
+///    initial model, and makes every other stored snapshot again.
+/// 4. It reads all new files back.
+/// 5. It exchanges the directories, and removes the old files.
+///
+/// A crash leaves either the old history or the new one. If the exchange had begun, the next open
+/// or purge finishes it. The purge documents itself in a [`PurgeRecord`], which holds the sequences
+/// of the changed commands.
+///
+/// A purge does not touch the initial model (snapshot 0), backups, and what the file system and the
+/// disk keep of removed files. See [`docs::limitations`](crate::docs::limitations).
 ///
 /// ```
 /// # use prevalence::{Command, Context, Database, Model, PurgeAction, Retention};
@@ -108,13 +114,15 @@ pub struct PurgeReport {
 /// ```
 ///
 /// # Errors
-/// [`Error::PurgeRefused`] when a command is refused by the model as it would be then, and
-/// [`Error::HistoryDiverged`] when the history as it stands is not verified: nothing was changed.
-/// [`Error::HistoryTruncated`] when the stored history does not begin with the initial model: the
-/// oldest snapshot may hold anything. [`Error::UnknownFile`] when something in the directories
-/// inside is not of this crate. [`Error::Locked`] when somebody has the database open. Otherwise as
-/// of [`verify_history`](crate::verify_history). [`Error::Io`] when files cannot be written:
-/// the old history stands, or, where the exchange had begun, the next open finishes it.
+/// - [`Error::PurgeRefused`] if a later command is refused after the changes. Nothing was changed.
+/// - [`Error::HistoryDiverged`] if the verification of the old history fails. Nothing was changed.
+/// - [`Error::HistoryTruncated`] if the stored history does not begin with the initial model. Then
+///   nobody knows which erased data the oldest snapshot contains.
+/// - [`Error::UnknownFile`] if the inner directories contain a file that this crate did not write.
+/// - [`Error::Locked`] if the database is open somewhere.
+/// - [`Error::Io`] if files cannot be written. The old history is still there; or, if the exchange
+///   had begun, the next open finishes it.
+/// - Otherwise the errors of [`verify_history`](crate::verify_history).
 pub fn purge<M: Model>(
     path: impl AsRef<Path>,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
@@ -122,13 +130,13 @@ pub fn purge<M: Model>(
     purge_on(&(Arc::new(HeldDisk::default()) as _), path.as_ref(), VERIFIED, decide)
 }
 
-/// As [`purge`](crate::purge()), but the history is not verified before. For models whose encoding
-/// is not the same each time, such as those with a randomly seeded map: to verify them is not
-/// possible. Whatever else this program makes of the stored commands than what was made of them
-/// once becomes the truth.
+/// Does the same as [`purge`](crate::purge()), but does not verify the old history. It is meant for
+/// models whose equal values have different encodings, such as a model with a randomly seeded map:
+/// these cannot be verified. If this program replays the stored commands differently than the
+/// program that accepted them, the difference becomes permanent.
 ///
 /// # Errors
-/// As of [`purge`](crate::purge()), but for `HistoryDiverged`.
+/// The errors of [`purge`](crate::purge()) except `HistoryDiverged`.
 pub fn purge_unverified<M: Model>(
     path: impl AsRef<Path>,
     decide: impl FnMut(&HistoryRecord<M>) -> PurgeAction<M>,
@@ -137,12 +145,12 @@ pub fn purge_unverified<M: Model>(
     purge_on(&(Arc::new(HeldDisk::default()) as _), path.as_ref(), how, decide)
 }
 
-/// How a purge goes about it.
+/// The options of a purge.
 #[derive(Clone, Copy)]
 struct How {
-    /// The history as it stands is verified before.
+    /// Whether the old history is verified.
     verified: bool,
-    /// What a frame may hold.
+    /// The largest payload of a frame.
     most_payload_bytes: usize,
 }
 
@@ -157,7 +165,7 @@ fn purge_on<M: Model>(
     let mut offline = OfflineHistory::open_to_change(storage.clone(), path, model_name::<M>())?;
     let purged = purge_locked(&mut offline, how, decide);
     let closed = offline.close();
-    let report = purged?; // the first error is the one to tell
+    let report = purged?; // if both have failed, the first error is returned
     closed?;
     Ok(report)
 }
@@ -198,7 +206,8 @@ fn purge_locked<M: Model>(
     let (rewritten, record) = match staged {
         Ok(staged) => staged,
         Err(error) => {
-            // The first error is the one to tell; the next open removes what this cannot.
+            // The first error is returned. The next open removes leftovers that cannot be removed
+            // here.
             exchange::remove_leftovers(storage, directory).ok();
             return Err(error);
         }
@@ -226,7 +235,7 @@ fn record_of(
     Ok(PurgeRecord {
         database: files.database,
         number: next_number(&*files.storage, purges)?,
-        // As files hold it: what is read back is equal.
+        // With the precision of the file, so that the record is equal when it is read back.
         time: system_time(crate::model::time_ns(files.storage.now())),
         sequence: files.newest,
         kept: decisions.kept,

@@ -1,5 +1,5 @@
-//! Owns what is written down of a purge: when, how much, and which sequences; never what was
-//! erased. Knows nothing of how it was done.
+//! Owns the file that documents a purge: its time, how many commands changed, and their sequences.
+//! It never contains erased data. Knows nothing of how the purge was done.
 //!
 //! ```text
 //!  0 magic "PREVPURG"
@@ -36,42 +36,45 @@ use crate::storage::{Disk, Storage, replace_file};
 const MAGIC: [u8; 8] = *b"PREVPURG";
 const FIXED_BYTES: usize = 104;
 
-/// What was written down of one purge.
+/// The documentation of one purge, which stays beside the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeRecord {
     /// The database that was purged.
     pub database: DatabaseId,
-    /// 1 for its first purge, then 2, and so on.
+    /// The number of the purge: 1 for the database's first purge, then 2, and so on.
     pub number: u64,
-    /// When, by the clock of the machine.
+    /// The time of the purge, by the clock of the machine.
     pub time: SystemTime,
     /// The newest sequence at that time.
     pub sequence: u64,
-    /// How many commands stayed as they were.
+    /// How many commands did not change.
     pub kept: u64,
-    /// The checksum of everything accepted up to `sequence`, as it was before the purge.
+    /// The checksum of all commands up to `sequence` before the purge.
     pub chain_before: u32,
-    /// The same after it.
+    /// The checksum of all commands up to `sequence` after the purge.
     pub chain_after: u32,
-    /// The commands in whose places others were put.
+    /// The sequences of the commands that were replaced by others.
     pub replaced: Vec<u64>,
-    /// The commands that were redacted.
+    /// The sequences of the commands that were redacted.
     pub redacted: Vec<u64>,
-    /// The commands, or replacements, that stayed without the metadata that was there.
+    /// The sequences of the commands that lost their metadata and were not redacted.
     pub metadata_dropped: Vec<u64>,
 }
 
-/// What was written down of the purges of the database in the directory `path`, the first one
-/// first; nothing when there were none. It may be open. Whoever may write in the directory can
-/// remove the newest records unnoticed, and copies of the database that were purged by themselves
-/// have their own; neither [`backup`](crate::Database::backup) nor
-/// [`restore`](crate::Database::restore) takes them along.
+/// Reads the records of all purges of the database in the directory `path`, the first purge first.
+/// It is empty if there was no purge. The database may be open.
+///
+/// A user who may write in the directory can remove the newest records, and nobody can notice it.
+/// If a copy of the database is purged, only the copy has the record. Neither
+/// [`backup`](crate::Database::backup) nor [`restore`](crate::Database::restore) copies the
+/// records.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when a record is damaged, [`Error::Missing`] when one that must be there is
-/// not, or no database; [`Error::ForeignFile`] when one is of another. [`Error::PurgeUnfinished`]
-/// when a crash interrupted a purge: its record counts once the database was opened again.
+/// [`Error::Corrupt`] if a record is damaged. [`Error::Missing`] if a record is missing, or if
+/// there is no database. [`Error::ForeignFile`] if a record belongs to another database.
+/// [`Error::PurgeUnfinished`] if a crash interrupted a purge: open the database once, and its
+/// record counts.
 pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> {
     let path = path.as_ref();
     let database = exchanged_database(path)?;
@@ -81,7 +84,7 @@ pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> 
         if number != expected {
             return Err(Error::Missing {
                 path: record_path(&purges, expected),
-                reason: format!("there is a record of purge {number}"),
+                reason: format!("there is a record of the later purge {number}"),
             });
         }
         let path = record_path(&purges, number);
@@ -93,11 +96,12 @@ pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> 
         }
         records.push(record);
     }
-    exchanged_database(path)?; // nor has another process begun one meanwhile
+    exchanged_database(path)?; // again, because another process may have begun a purge meanwhile
     Ok(records)
 }
 
-/// The database in a directory in which no exchange is going on.
+/// Reads the database's id. It is an error if an exchange of directories has begun and is not
+/// finished.
 fn exchanged_database(path: &Path) -> Result<DatabaseId, Error> {
     let manifest = ManifestFile::read(&(Arc::new(Disk) as _), path)?.ok_or_else(|| {
         let reason = "there is no database in this directory".to_owned();
@@ -113,7 +117,7 @@ pub(super) fn record_path(purges: &Path, number: u64) -> PathBuf {
     numbered_path(purges, number, PURGE_SUFFIX)
 }
 
-/// The number of the next purge.
+/// Returns the number of the next purge.
 pub(super) fn next_number(storage: &dyn Storage, purges: &Path) -> Result<u64, Error> {
     Ok(numbers(storage, purges)?.last().unwrap_or(&0) + 1)
 }
@@ -179,23 +183,23 @@ impl PurgeRecord {
         check_magic(path, MAGIC, bytes)?;
         let covered = checksummed(path, bytes)?;
         if covered.len() < FIXED_BYTES {
-            let expected = format!("a record of at least {FIXED_BYTES} bytes");
+            let expected = format!("a purge record of at least {FIXED_BYTES} bytes");
             return Err(corrupt(covered.len(), expected, "its end".to_owned()));
         }
         let read = Self::decode_verified(covered, position(bytes.len()));
         let (format, record) = read.ok_or_else(|| {
-            let expected = "a length and counts that go together, and zeros".to_owned();
-            corrupt(16, expected, "others".to_owned())
+            let expected = "a length that fits the counts, and zeros at position 100".to_owned();
+            corrupt(16, expected, "other values".to_owned())
         })?;
         check_format(path, format)?;
         if record.number != number {
-            let expected = format!("number {number}, as the file's name says");
+            let expected = format!("number {number}, as in the file's name");
             return Err(corrupt(40, expected, record.number.to_string()));
         }
         Ok(record)
     }
 
-    /// Format and content, once the checksum is known good.
+    /// Decodes the format version and the content. The checksum must have been checked before.
     fn decode_verified(covered: &[u8], file_bytes: u64) -> Option<(u32, Self)> {
         let mut fields = FieldReader::new(covered.get(8..)?);
         let format = fields.u32()?;
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_right_checksum_covers_is_still_looked_at() {
+    fn the_content_is_checked_even_if_the_checksum_is_right() {
         let record = PurgeRecord {
             database: DatabaseId([7; 16]),
             number: 2,
@@ -288,7 +292,7 @@ mod tests {
             redacted: vec![4],
             metadata_dropped: vec![],
         };
-        // Format, length, number, how many were replaced, and what must be zero.
+        // The format, the length, the number, the count of replaced commands, and the zeros.
         for (at, right, wrong) in [
             (8, 1, 2),
             (16, 124, 125),

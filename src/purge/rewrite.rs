@@ -1,6 +1,6 @@
-//! Owns the new history: every file of the old one written anew beside it, replayed while it is,
-//! with every snapshot made anew from that replay. Knows nothing of how it takes the old one's
-//! place.
+//! Owns the new history: it writes a new form of every old file beside the old one. Meanwhile it
+//! replays the new history and makes every snapshot from that replay. Knows nothing of how the new
+//! history takes the place of the old one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::files::{
     ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError,
     segment_path, snapshot_path,
 };
-use crate::history::{HistoryFiles, Line};
+use crate::history::{HistoryFiles, Replica};
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
     Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment, publish_segment,
@@ -24,21 +24,23 @@ use crate::recovery::{KnownChain, identity};
 use crate::snapshot::{check, decode_snapshot, request_limits, snapshot_header, write_version};
 use crate::storage::{Pace, Storage, replace_file};
 
-/// What is prepared of a segment; its frames go beyond that. The next open makes one of its own.
+/// How many bytes of a new segment are zero-filled before frames are written. The frames may go
+/// beyond them: the next open begins a segment of its own.
 const PREPARED_BYTES: u64 = 8 << 10;
 
-/// What was written.
+/// The result of a rewrite.
 #[derive(Debug)]
 pub(super) struct Rewritten {
-    /// The chain value after the newest command, as it was and as it is.
+    /// The chain value after the newest command in the old history.
     pub(super) chain_before: u32,
+    /// The chain value after the newest command in the new history.
     pub(super) chain: u32,
-    /// How many snapshots were made anew.
+    /// How many snapshots were made.
     pub(super) snapshots: u64,
 }
 
-/// The snapshot of the initial model: all else can be made anew from it, so nothing of a command is
-/// in it.
+/// Opens the snapshot of the initial model. It contains no data of a command, and everything else
+/// can be made from it.
 pub(super) fn initial_snapshot(files: &HistoryFiles) -> Result<PackedFile, Error> {
     let snapshots = files.snapshots()?;
     let Some((0, path)) = snapshots.first() else {
@@ -54,8 +56,8 @@ pub(super) fn initial_snapshot(files: &HistoryFiles) -> Result<PackedFile, Error
     Ok(file)
 }
 
-/// Writes the new history into `staged`, all of it durable on return. A batch that is more than
-/// `most_payload_bytes` now becomes several.
+/// Writes the new history into `staged`. All of it is durable on return. A batch that is larger
+/// than `most_payload_bytes` now is split.
 pub(super) fn rewrite<M: Model>(
     files: &Arc<HistoryFiles>,
     listed: &[u64],
@@ -67,15 +69,15 @@ pub(super) fn rewrite<M: Model>(
     let chain = initial.footer.chain;
     let snapshots = wanted_snapshots(files, listed)?;
     let time_ns = initial.header.time_ns;
-    let mut line = Line::<M>::new(files.database, decode_snapshot(&initial)?, 0, time_ns);
-    // What a smaller limit would have kept follows from what a larger one has.
+    let mut replica = Replica::<M>::new(files.database, decode_snapshot(&initial)?, 0, time_ns);
+    // The largest limit is enough: from its ids, those of a smaller limit can be computed.
     let requests = snapshots.values().map(|wanted| wanted.requests).max();
-    line.replayed.requests = RequestLog::new(requests.unwrap_or(RequestLimits::of(0)));
+    replica.replayed.requests = RequestLog::new(requests.unwrap_or(RequestLimits::of(0)));
     let mut rewriting = Rewriting {
         files,
         staged,
         decisions,
-        line,
+        replica,
         identity: identity::<M>(files.database),
         packing: Options::default().packing(),
         snapshots,
@@ -94,9 +96,10 @@ pub(super) fn rewrite<M: Model>(
     Ok(Rewritten { chain_before, chain, snapshots: written })
 }
 
-/// That the files hold what was written, before the old ones go: every frame is read, in its place,
-/// and the chain over all commands must come out as it did while they were replayed. Archives and
-/// snapshots were unpacked once by whoever wrote them, but for the one that was copied.
+/// Checks that the new files hold what was written, before the old ones are removed. It reads every
+/// frame, and compares the chain value over all commands with that of the replay. Archives and
+/// snapshots were already unpacked once when they were written. Only the initial snapshot was
+/// copied, so it is unpacked here.
 pub(super) fn read_back(
     files: &HistoryFiles,
     staged: &Directory,
@@ -119,24 +122,24 @@ pub(super) fn read_back(
         chain = frames.chain().unwrap_or(chain);
     }
     if chain != rewritten.chain {
-        let expected = format!("commands with chain {:08x} at their end", rewritten.chain);
+        let expected = format!("commands that end with chain {:08x}", rewritten.chain);
         return Err(Error::corrupt(&staged.journal, 0, expected, format!("{chain:08x}")));
     }
     let next = Segment::open(&*files.storage, &staged.journal, files.newest + 1)?;
     files.check_identity(&next.path, &next.header)
 }
 
-/// A snapshot that is to be made.
+/// A snapshot that must be made.
 #[derive(Clone, Copy)]
 struct Wanted {
     archived: bool,
-    /// How many request ids the old one remembered.
+    /// The limits within which the old snapshot remembers request ids.
     requests: RequestLimits,
 }
 
-/// Every snapshot that stands somewhere, and those that the MANIFEST lists.
+/// Finds all snapshots in the directories, and adds those that the MANIFEST lists.
 fn wanted_snapshots(files: &HistoryFiles, listed: &[u64]) -> Result<BTreeMap<u64, Wanted>, Error> {
-    // Of one that is missing or damaged nobody knows how many there were.
+    // The limits of a missing or damaged snapshot are not known, so the largest are taken.
     let usual = Wanted { archived: false, requests: RequestLimits::of(MOST_IDS) };
     let mut wanted: BTreeMap<u64, Wanted> =
         listed.iter().map(|&sequence| (sequence, usual)).collect();
@@ -145,7 +148,7 @@ fn wanted_snapshots(files: &HistoryFiles, listed: &[u64]) -> Result<BTreeMap<u64
         let opened = PackedFile::open(&*files.storage, &path, SNAPSHOT_MAGIC);
         let requests = match opened {
             Ok(file) => {
-                // What is another database's is not ours to replace.
+                // A snapshot of another database must not be replaced.
                 files.check_identity(&path, &file.header)?;
                 request_limits(&file)?
             }
@@ -161,21 +164,23 @@ struct Rewriting<'a, M: Model> {
     files: &'a Arc<HistoryFiles>,
     staged: &'a Directory,
     decisions: &'a Decisions,
-    line: Line<M>,
+    replica: Replica<M>,
     identity: SegmentIdentity,
     packing: Packing,
-    /// Those that are still to be made.
+    /// The snapshots that are not made yet.
     snapshots: BTreeMap<u64, Wanted>,
+    /// How many snapshots were made.
     written: u64,
-    /// After the last frame that was written.
+    /// The chain value after the last frame that was written.
     chain: u32,
-    /// Of the frame that is being made.
+    /// The payload of the frame that is being made.
     payload: Vec<u8>,
     most_payload_bytes: usize,
     output: Option<Output>,
 }
 
-/// A file that is being written: a segment, from which an archive is made in the end.
+/// The segment that is being written. If its source is an archive, it becomes an archive in the
+/// end.
 struct Output {
     source: Arc<StreamedFile>,
     segment: NewSegment,
@@ -186,7 +191,7 @@ impl<M: Model> Rewriting<'_, M> {
         &*self.files.storage
     }
 
-    /// The one snapshot that stays byte for byte.
+    /// Copies the initial snapshot byte for byte. It is the only one that does not change.
     fn copy_initial(&mut self, initial: &PackedFile) -> Result<(), Error> {
         let archived = self.snapshots.remove(&0).is_some_and(|wanted| wanted.archived);
         let target = snapshot_path(self.snapshot_directory(archived), 0);
@@ -199,7 +204,7 @@ impl<M: Model> Rewriting<'_, M> {
         if archived { &self.staged.archive } else { &self.staged.snapshots }
     }
 
-    /// Writes every frame anew. Gives the chain value with which the old history ends.
+    /// Writes the new form of every frame. Returns the chain value at the end of the old history.
     fn all(&mut self, known: KnownChain) -> Result<u32, Error> {
         let chain_before = known.chain;
         let mut frames = self.files.frames(1, Some(known))?;
@@ -242,8 +247,9 @@ impl<M: Model> Rewriting<'_, M> {
             return Ok(());
         }
         let Directory { journal, archive, .. } = self.staged;
-        let (first, takeover) = (source.header.sequence, self.line.replayed.sequence + 1);
-        let range = (first, takeover);
+        let (first, next_segment_first) =
+            (source.header.sequence, self.replica.replayed.sequence + 1);
+        let range = (first, next_segment_first);
         archive_segment(self.storage(), journal, archive, range, self.packing, &Pace::full())?;
         let path = segment_path(journal, first);
         self.storage().remove(&path).map_err(Error::io("remove", &path))
@@ -266,14 +272,15 @@ impl<M: Model> Rewriting<'_, M> {
         self.write_frame(old, first, old.header.next_sequence())
     }
 
-    /// What replay will make of it; a refusal is that of this purge where it may be owed to it.
+    /// Replays a record of the new history. If it is refused behind the first change, that change
+    /// may be the cause, so the error is that of a refused purge.
     fn apply(
         &mut self,
         file: &Arc<StreamedFile>,
         sequence: u64,
         record: &Record<'_>,
     ) -> Result<(), Error> {
-        self.line.apply(file, record).map_err(|error| match error {
+        self.replica.apply(file, record).map_err(|error| match error {
             Error::ReplayDiverged { reason, .. }
                 if self.decisions.first().is_some_and(|first| first <= sequence) =>
             {
@@ -284,8 +291,8 @@ impl<M: Model> Rewriting<'_, M> {
         })
     }
 
-    /// Writes the records from `first` up to the one before `next` as a frame, and the snapshot of
-    /// the version after it, if there is to be one.
+    /// Writes the records from `first` up to the one before `next` as a frame. If a snapshot is
+    /// wanted there, it writes that too.
     fn write_frame(&mut self, old: &FrameRef<'_>, first: u64, next: u64) -> Result<(), Error> {
         let count = u32::try_from(next - first).expect("no more than the old frame counts");
         let header = FrameHeader {
@@ -296,7 +303,7 @@ impl<M: Model> Rewriting<'_, M> {
         };
         let frame =
             FrameRef { position: 0, header, payload: &self.payload, chain_before: self.chain };
-        let output = self.output.as_mut().expect("made before its frames");
+        let output = self.output.as_mut().expect("`write_into` has made it");
         self.chain = output.segment.push_frame(&frame)?;
         self.payload.clear();
         match self.snapshots.remove(&(next - 1)) {
@@ -306,7 +313,7 @@ impl<M: Model> Rewriting<'_, M> {
     }
 
     fn write_snapshot(&mut self, Wanted { archived, requests }: Wanted) -> Result<(), Error> {
-        let replayed = &self.line.replayed;
+        let replayed = &self.replica.replayed;
         let (sequence, time_ns) = (replayed.sequence, replayed.time_ns);
         let requests = replayed.requests.within(requests);
         let version = Version::written(replayed.model.clone(), sequence, time_ns, self.chain)
@@ -319,24 +326,25 @@ impl<M: Model> Rewriting<'_, M> {
         Ok(())
     }
 
-    /// The segment that a MANIFEST names as the newest one: the next open goes on behind it.
+    /// Writes an empty segment behind the last command, which the MANIFEST will name as the newest.
+    /// All wanted snapshots must have been made.
     fn end(&self) -> Result<(), Error> {
         if let Some((&sequence, &Wanted { archived, .. })) = self.snapshots.first_key_value() {
             let directory = &self.files.directory;
             let directory = if archived { &directory.archive } else { &directory.snapshots };
             let path = snapshot_path(directory, sequence);
-            let expected = "the sequence of the last command of a stored batch";
+            let expected = "the sequence of a batch's last command";
             return Err(Error::corrupt(&path, 40, expected, sequence.to_string()));
         }
         let start = SegmentStart {
             first_sequence: self.files.newest + 1,
             chain: self.chain,
-            time_ns: self.line.replayed.time_ns,
+            time_ns: self.replica.replayed.time_ns,
         };
         let (storage, journal) = (self.storage(), &self.staged.journal);
         let prepared = Prepared::now(storage, journal, PREPARED_BYTES)?;
         publish_segment(storage, journal, prepared, &self.identity, start, [].iter())?;
-        // The removals of what archives were made of, too.
+        // This also makes the removal of those segments durable that became archives.
         storage.sync_directory(journal).map_err(Error::io("sync directory", journal))
     }
 }

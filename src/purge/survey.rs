@@ -1,6 +1,6 @@
-//! Owns whether a purge can come to its end: that everything inside a database is known, since what
-//! cannot be read can neither be rewritten nor left, and that directories can be exchanged. Changes
-//! nothing.
+//! Owns the check that a purge can be finished. Every file inside the database must be known,
+//! because an unknown file can neither be rewritten nor left there; and the directories must be
+//! exchangeable. Changes nothing.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::files::{Directory, exists, kind};
 use crate::storage::{EntryKind, Storage, is_temporary};
 
-/// That in the directories inside there is nothing but what this crate puts there, and in the root
-/// no half-made backup. What else stands in the root is its owner's.
+/// Checks that the inner directories contain only files of this crate, and that the root contains
+/// no unfinished backup. Other files in the root belong to the user.
 pub(super) fn check(storage: &dyn Storage, directory: &Directory) -> Result<(), Error> {
     for (inner, suffixes) in [
         (&directory.journal, &["journal"] as &[&str]),
@@ -22,7 +22,7 @@ pub(super) fn check(storage: &dyn Storage, directory: &Directory) -> Result<(), 
             continue;
         }
         check_exchange(storage, inner)?;
-        // A link would be removed, and not what it leads to.
+        // A link is refused: the purge would remove the link, and its target would stay.
         let other = storage.entry_that_is_no_file(inner).map_err(Error::io("list", inner))?;
         if let Some(path) = other {
             return Err(Error::UnknownFile { path });
@@ -44,11 +44,11 @@ pub(super) fn check(storage: &dyn Storage, directory: &Directory) -> Result<(), 
     Ok(())
 }
 
-/// That a directory can be renamed, and its files removed: found out before anything depends on
-/// it.
+/// Checks that a directory can be renamed and that its files can be removed, before anything
+/// depends on it.
 fn check_exchange(storage: &dyn Storage, inner: &Path) -> Result<(), Error> {
     if storage.is_mount_point(inner).map_err(Error::io("examine", inner))? {
-        let reason = "another volume is mounted there, so another directory cannot take its place: \
+        let reason = "another volume is mounted there, so no other directory can take its place: \
                       mount it elsewhere, and put a symbolic link here";
         return Err(Error::io("exchange", inner)(io::Error::new(
             ErrorKind::CrossesDevices,

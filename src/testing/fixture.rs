@@ -1,5 +1,5 @@
-//! Owns how a test of one command reads: given, when, then. Knows nothing of what makes a command
-//! deterministic.
+//! Owns the form of a test of one command: given, when, then. Knows nothing of how a command is
+//! checked for determinism.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
@@ -11,23 +11,27 @@ use crate::model::{Metadata, Model, RandomSeed, Registered, time_ns};
 /// 2000-01-01 00:00:00 UTC.
 const DEFAULT_TIME: Duration = Duration::from_secs(946_684_800);
 
-/// A model in a test, and what the next command's [`Context`](crate::Context) will say: made by
-/// [`given`].
+/// A model in a test, and the [`Context`](crate::Context) of the next command. [`given`] makes it.
 ///
 /// There is no database: nothing is journaled, and no thread runs. But commands are encoded,
-/// decoded and applied as they are there, and one that is rejected or panics is rolled back. Request
-/// ids are not remembered: a command that is executed twice is applied twice.
+/// decoded and applied as in a database, and a command that is rejected or panics is rolled back.
+/// Request ids are not remembered: a command that is executed twice is applied twice.
 ///
-/// Each command is applied twice, to two copies of the model, of which one was encoded and decoded
-/// before. The test fails if they are not equal afterwards, compared by their encodings; if one
-/// time it was accepted and the other time not; if it emitted more events one time than the other;
-/// or if an older clone of the model has changed. So a command that reads a clock, a static or the
-/// order of a `HashMap` is noticed, as far as the model or the number of events shows it. Outputs,
-/// rejections and events themselves are compared where the test says what they should be.
+/// Each command is applied to two copies of the model. One of them was encoded and decoded before.
+/// The test fails
 ///
-/// A model whose equal values are encoded differently, such as one that holds a `HashMap`, fails:
-/// see [`compared_by`](Self::compared_by).
-#[must_use = "a model alone tests nothing; say `when` a command is executed"]
+/// - if the two models are not equal afterwards, compared by their encodings,
+/// - if the command was accepted one time and not the other time,
+/// - if it emitted more events one time than the other time,
+/// - or if an older clone of the model has changed.
+///
+/// So the test notices a command that reads a clock, a static or the order of a `HashMap`, if the
+/// model or the number of events shows it. The outputs, rejections and events themselves are
+/// compared if the test says what they should be.
+///
+/// A model whose equal values have different encodings fails, for example one that holds a
+/// `HashMap`: see [`compared_by`](Self::compared_by).
+#[must_use = "a model alone tests nothing: execute a command with `when`"]
 pub struct Fixture<M: Model> {
     model: M,
     sequence: u64,
@@ -36,8 +40,8 @@ pub struct Fixture<M: Model> {
     comparison: Comparison<M>,
 }
 
-/// Begins a test with this model, at sequence 0. Commands get the time 2000-01-01 00:00:00 UTC, no
-/// metadata and the random numbers of the database id 0, unless told otherwise.
+/// Begins a test with this model, at sequence 0. Unless the test says otherwise, commands get the
+/// time 2000-01-01 00:00:00 UTC, no metadata, and the random numbers of the database id 0.
 ///
 /// ```
 /// # use prevalence::{Command, Context, Model};
@@ -79,10 +83,10 @@ pub struct Fixture<M: Model> {
 /// ```
 ///
 /// # Panics
-/// When the model cannot be encoded and decoded, as a database does with its initial model.
+/// If the model cannot be encoded and decoded, as a database does with its initial model.
 #[track_caller]
 pub fn given<M: Model>(model: M) -> Fixture<M> {
-    // Whatever comes out of its encoding, as in a database.
+    // Any decoded model is accepted here, as in a database.
     let (model, comparison) = match Comparison(Some(Box::new(|_, _| true))).redecoded(&model) {
         Ok(model) => (model, Comparison(None)),
         Err(problem) => panic!("the given model {problem}"),
@@ -92,54 +96,54 @@ pub fn given<M: Model>(model: M) -> Fixture<M> {
 }
 
 impl<M: Model> Fixture<M> {
-    /// The commands from here on come at this time; the next ones, too. As in a database, time does
-    /// not go back: an earlier one than that before changes nothing.
+    /// Sets the time of all following commands. As in a database, time does not go back: a time
+    /// earlier than the present one changes nothing.
     pub fn at_time(mut self, time: SystemTime) -> Self {
         self.time_ns = self.time_ns.max(time_ns(time));
         self
     }
 
-    /// The commands from here on come so much later than those before: in the year 2554 at the
-    /// latest, where the times end that a database can hold.
+    /// Makes the time of all following commands later by this duration, up to the year 2554, which
+    /// is the latest time that a database can hold.
     pub fn later_by(self, duration: Duration) -> Self {
         let later_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self { time_ns: self.time_ns.saturating_add(later_ns), ..self }
     }
 
-    /// The commands from here on are asked for by this caller.
+    /// Sets the metadata of all following commands, for example who asks for them.
     ///
     /// # Panics
-    /// When it takes more than 65,535 bytes.
+    /// If the metadata takes more than 65,535 bytes.
     #[track_caller]
     pub fn with_metadata(self, metadata: &Metadata) -> Self {
         match metadata.encode() {
             Ok(bytes) => Self { metadata: bytes, ..self },
-            Err(_) => panic!("the metadata takes more than 65,535 bytes"),
+            Err(_) => panic!("the metadata takes more than 65,535 bytes: make its texts shorter"),
         }
     }
 
-    /// The next command has this sequence; 1 unless told otherwise.
+    /// Sets the sequence of the next command, which is 1 otherwise.
     ///
     /// # Panics
-    /// When it is 0.
+    /// If the sequence is 0.
     #[track_caller]
     pub fn next_sequence(mut self, sequence: u64) -> Self {
-        assert!(sequence > 0, "the first command has sequence 1");
+        assert!(sequence > 0, "a command cannot have sequence 0: the first one has sequence 1");
         self.sequence = sequence - 1;
         self
     }
 
-    /// Two models are equal when `equal` says so, whatever their encodings are: for models that
-    /// hold a `HashMap`.
+    /// Compares models with `equal` instead of by their encodings. Models that hold a `HashMap`
+    /// need it.
     pub fn compared_by(mut self, equal: impl Fn(&M, &M) -> bool + 'static) -> Self {
         self.comparison = Comparison(Some(Box::new(equal)));
         self
     }
 
-    /// Executes a command that is part of what is given.
+    /// Executes a command that prepares the test.
     ///
     /// # Panics
-    /// When it is not accepted, or not deterministic.
+    /// If it is not accepted, or not deterministic.
     #[track_caller]
     pub fn and<C: Registered<M>>(self, command: C) -> Self {
         let executed = self.when(command);
@@ -150,9 +154,9 @@ impl<M: Model> Fixture<M> {
     /// Executes the command that is tested.
     ///
     /// # Panics
-    /// When it is not deterministic.
+    /// If it is not deterministic.
     #[track_caller]
-    #[must_use = "say what should have come of it: `then`, `then_output`, `then_rejected`, …"]
+    #[must_use = "check the result: `then`, `then_output`, `then_rejected`, …"]
     pub fn when<C: Registered<M>>(mut self, command: C) -> Executed<M, C> {
         let sequence = self.sequence + 1;
         let seed = RandomSeed::new(DatabaseId([0; 16]));
@@ -169,24 +173,24 @@ impl<M: Model> Fixture<M> {
         Executed { fixture: self, attempts }
     }
 
-    /// The model so far.
+    /// Returns the present model.
     #[must_use]
     pub fn model(&self) -> &M {
         &self.model
     }
 }
 
-/// A command that was executed in a [`Fixture`], and what came of it.
+/// A command that was executed in a [`Fixture`], with its results.
 pub struct Executed<M: Model, C: Registered<M>> {
     fixture: Fixture<M>,
     attempts: [Attempt<M, C>; 2],
 }
 
 impl<M: Model, C: Registered<M>> Executed<M, C> {
-    /// The command was accepted, and `check` finds the model and its output right.
+    /// Asserts that the command was accepted, and calls `check` with the model and the output.
     ///
     /// # Panics
-    /// When it was rejected or has panicked.
+    /// If the command was rejected or panicked.
     #[track_caller]
     pub fn then(self, check: impl FnOnce(&M, &C::Output)) -> Self {
         let [output, _] = self.accepted();
@@ -194,10 +198,10 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
         self
     }
 
-    /// The command was accepted, both times with this output.
+    /// Asserts that the command was accepted, both times with this output.
     ///
     /// # Panics
-    /// When it was rejected, has panicked, or has another output.
+    /// If the command was rejected, panicked, or has another output.
     #[track_caller]
     pub fn then_output(self, expected: &C::Output) -> Self
     where
@@ -207,11 +211,11 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
         self
     }
 
-    /// The command was rejected, and `check` finds the rejection right, and the model, which is as
-    /// it was before.
+    /// Asserts that the command was rejected, and calls `check` with the model, which has not
+    /// changed, and the rejection.
     ///
     /// # Panics
-    /// When it was accepted or has panicked.
+    /// If the command was accepted or panicked.
     #[track_caller]
     pub fn then_rejected(self, check: impl FnOnce(&M, &C::Rejection)) -> Self {
         let [rejection, _] = self.rejected();
@@ -219,10 +223,10 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
         self
     }
 
-    /// The command was rejected, both times with this rejection.
+    /// Asserts that the command was rejected, both times with this rejection.
     ///
     /// # Panics
-    /// When it was accepted, has panicked, or has another rejection.
+    /// If the command was accepted, panicked, or has another rejection.
     #[track_caller]
     pub fn then_rejection(self, expected: &C::Rejection) -> Self
     where
@@ -232,10 +236,10 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
         self
     }
 
-    /// The command emitted these events, both times; none if it was rejected.
+    /// Asserts that the command emitted these events both times. A rejected command emits none.
     ///
     /// # Panics
-    /// When it emitted others.
+    /// If it emitted other events.
     #[track_caller]
     pub fn then_events(self, expected: &[M::Event]) -> Self
     where
@@ -246,24 +250,24 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
         self
     }
 
-    /// What the command emitted, in order; nothing if it was rejected or panicked.
+    /// Returns the command's events in order; none if it was rejected or panicked.
     #[must_use]
     pub fn events(&self) -> &[M::Event] {
         let [first, _] = &self.attempts;
         &first.events
     }
 
-    /// Goes on with a further command after this one; see [`Fixture::when`].
+    /// Executes a further command after this one; see [`Fixture::when`].
     ///
     /// # Panics
-    /// When it is not deterministic.
+    /// If it is not deterministic.
     #[track_caller]
-    #[must_use = "say what should have come of it: `then`, `then_output`, `then_rejected`, …"]
+    #[must_use = "check the result: `then`, `then_output`, `then_rejected`, …"]
     pub fn when<D: Registered<M>>(self, command: D) -> Executed<M, D> {
         self.fixture.when(command)
     }
 
-    /// Goes on with the model as it is now, and with another time or caller.
+    /// Returns the fixture after this command, for example to set another time or other metadata.
     pub fn fixture(self) -> Fixture<M> {
         self.fixture
     }

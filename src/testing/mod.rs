@@ -1,13 +1,13 @@
-//! For an application's own tests: single commands by example, that they are deterministic, and
-//! that a stored history still means what it meant.
+//! Helps to test an application: single commands, their determinism, and stored histories.
 //!
-//! - [`given`] a model, `when` a command is executed, `then` this is its output and that the model:
-//!   see [`Fixture`]. Every command is applied twice there, and must do the same.
-//! - [`assert_history`]: that today's code makes of a stored history what was made of it once.
-//! - [`assert_deterministic`]: that it makes the same of it twice.
+//! - [`given`] a model, `when` a command is executed, `then` check its output and the model: see
+//!   [`Fixture`]. Every command is applied twice, and must do the same both times.
+//! - [`assert_history`] verifies that today's code reproduces the snapshots of a stored history.
+//! - [`assert_deterministic`] verifies that today's code replays a stored history to the same model
+//!   twice.
 //!
-//! All of them panic with a text that says what is wrong, as `assert!` does, and are of no use in a
-//! running program.
+//! All of them panic with a text that says what is wrong, as `assert!` does. They are meant for
+//! tests only.
 
 #![expect(clippy::panic, reason = "a failed test is a panic")]
 

@@ -1,5 +1,5 @@
-//! Owns the checks of a stored history that an application's tests make. Knows nothing of how a
-//! history is read.
+//! Owns the checks of a stored history in an application's tests. Knows nothing of how a history is
+//! read.
 
 use std::fs;
 use std::io;
@@ -11,12 +11,12 @@ use crate::error::Error;
 use crate::history::{HistoryReport, replay_twice, verify_history};
 use crate::model::Model;
 
-/// All that a database's directory holds, besides its files.
+/// The directories inside a database's directory.
 const DIRECTORIES: [&str; 3] = ["journal", "snapshots", "archive"];
 
-/// That today's code makes of the history in the directory `path` what was made of it once:
-/// [`verify_history`] on a copy, so that the directory may be a fixture under version control. The
-/// report says how much was replayed and compared; a test may insist on some of it.
+/// Asserts that replay with today's code reproduces the stored snapshots of the history in the
+/// directory `path`. It runs [`verify_history`] on a copy, so the directory may be a fixture under
+/// version control. The report says how much was replayed and compared; a test may check that too.
 ///
 /// ```no_run
 /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)] struct Bank;
@@ -28,35 +28,34 @@ const DIRECTORIES: [&str; 3] = ["journal", "snapshots", "archive"];
 /// }
 /// ```
 ///
-/// Nobody may have the directory open: the copy could be taken while it changes.
+/// The database must not be open: otherwise the directory could change while it is copied.
 ///
 /// # Panics
-/// When replay comes to another model than a stored snapshot, or a command is not accepted any
-/// more, with the whole [`Divergence`](crate::Divergence) as text; when the directory cannot be
-/// copied or read.
+/// If replay makes another model than a stored snapshot holds, or a command is no longer accepted;
+/// the text is the whole [`Divergence`](crate::Divergence). If the directory cannot be copied or
+/// read.
 #[track_caller]
 pub fn assert_history<M: Model>(path: impl AsRef<Path>) -> HistoryReport {
     on_a_copy(path.as_ref(), |copy| verify_history::<M>(copy))
 }
 
-/// That today's code makes the same of the history in the directory `path` each time: it is
-/// replayed twice side by side, on a copy of the directory, and the encodings of both models are
-/// compared at every stored snapshot, at up to 256 further places and at the end. Where they part,
-/// the command is searched for by halves.
+/// Asserts that two replays of the history in the directory `path` make the same model. They run
+/// side by side on a copy of the directory. The encodings of both models are compared at every
+/// stored snapshot, at up to 256 further places, and at the end. If they differ, the command is
+/// searched for by halving.
 ///
-/// At each of these places one of the two models is encoded and decoded, as by a snapshot and a
-/// start: so a command that depends on the order of a `HashMap` or on a field that is not stored is
-/// noticed as well as one that reads a clock or a static. Not noticed is what differs in between and
-/// is equal again at the next such place, nor what is the same in one process and another in the
-/// next.
+/// At each of these places one of the two models is encoded and decoded, as it is by a snapshot and
+/// a start. So the check notices a command that reads a clock or a static, and also one that
+/// depends on the order of a `HashMap` or on a field that is not stored. It does not notice a
+/// difference that is gone again at the next of these places, nor one between two processes.
 ///
-/// A model whose equal values are encoded differently, such as one that holds a `HashMap`, fails.
-/// [`verify_against`](crate::verify_against)`::<Bank, Bank>` replays one program twice, too, and
-/// compares as it is told.
+/// A model whose equal values have different encodings fails, for example one that holds a
+/// `HashMap`. For such a model use [`verify_against`](crate::verify_against)`::<Bank, Bank>`, which
+/// also replays one program twice, and compares with a function that you give.
 ///
 /// # Panics
-/// When the two come to different models, or a command is not accepted any more, with the whole
-/// [`Divergence`](crate::Divergence) as text; when the directory cannot be copied or read.
+/// If the two replays make different models, or a command is no longer accepted; the text is the
+/// whole [`Divergence`](crate::Divergence). If the directory cannot be copied or read.
 #[track_caller]
 pub fn assert_deterministic<M: Model>(path: impl AsRef<Path>) -> HistoryReport {
     on_a_copy(path.as_ref(), |copy| replay_twice::<M>(copy))
@@ -77,12 +76,12 @@ fn on_a_copy(
         Err(error) => panic!("the history in {shown} cannot be read: {error}"),
     };
     if let Some(divergence) = &report.divergence {
-        panic!("the history in {shown} does not mean any more what it meant: {divergence}");
+        panic!("the history in {shown} no longer means the same: {divergence}");
     }
     report
 }
 
-/// A copy of a database's directory that goes away with what is given.
+/// Copies a database's directory. The copy is removed when the result is dropped.
 fn copy_of(path: &Path) -> io::Result<TempDir> {
     let copy = TempDir::new()?;
     copy_files(path, copy.path())?;

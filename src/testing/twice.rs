@@ -1,4 +1,4 @@
-//! Owns applying one command twice, to two copies of a model, and what must come out equal. Knows
+//! Owns the check that one command, applied to two copies of a model, does the same twice. Knows
 //! nothing of how a test is written.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use crate::model::{Command, Context, Model, RandomSeed, Registered};
 use crate::options::Options;
 use crate::process::panic_message;
 
-/// What a command came to.
+/// The answer of a command.
 pub(super) enum Answer<O, R> {
     Accepted(O),
     Rejected(R),
@@ -29,13 +29,14 @@ impl<O, R> Answer<O, R> {
 
 /// One of the two times that a command was applied.
 pub(super) struct Attempt<M: Model, C: Command<M>> {
-    /// After the command, if it was accepted; otherwise as before, as the engine rolls back.
+    /// The model after the command if it was accepted. Otherwise the model before it, as after a
+    /// rollback in the engine.
     pub(super) model: M,
     pub(super) events: Vec<M::Event>,
     pub(super) answer: Answer<C::Output, C::Rejection>,
 }
 
-/// What a command learns from its context.
+/// The content of a command's context.
 pub(super) struct Moment<'a> {
     pub(super) seed: RandomSeed,
     pub(super) sequence: u64,
@@ -43,33 +44,33 @@ pub(super) struct Moment<'a> {
     pub(super) metadata: &'a [u8],
 }
 
-/// How two models are compared: by their encodings, or as a test has asked for.
+/// How two models are compared: with the function that a test has given, else by their encodings.
 pub(super) struct Comparison<M>(pub(super) Option<Equality<M>>);
 
-/// Whether two are the same.
+/// A function that says whether two models are equal.
 pub(super) type Equality<M> = Box<dyn Fn(&M, &M) -> bool>;
 
 impl<M: Model> Comparison<M> {
-    /// The model as it comes out of its own encoding, equal to what it was.
+    /// Encodes and decodes a model. Returns the decoded model, or an error if it is not equal.
     pub(super) fn redecoded(&self, model: &M) -> Result<M, String> {
         let decoded = codec::decode_model(&encoded(model)?).map_err(|reason| {
-            format!("cannot be decoded from its own encoding, as a start needs it: {reason}")
+            format!("cannot be decoded from its own encoding, as every start must do: {reason}")
         })?;
         match self.difference(model, &decoded)? {
             None => Ok(decoded),
             Some(difference) => Err(format!(
-                "is another one once it was encoded and decoded: it differs {difference}. Is there \
-                 a `HashMap` in it, or a `Serialize` and `Deserialize` that do not mirror each \
-                 other? Use an ordered map, or say what makes two models equal, with `compared_by`"
+                "changes when it is encoded and decoded: it differs {difference}. Does it contain \
+                 a `HashMap`, or a `Serialize` and `Deserialize` that do not mirror each other? \
+                 Use an ordered map, or say with `compared_by` when two models are equal"
             )),
         }
     }
 
-    /// What is different about them, if anything is.
+    /// Says where two models differ, if they do.
     fn difference(&self, left: &M, right: &M) -> Result<Option<String>, String> {
         if let Some(equal) = &self.0 {
             let different = !equal(left, right);
-            return Ok(different.then(|| "as `compared_by` says".to_owned()));
+            return Ok(different.then(|| "according to `compared_by`".to_owned()));
         }
         let (left, right) = (encoded(left)?, encoded(right)?);
         if left == right {
@@ -81,9 +82,9 @@ impl<M: Model> Comparison<M> {
     }
 }
 
-/// Applies a command to two copies of a model, of which one was encoded and decoded before, as a
-/// snapshot is: so they differ in all that does not belong to the value, such as the order of a
-/// `HashMap`. `Err` says what did not come out equal.
+/// Applies a command to two copies of a model. One of them was encoded and decoded before, as it is
+/// by a snapshot. So the two differ in everything that is not part of the value, for example in the
+/// order of a `HashMap`. `Err` says what was not the same both times.
 pub(super) fn attempt_twice<M: Model, C: Registered<M>>(
     base: &M,
     command: &C,
@@ -91,20 +92,20 @@ pub(super) fn attempt_twice<M: Model, C: Registered<M>>(
     comparison: &Comparison<M>,
 ) -> Result<[Attempt<M, C>; 2], String> {
     let name = command_name::<M, C>();
-    let told = |problem| format!("the model that `{name}` is applied to {problem}");
+    let told = |problem| format!("the model before `{name}` {problem}");
     let witness = comparison.redecoded(base).map_err(told)?;
     let decoded = comparison.redecoded(base).map_err(told)?;
     let bytes = encoded_command(command).map_err(|problem| format!("`{name}` {problem}"))?;
     let first = attempt::<M, C>(base.clone(), &bytes, moment)?;
     if let Some(difference) = comparison.difference(base, &witness)? {
         return Err(format!(
-            "`{name}` was {} and has left a trace in a version from before it, which differs \
-             {difference}. Clones of the model must not share what is changed in place, as by a \
-             `Mutex`, `RefCell` or atomic behind an `Arc`",
+            "`{name}` was {} and has changed an older version of the model, which differs \
+             {difference}. Clones of the model must not share data that is changed in place, such \
+             as a `Mutex`, a `RefCell` or an atomic behind an `Arc`",
             first.answer.verdict()
         ));
     }
-    let told = |problem| format!("the model that `{name}` has left {problem}");
+    let told = |problem| format!("the model after `{name}` {problem}");
     comparison.redecoded(&first.model).map_err(told)?;
     let second = attempt::<M, C>(decoded, &bytes, moment)?;
     match parted(&first, &second, comparison)? {
@@ -116,7 +117,7 @@ pub(super) fn attempt_twice<M: Model, C: Registered<M>>(
     }
 }
 
-/// What the two times did not have in common.
+/// Says what was not the same both times, if anything was not.
 fn parted<M: Model, C: Command<M>>(
     first: &Attempt<M, C>,
     second: &Attempt<M, C>,
@@ -144,7 +145,7 @@ fn attempt<M: Model, C: Registered<M>>(
     let Moment { seed, sequence, time_ns, metadata } = *moment;
     let (mut model, mut events) = (base.clone(), Vec::new());
     let mut cx = Context::new(seed, sequence, time_ns, metadata, &mut events);
-    // What a command must not do in a database it must not do here.
+    // A command must not wait for an engine, here as in a database.
     let guard = EngineThread::enter();
     let caught = catch_unwind(AssertUnwindSafe(|| {
         codec::decode_exact::<C>(bytes).map(|command| command.apply(&mut model, &mut cx))
@@ -158,8 +159,8 @@ fn attempt<M: Model, C: Registered<M>>(
         Ok(Err(reason)) => {
             let name = command_name::<M, C>();
             return Err(format!(
-                "`{name}` cannot be decoded from its own encoding, so that a database would refuse \
-                 it: {reason}"
+                "`{name}` cannot be decoded from its own encoding, so a database would refuse it: \
+                 {reason}. Make Serialize and Deserialize mirror each other"
             ));
         }
         Err(panic) => Answer::Panicked(panic_message(&*panic)),
@@ -171,7 +172,7 @@ fn encoded_command<C: serde::Serialize>(command: &C) -> Result<Vec<u8>, String> 
     let (mut bytes, limit) = (Vec::new(), Options::default().max_command_bytes);
     codec::encode_onto(command, &mut bytes, limit).map_err(|failure| match failure {
         EncodeFailure::TooLarge { bytes } => {
-            format!("takes {bytes} bytes, and {limit} are the most that a database takes")
+            format!("takes {bytes} bytes; a database accepts at most {limit}")
         }
         EncodeFailure::Failed(reason) => format!("cannot be encoded: {reason}"),
     })?;
@@ -181,11 +182,11 @@ fn encoded_command<C: serde::Serialize>(command: &C) -> Result<Vec<u8>, String> 
 fn encoded<M: Model>(model: &M) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     codec::encode_stream(model, &mut bytes)
-        .map_err(|error| format!("cannot be encoded, as a snapshot needs it: {error}"))?;
+        .map_err(|error| format!("cannot be encoded, as every snapshot must do: {error}"))?;
     Ok(bytes)
 }
 
-/// As the journal calls it.
+/// Returns the command's name in the journal.
 pub(super) fn command_name<M: Model, C: Registered<M>>() -> &'static str {
     let entry = M::entries().iter().find(|entry| entry.tag() == C::TAG);
     entry.map_or("a command", |entry| entry.name())

@@ -269,8 +269,8 @@ fn deep_commands(path: &Path) {
     assert_eq!(database.query(|levels| levels.0.clone()), expected);
     assert_eq!(database.recovery().commands_replayed, newest);
     assert_eq!(database.history().at(newest - 1).unwrap().0.len() as u64, newest - 1);
-    let projected = database.history().project_from(Levels::default()).unwrap();
-    assert_eq!(projected.0, expected);
+    let replayed = database.history().replay_as_from(Levels::default()).unwrap();
+    assert_eq!(replayed.0, expected);
     database.close().unwrap();
     let report = prevalence::verify_history::<Levels>(path).unwrap();
     assert_eq!((report.commands_replayed, report.divergence.is_none()), (newest, true));

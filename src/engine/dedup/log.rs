@@ -1,5 +1,5 @@
 //! Owns request ids in the order in which they were accepted. A log is cheap to clone, so that each
-//! version has its own, and costs nothing where no command has an id.
+//! version has its own. It costs nothing if no command has an id.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::model::request_id;
 use crate::options::RequestLimits;
 
-/// A chunk is sealed once it has so many ids, or so many bytes of ids. After a clone, the first
-/// push copies the chunk that is not sealed, and the first sealing the list of those that are.
+/// How many ids a chunk has when it is sealed. After a clone, the first push copies the chunk that
+/// is not sealed yet, and the first sealing copies the list of sealed chunks.
 const CHUNK_IDS: usize = 256;
+/// How many bytes of ids a chunk has when it is sealed, if that comes first.
 pub(super) const CHUNK_BYTES: usize = 16 << 10;
 
 /// An accepted command's request id.
@@ -23,7 +24,7 @@ pub(crate) struct Remembered {
 #[derive(Clone, Debug)]
 pub(crate) struct RequestLog {
     limits: RequestLimits,
-    /// None before the first id.
+    /// `None` before the first id.
     entries: Option<Arc<Entries>>,
 }
 
@@ -33,7 +34,7 @@ struct Entries {
     sealed: Arc<VecDeque<Arc<Vec<Remembered>>>>,
     newest: Vec<Remembered>,
     newest_bytes: usize,
-    /// How many of the oldest chunk are forgotten already.
+    /// How many ids of the oldest chunk are forgotten already.
     forgotten: usize,
     ids: usize,
     bytes: usize,
@@ -48,29 +49,29 @@ impl RequestLog {
         self.limits
     }
 
-    /// Whether no id is ever remembered.
+    /// Whether the limits are such that no id is ever remembered.
     pub(crate) fn is_off(&self) -> bool {
         self.limits.most_ids == 0
     }
 
-    /// What would be remembered of this within other, smaller limits.
+    /// Returns the log that smaller limits would have kept.
     pub(crate) fn within(&self, limits: RequestLimits) -> Self {
         let mut log = Self::new(limits);
         self.iter().for_each(|remembered| log.push(remembered.clone(), |_| {}));
         log
     }
 
-    /// How many ids there are.
+    /// Returns the number of ids.
     pub(crate) fn ids(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| entries.ids)
     }
 
-    /// What they take together.
+    /// Returns the length of all ids together.
     pub(crate) fn bytes(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| entries.bytes)
     }
 
-    /// Oldest first.
+    /// Iterates over the ids, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Remembered> {
         self.entries.iter().flat_map(|entries| {
             let sealed = entries.sealed.iter().flat_map(|chunk| chunk.iter());
@@ -78,21 +79,21 @@ impl RequestLog {
         })
     }
 
-    /// Under which sequence the id in a command's metadata was accepted, by looking at all of them.
+    /// Returns the sequence at which the id in a command's metadata was accepted. Searches all ids.
     pub(crate) fn sequence_in(&self, metadata: &[u8]) -> Option<u64> {
         let id = request_id(metadata)?;
         let found = self.iter().filter(|remembered| *remembered.id == *id).last();
         found.map(|remembered| remembered.sequence)
     }
 
-    /// Notes that a command with this metadata was accepted.
+    /// Adds the id in an accepted command's metadata, if there is one.
     pub(crate) fn note(&mut self, sequence: u64, metadata: &[u8]) {
         if let (false, Some(id)) = (self.is_off(), request_id(metadata)) {
             self.push(Remembered { sequence, id: id.into() }, |_| {});
         }
     }
 
-    /// Adds the newest id, and tells which ones are forgotten for it.
+    /// Adds the newest id. Calls `forget` for each id that is beyond the limits now and is removed.
     pub(crate) fn push(&mut self, newest: Remembered, mut forget: impl FnMut(&Remembered)) {
         if self.is_off() {
             return;

@@ -1,12 +1,13 @@
-//! Owns the memory of request ids: under which sequence each was accepted, as far back as the
+//! Owns the memory of request ids: the sequence at which each id was accepted, as far back as the
 //! limits allow. Knows nothing of what was requested.
 //!
-//! At every sequence the memory is a function of the commands up to it, so that a replay gives the
-//! same: it holds the longest run of the newest ids that is within both limits, and the newest id
-//! always. What a smaller limit would have kept follows from what a larger one has.
+//! At every sequence the memory depends only on the commands up to that sequence, so that a replay
+//! makes the same memory. It holds the longest run of the newest ids that is within both limits,
+//! and it always holds the newest id. From the memory of a larger limit, the memory of a smaller
+//! limit can be computed.
 //!
 //! - `log`: the ids in their order, frozen with each version
-//! - `section`: a log as it stands in a snapshot
+//! - `section`: the layout of a log in a snapshot
 
 mod log;
 mod section;
@@ -21,7 +22,8 @@ pub(crate) use section::{read_limits, read_section, section_bytes, write_section
 
 use crate::model::request_id;
 
-/// The memory ahead of what is durable; belongs to the writer.
+/// The memory of the working version, which may be ahead of what is durable. Only the writer has
+/// it.
 pub(crate) struct RequestMemory {
     log: RequestLog,
     sequences: HashMap<Arc<str>, u64>,
@@ -31,18 +33,19 @@ impl RequestMemory {
     pub(crate) fn of(log: &RequestLog) -> Self {
         let mut sequences = HashMap::new();
         for Remembered { sequence, id } in log.iter() {
-            // The later one counts, where an id was forgotten and accepted again.
+            // An id may have been forgotten and accepted again: the later sequence replaces the
+            // earlier one.
             sequences.insert(id.clone(), *sequence);
         }
         Self { log: log.clone(), sequences }
     }
 
-    /// The request id in a command's encoded metadata, where ids are remembered at all.
+    /// Returns the request id in a command's encoded metadata, if ids are remembered at all.
     pub(crate) fn id_in<'a>(&self, metadata: &'a [u8]) -> Option<&'a str> {
         if self.log.is_off() { None } else { request_id(metadata) }
     }
 
-    /// Under which sequence the id was accepted.
+    /// Returns the sequence at which the id was accepted.
     pub(crate) fn sequence_of(&self, id: &str) -> Option<u64> {
         self.sequences.get(id).copied()
     }
@@ -62,7 +65,7 @@ impl RequestMemory {
         });
     }
 
-    /// As it is now, for a version.
+    /// Returns a log that does not change any more, for a version.
     pub(crate) fn freeze(&self) -> RequestLog {
         self.log.clone()
     }

@@ -1,4 +1,4 @@
-//! Owns the layout of a log of request ids as it stands behind the model in a snapshot.
+//! Owns the layout of a log of request ids in a snapshot, where it stands behind the model.
 //!
 //! ```text
 //!  0 magic "PREVRQID"
@@ -19,7 +19,7 @@ const HEADER_BYTES: usize = 24;
 const ENTRY_HEADER_BYTES: usize = 10;
 const CHECKSUM_BYTES: usize = 4;
 
-/// How long the section is; 0, and nothing is written, where there are no ids.
+/// Returns the length of the section; 0 if there are no ids, because then nothing is written.
 pub(crate) fn section_bytes(log: &RequestLog) -> u64 {
     match log.ids() {
         0 => 0,
@@ -27,7 +27,7 @@ pub(crate) fn section_bytes(log: &RequestLog) -> u64 {
     }
 }
 
-/// Writes a log; nothing at all for an empty one.
+/// Writes a log. Writes nothing for an empty one.
 pub(crate) fn write_section(log: &RequestLog, target: &mut dyn Write) -> io::Result<()> {
     if log.ids() == 0 {
         return Ok(());
@@ -58,9 +58,9 @@ impl Summed<'_> {
     }
 }
 
-/// Reads the section of a snapshot at `newest_sequence`, of `bytes` bytes (0: there is none), and
-/// keeps of it what `limits` allow. An error says what was expected and what was found. Allocates
-/// no more than was read.
+/// Reads the section of a snapshot at `newest_sequence`. The section has `bytes` bytes; 0 means
+/// that there is none. Keeps the ids that `limits` allow. An error is what was expected and what
+/// was found. Allocates no more than was read.
 pub(crate) fn read_section(
     blocks: &mut Blocks,
     bytes: u64,
@@ -79,7 +79,7 @@ pub(crate) fn read_section(
         let remembered = fields.entry()?;
         let sequence = remembered.sequence;
         if sequence <= before || sequence > newest_sequence {
-            let expected = format!("a request id's sequence behind {before}");
+            let expected = format!("a request id with a sequence behind {before}");
             return Err((format!("{expected} and up to {newest_sequence}"), sequence.to_string()));
         }
         before = sequence;
@@ -87,7 +87,7 @@ pub(crate) fn read_section(
         log.push(remembered, |_| {});
     }
     if !written.allow(count, id_bytes) {
-        let expected = format!("request ids of {} bytes at most", written.most_bytes());
+        let expected = format!("request ids of at most {} bytes together", written.most_bytes());
         return Err((expected, id_bytes.to_string()));
     }
     let computed = fields.checksum;
@@ -98,12 +98,12 @@ pub(crate) fn read_section(
     }
     match fields.left {
         0 => Ok(log),
-        left => Err(("the end behind the request ids".to_owned(), format!("{left} more bytes"))),
+        left => Err(("no bytes behind the request ids".to_owned(), format!("{left} bytes"))),
     }
 }
 
-/// How much was remembered when that section was written; nothing where there is none. Steps over
-/// the rest of it.
+/// Reads the limits with which a section of `bytes` bytes was written; without a section, the
+/// limits that remember nothing. Skips the rest of the section.
 pub(crate) fn read_limits(
     blocks: &mut Blocks,
     bytes: u64,
@@ -123,7 +123,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// What the section begins with.
+    /// Reads the beginning of the section: its magic and its limits.
     fn limits(&mut self) -> Result<RequestLimits, (String, String)> {
         let magic = self.array::<8>()?;
         if magic != MAGIC {
@@ -134,7 +134,7 @@ impl Fields<'_> {
     }
 
     fn fill(&mut self, target: &mut [u8]) -> Result<(), (String, String)> {
-        let short = || ("the rest of the request ids".to_owned(), "their end".to_owned());
+        let short = || ("more bytes of request ids".to_owned(), "their end".to_owned());
         self.left = self.left.checked_sub(position(target.len())).ok_or_else(short)?;
         self.blocks.fill(target).map_err(|_| short())?;
         self.checksum = crc32c::crc32c_append(self.checksum, target);
@@ -150,7 +150,7 @@ impl Fields<'_> {
     fn count(&mut self, most: usize) -> Result<usize, (String, String)> {
         let count = u64::from_le_bytes(self.array()?);
         let fitting = usize::try_from(count).ok().filter(|&count| count <= most);
-        fitting.ok_or_else(|| (format!("{most} request ids at most"), count.to_string()))
+        fitting.ok_or_else(|| (format!("at most {most} request ids"), count.to_string()))
     }
 
     fn entry(&mut self) -> Result<Remembered, (String, String)> {
@@ -159,7 +159,7 @@ impl Fields<'_> {
         let mut id = vec![0; length.into()];
         self.fill(&mut id)?;
         let id = String::from_utf8(id).ok().filter(|id| !id.is_empty());
-        let wrong = || ("a request id in UTF-8".to_owned(), "other bytes, or none".to_owned());
+        let wrong = || ("a request id in UTF-8".to_owned(), "other bytes, or no bytes".to_owned());
         Ok(Remembered { sequence, id: id.ok_or_else(wrong)?.into() })
     }
 }

@@ -12,7 +12,8 @@ use crate::model::{LARGEST_METADATA_BYTES, Metadata};
 use crate::options::{BYTES_PER_ID, RequestLimits};
 use crate::storage::{Memory, Pace};
 
-/// The rule in plain words: the longest run of the newest ids within both limits, one at least.
+/// Applies the rule in plain words: the longest run of the newest ids that is within both limits,
+/// and at least one id.
 fn reference(accepted: &[(u64, String)], limit: usize) -> Vec<(u64, String)> {
     let mut kept: VecDeque<(u64, String)> = VecDeque::new();
     for one in accepted.iter().rev() {
@@ -76,7 +77,7 @@ fn through_file(section: &[u8], limit: usize) -> Result<RequestLog, Error> {
     let take = |blocks: &mut crate::files::Blocks| {
         let mut taken = [0; 7];
         assert_eq!((blocks.fill(&mut taken), &taken), (Ok(()), content));
-        assert_eq!(blocks.fill(&mut taken), Err(7), "the content must end where it ends");
+        assert_eq!(blocks.fill(&mut taken), Err(7), "the content ends before the section");
         Ok(())
     };
     let ((), log) = written.unpack_with(take, |blocks| {
@@ -94,7 +95,7 @@ fn section(log: &RequestLog) -> Vec<u8> {
     section
 }
 
-/// Lengths that meet both limits, and chunks of both kinds.
+/// Draws ids of such lengths that each limit is reached, and each reason to seal a chunk.
 fn ids() -> impl Strategy<Value = Vec<(u64, String)>> {
     let length = prop_oneof![8 => 1..20_usize, 2 => 60..70_usize, 1 => 4000..9000_usize];
     let one = (1..4_u64, 0..30_u32, length);
@@ -111,7 +112,7 @@ fn ids() -> impl Strategy<Value = Vec<(u64, String)>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
-    /// However often the log is frozen, written and read with whatever limit on the way.
+    /// The log may be frozen, written and read with any limit on the way.
     #[test]
     fn what_is_remembered_is_a_function_of_what_was_accepted(
         ids in ids(),
@@ -142,7 +143,7 @@ proptest! {
         if let Some(frozen) = frozen {
             prop_assert_eq!(content(&frozen), reference(&ids[..frozen_at], limit));
         }
-        // A smaller limit keeps of it what it would have kept all along.
+        // A smaller limit keeps what it would have kept from the start.
         let smaller = limit.div_ceil(3);
         let read = through_file(&section(&memory.freeze()), smaller).unwrap();
         prop_assert_eq!(content(&read), reference(&ids, smaller));
@@ -165,7 +166,7 @@ fn the_newest_id_is_kept_however_long_it_is() {
     assert_eq!(content(&memory.freeze()), [(1002, "y".to_owned())]);
 }
 
-/// Ids that were forgotten must not stay in memory for the sake of their neighbours.
+/// Forgotten ids must not stay in memory because their chunk is still used.
 #[test]
 fn what_is_forgotten_is_freed() {
     let mut memory = memory(64);
@@ -188,7 +189,7 @@ fn no_ids_take_no_bytes() {
     let metadata = Metadata { request_id: "one".to_owned(), ..Metadata::default() };
     let encoded = metadata.encode().unwrap();
     assert_eq!(memory.id_in(&encoded), Some("one"));
-    assert_eq!(super::tests::memory(0).id_in(&encoded), None, "nothing to look for");
+    assert_eq!(super::tests::memory(0).id_in(&encoded), None, "ids are not remembered");
 }
 
 #[test]
@@ -203,9 +204,9 @@ fn the_section_is_what_the_format_says() {
     assert_eq!(section(&memory.freeze()), expected);
 }
 
-/// Every wrong section is an error, also where its checksum is right.
+/// Every wrong section is an error, even if its checksum is right.
 #[test]
-fn what_is_no_section_is_an_error() {
+fn a_wrong_section_is_an_error() {
     let mut memory = memory(2);
     memory.remember(5, "a");
     memory.remember(9, "bc");
@@ -219,14 +220,14 @@ fn what_is_no_section_is_an_error() {
     };
     for (what, bytes) in [
         ("magic", sealed(&|bytes| bytes[0] = b'x')),
-        ("request ids at most", sealed(&|bytes| bytes[12] = 1)),
-        ("1 request ids at most", sealed(&|bytes| bytes[8] = 1)),
-        ("the rest", sealed(&|bytes| bytes.truncate(45))),
+        ("at most 16777216 request ids", sealed(&|bytes| bytes[12] = 1)),
+        ("at most 1 request ids", sealed(&|bytes| bytes[8] = 1)),
+        ("more bytes", sealed(&|bytes| bytes.truncate(45))),
         ("behind 0 and", sealed(&|bytes| bytes[24] = 0)),
         ("behind 9 and", sealed(&|bytes| bytes[24] = 9)),
         ("up to 1000000", sealed(&|bytes| bytes[39] = 1)),
         ("UTF-8", sealed(&|bytes| bytes[34] = 0xff)),
-        ("request ids of 128 bytes", {
+        ("at most 128 bytes", {
             sealed(&|bytes| {
                 bytes.truncate(45);
                 bytes[43] = 200;
@@ -238,7 +239,7 @@ fn what_is_no_section_is_an_error() {
             bytes[34] = b'b';
             bytes
         }),
-        ("the end behind", [&right[..], b"x"].concat()),
+        ("no bytes behind", [&right[..], b"x"].concat()),
     ] {
         let error = through_file(&bytes, 2).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");

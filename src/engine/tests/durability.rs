@@ -1,5 +1,5 @@
-//! What durability rests on besides writes and syncs that work: one sync at a time, names that are
-//! synced, marks, and what an open may replace.
+//! Tests what durability needs besides working writes and syncs: one sync at a time, synced names,
+//! marks, and opens that replace only what they may.
 
 use std::io;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::storage::{Disk, HeldDisk};
 use crate::test_support::{Add, Count, killed, open, small};
 use crate::{Database, Durability, Error, ExecuteError, SnapshotPolicy};
 
-/// A disk whose next sync, once armed, fails and is slow to say so; the one after it would seem to
-/// work, since the operating system tells of a failure once.
+/// Makes a disk whose next sync fails after `armed` is set, and takes long to fail. The sync after
+/// it would seem to work, because the operating system reports a failure only once.
 fn failing_once(armed: &Arc<AtomicBool>) -> Arc<Faulty> {
     let armed = armed.clone();
     Faulty::new(move |operation| {
@@ -53,9 +53,9 @@ fn a_sync_beside_a_failing_one_fails_too() {
 }
 
 #[test]
-fn a_rotation_beside_a_failing_sync_vouches_for_nothing() {
+fn a_rotation_beside_a_failing_sync_makes_nothing_known_durable() {
     let directory = beside_a_failing_sync(|database| {
-        // Does not fit the segment any more, whose sync is failing.
+        // The command does not fit into the segment any more, and the segment's sync is failing.
         let answered = database.execute(Add(vec![2; 50_000]));
         assert!(answered.is_err(), "{answered:?}");
     });
@@ -64,8 +64,8 @@ fn a_rotation_beside_a_failing_sync_vouches_for_nothing() {
     assert_eq!((report.sequence, report.commands_rewritten), (1, 1));
 }
 
-/// A sync that comes when its segment was left long ago, and is archived or removed by now: all of
-/// that was durable before, so neither it nor a later sync fails.
+/// A sync may come so late that its segment was left and is archived or removed. All of the segment
+/// was durable before, so neither this sync nor a later one fails.
 #[test]
 fn a_sync_of_a_segment_that_is_gone_has_nothing_to_do() {
     let directory = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ fn a_sync_of_a_segment_that_is_gone_has_nothing_to_do() {
     let database = open(Arc::new(HeldDisk::default()), directory.path(), options).unwrap();
     database.execute(Add(vec![1; 25_000])).unwrap();
     let late = lock(database.committer()).log.detached_sync().unwrap();
-    // Does not fit the segment any more.
+    // This command does not fit into the segment any more.
     database.execute(Add(vec![2; 50_000])).unwrap();
     database.snapshot().unwrap();
     let first = directory.path().join("journal/00000000000000000001.journal");
@@ -95,7 +95,7 @@ fn a_close_beside_a_failing_sync_is_not_clean() {
     assert!(!Database::<Count>::open(directory.path()).unwrap().recovery().clean);
 }
 
-/// The frames in a segment that holds no other data: position and count of records.
+/// Finds the frames in a segment that holds no other data: their positions and counts of records.
 fn frames(segment: &[u8]) -> Vec<(usize, u32)> {
     let aligned = (4096..segment.len() - 32).step_by(8);
     aligned
@@ -108,7 +108,7 @@ fn first_segment(path: &Path) -> std::path::PathBuf {
     path.join("journal/00000000000000000001.journal")
 }
 
-/// Waits until the journal ends with a mark: the writer is idle then, and nothing changes.
+/// Waits until the journal ends with a mark. Then the writer is idle, and nothing changes.
 fn wait_for_mark(path: &Path) {
     let marked = || frames(&std::fs::read(first_segment(path)).unwrap()).last().unwrap().1 == 0;
     while !marked() {
@@ -166,7 +166,7 @@ fn a_damaged_mark_does_not_drop_the_batch_behind_it() {
 fn a_root_whose_creation_was_interrupted_is_synced_into_its_parents() {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("inner/bank.db");
-    std::fs::create_dir_all(&root).unwrap(); // an opener was killed right behind this
+    std::fs::create_dir_all(&root).unwrap(); // as if an opener had been killed after this
     let synced: Arc<Mutex<Vec<_>>> = Arc::default();
     let seen = synced.clone();
     let storage = Faulty::new(move |operation| {
@@ -188,7 +188,7 @@ fn a_run_that_fails_while_it_begins_has_overwritten_nothing() {
     let database = open(Arc::new(Disk), directory.path(), small()).unwrap();
     database.execute(Add(vec![1])).unwrap();
     let copy = killed(directory.path());
-    // Torn, so the new segment has the name of this one.
+    // The segment is torn, so the new segment has the same name.
     let segment = first_segment(copy.path());
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[4096 + 40] ^= 1;
@@ -208,7 +208,7 @@ fn a_run_that_fails_while_it_begins_has_overwritten_nothing() {
     assert!(database.recovery().torn_tail.is_some());
 }
 
-/// A name is durable only once its directory is synced; nothing may build on it before.
+/// A name is durable only after its directory was synced. Nothing may depend on it before.
 #[test]
 fn every_new_name_is_followed_by_a_sync_of_its_directory() {
     let directory = tempfile::tempdir().unwrap();
@@ -223,14 +223,14 @@ fn every_new_name_is_followed_by_a_sync_of_its_directory() {
         database.execute(Add(vec![7; 20_000])).unwrap();
     }
     database.close().unwrap();
-    // The preparer's writes go to a file without a name, at any time.
+    // The preparer writes at any time, into a file without a name.
     let log: Vec<_> = log
         .lock()
         .unwrap()
         .iter()
         .filter(|operation| match operation {
             Operation::Write(..) | Operation::SyncData | Operation::CreateTemporary(_) => false,
-            // Whether the reserve is there after a crash does not matter.
+            // The reserve need not be there after a crash.
             Operation::Publish(path) => !path.ends_with("RESERVE"),
             _ => true,
         })

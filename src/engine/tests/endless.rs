@@ -1,5 +1,5 @@
-//! Durations that are longer than any clock goes: very long means very long, never zero, and never
-//! a panic. `super::shuttled` explores the same for waits and for lingering.
+//! Tests durations that are longer than the range of a clock. They must mean a very long time, and
+//! not zero or a panic. `super::shuttled` explores the same for waits and for lingering.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::test_support::{Add, Count, open, small};
 use crate::testing::given;
 use crate::{Database, Durability, Error, ExecuteError, Health, RecentVersions, SnapshotPolicy};
 
-/// The longest; what a clock can just not add, or just can; and what nobody lives to see.
+/// The longest duration, durations near the limit of a clock, and one of many thousand years.
 const ENDLESS: [Duration; 5] = [
     Duration::MAX,
     Duration::from_secs(u64::MAX),
@@ -27,7 +27,7 @@ fn in_memory(options: impl FnOnce(&mut Options)) -> Database<Count> {
     open(memory, "memory".as_ref(), chosen).unwrap()
 }
 
-/// Waits for what another thread does by itself; a minute is long enough to be sure it does not.
+/// Waits until another thread has done something. After a minute it is certain that it does not.
 fn until(done: impl Fn() -> bool) {
     let began = Instant::now();
     while !done() {
@@ -45,7 +45,8 @@ fn a_batch_lingers_until_it_is_full() {
         let mut pending = Vec::new();
         for _ in 0..31 {
             pending.push(database.submit(Add(vec![1])).unwrap());
-            // The writer has it: it would go into a batch of its own.
+            // Wait until the writer has the command: without lingering it would be a batch of its
+            // own.
             until(|| database.stats().queued_commands == 0);
             assert!(pending.iter().all(|pending| !pending.is_ready()), "{linger:?}");
         }
@@ -94,14 +95,14 @@ fn a_failure_ends_the_lingering() {
 }
 
 #[test]
-fn who_waits_for_a_sequence_waits() {
+fn a_wait_for_a_sequence_is_a_long_wait() {
     for timeout in ENDLESS {
         let database = in_memory(|_| {});
         let other = database.clone();
         let waiting = std::thread::spawn(move || other.wait_for(2, timeout));
         let published = database.published();
         until(|| published.waiting() == 1 || waiting.is_finished());
-        database.execute(Add(vec![1])).unwrap(); // wakes it for nothing
+        database.execute(Add(vec![1])).unwrap(); // wakes the waiting thread too early
         database.execute(Add(vec![1])).unwrap();
         waiting.join().unwrap().unwrap();
     }
@@ -130,7 +131,7 @@ fn snapshots_at_intervals_without_end_never_come() {
             }
             let stats = database.stats();
             assert_eq!((stats.snapshots_taken, stats.snapshots_failed), (0, 0), "{policy:?}");
-            assert_eq!(database.snapshot().unwrap().sequence, 1000, "its thread lives");
+            assert_eq!(database.snapshot().unwrap().sequence, 1000, "the thread must live");
             assert!(matches!(database.health(), Health::Running));
             database.close().unwrap();
         }
@@ -145,13 +146,13 @@ fn versions_without_an_age_stay() {
         for _ in 0..10 {
             database.execute(Add(vec![1])).unwrap();
         }
-        database.snapshot().unwrap(); // its thread has looked for old ones
+        database.snapshot().unwrap(); // now the snapshot thread has searched for old versions
         assert_eq!((database.at(0).unwrap().0, database.at(7).unwrap().0), (0, 7), "{age:?}");
     }
 }
 
 #[test]
-fn time_in_a_test_ends_with_the_times_that_a_database_can_hold() {
+fn time_in_a_fixture_ends_at_the_latest_time_of_a_database() {
     for duration in ENDLESS {
         let later = given(Count(0)).later_by(duration).later_by(duration);
         later.when(Add(vec![1])).then_output(&1);

@@ -1,4 +1,4 @@
-//! What happens when the disk fails: nothing more is acknowledged, nothing that was is lost.
+//! Tests a failing disk: nothing more is acknowledged, and nothing acknowledged is lost.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use crate::storage::faulty::{Faulty, Operation};
 use crate::test_support::{Add, Count, Moody, open, small};
 use crate::{Database, Durability, Error, ExecuteError, Health, Metadata, WaitError};
 
-/// Fails the operations for which `fails` holds once `armed` is set.
+/// Makes a disk that fails the operations for which `fails` holds, after `armed` is set.
 fn failing(
     armed: &Arc<Mutex<bool>>,
     mut fails: impl FnMut(&Operation) -> bool + Send + 'static,
@@ -22,9 +22,9 @@ fn failing(
     })
 }
 
-/// To be told "duplicate" rests on the first one being durable.
+/// The answer "duplicate" may be given only if the first command is durable.
 #[test]
-fn a_duplicate_of_what_was_lost_is_told_of_the_failure() {
+fn a_duplicate_of_a_lost_command_is_told_of_the_failure() {
     let directory = tempfile::tempdir().unwrap();
     let armed = Arc::new(Mutex::new(false));
     let storage = failing(&armed, |operation| matches!(operation, Operation::SyncData));
@@ -42,14 +42,14 @@ fn a_duplicate_of_what_was_lost_is_told_of_the_failure() {
     }
 }
 
-/// One batch of two: with the first one a run begins its segment.
+/// Executes a batch of two. With its first batch a run begins its segment.
 fn begin(database: &Database<Count>) {
     let both = [(); 2].map(|()| database.submit(Add(vec![1])).unwrap());
     both.into_iter().for_each(|pending| assert!(pending.wait().is_ok()));
     settle(database);
 }
 
-/// Waits until no thread but the writer writes: the reserve is made by one of its own, once.
+/// Waits until only the writer writes. Another thread makes the reserve once.
 fn settle(database: &Database<Count>) {
     while database.stats().reserve_bytes == 0 {
         std::thread::yield_now();
@@ -84,7 +84,7 @@ fn a_failed_write_or_sync_poisons_and_is_not_tried_again() {
         let failures = Arc::new(AtomicU64::new(0));
         let counted = failures.clone();
         let storage = failing(&armed, move |operation| {
-            // It fails once: a second try would seem to work, and must not be made.
+            // The operation fails only once: a second try would seem to work, but must not be made.
             fails(operation) && counted.fetch_add(1, Ordering::SeqCst) == 0
         });
         let database = open(storage, directory.path(), small()).unwrap();
@@ -96,7 +96,7 @@ fn a_failed_write_or_sync_poisons_and_is_not_tried_again() {
         assert_poisoned_from(&database, 3);
         assert_eq!(failures.load(Ordering::SeqCst), 1, "nothing was written after the failure");
         assert!(matches!(database.close(), Err(Error::Poisoned(_))));
-        // The failed command may or may not be there; what was acknowledged is.
+        // The failed command may be there or not. The acknowledged ones must be there.
         let database = Database::<Count>::open(directory.path()).unwrap();
         assert!((3..=4).contains(&database.sequence()));
         assert_eq!(database.query(|count| count.0), database.sequence());
@@ -145,7 +145,7 @@ fn an_interval_sync_that_fails_poisons() {
     database.execute(Add(vec![1])).unwrap();
     settle(&database);
     *armed.lock().unwrap() = true;
-    // Answered before the sync, as this durability allows; the failure shows by itself.
+    // The answer comes before the sync, as this durability allows. The failure shows later.
     database.execute(Add(vec![1])).unwrap();
     let waited = database.wait_for(3, Duration::from_secs(600));
     assert!(matches!(waited, Err(WaitError::Poisoned(_))), "{waited:?}");
@@ -153,7 +153,7 @@ fn an_interval_sync_that_fails_poisons() {
 }
 
 #[test]
-fn a_refusal_is_not_answered_when_what_it_rests_on_is_lost() {
+fn a_rejection_is_not_answered_when_the_commands_before_it_are_lost() {
     let directory = tempfile::tempdir().unwrap();
     let armed = Arc::new(Mutex::new(false));
     let storage = failing(&armed, |operation| matches!(operation, Operation::SyncData));
@@ -169,7 +169,7 @@ fn a_refusal_is_not_answered_when_what_it_rests_on_is_lost() {
 }
 
 #[test]
-fn a_command_that_does_otherwise_when_rolled_back_poisons() {
+fn a_command_that_is_not_deterministic_in_a_rollback_poisons() {
     let directory = tempfile::tempdir().unwrap();
     let linger = Duration::from_secs(600);
     let options = Options { max_batch_commands: 2, linger, ..small() };
@@ -183,7 +183,8 @@ fn a_command_that_does_otherwise_when_rolled_back_poisons() {
     assert_eq!(Database::<Count>::open(directory.path()).unwrap().sequence(), 0);
 }
 
-/// Promise 1 and 2, as an order of operations: no answer and no new version before the sync.
+/// Checks promises 1 and 2 as an order of operations: before the sync there is no answer and no new
+/// version.
 #[test]
 fn nothing_is_answered_or_seen_before_its_sync() {
     let directory = tempfile::tempdir().unwrap();
@@ -193,7 +194,7 @@ fn nothing_is_answered_or_seen_before_its_sync() {
     let (seen_database, seen_pending, seen_syncs) =
         (database.clone(), pending.clone(), syncs.clone());
     let storage = Faulty::new(move |operation| {
-        // At the moment of the sync: the command is applied, written, and known to nobody.
+        // At the moment of the sync the command is applied and written, and nobody can know it.
         if *operation == Operation::SyncData
             && let Some(database) = &*seen_database.lock().unwrap()
         {
@@ -262,7 +263,8 @@ fn a_frame_longer_than_a_segment_finds_zeros_to_write_over() {
         database.execute(Add(vec![1; bytes])).unwrap();
     }
     database.close().unwrap();
-    // Written beyond what was prepared, a file would be longer than its header says.
+    // If a frame were written beyond the prepared zeros, the file would be longer than its header
+    // states.
     let journal = directory.path().join("journal");
     let mut longest = 0;
     for first in crate::files::list_segments(&Disk, &journal).unwrap() {

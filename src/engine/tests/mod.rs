@@ -1,4 +1,4 @@
-//! The engine on a disk that fails, under users' code that does, and at its limits.
+//! Tests the engine on a failing disk, with failing code of users, and at its limits.
 
 mod durability;
 mod endless;

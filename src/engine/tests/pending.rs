@@ -1,4 +1,4 @@
-//! Unit tests of results on their way, on real threads; `crate::engine::shuttled` explores their
+//! Unit tests of pending results on real threads. `crate::engine::shuttled` explores their
 //! interleavings.
 
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Unit tests of the queue on real threads; `crate::engine::shuttled` explores their interleavings.
+//! Unit tests of the queue on real threads. `crate::engine::shuttled` explores their interleavings.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn one_command_larger_than_the_budget_passes_alone() {
     assert_eq!(sender.try_send(submission(100).0), Ok(()));
     assert_eq!(sender.try_send(submission(1).0), Err(Refusal::Full));
     assert_eq!(bytes_of(receiver.next(Patience::None)), Some(100));
-    // It is in the batch that is being filled.
+    // The command is in the batch that is being filled, so it still takes room.
     assert_eq!(sender.try_send(submission(1).0), Err(Refusal::Full));
     receiver.batch_done();
     for (bytes, sent) in [(6, Ok(())), (5, Err(Refusal::Full)), (4, Ok(()))] {
@@ -53,7 +53,7 @@ fn one_command_larger_than_the_budget_passes_alone() {
 }
 
 #[test]
-fn commands_that_were_taken_but_not_given_still_count() {
+fn commands_that_were_drained_but_not_given_still_count() {
     let (sender, mut receiver) = queue(2, 1000);
     sender.try_send(submission(1).0).unwrap();
     sender.try_send(submission(2).0).unwrap();
@@ -92,7 +92,7 @@ fn waiting_ends_with_room_or_with_the_queue() {
 }
 
 #[test]
-fn the_end_comes_behind_what_was_sent_before_it() {
+fn commands_sent_before_the_stop_are_still_given() {
     let (sender, mut receiver) = queue(10, 1000);
     let bell = receiver.bell();
     sender.send(submission(1).0).unwrap();
@@ -123,14 +123,14 @@ fn the_bell_wakes_once_and_patience_ends() {
 }
 
 #[test]
-fn who_is_in_the_queue_when_the_writer_goes_is_answered() {
+fn commands_in_the_queue_are_answered_when_the_writer_is_dropped() {
     let (sender, mut receiver) = queue(10, 1000);
     let (first, _) = submission(1);
     let (second, second_answer) = submission(2);
     let (third, third_answer) = submission(3);
     sender.send(first).unwrap();
     sender.send(second).unwrap();
-    assert_eq!(bytes_of(receiver.next(Patience::None)), Some(1)); // the second is taken
+    assert_eq!(bytes_of(receiver.next(Patience::None)), Some(1)); // the second is drained
     sender.send(third).unwrap();
     drop(receiver);
     for answer in [second_answer, third_answer] {

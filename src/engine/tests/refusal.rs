@@ -1,5 +1,5 @@
-//! A failure before anything was written refuses the commands concerned, and those that rest on
-//! them; it leaves no trace, and the next command is accepted.
+//! Tests failures before anything was written. The commands of that batch are refused, and those
+//! that depend on them. They leave no trace, and the next command is accepted.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::storage::faulty::{Faulty, Operation};
 use crate::test_support::{Add, Count, open, small};
 use crate::{Database, ExecuteError, Health, Metadata, SnapshotPolicy};
 
-/// One stage of changing segments, at which one operation fails.
+/// One stage of a change of segments: its name, the operation that fails, and the error code.
 type Stage = (&'static str, fn(&Operation) -> bool, i32);
 
 const EIO: i32 = 5;
@@ -38,7 +38,7 @@ const STAGES: [Stage; 6] = [
     ),
 ];
 
-/// A disk on which an operation of that stage fails, as often as `failures` says.
+/// Makes a disk on which the operation of that stage fails, as often as `failures` says.
 fn failing(stage: Stage, failures: &Arc<AtomicU64>) -> Arc<Faulty> {
     let failures = failures.clone();
     Faulty::new(move |operation| {
@@ -50,7 +50,7 @@ fn failing(stage: Stage, failures: &Arc<AtomicU64>) -> Arc<Faulty> {
     })
 }
 
-/// More than are tried again within one batch.
+/// More failures than one batch tries again.
 const SEVERAL: u64 = 12;
 
 fn manual() -> Options {
@@ -58,7 +58,7 @@ fn manual() -> Options {
 }
 
 #[test]
-fn what_could_not_be_written_leaves_no_trace_and_the_next_is_accepted() {
+fn commands_that_could_not_be_written_leave_no_trace_and_the_next_is_accepted() {
     for stage in STAGES {
         let directory = tempfile::tempdir().unwrap();
         let failures = Arc::new(AtomicU64::new(0));
@@ -66,7 +66,7 @@ fn what_could_not_be_written_leaves_no_trace_and_the_next_is_accepted() {
         let mut expected = 0;
         let mut refused = 0;
         for round in 0..40 {
-            // For several commands each time: a segment may have been made before.
+            // Let several commands fail each time: a segment may have been prepared before.
             let fails = round / 6 % 2 == 1;
             failures.store(if fails { u64::MAX } else { 0 }, Ordering::SeqCst);
             match database.execute(Add(vec![7; 20_000])) {
@@ -96,10 +96,10 @@ fn what_could_not_be_written_leaves_no_trace_and_the_next_is_accepted() {
     }
 }
 
-/// Commands that were applied on top of a batch that is refused are refused as well, requests among
-/// them are forgotten, and what comes later is applied as if none of them had been.
+/// Commands that were applied after a refused batch are refused too, and their request ids are
+/// forgotten. Later commands are applied as if the refused ones had never been submitted.
 #[test]
-fn what_rests_on_a_refused_batch_is_refused_with_it() {
+fn commands_that_depend_on_a_refused_batch_are_refused_with_it() {
     for stage in STAGES {
         let directory = tempfile::tempdir().unwrap();
         let failures = Arc::new(AtomicU64::new(0));
@@ -141,7 +141,7 @@ fn what_rests_on_a_refused_batch_is_refused_with_it() {
         });
         let mut accepted = accepted.into_inner().unwrap();
         accepted.sort_unstable();
-        // Each that was answered `Ok` is in the model once, and nothing else is.
+        // Each command that was answered `Ok` is in the model once, and no other command is.
         let newest = database.sequence();
         assert_eq!(accepted, (1..=newest).collect::<Vec<_>>(), "{}", stage.0);
         assert_eq!(database.query(|count| count.0), newest, "{}", stage.0);

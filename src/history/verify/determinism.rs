@@ -1,27 +1,30 @@
-//! Owns the proof that one program makes the same of the stored commands each time. Knows nothing
-//! of what was made of them once.
+//! Owns the proof that one program makes the same model from the stored commands each time. Knows
+//! nothing of the stored snapshots' models.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::bisect::{Pair, Parting, first_parting};
 use super::report::{Divergence, Evidence, HistoryReport};
-use super::{Ended, Verification, digest, pair, refusal};
+use super::{Verification, apply, digest};
 use crate::codec;
 use crate::error::Error;
 use crate::history::offline::OfflineHistory;
-use crate::history::replica::Line;
+use crate::history::replica::Replica;
 use crate::model::{Model, model_name};
 use crate::process::{stack, told_of_panics};
 use crate::snapshot::encode_model;
 use crate::storage::HeldDisk;
 
-/// So often the two are compared, evenly spread, besides at stored snapshots.
+/// How often the two models are compared, evenly spread, in addition to the stored snapshots.
 const COMPARISONS: u64 = 256;
 
+const ENCODED_DIFFERENTLY: &str =
+    "after decoding, it is encoded differently; does it contain a `HashMap`?";
+
 /// Replays the stored history of the closed database in the directory `path` twice side by side,
-/// and compares the encodings of the two models. Where they are compared, one of them goes on as
-/// what its encoding is decoded to.
+/// and compares the encodings of the two models. After each comparison, one of them continues as
+/// the model that its encoding decodes to.
 pub(crate) fn replay_twice<M: Model>(path: &Path) -> Result<HistoryReport, Error> {
     let replay = || {
         let offline = OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<M>())?;
@@ -35,60 +38,71 @@ pub(crate) fn replay_twice<M: Model>(path: &Path) -> Result<HistoryReport, Error
 fn side_by_side<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
     let mut report = verification.report();
     let (mut one, mut other) = (verification.load::<M>()?, verification.load::<M>()?);
-    let mut meeting = meet(&one, &mut other)?;
-    let mut equal = pair(&one, &other);
+    // Both were decoded from one snapshot: if their encodings differ, no encoding can be trusted.
+    let problem = match meet(&one, &mut other)? {
+        Meeting::Equal => None,
+        Meeting::Different => Some(ENCODED_DIFFERENTLY.to_owned()),
+        Meeting::NotStorable(reason) => Some(reason),
+    };
+    if let Some(reason) = problem {
+        report.divergence = Some(not_storable(verification, report.begins, reason)?);
+        return Ok(report);
+    }
+    let mut equal = Pair::of(&one, &other);
     let newest = verification.files.newest;
     let interval = newest.saturating_sub(report.begins).div_ceil(COMPARISONS).max(1);
     let mut stored = verification.snapshots.iter().map(|(stored, _)| *stored).peekable();
-    let mut compared = 0;
-    let mut ended = None;
-    if meeting == Meeting::Equal {
-        ended = verification.replay(&mut report, |file, sequence, record, _| {
-            for line in [&mut one, &mut other] {
-                if let Some(refused) = refusal(line.apply(file, record), file, record)? {
-                    return Ok(Some(refused));
-                }
+    let mut commands = verification.commands()?;
+    'replay: while let Some(command) = commands.next()? {
+        for replica in [&mut one, &mut other] {
+            if let Some(refusal) = apply(replica, &command)? {
+                report.divergence = Some(verification.refused(equal.sequence, refusal)?);
+                break 'replay;
             }
-            let is_stored = stored.next_if_eq(&sequence).is_some();
-            if !is_stored && sequence - equal.sequence < interval && sequence != newest {
-                return Ok(None);
+        }
+        report.count(&command);
+        let at = command.sequence;
+        let is_stored = stored.next_if_eq(&at).is_some();
+        if !is_stored && at - equal.sequence < interval && at != newest {
+            continue;
+        }
+        report.snapshots_compared += u64::from(is_stored);
+        match meet(&one, &mut other)? {
+            Meeting::Equal => equal = Pair::of(&one, &other),
+            Meeting::NotStorable(reason) => {
+                report.divergence = Some(not_storable(verification, at, reason)?);
+                break;
             }
-            compared += u64::from(is_stored);
-            meeting = meet(&one, &mut other)?;
-            if meeting != Meeting::Equal {
-                return Ok(Some(Ended::Differs(sequence)));
+            Meeting::Different => {
+                report.divergence = Some(parted(verification, equal, at)?);
+                break;
             }
-            equal = pair(&one, &other);
-            Ok(None)
-        })?;
+        }
     }
-    report.snapshots_compared = compared;
-    report.divergence = match (meeting, ended) {
-        (_, Some(Ended::Refused(culprit, reason))) => {
-            Some(verification.refused(equal.sequence, culprit, reason)?)
-        }
-        (Meeting::NotStorable(reason), _) => {
-            let at = report.sequence;
-            let (after, evidence) = (at, Evidence::NotStorable(reason));
-            Some(verification.divergence(Parting { after, at }, evidence)?)
-        }
-        (_, Some(Ended::Differs(at))) => Some(parted(verification, equal, at)?),
-        (_, None) => None,
-    };
     Ok(report)
 }
 
-/// What came of a comparison.
+fn not_storable(
+    verification: &Verification<'_>,
+    at: u64,
+    reason: String,
+) -> Result<Divergence, Error> {
+    verification.divergence(Parting { after: at, at }, Evidence::NotStorable(reason))
+}
+
+/// The result of a comparison.
 #[derive(PartialEq)]
 enum Meeting {
     Equal,
     Different,
+    /// The model's encoding does not decode to the same model, for this reason.
     NotStorable(String),
 }
 
-/// Compares two lines. If they are equal, `other` goes on with what the encoding is decoded to, so
-/// that what is not encoded is not the same in both.
-fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> {
+/// Compares two replicas. If they are equal, `other` continues as the model that its encoding
+/// decodes to. So if a command depends on something that is not encoded, the two differ from then
+/// on.
+fn meet<M: Model>(one: &Replica<M>, other: &mut Replica<M>) -> Result<Meeting, Error> {
     let bytes = encoded(&one.replayed.model)?;
     let decoded = told_of_panics("Deserialize", || codec::decode_model::<M>(&bytes));
     let decoded = match decoded.and_then(|decoded| decoded) {
@@ -96,8 +110,7 @@ fn meet<M: Model>(one: &Line<M>, other: &mut Line<M>) -> Result<Meeting, Error> 
         Err(reason) => return Ok(Meeting::NotStorable(reason)),
     };
     if encoded(&decoded)? != bytes {
-        let reason = "encoded again, it has another encoding; is there a `HashMap` in it?";
-        return Ok(Meeting::NotStorable(reason.to_owned()));
+        return Ok(Meeting::NotStorable(ENCODED_DIFFERENTLY.to_owned()));
     }
     if encoded(&other.replayed.model)? != bytes {
         return Ok(Meeting::Different);
@@ -113,7 +126,8 @@ fn encoded<M: Model>(model: &M) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Searches for the command at which two replays part that were equal at `equal` and not at `at`.
+/// Searches for the command at which the replicas begin to differ. They are equal at `equal` and
+/// differ at `at`.
 fn parted<M: Model>(
     verification: &Verification<'_>,
     equal: Pair<M, M>,

@@ -1,5 +1,9 @@
-//! Owns the proof that today's code makes of the stored commands what was made of them once. Reads
-//! a directory that nobody has open and changes nothing in it but its `LOCK`.
+//! Owns the verification that replay with today's code reproduces the stored snapshots. Reads a
+//! directory that nobody has open. Changes only its `LOCK`.
+//!
+//! - `determinism`: verifies that two replays with the same code make the same model
+//! - `bisect`: finds the command at which two replicas begin to differ
+//! - `report`: what a verification reports
 
 mod bisect;
 mod determinism;
@@ -10,10 +14,8 @@ pub use report::{Culprit, Divergence, Evidence, HistoryReport};
 pub(crate) use determinism::replay_twice;
 
 use bisect::{Pair, Parting, first_parting};
-use report::name;
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,28 +23,30 @@ use crossbeam_channel::bounded;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::offline::OfflineHistory;
-use super::replica::Line;
+use super::replica::Replica;
 use super::source::HistoryFiles;
+use super::stored_commands::{StoredCommand, StoredCommands};
 use crate::error::Error;
 use crate::files::{PackedFile, SNAPSHOT_MAGIC, position};
-use crate::journal::{Record, StreamedFile};
-use crate::model::{Model, REDACTED_TAG, model_name};
+use crate::model::{Model, model_name};
 use crate::process::stack;
 use crate::recovery::KnownChain;
 use crate::snapshot::{check, decode_snapshot, encode_model};
 use crate::storage::HeldDisk;
 
-/// Replays the stored history of the closed database in the directory `path` with today's code,
-/// from the oldest stored snapshot from which on commands are stored (that of the initial model, if
-/// the history is complete), and compares the model with every stored snapshot on the way: by the
-/// digest of its encoding, or, where `Model::VERSION` has changed since, by that of the stored model
-/// after [`migrate`](Model::migrate). So a refactoring is proved to have changed nothing: for all
-/// that was ever accepted, and with the model's `Serialize` as judge.
+/// Replays the stored history of the closed database in the directory `path` with today's code, and
+/// compares the model with every stored snapshot on the way. So it can prove that a refactoring has
+/// not changed what the commands do, for all commands that were ever accepted.
 ///
-/// Where they part, the report names the sequences in between which it happened, and the command
-/// where that is proved: by itself when it is refused now, or when it stands alone between two
-/// snapshots, or when replay is not deterministic. [`verify_against`] finds it in any case, but
-/// needs the former code.
+/// Replay begins with the oldest stored snapshot behind which all commands are stored; this is the
+/// initial model if the history is complete. The models are compared by the digest of their
+/// encoding. If `Model::VERSION` has changed since a snapshot was stored, that snapshot is decoded
+/// with [`migrate`](Model::migrate) and encoded again before it is compared.
+///
+/// If replay and a snapshot differ, the report names the two sequences between which the difference
+/// begins. It also names the command if it can prove which one it is: if the command is refused
+/// now, if it is the only one between two snapshots, or if replay is not deterministic.
+/// [`verify_against`] finds the command in any case, but needs the former code.
 ///
 /// ```no_run
 /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)] struct Bank;
@@ -56,10 +60,10 @@ use crate::storage::HeldDisk;
 /// ```
 ///
 /// # Errors
-/// [`Error::Locked`] when somebody has the database open. [`Error::Corrupt`], [`Error::Missing`]
-/// and [`Error::ForeignFile`] when its files are damaged, missing or mixed; [`Error::UnknownTag`],
-/// [`Error::RenumberedTag`], [`Error::WrongVersion`] and [`Error::Undecodable`] when this program
-/// does not know what is stored.
+/// [`Error::Locked`] if the database is open somewhere. [`Error::Corrupt`], [`Error::Missing`] and
+/// [`Error::ForeignFile`] if its files are damaged, missing or mixed with another database's.
+/// [`Error::UnknownTag`], [`Error::RenumberedTag`], [`Error::WrongVersion`] and
+/// [`Error::Undecodable`] if this program does not know what is stored.
 pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport, Error> {
     let path = path.as_ref();
     let verify = || {
@@ -72,30 +76,33 @@ pub fn verify_history<M: Model>(path: impl AsRef<Path>) -> Result<HistoryReport,
 }
 
 /// Replays the stored history of the closed database in the directory `path` with two programs side
-/// by side: `Old`, the former release's model and commands, kept in a test, and `New`, today's. At
-/// every stored snapshot's sequence and at the end both models are compared by `equal`; where they
-/// are not equal, the two nearest such places are bisected, and the report names a command before
-/// which the models are equal and after which they are not.
+/// by side. `Old` is the model of the former release with its commands, kept in a test; `New` is
+/// today's. The two models are compared with `equal` at the sequence of every stored snapshot and
+/// at the end. If they are not equal, the commands since the last comparison are bisected. The
+/// report then names a command before which the models are equal and after which they are not.
 ///
-/// Both begin with the oldest stored snapshot from which on commands are stored, each by its own
-/// decoding or [`migrate`](Model::migrate). Both have the model name that the files state: give it
-/// in `commands!`, as in `OldBank = "Bank" { … }`, where the types are called otherwise.
+/// Both begin with the oldest stored snapshot behind which all commands are stored. Each decodes it
+/// with its own code, or its own [`migrate`](Model::migrate). Both must have the model name that
+/// the files state. If a type has another name, write the model name in `commands!`, as in `OldBank
+/// = "Bank" { … }`.
 ///
 /// # Errors
-/// As of [`verify_history`]; [`Error::ReplayDiverged`] when `Old` refuses a stored command.
+/// The errors of [`verify_history`], and [`Error::ReplayDiverged`] if `Old` refuses a stored
+/// command.
 pub fn verify_against<Old: Model, New: Model>(
     path: impl AsRef<Path>,
     equal: impl Fn(&Old, &New) -> bool,
 ) -> Result<HistoryReport, Error> {
     let path = path.as_ref();
-    // What compares may be bound to this thread, the models want one with a stack of known size.
+    // `equal` may be bound to this thread, but the models need a thread with a stack of known size.
     let (answers, answered) = bounded(1);
     let verify = |ask: &dyn Fn((Old, New))| {
         let offline =
             OfflineHistory::open(Arc::new(HeldDisk::default()), path, model_name::<New>())?;
         let differ = |old: &Old, new: &New| {
             ask((old.clone(), new.clone()));
-            // Nobody answers when `equal` has panicked, which is what comes out in the end.
+            // Nobody answers if `equal` has panicked. In that case this error is dropped, and the
+            // panic goes on.
             answered.recv().map_err(|_| Error::Stopped)
         };
         let report = verify_both(&Verification::of(&offline.files)?, &differ)?;
@@ -106,27 +113,26 @@ pub fn verify_against<Old: Model, New: Model>(
     stack::run_telling(verify, compare).map_err(Error::io("start a thread to read", path))?
 }
 
-/// As [`verify_history`], in a directory that is locked.
+/// Does the same as [`verify_history`], in a directory that is already locked.
 pub(crate) fn verify_files<M: Model>(files: &Arc<HistoryFiles>) -> Result<HistoryReport, Error> {
     verify_alone::<M>(&Verification::of(files)?)
 }
 
-/// What a verification goes along.
+/// The stored files that a verification reads.
 struct Verification<'a> {
     pub(super) files: &'a Arc<HistoryFiles>,
-    /// The snapshot that replay begins with.
+    /// The snapshot with which replay begins.
     begin: PackedFile,
-    /// Those behind it, oldest first.
+    /// The later snapshots, oldest first.
     pub(super) snapshots: Vec<(u64, PathBuf)>,
-    /// How many have no commands behind them.
+    /// How many snapshots cannot be compared, because the commands behind them are not stored.
     unreachable: u64,
 }
 
-/// What ended a replay early.
-enum Ended {
-    Refused(Culprit, String),
-    /// The models were not equal at this sequence.
-    Differs(u64),
+/// A stored command that today's code does not accept, and why.
+struct Refusal {
+    culprit: Culprit,
+    reason: String,
 }
 
 impl<'a> Verification<'a> {
@@ -137,7 +143,7 @@ impl<'a> Verification<'a> {
         snapshots.retain(|(sequence, _)| sequence + 1 >= oldest_command);
         let unreachable = position(all - snapshots.len());
         if snapshots.is_empty() {
-            let reason = "no stored snapshot has the stored commands behind it".to_owned();
+            let reason = "the stored commands do not follow any stored snapshot".to_owned();
             return Err(Error::Missing { path: files.directory.snapshots.clone(), reason });
         }
         let (sequence, path) = snapshots.remove(0);
@@ -154,15 +160,16 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// A line that begins with the oldest snapshot.
-    fn load<M: Model>(&self) -> Result<Line<M>, Error> {
+    /// Makes a replica that begins with the oldest snapshot.
+    fn load<M: Model>(&self) -> Result<Replica<M>, Error> {
         let PackedFile { header, footer, .. } = &self.begin;
         let model = decode_snapshot(&self.begin)?;
-        Ok(Line::new(self.files.database, model, footer.sequence, header.time_ns))
+        Ok(Replica::new(self.files.database, model, footer.sequence, header.time_ns))
     }
 
-    /// Whether the replayed model is the one that was stored. `chain`: that of the commands up to
-    /// there; `None` where no batch ends there.
+    /// Whether the replayed model is equal to the stored one. `chain` is the chain value of the
+    /// commands up to the snapshot's sequence; `None` if no batch ends there. `commands` is the
+    /// file that holds the last of these commands.
     fn is_as_stored<M: Model>(
         &self,
         model: &M,
@@ -174,11 +181,14 @@ impl<'a> Verification<'a> {
         let stated = file.footer.chain;
         if chain != Some(stated) {
             let source = path.clone();
-            // It may be the commands that are of another history.
+            // Not the snapshot but the commands may be of another history: then this is an error
+            // that names their file.
             self.files.prove(KnownChain { sequence: *sequence, chain: stated, source })?;
-            let chain =
-                chain.map_or("no batch that ends".to_owned(), |of| format!("chain {of:08x}"));
-            let expected = format!("{chain} at sequence {sequence}, as in {}", commands.display());
+            let expected = match chain {
+                Some(chain) => format!("chain {chain:08x} at sequence {sequence}"),
+                None => format!("no chain value at sequence {sequence}, where no batch ends"),
+            };
+            let expected = format!("{expected}, as in {}", commands.display());
             return Err(Error::corrupt(path, 76, expected, format!("{stated:08x}")));
         }
         let replayed = digest(model)?;
@@ -188,53 +198,36 @@ impl<'a> Verification<'a> {
         Ok(digest(&decode_snapshot::<M>(&file)?)? == replayed)
     }
 
-    /// Shows every command to `apply`, until it says what ends the replay.
-    fn replay(
-        &self,
-        report: &mut HistoryReport,
-        mut apply: impl FnMut(
-            &Arc<StreamedFile>,
-            u64,
-            &Record<'_>,
-            Option<u32>,
-        ) -> Result<Option<Ended>, Error>,
-    ) -> Result<Option<Ended>, Error> {
-        let mut ended = None;
+    /// Opens the commands behind the first snapshot.
+    fn commands(&self) -> Result<StoredCommands, Error> {
         let PackedFile { footer, path, .. } = &self.begin;
         let (sequence, chain, source) = (footer.sequence, footer.chain, path.clone());
-        let known = KnownChain { sequence, chain, source };
-        let mut frames = self.files.frames(sequence + 1, Some(known))?;
-        frames.each_chained_record(|file, sequence, record, chain| {
-            ended = apply(file, sequence, record, chain)?;
-            if matches!(ended, Some(Ended::Refused(..))) {
-                return Ok(ControlFlow::Break(()));
-            }
-            report.sequence = sequence;
-            report.commands_replayed += 1;
-            report.commands_redacted += u64::from(record.tag == REDACTED_TAG);
-            Ok(if ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-        Ok(ended)
+        self.files.commands(sequence + 1, Some(KnownChain { sequence, chain, source }))
     }
 
+    /// Describes a divergence: counts the commands in it, and names the culprit if there is only
+    /// one command.
     fn divergence(&self, parting: Parting, evidence: Evidence) -> Result<Divergence, Error> {
         let Parting { after, at } = parting;
-        let (mut culprit, mut commands) = (None, BTreeMap::<String, u64>::new());
+        let (mut culprit, mut counts) = (None, BTreeMap::<String, u64>::new());
         if at > after {
-            self.files.frames(after + 1, None)?.each_record(|file, sequence, record| {
-                *commands.entry(name(file, record.tag).to_owned()).or_default() += 1;
+            let mut commands = self.files.commands(after + 1, None)?;
+            while let Some(command) = commands.next()? {
+                *counts.entry(command.name().to_owned()).or_default() += 1;
                 if at - after == 1 {
-                    culprit = Some(Culprit::of(file, sequence, record));
+                    culprit = Some(Culprit::of(&command));
                 }
-                let done = sequence == at;
-                Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
+                if command.sequence == at {
+                    break;
+                }
+            }
         }
-        let commands = commands.into_iter().collect();
+        let commands = counts.into_iter().collect();
         Ok(Divergence { after, at, evidence, culprit, commands })
     }
 
-    fn refused(&self, after: u64, culprit: Culprit, reason: String) -> Result<Divergence, Error> {
+    fn refused(&self, after: u64, refusal: Refusal) -> Result<Divergence, Error> {
+        let Refusal { culprit, reason } = refusal;
         let parting = Parting { after, at: culprit.sequence };
         let divergence = self.divergence(parting, Evidence::Refused(reason))?;
         Ok(Divergence { culprit: Some(culprit), ..divergence })
@@ -250,37 +243,32 @@ fn open_snapshot(files: &HistoryFiles, sequence: u64, path: &Path) -> Result<Pac
 /// Replays with one program, from stored snapshot to stored snapshot.
 fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryReport, Error> {
     let mut report = verification.report();
-    let mut line = verification.load::<M>()?;
-    let mut agreed = pair(&line, &line);
+    let mut replica = verification.load::<M>()?;
+    let mut agreed = Pair::of(&replica, &replica);
     let mut stored = verification.snapshots.iter().peekable();
-    let mut compared = 0;
-    let ended = verification.replay(&mut report, |file, sequence, record, chain| {
-        if let Some(refused) = refusal(line.apply(file, record), file, record)? {
-            return Ok(Some(refused));
+    let mut commands = verification.commands()?;
+    while let Some(command) = commands.next()? {
+        if let Some(refusal) = apply(&mut replica, &command)? {
+            report.divergence = Some(verification.refused(agreed.sequence, refusal)?);
+            break;
         }
-        let Some(snapshot) = stored.next_if(|(stored, _)| *stored == sequence) else {
-            return Ok(None);
+        report.count(&command);
+        let Some(snapshot) = stored.next_if(|(stored, _)| *stored == command.sequence) else {
+            continue;
         };
-        compared += 1;
-        if !verification.is_as_stored(&line.replayed.model, snapshot, chain, &file.path)? {
-            return Ok(Some(Ended::Differs(sequence)));
+        report.snapshots_compared += 1;
+        let StoredCommand { file, sequence: at, chain, .. } = command;
+        if !verification.is_as_stored(&replica.replayed.model, snapshot, chain, &file.path)? {
+            report.divergence = Some(between_snapshots(verification, agreed, at)?);
+            break;
         }
-        agreed = pair(&line, &line);
-        Ok(None)
-    })?;
-    report.snapshots_compared = compared;
-    report.divergence = match ended {
-        None => None,
-        Some(Ended::Refused(culprit, reason)) => {
-            Some(verification.refused(agreed.sequence, culprit, reason)?)
-        }
-        Some(Ended::Differs(at)) => Some(between_snapshots(verification, agreed, at)?),
-    };
+        agreed = Pair::of(&replica, &replica);
+    }
     Ok(report)
 }
 
-/// What can be said of the commands between two snapshots, of which the first is as stored and the
-/// second is not.
+/// Describes the divergence between two snapshots: replay reproduces the first one and does not
+/// reproduce the second one, which is at `at`.
 fn between_snapshots<M: Model>(
     verification: &Verification<'_>,
     agreed: Pair<M, M>,
@@ -288,7 +276,7 @@ fn between_snapshots<M: Model>(
 ) -> Result<Divergence, Error> {
     let after = agreed.sequence;
     let differ = |left: &M, right: &M| Ok(digest(left)? != digest(right)?);
-    // The same code twice: if that parts, it is not deterministic.
+    // Both replicas have the same code: if they differ, the code is not deterministic.
     match first_parting(verification.files, agreed, at, &differ)? {
         Some(parting) => verification.divergence(parting, Evidence::NotDeterministic),
         None => verification.divergence(Parting { after, at }, Evidence::SnapshotDiffers),
@@ -302,77 +290,70 @@ fn verify_both<Old: Model, New: Model>(
 ) -> Result<HistoryReport, Error> {
     let mut report = verification.report();
     let (mut old, mut new) = (verification.load::<Old>()?, verification.load::<New>()?);
-    let mut equal = pair(&old, &new);
+    let mut equal = Pair::of(&old, &new);
     if differ(&equal.left, &equal.right)? {
         let parting = Parting { after: report.begins, at: report.begins };
         report.divergence = Some(verification.divergence(parting, Evidence::ModelsDiffer)?);
         return Ok(report);
     }
     let mut stored = verification.snapshots.iter().map(|(stored, _)| *stored).peekable();
-    let (newest, mut compared) = (verification.files.newest, 0);
-    let ended = verification.replay(&mut report, |file, sequence, record, _| {
-        old.apply(file, record)?;
-        if let Some(refused) = refusal(new.apply(file, record), file, record)? {
-            return Ok(Some(refused));
+    let mut commands = verification.commands()?;
+    while let Some(command) = commands.next()? {
+        old.apply(command.file, &command.record)?;
+        if let Some(refusal) = apply(&mut new, &command)? {
+            report.divergence = Some(before_refusal(verification, equal, refusal, differ)?);
+            break;
         }
-        let is_stored = stored.next_if_eq(&sequence).is_some();
-        if !is_stored && sequence != newest {
-            return Ok(None);
+        report.count(&command);
+        let at = command.sequence;
+        let is_stored = stored.next_if_eq(&at).is_some();
+        if !is_stored && at != verification.files.newest {
+            continue;
         }
-        compared += u64::from(is_stored);
-        let here = pair(&old, &new);
+        report.snapshots_compared += u64::from(is_stored);
+        let here = Pair::of(&old, &new);
         if differ(&here.left, &here.right)? {
-            return Ok(Some(Ended::Differs(sequence)));
-        }
-        equal = here;
-        Ok(None)
-    })?;
-    report.snapshots_compared = compared;
-    report.divergence = match ended {
-        None => None,
-        // It may be refused because of what an earlier one did.
-        Some(Ended::Refused(culprit, reason)) => {
-            let before = culprit.sequence - 1;
-            Some(match first_parting(verification.files, equal, before, differ)? {
-                Some(parting) => verification.divergence(parting, Evidence::ModelsDiffer)?,
-                None => verification.refused(before, culprit, reason)?,
-            })
-        }
-        Some(Ended::Differs(at)) => {
             let known = Parting { after: equal.sequence, at };
             let found = first_parting(verification.files, equal, at, differ)?;
             let parting = found.unwrap_or(known);
-            Some(verification.divergence(parting, Evidence::ModelsDiffer)?)
+            report.divergence = Some(verification.divergence(parting, Evidence::ModelsDiffer)?);
+            break;
         }
-    };
+        equal = here;
+    }
     Ok(report)
 }
 
-fn pair<A: Model, B: Model>(left: &Line<A>, right: &Line<B>) -> Pair<A, B> {
-    Pair {
-        left: left.replayed.model.clone(),
-        right: right.replayed.model.clone(),
-        sequence: left.replayed.sequence,
-        time_ns: left.replayed.time_ns,
+/// Describes the divergence behind a refusal: a command may be refused because an earlier one did
+/// something else.
+fn before_refusal<Old: Model, New: Model>(
+    verification: &Verification<'_>,
+    equal: Pair<Old, New>,
+    refusal: Refusal,
+    differ: &dyn Fn(&Old, &New) -> Result<bool, Error>,
+) -> Result<Divergence, Error> {
+    let before = refusal.culprit.sequence - 1;
+    match first_parting(verification.files, equal, before, differ)? {
+        Some(parting) => verification.divergence(parting, Evidence::ModelsDiffer),
+        None => verification.refused(before, refusal),
     }
 }
 
-/// A command that does otherwise today is what is looked for; any other error is one.
-fn refusal(
-    applied: Result<(), Error>,
-    file: &StreamedFile,
-    record: &Record<'_>,
-) -> Result<Option<Ended>, Error> {
-    match applied {
+/// Applies a command. A refusal is what a verification looks for; any other error ends it.
+fn apply<M: Model>(
+    replica: &mut Replica<M>,
+    command: &StoredCommand<'_>,
+) -> Result<Option<Refusal>, Error> {
+    match replica.apply(command.file, &command.record) {
         Ok(()) => Ok(None),
-        Err(Error::ReplayDiverged { sequence, reason, .. }) => {
-            Ok(Some(Ended::Refused(Culprit::of(file, sequence, record), reason)))
+        Err(Error::ReplayDiverged { reason, .. }) => {
+            Ok(Some(Refusal { culprit: Culprit::of(command), reason }))
         }
         Err(error) => Err(error),
     }
 }
 
-/// The digest that a snapshot of this model states.
+/// Computes the digest that a snapshot of this model would state.
 fn digest<M: Model>(model: &M) -> Result<[u8; 16], Error> {
     let mut digest = Digest(Box::default());
     encode_model(model, &mut digest)

@@ -1,73 +1,86 @@
-//! Owns what a verification tells. Knows nothing of how it is found out.
+//! Owns the report of a verification. Knows nothing of how the verification works.
 
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::journal::{Record, StreamedFile};
-use crate::model::{Metadata, REDACTED_NAME, REDACTED_TAG, system_time};
+use crate::history::stored_commands::StoredCommand;
+use crate::model::{Metadata, REDACTED_TAG, system_time};
 
-/// What [`verify_history`](crate::verify_history) or [`verify_against`](crate::verify_against)
-/// found.
+/// The report of [`verify_history`](crate::verify_history) or
+/// [`verify_against`](crate::verify_against).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HistoryReport {
-    /// Sequence of the stored snapshot that replay began with; 0 is the initial model.
+    /// The sequence of the stored snapshot with which replay began; 0 is the initial model.
     pub begins: u64,
     /// The sequence up to which commands were replayed: the newest, unless there is a divergence.
     pub sequence: u64,
     /// How many commands were replayed.
     pub commands_replayed: u64,
-    /// How many of them were erased by [`purge`](crate::purge()), and so did nothing.
+    /// How many of the replayed commands were erased by a [`purge`](crate::purge()). They do
+    /// nothing.
     pub commands_redacted: u64,
     /// How many stored snapshots were compared with the replayed model.
     pub snapshots_compared: u64,
-    /// How many stored snapshots, older than `begins`, have no commands behind them: archives were
-    /// moved away or lost, and snapshots stayed.
+    /// How many stored snapshots older than `begins` could not be compared, because the commands
+    /// behind them are not stored: the archives were moved away or lost.
     pub snapshots_unreachable: u64,
-    /// Where today's code first did otherwise; `None` when it never did.
+    /// The first divergence; `None` if there is none.
     pub divergence: Option<Divergence>,
 }
 
-/// Where replay parts from what was stored, or from what another program does.
+impl HistoryReport {
+    /// Counts a replayed command.
+    pub(super) fn count(&mut self, command: &StoredCommand<'_>) {
+        self.sequence = command.sequence;
+        self.commands_replayed += 1;
+        self.commands_redacted += u64::from(command.record.tag == REDACTED_TAG);
+    }
+}
+
+/// Where replay begins to differ from the stored snapshots, or from another program.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Divergence {
-    /// Up to this sequence both agree.
+    /// Up to this sequence both are equal.
     pub after: u64,
-    /// At this sequence they do not.
+    /// At this sequence they differ.
     pub at: u64,
-    /// What shows it.
+    /// What shows the difference.
     pub evidence: Evidence,
-    /// The command to blame, where the evidence proves which one it is. Of [`Evidence::Refused`] it
-    /// is the one that fails: it, or one of the [`commands`](Self::commands) before it, is to blame.
+    /// The command that causes the difference, if the evidence proves which one it is. With
+    /// [`Evidence::Refused`] it is the command that fails; the cause is this command or one of the
+    /// [`commands`](Self::commands) before it.
     pub culprit: Option<Culprit>,
-    /// The commands after `after` up to `at`, by name, with their number: one of them is to blame.
+    /// The names of the commands after `after` up to `at`, and how many there are of each. One of
+    /// these commands causes the difference.
     pub commands: Vec<(String, u64)>,
 }
 
-/// What shows a divergence, and how much that proves.
+/// What shows a divergence, and what it proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evidence {
-    /// The command was accepted once; now it is rejected, panics or cannot be decoded, as this
-    /// says. Either its own code changed, or an earlier one's: the model was last known to agree
-    /// at [`Divergence::after`].
+    /// The command was accepted when it was stored. Now it is rejected, panics or cannot be
+    /// decoded, for this reason. Its own code has changed, or the code of an earlier command: the
+    /// models were last known to be equal at [`Divergence::after`].
     Refused(String),
-    /// The replayed model has not the digest of the stored snapshot at [`Divergence::at`]. What the
-    /// former code did in between is not stored, so only where one command lies in between is it
-    /// known to be the culprit. [`verify_against`](crate::verify_against) tells more.
+    /// The replayed model does not have the digest of the stored snapshot at [`Divergence::at`].
+    /// What the former code did between two snapshots is not stored. So the culprit is known only
+    /// if there is one command between them. [`verify_against`](crate::verify_against) finds it in
+    /// any case.
     SnapshotDiffers,
-    /// Replayed twice by this program, the same commands came to different models: one of them is
-    /// not deterministic (see [`docs::determinism`](crate::docs::determinism)).
+    /// This program replayed the same commands twice, and made different models: one of the
+    /// commands is not deterministic (see [`docs::determinism`](crate::docs::determinism)).
     NotDeterministic,
-    /// The model at [`Divergence::at`] does not come out of its own encoding as it went in, as this
-    /// says: no snapshot of it could be trusted, or compared with another.
+    /// The model at [`Divergence::at`], encoded and decoded, is not the same model, for this
+    /// reason. A snapshot of it cannot be trusted, and cannot be compared with another one.
     NotStorable(String),
-    /// The two models that were replayed side by side are not equal any more.
+    /// The models of the two programs, replayed side by side, are no longer equal.
     ModelsDiffer,
 }
 
-/// A command that parts two histories.
+/// The command at which a divergence begins.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Culprit {
@@ -75,30 +88,22 @@ pub struct Culprit {
     pub sequence: u64,
     /// Its name when it was journaled.
     pub command: String,
-    /// When it was accepted.
+    /// The time when it was accepted.
     pub time: SystemTime,
-    /// Who asked for it.
+    /// Its metadata, for example who asked for it.
     pub metadata: Metadata,
 }
 
 impl Culprit {
-    pub(super) fn of(file: &StreamedFile, sequence: u64, record: &Record<'_>) -> Self {
+    pub(super) fn of(command: &StoredCommand<'_>) -> Self {
+        let record = &command.record;
         Self {
-            sequence,
-            command: name(file, record.tag).to_owned(),
+            sequence: command.sequence,
+            command: command.name().to_owned(),
             time: system_time(record.time_ns),
             metadata: Metadata::decode(record.metadata).unwrap_or_default(),
         }
     }
-}
-
-/// What a file calls the command with that tag.
-pub(super) fn name(file: &StreamedFile, tag: u16) -> &str {
-    if tag == REDACTED_TAG {
-        return REDACTED_NAME;
-    }
-    let named = file.header.commands.iter().find(|(known, _)| *known == tag);
-    named.map_or("(not in the file's table)", |(_, name)| name)
 }
 
 impl fmt::Display for Divergence {
@@ -107,20 +112,20 @@ impl fmt::Display for Divergence {
         match evidence {
             Evidence::Refused(reason) => write!(f, "replay fails at sequence {at}: {reason}")?,
             Evidence::SnapshotDiffers => {
-                write!(f, "the replayed model is not that of the snapshot at sequence {at}")?;
+                write!(f, "the replayed model differs from the snapshot at sequence {at}")?;
             }
             Evidence::NotDeterministic => {
-                write!(f, "replayed twice, the model is not the same at sequence {at}")?;
+                write!(f, "two replays made different models at sequence {at}")?;
             }
             Evidence::NotStorable(reason) => {
                 return write!(
                     f,
-                    "the model at sequence {at}, encoded and decoded, is not what it was: {reason}"
+                    "the model at sequence {at} changes when it is encoded and decoded: {reason}"
                 );
             }
             Evidence::ModelsDiffer => write!(f, "the two models differ at sequence {at}")?,
         }
-        write!(f, "; they agree up to sequence {after}")?;
+        write!(f, "; up to sequence {after} there is no difference")?;
         if let Some(Culprit { sequence, command, time, metadata }) = culprit {
             let actor = if metadata.actor.is_empty() { "unknown" } else { &metadata.actor };
             let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -132,17 +137,14 @@ impl fmt::Display for Divergence {
             )?;
             return match evidence {
                 Evidence::Refused(_) if at - after > 1 => {
-                    write!(
-                        f,
-                        "; it may fail because of what one of the {} before it did",
-                        at - after - 1
-                    )
+                    let before = at - after - 1;
+                    write!(f, "; one of the {before} commands before it may be the cause")
                 }
                 _ => Ok(()),
             };
         }
         let commands: Vec<String> =
             commands.iter().map(|(name, count)| format!("{count} of `{name}`")).collect();
-        write!(f, ". In between are {}", commands.join(", "))
+        write!(f, ". The commands between them are {}", commands.join(", "))
     }
 }

@@ -1,5 +1,5 @@
-//! A purge on a simulated disk that crashes or fails at every point: what is opened afterwards is the
-//! old history or the new one.
+//! Tests a purge on a simulated disk that crashes or fails at every point. Afterwards the directory
+//! must hold the old history or the new one.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -70,8 +70,8 @@ fn open(disk: &SimulatedDisk) -> Database<Guests> {
     Database::open_with(storage, Path::new(PATH), options(), Guests::default, progress).unwrap()
 }
 
-/// Two archives and two archived snapshots, or nothing archived yet; a snapshot, and a segment. The
-/// secret is in archive and journal, and in somebody's metadata.
+/// Makes a database with a snapshot and a segment. With `archives` it also has two archives and two
+/// archived snapshots. The secret is in archive and journal, and in the metadata of a command.
 fn scene(archives: bool) -> State {
     let disk = SimulatedDisk::new(State::empty(), 1, false);
     let guests = open(&disk);
@@ -93,7 +93,7 @@ fn scene(archives: bool) -> State {
     settled(&disk.state())
 }
 
-/// The disk once everything on it is durable.
+/// Makes everything on the disk durable.
 fn settled(state: &State) -> State {
     let units = state.units();
     let fates = vec![Fate::New; units.len()];
@@ -116,7 +116,7 @@ fn purge(disk: &SimulatedDisk) -> Result<crate::PurgeReport, Error> {
     purge_on(&storage, Path::new(PATH), VERIFIED, decide)
 }
 
-/// Everything there is to see of a history.
+/// Everything that can be read from a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     model: Vec<u8>,
@@ -125,7 +125,7 @@ struct Seen {
     purges: usize,
 }
 
-/// What is found on a disk, and what the open that found it did there.
+/// Opens and reads the database on a disk. Returns also the operations of that open.
 fn seen(image: State, seed: u64) -> Result<(Seen, Vec<Operation>), Error> {
     let disk = SimulatedDisk::new(image, seed, true);
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
@@ -155,7 +155,7 @@ fn seen(image: State, seed: u64) -> Result<(Seen, Vec<Operation>), Error> {
     Ok((Seen { model, records, snapshots, purges }, log))
 }
 
-/// Who only reads does not read half of an exchange.
+/// Asserts that readers notice an unfinished exchange and do not read half of it.
 fn assert_swap_is_noticed(storage: &Arc<dyn Storage>) {
     let path = Path::new(PATH);
     let swapping = storage.read(&path.join("MANIFEST")).is_ok_and(|bytes| bytes[32] == 3);
@@ -165,13 +165,13 @@ fn assert_swap_is_noticed(storage: &Arc<dyn Storage>) {
     assert_eq!((noticed(offline), noticed(whole)), (swapping, swapping));
 }
 
-/// Walks a log, and has every image that a crash may leave looked at, each once.
+/// Walks through a log, and looks once at each image that a crash may leave.
 struct Walk<'a> {
     old: &'a Seen,
     new: &'a Seen,
     random: Random,
     known: HashSet<u64>,
-    /// How many held the old history, and how many the new one.
+    /// How many images held the old history, and how many the new one.
     found: [usize; 2],
     nested_in: usize,
     nested: usize,
@@ -199,7 +199,8 @@ impl Walk<'_> {
         if !self.known.insert(image.fingerprint()) {
             return;
         }
-        // Before the exchange has begun there is little that could go wrong, and much to look at.
+        // Most images are from before the exchange, where little can go wrong. In a debug build
+        // only some of them are looked at.
         let manifest = image.content(&format!("{PATH}/MANIFEST"));
         let swapping = manifest.is_some_and(|bytes| bytes[32] == 3);
         let enough = self.found[0] > 16 && !swapping;
@@ -208,11 +209,11 @@ impl Walk<'_> {
         }
         let (seen, log) = match seen(image.clone(), self.random.next()) {
             Ok(seen) => seen,
-            Err(error) => panic!("it does not open: {error}\n{:#?}", image.files()),
+            Err(error) => panic!("the image does not open: {error}\n{:#?}", image.files()),
         };
         assert!(seen == *self.old || seen == *self.new, "neither old nor new: {seen:#?}");
         self.found[usize::from(seen == *self.new)] += 1;
-        // A crash inside the open that clears up, or finishes the exchange.
+        // Crash again inside the open that removes leftovers or finishes the exchange.
         let exchanges = log.iter().any(|operation| {
             matches!(operation, Operation::Rename { to, .. } if to.ends_with(".purged"))
         });
@@ -257,7 +258,7 @@ fn a_crash_leaves_the_old_history_or_the_new_one() {
         let Walk { found, nested, .. } = walk;
         println!("{found:?} images with the old and the new history, {nested} opens walked");
         assert!(found[0] > 10 && found[1] > 10 && nested > 0, "{found:?}, {nested}");
-        // Once it has returned, it is done.
+        // A purge that has returned is durable.
         let state = disk.state();
         let units = state.units();
         for fates in choices(&units, &mut Random::new(9)) {
@@ -292,7 +293,7 @@ fn a_failure_leaves_the_old_history_or_the_new_one() {
                 purged.unwrap();
                 break;
             }
-            // What was interrupted is found whole, and a second purge brings it to its end.
+            // After an interruption the history is whole, and a second purge finishes the work.
             disk.cancel_faults();
             let (found_now, _) = seen(disk.state(), 1).unwrap();
             assert!(found_now == old || found_now == new, "{target:?} {after}: {found_now:#?}");
@@ -313,7 +314,7 @@ fn a_batch_that_grows_too_large_becomes_several() {
     let guests = open(&disk);
     let send =
         |name: &str| guests.submit(Arrive { name: name.to_owned(), luggage: Vec::new() }).unwrap();
-    // While the first one is written, the others gather.
+    // While the first command is written, the others gather in one batch.
     disk.freeze();
     let mut sent = vec![send("first")];
     assert!(disk.wait_for_writer(|| false));

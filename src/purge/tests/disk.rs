@@ -1,4 +1,4 @@
-//! Purges on a real disk that does not do what it is told.
+//! Tests purges on a real disk whose operations fail or write wrong bytes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn open(path: &Path, retention: Retention) -> Result<Database<Guests>, Error> {
     builder.snapshots(SnapshotPolicy::manual()).open(path)
 }
 
-/// Ten guests, a snapshot, and ten more.
+/// Fills the database with twenty guests. Under `Retention::Archive` it takes a snapshot after ten.
 fn party(path: &Path, retention: Retention) {
     let guests = open(path, retention).unwrap();
     for number in 0..20 {
@@ -59,7 +59,7 @@ fn purge(storage: Arc<Faulty>, path: &Path) -> Result<PurgeReport, Error> {
     })
 }
 
-/// Whether everything is as before the purge, and nothing of it is left.
+/// Asserts that everything is as before the purge, and that the purge has left no files.
 fn assert_untouched(path: &Path, retention: Retention) {
     for name in ["journal", "snapshots", "archive", "purges"] {
         for left in [format!("{name}.purging"), format!("{name}.purged")] {
@@ -72,7 +72,7 @@ fn assert_untouched(path: &Path, retention: Retention) {
     guests.close().unwrap();
 }
 
-/// Changes a byte of the file once it was written, as seen by whoever reads it.
+/// Changes one byte of a file that was written.
 fn misremember(file: &Path, at: impl Fn(usize) -> usize) {
     let mut bytes = std::fs::read(file).unwrap();
     let at = at(bytes.len());
@@ -81,7 +81,7 @@ fn misremember(file: &Path, at: impl Fn(usize) -> usize) {
 }
 
 #[test]
-fn what_was_written_badly_does_not_take_the_place_of_what_is_whole() {
+fn damaged_new_files_do_not_replace_whole_old_ones() {
     let second: fn(usize) -> usize = |_| 4096 + 60;
     let late: fn(usize) -> usize = |length| length - 20;
     for (retention, directory, name, at) in [

@@ -1,4 +1,4 @@
-//! Purges on disks that crash and fail.
+//! Tests purges on disks that crash and fail.
 
 mod crash;
 mod disk;
