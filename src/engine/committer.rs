@@ -1,7 +1,7 @@
 //! Owns the end of a batch: write, sync, publish, answer, in this order. Knows nothing of how the
 //! batch came about.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::batch::Batch;
 use super::pending::Failure;
@@ -152,7 +152,7 @@ impl<M: Model> Committer<M> {
 pub(crate) type SharedCommitter<M> = Arc<Mutex<Committer<M>>>;
 
 pub(crate) fn lock<M: Model>(committer: &SharedCommitter<M>) -> MutexGuard<'_, Committer<M>> {
-    committer.lock().unwrap_or_else(PoisonError::into_inner)
+    super::sync::lock(committer)
 }
 
 /// Syncs what is written but not yet durable, without holding up commits meanwhile. Gives the

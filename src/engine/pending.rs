@@ -7,11 +7,11 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use super::sync::thread::{self, Thread};
-use super::sync::{Mutex, MutexGuard, thread_local};
+use super::sync::{Mutex, MutexGuard, lock, thread_local};
 use crate::execute_error::{ExecuteError, Poisoned};
 use crate::process::OpeningProcess;
 
@@ -175,7 +175,7 @@ impl<O, R> Slot<O, R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotInner<O, R>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     fn release_with(&self, replacement: Option<ExecuteError<R>>) {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::status::Status;
 use super::sync::atomic::{AtomicUsize, Ordering, fence};
-use super::sync::{ArcSwap, Condvar, Instant, Mutex};
+use super::sync::{ArcSwap, Condvar, Instant, Mutex, lock};
 use crate::engine::{AtError, Recent, RequestLog};
 use crate::execute_error::WaitError;
 use crate::model::system_time;
@@ -189,7 +189,7 @@ impl<M> Published<M> {
         // waiter sees what was changed before.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(lock(&self.lock));
             self.changed.notify_all();
         }
     }
@@ -233,7 +233,7 @@ impl<M> Published<M> {
         deadline: Option<Instant>,
         status: &Status,
     ) -> Result<(), WaitError> {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = lock(&self.lock);
         loop {
             // The status is read before the sequence: a version that was published before the
             // status changed must still count.

@@ -38,7 +38,7 @@ use crossbeam_utils::CachePadded;
 
 use super::pending::Ticket;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use super::sync::{Condvar, Instant, Mutex, MutexGuard, hint};
+use super::sync::{Condvar, Instant, Mutex, MutexGuard, hint, lock};
 use crate::engine::EncodedRecord;
 use crate::model::{Context, Model};
 
@@ -210,7 +210,7 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
 
 impl<M: Model> Queue<M> {
     fn lock(&self) -> MutexGuard<'_, State<M>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Computes what takes room now, from a value of [`gone`](Self::gone).

@@ -1,10 +1,11 @@
 //! Owns the engine's status: whether it still accepts commands, and if not, why. Knows nothing of
 //! what failed.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::execute_error::Poisoned;
+use crate::mutex::lock;
 
 /// The state of a database, as [`Database::health`](crate::Database::health) returns it.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ impl Status {
     }
 
     fn refusing(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.refusing)
     }
 
     pub(crate) fn stop(&self) {

@@ -8,3 +8,5 @@ pub(crate) use std::{hint, thread, thread_local};
 
 pub(crate) use arc_swap::ArcSwap;
 pub(crate) use crossbeam_channel as channel;
+
+pub(crate) use crate::mutex::lock;

@@ -10,6 +10,11 @@ use std::time::Duration;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
 pub(crate) use shuttle::{thread, thread_local};
 
+/// As `crate::mutex::lock`.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(crate) mod channel {
     //! Bounded channels under their crossbeam names.
     pub(crate) use shuttle::sync::mpsc::{Receiver, SyncSender as Sender};
