@@ -279,7 +279,10 @@ fn the_next_release_means_the_same(path: &Path) -> Outcome<()> {
     let equal = |old: &Bank, new: &next_release::Bank| old.balances == new.balances;
     let report = prevalence::verify_against::<Bank, next_release::Bank>(path, equal)?;
     same("the divergence", report.divergence, None)?;
-    println!("the next release gives the same results for all {} commands", report.commands_replayed);
+    println!(
+        "the next release gives the same results for all {} commands",
+        report.commands_replayed
+    );
     Ok(())
 }
 

@@ -293,6 +293,9 @@ mod tests {
             let error = read(content.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{error:?} for {content:?}");
         }
-        assert_eq!(read(b"1.5,3,7,1,1,\xff\n").unwrap_err(), "FILE, line 1: the line is not valid UTF-8");
+        assert_eq!(
+            read(b"1.5,3,7,1,1,\xff\n").unwrap_err(),
+            "FILE, line 1: the line is not valid UTF-8"
+        );
     }
 }
