@@ -293,10 +293,7 @@ fn nobody_is_answered_too_early_or_never_for_long() {
 fn an_answer_before_the_sync_is_caught() {
     let tests = std::env::current_exe().unwrap();
     let output = std::process::Command::new(tests)
-        .args([
-            "--exact",
-            "engine::shuttled::pipeline_tests::nobody_is_answered_too_early_or_never",
-        ])
+        .args(["--exact", "engine::shuttled::pipeline_tests::nobody_is_answered_too_early_or_never"])
         .env(crate::laboratory::VARIABLE, "AnswerBeforeSync")
         .output()
         .unwrap();
