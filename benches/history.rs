@@ -1,7 +1,7 @@
-//! What keeping and reading a whole history costs: a state in the middle beside its floor (loading
-//! one snapshot and replaying the commands up to the next), how small archived commands are, and how
-//! much slower commands are for it. Prints figures of its own;
-//! `cargo bench --bench history -- --test` runs it small.
+//! Measures the cost of keeping and reading a whole history: a state in the middle beside its floor
+//! (loading one snapshot and replaying the commands up to the next), the size of archived commands,
+//! and how much archiving slows commands down. Prints its own figures. `cargo bench --bench history
+//! -- --test` runs a small form.
 
 mod ledger;
 
@@ -60,7 +60,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Commands with that retention, and snapshots meanwhile; commands a second.
+/// Runs commands with that retention, and snapshots meanwhile. Returns the commands per second.
 fn throughput(retention: Retention, commands: u64, entries: u64) -> Duration {
     let directory = directory();
     let policy = SnapshotPolicy::every_commands(commands / SNAPSHOTS);
@@ -98,7 +98,7 @@ fn reading(commands: u64, entries: u64, runs: usize) {
         database.snapshot().expect("snapshot");
     }
     let written = database.stats().journal_bytes;
-    // The floor: what an open does with as many commands.
+    // The floor: an open with as many commands.
     run(&database, commands..commands + interval, entries);
     database.close().expect("close");
     let mut floors = Vec::new();

@@ -1,6 +1,6 @@
-//! Resident memory after a long pipelined run without a snapshot, beside that of the bare model
-//! after the same updates. Each figure is of a process of its own, since freed memory stays with
-//! its process. Prints figures of its own; `-- --test` runs it small. Entries:
+//! Measures resident memory after a long pipelined run without a snapshot, beside that of the bare
+//! model after the same updates. Each figure is measured in its own process, because freed memory
+//! stays with its process. Prints its own figures; `-- --test` runs a small form. Entries:
 //! `PREVALENCE_BENCH_ENTRIES` (default 2^20).
 
 mod ledger;
@@ -15,7 +15,7 @@ use support::comparison::verdict;
 use support::run::median;
 use support::{directory, is_short, resident_bytes, setting};
 
-/// In the environment of a child: which subject it is, and where its database is.
+/// The environment variables of a child: its subject, and the place of its database.
 const SUBJECT: &str = "PREVALENCE_BENCH_SUBJECT";
 const DATABASE: &str = "PREVALENCE_BENCH_DATABASE";
 const AT_MOST: f64 = 1.1;
@@ -24,12 +24,12 @@ const COMMANDS_PER_CLONE: u64 = 1024;
 const UPDATES_PER_ENTRY: u64 = 5;
 const ROUNDS: usize = 3;
 
-/// What a process of its own does before its memory is looked at.
+/// What a child process does before its memory is measured.
 struct Subject {
     name: &'static str,
     measure: fn(u64) -> u64,
-    /// glibc has each thread allocate from an arena of its own, and gives free memory of one to no
-    /// other.
+    /// Whether the child uses only one arena of glibc. By default each thread allocates from its
+    /// own arena, and no other thread can use the free memory of that arena.
     one_arena: bool,
 }
 
@@ -79,14 +79,14 @@ fn open() -> Database<Ledger> {
     builder.open(path).expect("open")
 }
 
-/// What there is more than `before`, while `held` is there.
+/// Returns the memory beyond `before`, while `held` exists.
 fn since<T>(before: u64, held: T) -> u64 {
     let now = resident_bytes();
     drop(held);
     now.saturating_sub(before)
 }
 
-/// A closed database of that many entries.
+/// Makes a closed database with that many entries.
 fn make_database(path: &Path, entries: u64) {
     let builder = Database::<Ledger>::builder().initial(Ledger::of(entries));
     builder.open(path).expect("open").close().expect("close");

@@ -1,6 +1,6 @@
-//! The model that the benches share: a ledger of accounts, and keys in an order that is not one.
+//! The model that the benches share: a ledger of accounts, and keys in a random order.
 
-// Each bench uses a part of it.
+// Each bench uses only a part of this module.
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
@@ -17,12 +17,12 @@ impl Model for Ledger {
 }
 
 impl Ledger {
-    /// Keys 0, 1, 2 …, each with 1.
+    /// Makes a ledger with the keys 0, 1, 2 …, each with the amount 1.
     pub fn of(entries: u64) -> Self {
         Self((0..entries).map(|key| (key, 1)).collect())
     }
 
-    /// What an [`Add`] does.
+    /// Does the work of an [`Add`].
     pub fn add(&mut self, key: u64, amount: i64) {
         *self.0.entry(key).or_default() += amount;
     }
@@ -47,7 +47,8 @@ impl Command<Ledger> for Add {
 
 prevalence::commands! { Ledger { 1 => Add } }
 
-/// Key number `index`: the same in each run, and spread as if at random (SplitMix64).
+/// Returns key number `index`. Keys are the same in each run, and spread as if at random
+/// (SplitMix64).
 pub fn random_key(index: u64, entries: u64) -> u64 {
     let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -55,7 +56,7 @@ pub fn random_key(index: u64, entries: u64) -> u64 {
     (mixed ^ (mixed >> 31)) % entries
 }
 
-/// Puts the [`Add`]s with these numbers, with 4,096 in flight, and waits for all of them.
+/// Submits the [`Add`]s with these numbers, with 4,096 in flight, and waits for all of them.
 pub fn put(database: &Database<Ledger>, numbers: impl Iterator<Item = u64>, entries: u64) {
     let mut in_flight = VecDeque::new();
     for index in numbers {

@@ -1,13 +1,14 @@
-//! Reads of a ledger through `query` and through a held view, alone and beside a writer at full
-//! speed, each case in turns with a floor: the same map behind nothing, or in a `RwLock`.
+//! Measures reads of a ledger through `query` and through a held view, alone and beside a writer at
+//! full speed. Each case alternates with a floor: the bare map, or the map in a `RwLock`.
 //!
-//! With a writer there are more busy threads than cores on a small machine, and readers get a part
-//! of a core. So what is judged is the processor time of the readers themselves; it leaves out the
-//! waiting for a core, but not the caches and the memory that all threads share. How much of those
-//! a busy machine takes by itself shows a map that nobody writes, read beside the same writer.
+//! With a writer there are more busy threads than cores on a small machine, and readers get only a
+//! part of a core. So the bench compares the processor time of the readers themselves. It leaves
+//! out waiting for a core, but includes the effect of the caches and the memory that all threads
+//! share. To show how large that effect is on a busy machine, a map that is never written is read
+//! beside the same writer.
 //!
-//! `cargo bench --bench reads -- FILTER` runs the cases whose names have FILTER in them;
-//! `-- --test` runs all of them small. Entries: `PREVALENCE_BENCH_ENTRIES` (default 2^20).
+//! `cargo bench --bench reads -- FILTER` runs the cases whose names contain FILTER; `-- --test`
+//! runs small forms of all of them. Entries: `PREVALENCE_BENCH_ENTRIES` (default 2^20).
 
 #[path = "../ledger/mod.rs"]
 mod ledger;
@@ -31,29 +32,30 @@ use support::run::Run;
 use support::{directory, is_short, setting};
 use writer::Writer;
 
-/// A case and its floor share it.
+/// The time that a case shares with its floor.
 const TIME: Duration = Duration::from_secs(4);
-/// Many and short ones: the machine's moods last longer than a sample.
+/// Many short samples, because a slow phase of the machine lasts longer than a sample.
 const SAMPLES: usize = 30;
 const READS_PER_VIEW: u64 = 1_000;
 /// The default of `max_batch_commands`.
 const COMMANDS_PER_CLONE: u64 = 1024;
 
-/// How readers get at the map.
+/// How readers access the map.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Query,
-    /// One view, held until all is read, and freed afterwards.
+    /// One view, which is held until all reads are done, and freed afterwards.
     HeldView,
-    /// A view for every 1,000 reads, freed by the reader.
+    /// A new view for every 1,000 reads. The reader frees it.
     RenewedView,
     Bare,
-    /// Bare, but written to before as an engine does it: with a clone for each 1,024 updates.
+    /// The bare map, but changed before in the way of an engine: with a clone for each 1,024
+    /// updates.
     Churned,
     Lock,
 }
 
-/// Who reads what, how, and beside whom.
+/// One case: what is read, how, by how many threads, and beside which writer.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     operation: Operation,
@@ -78,7 +80,7 @@ impl Case<'_> {
     }
 }
 
-/// What is read.
+/// The map that is read.
 struct Maps<'a> {
     entries: u64,
     database: &'a Database<Ledger>,
@@ -106,7 +108,8 @@ impl Maps<'_> {
         })
     }
 
-    /// A constant says whether reads are chained: a condition would itself make the next key wait.
+    /// A constant says whether reads are chained, because a condition would itself delay the next
+    /// key.
     fn read<const CHAINED: bool>(&self, case: Case<'_>, held: Option<&Ledger>, reads: Range<u64>) {
         let &Self { entries, database, bare, lock, .. } = self;
         let one = |ledger: &Ledger, last, index| {
@@ -143,7 +146,7 @@ impl Maps<'_> {
     }
 }
 
-/// Every node replaced a few times over, as the engine's writer does it.
+/// Replaces every node a few times, as the engine's writer does.
 fn churned(entries: u64) -> Ledger {
     let mut ledger = Ledger::of(entries);
     let mut version = ledger.clone();
@@ -176,7 +179,8 @@ impl<'a> Reads<'a> {
         comparison.measure(group, case.name(), Some(target), |reads| maps.run(case, reads), floor);
     }
 
-    /// Before anything is written, so that all maps lie in memory as they were built.
+    /// Measures before any write, so that all maps are in memory in the order in which they were
+    /// built.
     fn alone(&mut self, operation: Operation, readers: u64) {
         let of = |access| Case { operation, readers, access, writer: Writer::Nobody };
         let judged = match operation {
@@ -209,7 +213,7 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// What copy-on-write does to where the nodes lie, with any engine.
+    /// Measures the effect of copy-on-write on the places of the nodes in memory, with any engine.
     fn after_a_writer(&mut self, operation: Operation) {
         let of = |access| Case { operation, readers: 1, access, writer: Writer::Nobody };
         let name = "the bare map as built";

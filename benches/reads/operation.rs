@@ -1,25 +1,26 @@
-//! What readers do to a map.
+//! The operations that readers do on a map.
 
 use std::hint::black_box;
 
 use crate::ledger::{Ledger, random_key};
 
-/// Entries of one short scan.
+/// The number of entries in one short scan.
 const SCANNED: usize = 1_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// How many entries there are: next to nothing, so what is left is the way to the map.
+    /// Reads the number of entries. This takes almost no time, so the rest is the access to the
+    /// map.
     Length,
-    /// One key, which depends on what the last read found: a processor cannot have several under
-    /// way at a time.
+    /// Reads one key, which depends on the result of the last read. So a processor cannot overlap
+    /// several reads.
     Point,
-    /// One key, whatever was found before: a processor overlaps several, where nothing between
-    /// them keeps it from that.
+    /// Reads one key, which does not depend on earlier results. A processor overlaps several reads,
+    /// unless an instruction between them prevents this.
     OverlappingPoint,
-    /// 1,000 entries in order, from a key on.
+    /// Reads 1,000 entries in order, beginning at a key.
     Scan,
-    /// All values.
+    /// Reads all values.
     Sum,
 }
 
@@ -34,13 +35,13 @@ impl Operation {
         }
     }
 
-    /// Whether each read has to wait for what the one before it found.
+    /// Returns whether each read must wait for the result of the read before it.
     pub fn is_chained(self) -> bool {
         self != Self::OverlappingPoint
     }
 
-    /// Read number `index`, after one that gave `last`. Gives 0, in a way that no compiler and no
-    /// processor can foresee.
+    /// Makes read number `index`, after one that returned `last`. Returns 0, in a way that no
+    /// compiler and no processor can predict.
     pub fn read(self, ledger: &Ledger, last: u64, index: u64, entries: u64) -> u64 {
         let key = random_key(index + last, entries);
         let found = match self {

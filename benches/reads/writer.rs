@@ -7,18 +7,18 @@ use prevalence::Database;
 
 use crate::ledger::{Ledger, put, random_key};
 
-/// Written before the readers start.
+/// The number of updates before the readers start.
 const AHEAD: u64 = 2 * 4096;
 /// The default of `max_batch_commands`.
 const BATCH: usize = 1024;
 
-/// Somebody who changes what others read.
+/// A writer that changes the map that others read.
 #[derive(Clone, Copy)]
 pub enum Writer<'a> {
     Nobody,
     /// Pipelined commands to a database.
     Engine(&'a Database<Ledger>),
-    /// Updates in place, so many for each time that the lock is taken.
+    /// Updates in place, with this many updates each time the lock is taken.
     Lock(&'a RwLock<Ledger>, usize),
 }
 
@@ -31,7 +31,7 @@ impl<'a> Writer<'a> {
         Self::Lock(lock, 1)
     }
 
-    /// To be put behind what is read.
+    /// Returns the text that follows the name of the read.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Nobody => "",
@@ -41,7 +41,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Runs `readers` while the writer writes, from before they start until after they end.
+    /// Runs `readers` while the writer writes. It writes from before they start until after they
+    /// end.
     pub fn beside<R>(&self, entries: u64, readers: impl FnOnce() -> R) -> R {
         if matches!(self, Self::Nobody) {
             return readers();
@@ -58,7 +59,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Writes until told to stop.
+    /// Writes until it is told to stop.
     fn write(&self, stop: &AtomicBool, written: &AtomicU64, entries: u64) {
         let go_on = |_: &u64| !stop.load(Ordering::Relaxed);
         match self {

@@ -1,4 +1,4 @@
-//! Draws what the intervals came to: a panel for each figure, one above the other.
+//! Draws the results of the intervals: a panel for each figure, one above the other.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::intervals::Point;
 
 const WIDTH_PX: u32 = 720;
 const PANEL_PX: u32 = 200;
-/// Name, colour, and how the figure is read from a point.
+/// The name and the colour of a figure, and the function that reads it from a point.
 type Panel = (&'static str, RGBColor, fn(&Point) -> f64);
 
 const PANELS: [Panel; 3] = [
@@ -29,7 +29,7 @@ pub fn draw(path: &Path, points: &[Point]) -> Result<(), Box<dyn Error>> {
         }
         area.present()?;
     }
-    // Rustdoc takes an empty line for the end of a block of HTML.
+    // For rustdoc an empty line ends a block of HTML.
     let lines = svg.lines().filter(|line| !line.trim().is_empty());
     std::fs::write(path, lines.map(|line| format!("{line}\n")).collect::<String>())?;
     Ok(())

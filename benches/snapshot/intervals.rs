@@ -1,4 +1,4 @@
-//! The same commands with a snapshot every so many of them.
+//! Measures the same commands with different intervals between snapshots.
 
 use std::time::Instant;
 
@@ -9,25 +9,25 @@ use crate::open;
 use crate::support::run::median;
 use crate::support::{directory, disk_bytes};
 
-/// Commands between snapshots, as parts of all commands.
+/// The intervals: the number of all commands is divided by these.
 const PARTS: [u64; 7] = [1, 2, 5, 10, 20, 50, 100];
-/// How often disk use is looked at.
+/// The number of times that disk use is measured during a run.
 const LOOKS: u64 = 40;
 
-/// What an interval came to; medians over the rounds.
+/// The result for one interval: medians over the rounds.
 pub struct Point {
     pub every_commands: u64,
     pub commands_per_second: f64,
     pub snapshots_taken: f64,
-    /// At most, while commands ran.
+    /// The maximum while commands ran.
     pub disk_bytes: f64,
-    /// Behind the newest snapshot, at most.
+    /// The maximum after the newest snapshot.
     pub commands_behind: f64,
-    /// Of the open after the last command.
+    /// The time of the open after the last command.
     pub open_seconds: f64,
 }
 
-/// In rounds over all intervals, so that all meet the same disk.
+/// Runs rounds over all intervals, so that all of them use the disk in the same state.
 pub fn measure(entries: u64, commands: u64, rounds: usize) -> Vec<Point> {
     println!(
         "\n== intervals: {commands} pipelined commands on {entries} entries, medians of {rounds}"

@@ -1,4 +1,4 @@
-//! One snapshot, and the commands beside it.
+//! Measures one snapshot, and the commands beside it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub fn measure(entries: u64, commands: u64) {
     let database = open(directory.path(), SnapshotPolicy::manual(), entries);
     database.execute(Add(0, 1)).expect("accepted");
     idle(&database);
-    // In alternating rounds, so that both meet the same disk.
+    // The rounds alternate, so that both use the disk in the same state.
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let each = commands / ROUNDS;
@@ -66,7 +66,7 @@ fn idle(database: &Database<Ledger>) {
     );
 }
 
-/// Commands one after the other, and their latencies.
+/// Executes commands one after the other, and returns their latencies.
 fn execute(database: &Database<Ledger>, first: u64, commands: u64, entries: u64) -> Run {
     let one = |index| {
         let began = Instant::now();
@@ -76,7 +76,7 @@ fn execute(database: &Database<Ledger>, first: u64, commands: u64, entries: u64)
     Run::alone(commands, || (first..first + commands).map(one).collect())
 }
 
-/// Gives the p99.9.
+/// Returns the p99.9.
 fn show(name: &str, run: &Run) -> Duration {
     let of = run.percentiles([500, 990, 999, 1000]).expect("latencies");
     println!(

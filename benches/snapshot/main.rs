@@ -1,10 +1,11 @@
-//! What a snapshot in progress costs commands and memory, and what the interval between snapshots
-//! costs and saves. Prints figures of its own, since criterion has no percentiles.
+//! Measures the cost of a snapshot in progress for commands and memory, and the cost and the saving
+//! of an interval between snapshots. Prints its own figures, because criterion has no percentiles.
 //!
 //! `cargo bench --bench snapshot -- WORD…` runs the parts with these words in their names
-//! (`latency`, `intervals`); `-- --test` runs both small. Entries: `PREVALENCE_BENCH_ENTRIES`
-//! (default 5,000,000, and a fifth of it for `intervals`). The intervals are drawn into the file
-//! `PREVALENCE_BENCH_CHART`, otherwise `target/tmp/snapshot-intervals.svg`.
+//! (`latency`, `intervals`); `-- --test` runs small forms of both. Entries:
+//! `PREVALENCE_BENCH_ENTRIES` (default 5,000,000, and a fifth of it for `intervals`). The chart of
+//! the intervals is written to the file `PREVALENCE_BENCH_CHART` (default:
+//! `target/tmp/snapshot-intervals.svg`).
 
 #[path = "../ledger/mod.rs"]
 mod ledger;

@@ -1,4 +1,4 @@
-//! How well `startup_within` keeps its budget.
+//! Measures how well `startup_within` keeps its budget.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::ledger::put;
 use crate::open;
 use crate::support::directory;
 
-/// A growing database under `startup_within`: what it predicted when it was closed, and what the
-/// next open took.
+/// Runs a growing database under `startup_within`. Prints the prediction at each close and the time
+/// of the next open.
 pub fn measure(budget: Duration, rounds: u64, commands: u64) {
     println!("\n== budget: startup_within({budget:?}) over a growing database");
     println!("   entries   commands   snapshots   predicted      actual   actual/predicted");

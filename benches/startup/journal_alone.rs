@@ -1,4 +1,5 @@
-//! What a snapshot saves: the same state from the journal alone and from a snapshot.
+//! Measures what a snapshot saves: an open of the same state from the journal alone and from a
+//! snapshot.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -1,9 +1,9 @@
-//! How long an open takes. Prints figures of its own: criterion has no way to say that a run
-//! reports parts of its time. The files are in the page cache.
+//! Measures how long an open takes. Prints its own figures, because criterion cannot report parts
+//! of the time of a run. The files are in the page cache.
 //!
 //! `cargo bench --bench startup -- WORD…` runs the parts with these words in their names (`tails`,
-//! `journal alone`, `budget`); `-- --test` runs all of them small. Entries for `tails`:
-//! `PREVALENCE_BENCH_ENTRIES` (otherwise 1,000,000 and 5,000,000).
+//! `journal alone`, `budget`); `-- --test` runs small forms of all of them. Entries for `tails`:
+//! `PREVALENCE_BENCH_ENTRIES` (default: 1,000,000 and 5,000,000).
 
 #[path = "../ledger/mod.rs"]
 mod ledger;

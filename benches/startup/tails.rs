@@ -1,4 +1,5 @@
-//! A snapshot and a tail of commands behind it, each beside its floor, in turns.
+//! Measures loading a snapshot and replaying a tail of commands after it, each alternating with its
+//! floor.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -16,7 +17,7 @@ const ROUNDS: usize = 7;
 const LOAD_AT_MOST: f64 = 1.15;
 const REPLAY_AT_LEAST: f64 = 0.9;
 
-/// One open, and its floors.
+/// The times of one open and of its floors.
 struct Round {
     report: RecoveryReport,
     decoding: Duration,
@@ -67,7 +68,7 @@ fn round(path: &Path, bytes: &[u8], expected: &[u8], tail: u64, entries: u64) ->
     Round { report, decoding, applying }
 }
 
-/// Gives the lines that say what was reached.
+/// Returns the lines that say which targets were reached.
 fn print(tail: u64, rounds: &[Round]) -> Vec<String> {
     let middle = |of: fn(&Round) -> f64| median(rounds.iter().map(of));
     let time = |of: fn(&Round) -> f64| format!("{:.1?}", Duration::from_secs_f64(middle(of)));

@@ -1,4 +1,5 @@
-//! Cases beside their floors, measured in turns by criterion's clock, and the tables of both.
+//! Measures cases that alternate with their floors, with criterion's clock, and prints the tables
+//! of both.
 
 use std::time::Duration;
 
@@ -7,23 +8,23 @@ use criterion::{BenchmarkGroup, SamplingMode};
 
 use super::run::{Run, median};
 
-/// What a case is held against, and how.
+/// The target of a case, and how the case is compared with its floor.
 #[derive(Clone, Copy)]
 pub enum Target {
-    /// Operations a second, as a part of the floor's.
+    /// Operations per second, as a fraction of the floor's.
     RateAtLeast(f64),
     /// Median latency, as a multiple of the floor's.
     MedianLatencyAtMost(f64),
-    /// Processor time of the callers per operation, as a multiple of the floor's: what is left when
-    /// waiting for a core does not count.
+    /// Processor time of the callers per operation, as a multiple of the floor's. This leaves out
+    /// the time of waiting for a core.
     ProcessorAtMost(f64),
     /// Processor time of the callers per operation, in nanoseconds beyond the floor's.
     ProcessorBeyondAtMost(f64),
-    /// Operations a second, as a part of the floor's; only to look at.
+    /// Operations per second, as a fraction of the floor's; only for information.
     Rate,
-    /// Processor time of the callers, as a multiple of the floor's; only to look at.
+    /// Processor time of the callers, as a multiple of the floor's; only for information.
     Processor,
-    /// Without a floor: operations a second, and processor time per operation in nanoseconds.
+    /// Without a floor: operations per second, and processor time per operation in nanoseconds.
     Absolute { per_second: f64, processor_ns: f64 },
 }
 
@@ -31,7 +32,7 @@ struct Case {
     name: String,
     floor: &'static str,
     target: Option<Target>,
-    /// The case's own run, and its floor's.
+    /// The run of the case, and that of its floor.
     pairs: Vec<(Run, Option<Run>)>,
 }
 
@@ -41,7 +42,7 @@ pub struct Comparison {
     cases: Vec<Case>,
 }
 
-/// How long a benchmark may take in all, with its floor, and in how many samples.
+/// How long a benchmark may take in total, with its floor, and the number of samples.
 pub fn configure(group: &mut BenchmarkGroup<'_, WallTime>, samples: usize, time: Duration) {
     group
         .sample_size(samples)
@@ -50,10 +51,10 @@ pub fn configure(group: &mut BenchmarkGroup<'_, WallTime>, samples: usize, time:
         .measurement_time(time);
 }
 
-/// What a case is measured in turns with, and its name.
+/// The floor with which a case alternates, and its name.
 pub type Floor<F> = Option<(&'static str, F)>;
 
-/// For a case that has none.
+/// The floor of a case that has none.
 pub fn no_floor() -> Floor<fn(u64) -> Run> {
     None
 }
@@ -63,7 +64,7 @@ impl Comparison {
         Self { samples, cases: Vec::new() }
     }
 
-    /// Measures `case` and, in turns with it, its floor. Both are given how many operations to do.
+    /// Measures `case`, alternating with its floor. Both get the number of operations to do.
     pub fn measure<F: FnMut(u64) -> Run>(
         &mut self,
         group: &mut BenchmarkGroup<'_, WallTime>,
@@ -75,15 +76,15 @@ impl Comparison {
         let mut pairs = Vec::new();
         let mut prepared = false;
         group.bench_function(&name, |bencher| {
-            // What they make when they first run takes longer than a warm-up: criterion would take
-            // that for the pace of the operations, and then measure one of them.
+            // The setup in the first run takes longer than a warm-up. Criterion would take that
+            // time for the pace of the operations, and then measure only one of them.
             if !std::mem::replace(&mut prepared, true) {
                 case(0);
                 floor.as_mut().map(|(_, floor)| floor(0));
             }
             bencher.iter_custom(|iterations| {
                 let mut beside = None;
-                // Whoever is first may find the disk or the caches otherwise.
+                // The first of the two may find the disk or the caches in a different state.
                 let floor_first = pairs.len() % 2 == 0;
                 if let Some((_, floor)) = floor.as_mut().filter(|_| floor_first) {
                     beside = Some(floor(iterations));
@@ -99,7 +100,7 @@ impl Comparison {
         });
         // The warm-up comes first.
         pairs.drain(..pairs.len().saturating_sub(self.samples));
-        // Otherwise the filter on the command line left it out.
+        // Otherwise the filter of the command line excluded it.
         if !pairs.is_empty() {
             let floor = floor.map_or("", |(name, _)| name);
             self.cases.push(Case { name, floor, target, pairs });

@@ -1,4 +1,4 @@
-//! What one run came to: operations, time, processor time and latencies.
+//! The result of one run: operations, time, processor time and latencies.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ pub struct Run {
     pub elapsed: Duration,
     /// User and system time of the whole process.
     pub processor: Duration,
-    /// User and system time of the calling threads alone.
+    /// User and system time of only the calling threads.
     pub callers_processor: Duration,
-    /// Of all operations, or of every so many.
+    /// The latencies of all operations, or of some at regular intervals.
     pub latencies: Vec<Duration>,
 }
 
 impl Run {
-    /// Has `callers` threads run `body(caller)`, which gives the latencies it saw. Their start is
-    /// not timed.
+    /// Runs `body(caller)` on `callers` threads. `body` returns the latencies that it measured. The
+    /// start of the threads is not timed.
     pub fn of(
         callers: u64,
         operations_each: u64,
@@ -52,7 +52,7 @@ impl Run {
         })
     }
 
-    /// Has the calling thread run `body`, which gives the latencies it saw.
+    /// Runs `body` on the calling thread. `body` returns the latencies that it measured.
     pub fn alone(operations: u64, body: impl FnOnce() -> Vec<Duration>) -> Self {
         let (began, processor, thread) = (Instant::now(), processor_time(), thread_time());
         let latencies = body();
@@ -65,7 +65,7 @@ impl Run {
         }
     }
 
-    /// Time for `iterations` operations at the pace of this run, as criterion wants it.
+    /// Returns the time for `iterations` operations at the pace of this run, as criterion needs it.
     pub fn scaled_to(&self, iterations: u64) -> Duration {
         self.elapsed.mul_f64(iterations as f64 / self.operations as f64)
     }
@@ -82,7 +82,7 @@ impl Run {
         self.callers_processor.as_secs_f64() * 1e9 / self.operations as f64
     }
 
-    /// All runs as one.
+    /// Combines all runs into one.
     pub fn sum<'a>(runs: impl Iterator<Item = &'a Self>) -> Self {
         runs.fold(Self::default(), |mut sum, run| {
             sum.operations += run.operations;
@@ -94,7 +94,7 @@ impl Run {
         })
     }
 
-    /// Nothing if no latencies were taken.
+    /// Returns these percentiles, or `None` if no latencies were measured.
     pub fn percentiles<const N: usize>(&self, per_mille: [usize; N]) -> Option<[Duration; N]> {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
@@ -103,12 +103,12 @@ impl Run {
     }
 }
 
-/// User and system time of this process so far.
+/// Returns the user and system time of this process so far.
 fn processor_time() -> Duration {
     clock(ClockId::ProcessCPUTime)
 }
 
-/// User and system time of this thread so far.
+/// Returns the user and system time of this thread so far.
 fn thread_time() -> Duration {
     clock(ClockId::ThreadCPUTime)
 }

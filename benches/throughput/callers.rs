@@ -1,4 +1,4 @@
-//! The cases: callers who wait for each command, and callers who keep many in flight.
+//! The cases: callers who wait for each command, and callers who keep many commands in flight.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -10,12 +10,13 @@ use tempfile::TempDir;
 use crate::support::{directory, is_short, run::Run};
 use crate::workload::Workload;
 
-/// For each pipelined caller.
+/// Commands in flight for each pipelined caller.
 pub const IN_FLIGHT: usize = 4096;
-/// Reading the clock for each pipelined command would cost as much as the engine does.
+/// Pipelined commands between two measured latencies. Reading the clock for each command would cost
+/// as much as the engine.
 const LATENCY_EVERY: u64 = 16;
 
-/// How callers put their commands.
+/// How callers send their commands.
 #[derive(Clone, Copy)]
 pub enum Callers {
     Blocked(u64),
@@ -32,7 +33,7 @@ impl Callers {
     }
 }
 
-/// An open database, and how far its stream of commands has come.
+/// An open database, and its position in the stream of commands.
 pub struct Opened<W: Workload> {
     database: Database<W::Model>,
     entries: u64,
@@ -48,19 +49,19 @@ impl<W: Workload> Opened<W> {
         Self { database, entries, next: Cell::new(0), _directory: directory }
     }
 
-    /// What a lone command's frame takes in the journal. To be asked before anything else is done.
+    /// Returns the journal bytes of a frame with one command. Call it before any other command.
     pub fn lone_frame_bytes(&self) -> usize {
         let before = self.database.stats().journal_bytes;
         self.database.execute(W::command(0, self.entries)).expect("accepted");
         usize::try_from(self.database.stats().journal_bytes - before).expect("a small frame")
     }
 
-    /// Puts at least `commands`.
+    /// Sends at least `commands` commands.
     pub fn run(&self, callers: Callers, commands: u64) -> Run {
         let Self { database, entries, next, .. } = self;
         let (Callers::Blocked(number) | Callers::Pipelined(number)) = callers;
         let short = is_short() && matches!(callers, Callers::Pipelined(_));
-        // A short run fills the window all the same.
+        // A short run also fills the window.
         let commands = if short { commands.max(number * 3 * IN_FLIGHT as u64) } else { commands };
         let each = commands.div_ceil(number);
         let first = next.replace(next.get() + each * number);

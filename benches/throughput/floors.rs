@@ -1,5 +1,5 @@
-//! What the same work costs without the engine: the disk, a group commit as one writes it in an
-//! hour, and the model alone.
+//! The cost of the same work without the engine: the disk, a simple group commit, and the model
+//! alone.
 
 use std::fs::File;
 use std::mem;
@@ -13,7 +13,7 @@ use crate::support::{directory, run::Run};
 use crate::workload::Workload;
 
 const FILE_BYTES: u64 = 16 << 20;
-/// Of a frame around its records, as in `docs::format`.
+/// The bytes of a frame without its records, as in `docs::format`.
 const FRAME_HEADER_BYTES: usize = 32;
 const FRAME_CHECKSUM_BYTES: usize = 4;
 const FRAME_ALIGNMENT: usize = 8;
@@ -21,19 +21,20 @@ const RECORD_HEADER_BYTES: usize = 16;
 /// The default of `max_batch_commands`.
 const COMMANDS_PER_CLONE: u64 = 1024;
 
-/// Size of the record of a command of this workload.
+/// Returns the size of the record of a command of this workload.
 pub fn record_bytes<W: Workload>(entries: u64) -> usize {
     let command = W::command(0, entries);
     let encoded = bincode::serde::encode_to_vec(&command, bincode::config::standard());
     RECORD_HEADER_BYTES + encoded.expect("encodes").len()
 }
 
-/// Size of the frame around that many bytes of records.
+/// Returns the size of a frame with that many bytes of records.
 pub fn frame_bytes(records: usize) -> usize {
     (FRAME_HEADER_BYTES + records + FRAME_CHECKSUM_BYTES).next_multiple_of(FRAME_ALIGNMENT)
 }
 
-/// A file filled with zeros, and where to write next; from the end it goes on at the start.
+/// A file filled with zeros, and the next position to write at. After the end it continues at the
+/// start.
 struct ZeroedFile {
     file: Arc<File>,
     position: u64,
@@ -49,7 +50,7 @@ impl ZeroedFile {
         Self { file: Arc::new(file), position: 0, _directory: directory }
     }
 
-    /// The position for that many bytes.
+    /// Returns the position for that many bytes.
     fn advance(&mut self, bytes: usize) -> u64 {
         let bytes = bytes as u64;
         let at = if self.position + bytes > FILE_BYTES { 0 } else { self.position };
@@ -58,7 +59,7 @@ impl ZeroedFile {
     }
 }
 
-/// One write and one `fdatasync` after the other.
+/// Makes one write and one `fdatasync` after the other.
 pub struct RawWrites {
     file: ZeroedFile,
     frame: Vec<u8>,
@@ -84,8 +85,8 @@ impl RawWrites {
     }
 }
 
-/// A plain group commit: whoever finds nobody syncing writes and syncs what has gathered; the
-/// others wait on a condition variable until their record is among what is durable.
+/// A plain group commit. If no caller is syncing, a caller writes and syncs all collected records.
+/// The others wait on a condition variable until their record is durable.
 pub struct GroupCommit {
     state: Mutex<Gathered>,
     synced: Condvar,
@@ -95,7 +96,7 @@ pub struct GroupCommit {
 struct Gathered {
     file: ZeroedFile,
     records: Vec<u8>,
-    /// An empty buffer, to gather in while the other is written.
+    /// An empty buffer that collects records while the other one is written.
     spare: Vec<u8>,
     submitted: u64,
     durable: u64,
@@ -167,7 +168,7 @@ impl GroupCommit {
 /// The model alone, on one thread.
 pub struct Bare<W: Workload> {
     model: W::Model,
-    /// The version before, freed when the next is made, as the engine does.
+    /// The version before. It is freed when the next one is made, as in the engine.
     before: Option<W::Model>,
     entries: u64,
     next: u64,
@@ -178,7 +179,7 @@ impl<W: Workload> Bare<W> {
         Self { model: W::model(entries), before: None, entries, next: 0 }
     }
 
-    /// With a clone per batch of the engine.
+    /// Makes a clone as often as the engine, once per batch.
     pub fn run_with_clones(&mut self, updates: u64) -> Run {
         self.run(updates, |bare, index| {
             if index.is_multiple_of(COMMANDS_PER_CLONE) {

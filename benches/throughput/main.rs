@@ -1,10 +1,10 @@
-//! Durable commands per second and their latency, each case beside its floor, measured in turns:
-//! a raw write and `fdatasync` for a lone caller, a plain group commit for blocked callers, the
-//! bare model for pipelined ones. Everything runs on the disk of the target directory. No
-//! snapshots are taken, but for the cases that say so.
+//! Measures durable commands per second and their latency. Each case alternates with its floor: a
+//! raw write and `fdatasync` for a single caller, a plain group commit for blocked callers, the
+//! bare model for pipelined ones. Everything runs on the disk of the target directory. Only the
+//! cases that say so take snapshots.
 //!
-//! `cargo bench --bench throughput -- FILTER` runs the cases whose names have FILTER in them;
-//! `-- --test` runs all of them small. Entries: `PREVALENCE_BENCH_ENTRIES` (default 2^20).
+//! `cargo bench --bench throughput -- FILTER` runs the cases whose names contain FILTER; `--
+//! --test` runs small forms of all of them. Entries: `PREVALENCE_BENCH_ENTRIES` (default 2^20).
 
 #[path = "../ledger/mod.rs"]
 mod ledger;
@@ -27,9 +27,9 @@ use support::comparison::{Comparison, Target, configure, no_floor};
 use support::{is_short, setting};
 use workload::{Counter, Values, Workload};
 
-/// A case and its floor share it.
+/// The time that a case shares with its floor.
 const TIME: Duration = Duration::from_secs(8);
-/// Criterion's least.
+/// The minimum of criterion.
 const SAMPLES: usize = 10;
 const BARE: &str = "bare model, a clone per 1,024";
 
@@ -46,7 +46,7 @@ impl Bench<'_> {
         self.blocked::<W>(64, Target::RateAtLeast(1.3));
     }
 
-    /// What is made only if the command line's filter lets the case run.
+    /// Makes the database of a case, only if the filter of the command line selects the case.
     fn case<W: Workload>(
         &self,
         callers: Callers,
@@ -97,7 +97,7 @@ impl Bench<'_> {
     fn pipelined<W: Workload>(&mut self, callers: u64, target: Target) {
         let policies =
             [(SnapshotPolicy::manual(), ""), (SnapshotPolicy::default(), ", default snapshots")];
-        // With two callers there is no core left to take a snapshot beside them.
+        // With two callers no core is left for a snapshot.
         for (snapshots, remark) in policies.into_iter().take(if callers == 1 { 2 } else { 1 }) {
             let (name, case) = self.case::<W>(Callers::Pipelined(callers), snapshots);
             let (entries, mut floor) = (self.entries, None);

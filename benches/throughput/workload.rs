@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::ledger::{Add, Ledger, random_key};
 
-/// A model, and the command that is put to it over and over.
+/// A model, and the command that is executed on it again and again.
 pub trait Workload: 'static {
     const NAME: &'static str;
     type Model: Model;
@@ -17,10 +17,10 @@ pub trait Workload: 'static {
 
     fn model(entries: u64) -> Self::Model;
 
-    /// Command number `index`.
+    /// Makes command number `index`.
     fn command(index: u64, entries: u64) -> Self::Command;
 
-    /// What that command does, without engine, encoding or context.
+    /// Does the work of that command, without engine, encoding or context.
     fn update(model: &mut Self::Model, index: u64, entries: u64);
 }
 
@@ -88,7 +88,7 @@ impl Workload for Ledger {
 
 const VALUE_BYTES: usize = 100;
 
-/// Stands in the map's nodes by itself, not behind a pointer.
+/// The map's nodes hold this value itself, not a pointer to it.
 #[derive(Clone)]
 pub struct Value([u8; VALUE_BYTES]);
 

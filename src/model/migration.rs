@@ -7,7 +7,7 @@ use crate::codec;
 use crate::files::Blocks;
 
 /// The content of a snapshot that another version of the model wrote; see
-/// [`Model::migrate`].
+/// [`Model::migrate`](crate::Model::migrate).
 pub struct SnapshotReader<'a> {
     blocks: &'a mut Blocks,
     raw_bytes: u64,

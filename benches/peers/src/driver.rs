@@ -1,4 +1,4 @@
-//! Owns the runs: a process for each, in rounds that begin with another engine each time. Knows
+//! Owns the runs: one process for each, in rounds that each begin with another engine. Knows
 //! nothing of what an engine does.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use crate::engine::{ENTRIES, Entry, Outcome, Workload};
 use crate::engines::redis;
 use crate::workload::Figure;
 
-/// What was asked for.
+/// The options of the command line.
 pub struct Plan {
     pub engines: Vec<String>,
     pub workloads: Vec<Workload>,
@@ -80,14 +80,14 @@ impl Plan {
     }
 }
 
-/// The line that [`print`] makes.
+/// Parses the line that [`print`] makes.
 fn parse(line: &str) -> Option<(Figure, f64)> {
     let (name, value) = line.split_once(": ")?;
     let figure = Figure::ALL.into_iter().find(|figure| figure.name() == name)?;
     Some((figure, value.parse().ok()?))
 }
 
-/// Tells the driver, from the process of one run.
+/// Prints a figure for the driver, in the process of one run.
 pub fn print(figures: &[(Figure, f64)]) {
     for (figure, value) in figures {
         println!("{}: {value}", figure.name());

@@ -1,4 +1,5 @@
-//! Owns what an engine is to the workloads, and the list of all. Knows nothing of how one works.
+//! Owns the trait of an engine for the workloads, and the list of all engines. Knows nothing of how
+//! an engine works.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,8 +9,8 @@ use crate::load::Put;
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How many puts share one sync in the workload `values`, and how many are in flight where each is
-/// acknowledged by itself.
+/// How many puts share one sync in the workload `values`, and how many are in flight if each is
+/// acknowledged separately.
 pub const WINDOW: usize = 4096;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,39 +36,39 @@ impl Workload {
 
 /// An open, empty store.
 pub trait Engine: Sync {
-    /// A caller of its own for each thread.
+    /// Makes a caller for one thread.
     fn caller(&self) -> Outcome<Box<dyn Caller + '_>>;
 
     /// Stores all of `puts`, with one sync for each [`WINDOW`] of them, or with as many in flight.
-    /// Every one is on stable storage when this returns.
+    /// All of them are on stable storage when this returns.
     fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome;
 
-    /// Stores all of `puts` in any way that is quick, before what is measured.
+    /// Stores all of `puts` in any fast way, before the measurement.
     fn preload(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
         self.put_stream(puts)
     }
 
-    /// Nothing for what keeps no data that could be read.
+    /// Returns `None` for an engine whose data cannot be read.
     fn readable(&self) -> Option<&dyn Readable> {
         None
     }
 }
 
 pub trait Caller {
-    /// Stores one entry, which is on stable storage when this returns.
+    /// Stores one entry. It is on stable storage when this returns.
     fn put(&mut self, put: Put) -> Outcome;
 }
 
 /// Both sum up [`digest`](crate::load::digest) over the values of `keys`.
 pub trait Readable {
-    /// Each read for itself, of the newest that is stored.
+    /// Makes separate reads, each of the newest state.
     fn read_each(&self, keys: &[u64]) -> Outcome<u64>;
 
-    /// All reads of one version; nothing where there is no such thing.
+    /// Makes all reads on one version. Returns `None` for an engine without versions.
     fn read_pinned(&self, keys: &[u64]) -> Outcome<Option<u64>>;
 }
 
-/// Sums up what `get` makes of each key.
+/// Sums up the results of `get` over all keys.
 pub fn sum(keys: &[u64], mut get: impl FnMut(u64) -> Outcome<Option<u64>>) -> Outcome<u64> {
     let mut sum = 0_u64;
     for &key in keys {
@@ -80,7 +81,7 @@ pub fn sum(keys: &[u64], mut get: impl FnMut(u64) -> Outcome<Option<u64>>) -> Ou
 pub enum Kind {
     Floor,
     Prevalence,
-    /// Keeps no data that could be read: a log without a store.
+    /// Keeps no data that can be read: a log without a store.
     Log,
     Store,
 }
@@ -89,7 +90,7 @@ pub struct Entry {
     pub name: &'static str,
     pub kind: Kind,
     pub workloads: &'static [Workload],
-    /// How it is used, for the notes below the tables.
+    /// How the engine is used, for the notes below the tables.
     pub setting: &'static str,
     pub open: fn(&Path, Workload) -> Outcome<Box<dyn Engine>>,
 }

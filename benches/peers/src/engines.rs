@@ -1,4 +1,4 @@
-//! One module for each engine: how its authors would have it used.
+//! One module for each engine, used in the way that its authors intend.
 
 pub mod airomem;
 pub mod fjall;

@@ -1,11 +1,11 @@
-//! Owns what is stored: the keys and values of every workload, the same for all engines and all
-//! runs. Knows nothing of engines.
+//! Owns the keys and values of every workload. They are the same for all engines and all runs.
+//! Knows nothing of engines.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-/// One entry to be stored.
+/// One entry to store.
 #[derive(Clone, Copy)]
 pub struct Put {
     pub key: u64,
@@ -16,8 +16,8 @@ const POOL_BYTES: usize = 1 << 20;
 pub const LONGEST_VALUE_BYTES: usize = 100;
 const TEXT: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Where values are cut from: making them must not cost what is to be measured. It is text, since
-/// airomem writes JSON, in which other bytes would take up to four times their room.
+/// The text from which values are cut, so that making values costs almost nothing. It is text
+/// because airomem writes JSON, in which other bytes would take up to four times as much space.
 static POOL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut random = Random(7);
     let text = |_| TEXT[random.below(TEXT.len() as u64) as usize];
@@ -40,7 +40,7 @@ impl Random {
     }
 }
 
-/// An endless row of puts, the same for the same seed.
+/// An endless sequence of puts, the same for the same seed.
 pub struct Puts {
     random: Random,
     first_key: u64,
@@ -50,7 +50,7 @@ pub struct Puts {
 }
 
 impl Puts {
-    /// Small values under random keys, from a range of keys that belongs to this caller alone.
+    /// Makes small values under random keys, from a range of keys that only this caller uses.
     pub fn small(caller: u64) -> Self {
         const KEYS: u64 = 4096;
         Self {
@@ -62,13 +62,13 @@ impl Puts {
         }
     }
 
-    /// 100-byte values under the keys from 0, one after the other.
+    /// Makes 100-byte values under the keys from 0, one after the other.
     pub fn preload() -> Self {
         let value_bytes = LONGEST_VALUE_BYTES..=LONGEST_VALUE_BYTES;
         Self { random: Random(1), first_key: 0, keys: u64::MAX, sequential: true, value_bytes }
     }
 
-    /// 100-byte values under random keys of `keys` that were preloaded.
+    /// Makes 100-byte values under random keys among `keys` preloaded ones.
     pub fn values(keys: u64) -> Self {
         Self { random: Random(2), keys, sequential: false, ..Self::preload() }
     }
@@ -91,13 +91,13 @@ impl Iterator for Puts {
     }
 }
 
-/// `count` random keys below `keys`.
+/// Returns `count` random keys below `keys`.
 pub fn random_keys(seed: u64, count: usize, keys: u64) -> Vec<u64> {
     let mut random = Random(seed);
     (0..count).map(|_| random.below(keys)).collect()
 }
 
-/// What must be stored after some puts.
+/// The entries that must be stored after some puts.
 #[derive(Default)]
 pub struct Expected(HashMap<u64, &'static [u8]>);
 
@@ -110,13 +110,13 @@ impl Expected {
         self.0.keys().copied().collect()
     }
 
-    /// The sum of [`digest`] over the values of `keys`, all of which were put.
+    /// Returns the sum of [`digest`] over the values of `keys`. All of them must have been put.
     pub fn digest(&self, keys: &[u64]) -> u64 {
         keys.iter().fold(0, |sum, key| sum.wrapping_add(digest(self.0[key])))
     }
 }
 
-/// What a reader makes of a value, so that reading it cannot be left out.
+/// Reads a value, so that the compiler cannot remove the read.
 pub fn digest(value: &[u8]) -> u64 {
     let last = value.last_chunk::<8>().expect("no value is shorter than eight bytes");
     u64::from_le_bytes(*last).wrapping_mul(value.len() as u64)

@@ -1,9 +1,9 @@
-//! Owns what is said of the machine, as Linux says it; elsewhere little is said.
+//! Owns the description of the machine, from what Linux reports. On other systems it says little.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Cores, processor, kernel, file system and disk, in one line.
+/// Describes cores, processor, kernel, file system and disk in one line.
 pub fn describe(directory: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -29,7 +29,7 @@ fn rust_version() -> String {
     version.unwrap_or_else(|_| "an unknown rustc".to_owned())
 }
 
-/// The device and the type of the file system that `directory` is on.
+/// Returns the device and the type of the file system that contains `directory`.
 fn mount(directory: &Path) -> Option<(String, String)> {
     let directory = fs::canonicalize(directory).ok()?;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
@@ -43,7 +43,7 @@ fn mount(directory: &Path) -> Option<(String, String)> {
     Some((device.to_owned(), system.to_owned()))
 }
 
-/// Where the kernel tells about the whole disk that `directory` is on.
+/// Returns the path where the kernel describes the whole disk that contains `directory`.
 fn disk(directory: &Path) -> Option<PathBuf> {
     let (device, _) = mount(directory)?;
     let name = Path::new(&device).file_name()?.to_owned();
@@ -55,13 +55,13 @@ fn queue(directory: &Path, name: &str) -> Option<String> {
     fs::read_to_string(disk(directory)?.join("queue").join(name)).ok()
 }
 
-/// Whether what was written is lost with the power unless the disk is told to flush, so that a sync
-/// cannot do without a flush.
+/// Returns whether the disk loses written data without power unless it is told to flush. Then every
+/// sync needs a flush.
 pub fn needs_flushes(directory: &Path) -> bool {
     queue(directory, "write_cache").is_some_and(|cache| cache.trim() == "write back")
 }
 
-/// How many flushes the disk under `directory` has completed since the start of the machine.
+/// Returns how many flushes the disk under `directory` has completed since the machine started.
 pub fn flushes(directory: &Path) -> Option<u64> {
     /// Its place in `stat`, counted from 0.
     const FLUSHES: usize = 15;

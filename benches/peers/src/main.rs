@@ -1,5 +1,5 @@
-//! The same puts at equal durability on prevalence and on other engines, and on the bare disk. Each
-//! run has a process of its own; what is shown are medians of alternating runs. `README.md` beside
+//! Runs the same puts at equal durability on prevalence and on other engines, and on the bare disk.
+//! Each run has its own process, and the tables show medians of alternating runs. `README.md` in
 //! this package says how to use it and what is compared.
 
 mod driver;
@@ -19,7 +19,7 @@ use engine::{ENTRIES, Outcome, Workload};
 use lexopt::{Arg, ValueExt};
 use workload::Scale;
 
-/// What SQLite and LMDB, which are C, allocate stays with the system.
+/// SQLite and LMDB are written in C and still use the system's allocator.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,13 +36,13 @@ Usage: cargo run --release -- [OPTIONS]
   --directory PATH   where the files go (default: beside the program, in the target directory)
 ";
 
-/// The longest that one run may take; a preload on a slow disk takes most of it.
+/// The time limit of one run. On a slow disk the preload takes most of it.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
 
 struct Options {
     plan: Plan,
     directory: PathBuf,
-    /// The engine that this process is to run, instead of driving.
+    /// The engine that this process runs. Without it, the process is the driver.
     run: Option<String>,
 }
 
@@ -108,7 +108,7 @@ fn workload(name: &str) -> Outcome<Workload> {
     found.ok_or_else(|| format!("there is no workload {name}, only {}", names()).into())
 }
 
-/// The process of one run.
+/// Runs one workload on one engine, in its own process.
 fn run(engine: &str, options: &Options) -> Outcome {
     std::thread::spawn(|| {
         std::thread::sleep(RUN_LIMIT);

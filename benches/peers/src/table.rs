@@ -1,11 +1,11 @@
-//! Owns what is shown: the tables of README, and whether the targets were reached. Knows nothing of
-//! how the figures came about.
+//! Owns the output: the tables of the README, and whether the targets were reached. Knows nothing
+//! of how the figures were measured.
 
 use crate::driver::Row;
 use crate::engine::{ENTRIES, Kind, Workload};
 use crate::workload::Figure;
 
-/// The middle one; of an even number, the upper of the two.
+/// Returns the median; for an even number of values, the upper of the two middle ones.
 fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_unstable_by(f64::total_cmp);
@@ -41,7 +41,7 @@ fn columns(workload: Workload) -> &'static [Figure] {
     }
 }
 
-/// What rows are compared by.
+/// The figure by which rows are compared.
 fn leading(workload: Workload) -> Figure {
     match workload {
         Workload::Lone => Figure::P50Micros,
@@ -50,7 +50,7 @@ fn leading(workload: Workload) -> Figure {
     }
 }
 
-/// How many times as good as `other` a value is.
+/// Returns how many times as good as `other` a value is.
 fn times_as_good(figure: Figure, value: f64, other: f64) -> f64 {
     if figure == Figure::PutsPerSecond { value / other } else { other / value }
 }

@@ -1,5 +1,5 @@
-//! Owns the workloads and what is measured of them, in the process that runs one. Knows nothing of
-//! the other runs.
+//! Owns the workloads and their measurements, in the process that runs one. Knows nothing of the
+//! other runs.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -9,14 +9,14 @@ use crate::engine::{Engine, Entry, Outcome, WINDOW, Workload};
 use crate::load::{Expected, Put, Puts, random_keys};
 use crate::machine;
 
-/// How much is done.
+/// The sizes and times of the workloads.
 #[derive(Clone, Copy)]
 pub struct Scale {
     warm_up: Duration,
     time: Duration,
-    /// Preloaded for `values` and `reads`.
+    /// The number of preloaded entries for `values` and `reads`.
     entries: u64,
-    /// What `values` puts, unless `stream_time` is over before.
+    /// The number of puts in `values`, unless `stream_time` ends first.
     stream_puts: usize,
     stream_time: Duration,
 }
@@ -30,7 +30,7 @@ impl Scale {
         stream_time: Duration::from_secs(4),
     };
 
-    /// To see that everything works.
+    /// Small sizes, to check that everything works.
     pub const SHORT: Self = Self {
         warm_up: Duration::from_millis(20),
         time: Duration::from_millis(100),
@@ -78,9 +78,10 @@ impl Figure {
 
 pub type Figures = Vec<(Figure, f64)>;
 
-/// Callers of `blocked64`.
+/// The number of callers in `blocked64`.
 const CALLERS: u64 = 64;
-/// Fewer would be noise where a read takes nanoseconds; more, minutes where it takes a socket.
+/// Fewer reads would give only noise if a read takes nanoseconds. More would take minutes if a read
+/// uses a socket.
 const READS: usize = 10_000;
 
 pub fn run(entry: &Entry, workload: Workload, scale: Scale, directory: &Path) -> Outcome<Figures> {
@@ -93,7 +94,7 @@ pub fn run(entry: &Entry, workload: Workload, scale: Scale, directory: &Path) ->
     }
 }
 
-/// Counts what the disk was told to flush, by anyone.
+/// Counts the flushes of the disk, by all processes.
 struct Flushes<'a> {
     directory: &'a Path,
     before: Option<u64>,
@@ -131,7 +132,8 @@ fn lone(engine: &dyn Engine, scale: Scale, directory: &Path) -> Outcome<Figures>
     }
     let mut figures = vec![(Figure::PutsPerSecond, rate(latencies.len(), now - began))];
     if let Some((figure, flushes)) = flushes.per_put(latencies.len() as u64) {
-        // It counts those of the whole machine, so there may be more; a few at the ends may miss.
+        // The count is for the whole machine, so there may be more. A few at the ends may be
+        // missing.
         if flushes < 0.99 && machine::needs_flushes(directory) {
             return Err(format!("{flushes} flushes per put: it acknowledges too early").into());
         }
@@ -153,11 +155,11 @@ fn rate(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// What one caller of `blocked64` did.
+/// The result of one caller of `blocked64`.
 #[derive(Clone, Copy)]
 struct Done {
     all: usize,
-    /// Completed between the warm-up and the end.
+    /// The puts that completed between the warm-up and the end.
     measured: usize,
 }
 
@@ -192,7 +194,7 @@ fn blocked(engine: &dyn Engine, scale: Scale, directory: &Path) -> Outcome<Figur
 
 fn block(engine: &dyn Engine, scale: Scale, caller: u64, start: &Barrier) -> Outcome<Done> {
     let opened = engine.caller();
-    // Even a caller that failed is waited for.
+    // Waits for all callers, also if one failed.
     start.wait();
     let mut callers_own = opened?;
     let began = Instant::now();
@@ -213,7 +215,7 @@ fn preload(engine: &dyn Engine, scale: Scale) -> Outcome {
     engine.preload(&mut Puts::preload().take(scale.entries as usize))
 }
 
-/// Puts until there were enough or the time is over, in whole windows.
+/// Makes puts in whole windows until there are enough or the time is over.
 struct Bounded<'a> {
     puts: Puts,
     count: &'a mut usize,
@@ -278,7 +280,8 @@ fn reads(engine: &dyn Engine, scale: Scale) -> Outcome<Figures> {
     Ok(figures)
 }
 
-/// Reads back what was put, where that can be read: at most so many keys as a server answers soon.
+/// Reads back the entries, if the engine can be read. Limits the number of keys so that a server
+/// answers in a short time.
 fn verify<I: Iterator<Item = Put>>(
     engine: &dyn Engine,
     puts: impl IntoIterator<Item = I>,

@@ -1,5 +1,5 @@
-//! airomem, the other library of prevalence. Its commit is a task of tokio's, and its file is
-//! tokio's, so that every put crosses threads. It really calls `fdatasync` (`File::sync_data`), but
+//! airomem, the other library for system prevalence. Its commit is a tokio task and its file is a
+//! tokio file, so every put crosses threads. It really calls `fdatasync` (`File::sync_data`), but
 //! never syncs its directory: after a power cut a whole new journal file may be missing.
 
 use std::collections::HashMap;
@@ -48,13 +48,13 @@ struct Airomem {
 
 struct AiromemCaller<'a>(&'a Runtime, JsonStore<Entries, EntriesTx>);
 
-/// Every put a transaction of its own.
+/// Makes each put a separate transaction.
 pub fn each(path: &Path, workload: Workload) -> Outcome<Box<dyn Engine>> {
     let options = StoreOptions::default();
     let options = match workload {
         Workload::Lone | Workload::Blocked => options,
         Workload::Values | Workload::Reads => {
-            // On drop it would need tokio; everything is synced before.
+            // A drop would need tokio. Everything has been synced before.
             let options = options.flush_synchronously_on_drop(false);
             options.journal_flush_policy(JournalFlushPolicy::Manually)
         }
@@ -62,7 +62,7 @@ pub fn each(path: &Path, workload: Workload) -> Outcome<Box<dyn Engine>> {
     open(path, options, false)
 }
 
-/// 4,096 puts in one transaction.
+/// Makes 4,096 puts in one transaction.
 pub fn batched(path: &Path, _: Workload) -> Outcome<Box<dyn Engine>> {
     open(path, StoreOptions::default(), true)
 }

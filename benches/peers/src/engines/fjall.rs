@@ -1,5 +1,5 @@
-//! fjall. Its journal is a sparse file of 64 MiB; `SyncData` is `fdatasync`, which on Linux makes a
-//! newly allocated block as durable as its content, and nothing else is acknowledged before it.
+//! fjall. Its journal is a sparse file of 64 MiB; `SyncData` is `fdatasync`. On Linux it makes a
+//! newly allocated block as durable as its content, and nothing is acknowledged before it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What no engine can be better than: the disk alone, and the map alone.
+//! The floors that no engine can beat: the disk alone, and the map alone.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,8 +17,8 @@ pub const MAP: &str = "not durable: the bare `imbl::OrdMap<u64, ArrayString<100>
     per 1,024 puts";
 
 const FILE_BYTES: usize = 64 << 20;
-/// Zeros written in larger pieces stay in the page cache as larger folios, of which a later sync
-/// searches every block: with 64 MiB at once the floor was a sixth higher.
+/// Zeros that are written in larger pieces stay in the page cache as larger folios, and a later
+/// sync searches every block of them: with 64 MiB at once the floor was a sixth higher.
 const PIECE_BYTES: usize = 4096;
 
 /// A file that was filled with zeros, so that no write allocates.
@@ -53,7 +53,7 @@ fn append(buffer: &mut Vec<u8>, put: Put) {
     buffer.extend_from_slice(put.value);
 }
 
-/// One caller at a time.
+/// A file that one caller at a time writes and syncs.
 struct Write(Mutex<(ZeroFilled, Vec<u8>)>);
 
 pub fn write(path: &Path, _: Workload) -> Outcome<Box<dyn Engine>> {
@@ -144,7 +144,7 @@ impl Caller for &Group {
     }
 }
 
-/// The model of the engine `prevalence` behind nothing but a lock that nobody else takes.
+/// The model of the engine `prevalence`, behind a lock that no other thread takes.
 struct Map(Mutex<Ordered>);
 
 pub fn map(_: &Path, _: Workload) -> Outcome<Box<dyn Engine>> {

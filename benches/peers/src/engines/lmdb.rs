@@ -12,7 +12,7 @@ use crate::load::{Put, digest};
 pub const SETTING: &str = "through heed, `IntegerComparator`, default flags: data is synced, then \
     the meta page is written to an `O_DSYNC` file; a transaction per put, in `values` per 4,096";
 
-/// Room for what a million entries take with all the pages that are free at times.
+/// Room for a million entries, including pages that are temporarily free.
 const MAP_BYTES: usize = 4 << 30;
 
 type Entries = Database<'static, U64<NativeEndian>, Bytes, IntegerComparator>;
@@ -23,7 +23,7 @@ struct Lmdb {
 }
 
 pub fn open(path: &Path, _: Workload) -> Outcome<Box<dyn Engine>> {
-    // SAFETY: the directory was made for this process alone, so nobody else changes the mapped
+    // SAFETY: the directory was made only for this process, so no other process changes the mapped
     // file.
     let env = unsafe { EnvOpenOptions::new().map_size(MAP_BYTES).max_dbs(1).open(path)? };
     let entries = env

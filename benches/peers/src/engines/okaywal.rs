@@ -1,5 +1,5 @@
-//! okaywal: entries are group-committed by it. It is a log without a store: what is checkpointed is
-//! given to the application, which here throws it away.
+//! okaywal. It commits entries in groups. It is a log without a store: a checkpoint gives the
+//! entries to the application, which drops them here.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub const SETTING: &str = "a log only: it keeps nothing that could be read, and 
     throws the entries away; one entry per put, in `values` one of 4,096 chunks; segments of \
     64 MiB";
 
-/// Its default is 1 MiB, of which `values` would fill two in three commits.
+/// The default is 1 MiB; `values` would fill two such segments in three commits.
 const SEGMENT_BYTES: u32 = 64 << 20;
 
 struct OkayWal(WriteAheadLog);

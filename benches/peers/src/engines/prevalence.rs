@@ -18,11 +18,11 @@ pub const ORDERED: &str = "defaults (`Durability::Sync`), model \
 pub const HASHED: &str = "the same with `imbl::HashMap` and a fixed hasher";
 pub const BATCHED: &str = "the same as `prevalence`, one command of 4,096 puts, one at a time";
 
-/// Text of at most 100 bytes, inline in the model, as the fields of a plain struct would be. That
-/// makes 1 M entries a tenth faster to change than `Arc<[u8]>` does, whose counts are far apart.
+/// Text of at most 100 bytes, inline in the model, like the fields of a plain struct. Changing 1 M
+/// such entries is a tenth faster than with `Arc<[u8]>`, whose reference counts are far apart.
 pub type Value = ArrayString<LONGEST_VALUE_BYTES>;
 
-/// As an entry of a model.
+/// Converts a value into an entry of a model.
 pub fn entry(put: Put) -> Outcome<(u64, Value)> {
     Ok((put.key, Value::from(std::str::from_utf8(put.value)?)?))
 }
@@ -147,7 +147,7 @@ impl<M: Map> Readable for Database<M> {
     }
 }
 
-/// One command of a window of puts, one at a time.
+/// Sends a window of puts as one command, one command at a time.
 struct Batched(Database<Ordered>);
 
 pub fn batched(path: &Path, _: Workload) -> Outcome<Box<dyn Engine>> {

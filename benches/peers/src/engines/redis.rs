@@ -1,5 +1,5 @@
-//! A Redis server of our own over loopback, where Debian's redis-server is installed. It is a server
-//! and no library, so each put also pays for a socket.
+//! A separate Redis server over loopback, if Debian's redis-server is installed. It is a server and
+//! not a library, so each put also pays for a socket.
 
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,10 +16,10 @@ pub const SETTING: &str = "a server over loopback, `appendonly yes`, `appendfsyn
 
 const PROGRAM: &str = "redis-server";
 const START_LIMIT: Duration = Duration::from_secs(5);
-/// More than one, so that the server works while requests are made; less than the window.
+/// More than one, so that the server works while requests are made, but less than the window.
 const BURST: usize = WINDOW / 4;
 
-/// Where the watchdog finds it, too.
+/// The watchdog also reads it here.
 static SERVER: Mutex<Option<Child>> = Mutex::new(None);
 
 pub fn is_installed() -> bool {
@@ -31,7 +31,7 @@ pub fn is_installed() -> bool {
 pub fn stop() {
     let server = SERVER.lock().map(|mut server| server.take());
     if let Ok(Some(mut server)) = server {
-        // It may have ended by itself; then there is nothing to do.
+        // It may have ended already. Then there is nothing to do.
         let _ = server.kill();
         let _ = server.wait();
     }

@@ -12,7 +12,7 @@ pub const SETTING: &str = "WAL, `synchronous=FULL`, prepared statements, built w
     one connection behind a mutex; in `values` a \
     transaction per 4,096";
 
-/// Writers take turns anyway; the mutex only spares them SQLite's polling for its lock.
+/// Writers wait for each other in any case. The mutex only avoids SQLite's polling for its lock.
 struct Sqlite(Mutex<Connection>);
 
 pub fn open(path: &Path, _: Workload) -> Outcome<Box<dyn Engine>> {
