@@ -11,7 +11,7 @@
 //! - `evidence`: a violating image in a file
 //! - `script`, `forged`: histories and directories as a fuzzer writes them
 //! - `planted`: deliberate faults, each of which must be caught
-//! - `moments`: where a test may change the surroundings (`tests/hostile.rs`)
+//! - `moments`: where a test may change the surroundings (`tests/hostile/`)
 
 #![allow(missing_docs)] // for tests and fuzz targets of this crate alone
 #![allow(

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // every test file uses a part of it
 
+pub mod child;
+pub mod faults;
+
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 

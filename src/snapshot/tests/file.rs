@@ -6,23 +6,18 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::files::DatabaseId;
 use crate::stats::Counters;
 use crate::storage::{Disk, FileBytes, Room};
+use crate::test_support;
 
 fn header(packing: Packing) -> FileHeader {
     FileHeader {
-        magic: SNAPSHOT_MAGIC,
-        database: DatabaseId([7; 16]),
         packing: packing.code(),
-        model_version: 1,
         sequence: 42,
         time_ns: 5,
         salt: 0,
-        file_bytes: 0,
         chain: 0xabcd,
-        model_name: "Bank".to_owned(),
-        commands: Vec::new(),
+        ..test_support::header(SNAPSHOT_MAGIC)
     }
 }
 

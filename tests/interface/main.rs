@@ -1,0 +1,12 @@
+//! What a user of the crate writes and reads: the vocabulary of commands over the years, tests of
+//! models, JSON, and the code of the documentation.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod compile_fail;
+mod evolution;
+mod json;
+mod readme;
+mod testing;
+mod vocabulary;
