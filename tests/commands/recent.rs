@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prevalence::{AtError, Builder, Database, Error, RecentVersions, SnapshotPolicy};
 
-use crate::common::{Add, Ledger, Mix};
+use crate::common::{Add, Ledger, Mix, until};
 
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_secs(600);
@@ -20,15 +20,6 @@ fn builder(count: usize, age: Duration, commands: u64) -> Builder<Ledger> {
 fn kept(database: &Database<Ledger>) -> (u64, u64, u64) {
     let stats = database.stats();
     (stats.recent_versions, stats.recent_oldest_sequence, stats.recent_commands)
-}
-
-/// Waits for what another thread does.
-fn until(done: impl Fn() -> bool) {
-    let began = std::time::Instant::now();
-    while !done() {
-        assert!(began.elapsed() < NEVER, "it never comes");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

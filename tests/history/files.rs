@@ -3,24 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use prevalence::{ArchivedSnapshots, Database, Error, Phase, Retention, SnapshotPolicy};
+use prevalence::{ArchivedSnapshots, Database, Error, Phase, Retention};
 
+use super::{builder, fill_a_segment};
 use crate::common::{self, Carry, Ledger, Mix, temporary};
-
-fn builder() -> prevalence::Builder<Ledger> {
-    Database::<Ledger>::builder()
-        .segment_bytes(64 << 10)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
-}
-
-/// Commands of about 60 KiB together: a segment is left for the next one.
-fn fill_a_segment(database: &Database<Ledger>) {
-    for _ in 0..6 {
-        database.execute(Carry(vec![7; 10 << 10])).unwrap();
-    }
-}
 
 /// Some Carry and a Mix of that value, then a snapshot: an archive more. Adds the states.
 fn one_archive(database: &Database<Ledger>, value: u64, states: &mut Vec<Vec<u8>>) {

@@ -4,17 +4,10 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use prevalence::{AtError, Builder, Database, Error, Retention, SnapshotPolicy, verify_history};
+use prevalence::{AtError, Database, Error, Retention, verify_history};
 
+use super::builder;
 use crate::common::{self, Carry, Ledger, Mix, copy_directory, quiet_panics, temporary};
-
-fn builder() -> Builder<Ledger> {
-    Database::<Ledger>::builder()
-        .segment_bytes(64 << 10)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
-}
 
 /// Six commands that fill a segment, and a snapshot.
 fn round(database: &Database<Ledger>) {

@@ -3,22 +3,8 @@
 use prevalence::{Command, Context, Database, Error, Metadata, Model, Retention, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
+use super::{builder, fill_a_segment};
 use crate::common::{self, Add, Carry, Ledger, Mix, Stamp, temporary};
-
-fn builder() -> prevalence::Builder<Ledger> {
-    Database::<Ledger>::builder()
-        .segment_bytes(64 << 10)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
-}
-
-/// Commands of about 60 KiB together: a segment is left for the next one.
-fn fill_a_segment(database: &Database<Ledger>) {
-    for _ in 0..6 {
-        database.execute(Carry(vec![7; 10 << 10])).unwrap();
-    }
-}
 
 /// What came in, by caller: a model that nobody thought of at first.
 #[derive(Clone, Default, Serialize, Deserialize)]

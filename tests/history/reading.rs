@@ -4,19 +4,14 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use prevalence::{
-    ArchivedSnapshots, Database, Error, ExecuteError, Metadata, Pending, Retention, SnapshotPolicy,
+    ArchivedSnapshots, Database, Error, ExecuteError, Metadata, Pending, Retention,
 };
 use proptest::prelude::*;
 
 use crate::common::{self, Add, Carry, Fail, Failure, Ledger, Mix, Stamp, Stamped, quiet_panics, temporary};
 
 fn builder() -> prevalence::Builder<Ledger> {
-    Database::<Ledger>::builder()
-        .segment_bytes(64 << 10)
-        .max_batch_commands(5)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
+    super::builder().max_batch_commands(5)
 }
 
 // ---- every state and every command of random histories ----

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use imbl::OrdMap;
 use prevalence::{
-    Command, Context, Database, Error, Evidence, Metadata, MigrationError, Model, Retention,
+    Command, Context, Database, Divergence, Error, Evidence, Metadata, MigrationError, Model, Retention,
     SnapshotPolicy, SnapshotReader, verify_against, verify_history,
 };
 use proptest::prelude::*;
@@ -150,6 +150,13 @@ fn with_one_large(path: &Path) {
     history(path, &amounts, &[10, 20, 30]);
 }
 
+/// What [`with_one_large`] shows where one command is known to be the one.
+fn assert_at_the_large_one(divergence: Divergence, evidence: Evidence) {
+    assert_eq!((divergence.after, divergence.at), (22, 23));
+    assert_eq!(divergence.evidence, evidence);
+    assert_eq!(divergence.culprit.unwrap().metadata.actor, "actor 23");
+}
+
 #[test]
 fn a_refactoring_is_proved_and_nothing_is_changed() {
     let (_directory, path) = temporary();
@@ -236,9 +243,7 @@ fn the_command_to_blame_is_not_the_one_that_cannot_follow_it() {
     let equal = |old: &first::Bank, new: &doubling::Bank| old.balances == new.balances;
     let report = verify_against::<first::Bank, doubling::Bank>(&path, equal).unwrap();
     let divergence = report.divergence.unwrap();
-    assert_eq!((divergence.after, divergence.at), (22, 23));
-    assert_eq!(divergence.evidence, Evidence::ModelsDiffer);
-    assert_eq!(divergence.culprit.unwrap().metadata.actor, "actor 23");
+    assert_at_the_large_one(divergence, Evidence::ModelsDiffer);
 }
 
 #[test]
@@ -246,9 +251,7 @@ fn a_command_that_is_refused_the_second_time_is_not_deterministic() {
     let (_directory, path) = temporary();
     with_one_large(&path);
     let divergence = verify_history::<moody::Bank>(&path).unwrap().divergence.unwrap();
-    assert_eq!(divergence.evidence, Evidence::NotDeterministic);
-    assert_eq!((divergence.after, divergence.at), (22, 23));
-    assert_eq!(divergence.culprit.unwrap().metadata.actor, "actor 23");
+    assert_at_the_large_one(divergence, Evidence::NotDeterministic);
 }
 
 #[test]
@@ -256,9 +259,7 @@ fn code_that_is_not_deterministic_is_told_apart() {
     let (_directory, path) = temporary();
     with_one_large(&path);
     let divergence = verify_history::<fickle::Bank>(&path).unwrap().divergence.unwrap();
-    assert_eq!(divergence.evidence, Evidence::NotDeterministic);
-    assert_eq!((divergence.after, divergence.at), (22, 23));
-    assert_eq!(divergence.culprit.unwrap().metadata.actor, "actor 23");
+    assert_at_the_large_one(divergence, Evidence::NotDeterministic);
 }
 
 /// `first::Bank`, and what it had by version 2.

@@ -25,6 +25,25 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+/// An enum, the list of all its values, and how one is found by its name.
+macro_rules! listed {
+    ($(#[$attribute:meta])* pub enum $name:ident { $($value:ident,)* }) => {
+        $(#[$attribute])*
+        pub enum $name {
+            $($value,)*
+        }
+
+        pub const ALL: &[$name] = &[$($name::$value,)*];
+
+        impl $name {
+            pub fn named(name: &str) -> Self {
+                let named = ALL.iter().find(|value| format!("{value:?}") == name);
+                *named.unwrap_or_else(|| panic!("no {} {name}", stringify!($name)))
+            }
+        }
+    };
+}
+
 mod cell;
 mod diary;
 mod hazard;

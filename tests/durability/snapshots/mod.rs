@@ -1,5 +1,7 @@
 //! Snapshots from outside: what they leave behind, what they survive, what they never disturb.
 
+mod migration;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use prevalence::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::{self, Add, Ledger, Mix, bytes, content, copy_directory, segments, temporary};
+use crate::common::{self, Add, Ledger, Mix, bytes, content, copy_directory, segments, temporary, until};
 
 fn builder() -> prevalence::Builder<Ledger> {
     Database::<Ledger>::builder().segment_bytes(64 << 10).snapshots(SnapshotPolicy::manual())
@@ -20,15 +22,6 @@ fn mix(database: &Database<Ledger>, values: std::ops::Range<u64>) {
     let pending: Vec<_> = values.map(|value| database.submit(Mix(value)).unwrap()).collect();
     for pending in pending {
         pending.wait().unwrap();
-    }
-}
-
-/// Waits for what another thread does by itself; a minute is long enough to be sure it does not.
-fn until(done: impl Fn() -> bool) {
-    let began = std::time::Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never happened");
-        std::thread::yield_now();
     }
 }
 
@@ -316,157 +309,6 @@ fn a_panic_in_serialize_disturbs_no_command_and_is_visible() {
     SERIALIZE_FAILS.store(false, Ordering::SeqCst);
     assert_eq!(database.snapshot().unwrap().sequence, 2);
     assert!(matches!(database.health(), Health::Running));
-}
-
-/// The model of release 2: version 1 had a `u32` and no currency.
-mod release_2 {
-    use super::*;
-
-    #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
-    pub struct Till {
-        pub cents: u64,
-        pub currency: String,
-    }
-
-    #[derive(Deserialize)]
-    struct TillV1 {
-        cents: u32,
-    }
-
-    impl Model for Till {
-        type Event = ();
-        const VERSION: u32 = 2;
-
-        fn migrate(from: u32, snapshot: &mut SnapshotReader<'_>) -> Result<Self, MigrationError> {
-            match from {
-                1 => {
-                    let TillV1 { cents } = snapshot.decode()?;
-                    Ok(Self { cents: cents.into(), currency: "EUR".to_owned() })
-                }
-                _ => Err(MigrationError::Unsupported),
-            }
-        }
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub struct PayIn(pub u32);
-
-    impl Command<Till> for PayIn {
-        type Output = ();
-        type Rejection = ();
-
-        fn apply(self, till: &mut Till, _: &mut Context<'_, Till>) -> Result<(), ()> {
-            till.cents += u64::from(self.0);
-            Ok(())
-        }
-    }
-
-    prevalence::commands! { Till { 1 => PayIn } }
-}
-
-mod release_1 {
-    use super::*;
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Till {
-        pub cents: u32,
-    }
-
-    impl Model for Till {
-        type Event = ();
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub struct PayIn(pub u32);
-
-    impl Command<Till> for PayIn {
-        type Output = ();
-        type Rejection = ();
-
-        fn apply(self, till: &mut Till, _: &mut Context<'_, Till>) -> Result<(), ()> {
-            till.cents += self.0;
-            Ok(())
-        }
-    }
-
-    prevalence::commands! { Till { 1 => PayIn } }
-}
-
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1")
-}
-
-/// Writes the fixture of this format version:
-/// `PREVALENCE_WRITE_FIXTURES=1 cargo test --test durability snapshots`. Never change one that was
-/// released.
-#[test]
-fn the_fixture_of_every_format_version_opens_for_ever() {
-    if std::env::var_os("PREVALENCE_WRITE_FIXTURES").is_some() && !fixture().exists() {
-        let till = Database::<release_1::Till>::builder().segment_bytes(64 << 10);
-        let till = till.open(fixture()).unwrap();
-        till.execute(release_1::PayIn(250)).unwrap();
-        till.snapshot().unwrap();
-        till.execute(release_1::PayIn(50)).unwrap();
-        till.close().unwrap();
-    }
-    let (_directory, path) = temporary();
-    copy_directory(&fixture(), &path);
-    let till = Database::<release_1::Till>::open(&path).unwrap();
-    assert_eq!(till.view().cents, 300);
-    assert_eq!(till.recovery().snapshot_sequence, 1);
-}
-
-#[test]
-fn an_older_version_of_the_model_is_migrated() {
-    use release_2::{PayIn, Till};
-    let (_directory, path) = temporary();
-    copy_directory(&fixture(), &path);
-    let expected = Till { cents: 300, currency: "EUR".to_owned() };
-    let till = Database::<Till>::open(&path).unwrap();
-    assert_eq!(*till.view(), expected);
-    // The same version of the model is worth a snapshot of the new type.
-    assert!(!till.snapshot().unwrap().duration.is_zero());
-    till.execute(PayIn(1)).unwrap();
-    drop(till);
-    let till = Database::<Till>::open(&path).unwrap();
-    assert_eq!(*till.view(), Till { cents: 301, ..expected });
-    assert_eq!(till.recovery().commands_replayed, 1);
-    drop(till);
-    let error = Database::<release_1::Till>::open(&path).unwrap_err();
-    assert!(matches!(error, Error::WrongVersion { expected: 1, found: 2, .. }), "{error}");
-}
-
-/// A migration that refuses is no damage: nothing older is opened instead, and nothing deleted.
-mod release_3 {
-    use super::*;
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Till(pub u64);
-
-    impl Model for Till {
-        type Event = ();
-        const VERSION: u32 = 3;
-
-        fn migrate(_: u32, snapshot: &mut SnapshotReader<'_>) -> Result<Self, MigrationError> {
-            let cents: u32 = snapshot.decode()?;
-            if cents == 0 { Ok(Self(0)) } else { Err(MigrationError::Failed("no".to_owned())) }
-        }
-    }
-
-    prevalence::commands! { Till {} }
-}
-
-#[test]
-fn a_migration_that_fails_is_an_error_and_deletes_nothing() {
-    let (_directory, path) = temporary();
-    copy_directory(&fixture(), &path);
-    let before = content(&path);
-    let error = Database::<release_3::Till>::open(&path).unwrap_err();
-    assert!(
-        matches!(&error, Error::Undecodable { reason, .. } if reason.contains("no")),
-        "{error}"
-    );
-    assert_eq!(content(&path), before);
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]

@@ -1,19 +1,21 @@
 //! What `prevalence::testing` lets pass and what it does not.
 
+mod histories;
+mod unsound;
+
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use imbl::OrdMap;
-use prevalence::testing::{assert_deterministic, assert_history, given};
-use prevalence::{Command, Context, Database, Metadata, Model, Retention, SnapshotPolicy};
+use prevalence::testing::given;
+use prevalence::{Command, Context, Metadata, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::common::{self, Add, Carry, Fail, Failure, Ledger, Refused, Stamp, content, temporary};
+use crate::common::{self, Add, Carry, Fail, Failure, Ledger, Refused, Stamp};
 
 /// What a failed test says.
 fn failure<T>(test: impl FnOnce() -> T) -> String {
@@ -283,59 +285,6 @@ fn a_trace_in_an_older_version_is_noticed() {
     );
 }
 
-/// Models that do not come out of their encoding as they went in.
-mod unsound {
-    use super::*;
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Hashed(pub HashMap<u32, u32>);
-    impl Model for Hashed {
-        type Event = ();
-    }
-    #[derive(Serialize, Deserialize)]
-    pub struct Put(pub u32);
-    impl Command<Hashed> for Put {
-        type Output = ();
-        type Rejection = ();
-        fn apply(self, model: &mut Hashed, _: &mut Context<'_, Hashed>) -> Result<(), ()> {
-            model.0.extend((0..self.0).map(|key| (key, self.0)));
-            Ok(())
-        }
-    }
-    #[derive(Serialize, Deserialize)]
-    pub struct PutClock;
-    impl Command<Hashed> for PutClock {
-        type Output = ();
-        type Rejection = ();
-        fn apply(self, model: &mut Hashed, _: &mut Context<'_, Hashed>) -> Result<(), ()> {
-            model.0.insert(0, clock_ns() as u32);
-            Ok(())
-        }
-    }
-    prevalence::commands! { Hashed { 1 => Put, 2 => PutClock } }
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Gappy {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub text: Option<String>,
-        pub number: u64,
-    }
-    impl Model for Gappy {
-        type Event = ();
-    }
-    #[derive(Serialize, Deserialize)]
-    pub struct Clear;
-    impl Command<Gappy> for Clear {
-        type Output = ();
-        type Rejection = ();
-        fn apply(self, model: &mut Gappy, _: &mut Context<'_, Gappy>) -> Result<(), ()> {
-            *model = Gappy { text: None, number: 900 };
-            Ok(())
-        }
-    }
-    prevalence::commands! { Gappy { 1 => Clear } }
-}
-
 #[test]
 fn models_that_change_on_their_way_through_a_snapshot_are_noticed() {
     use unsound::{Clear, Gappy, Hashed, Put, PutClock};
@@ -354,126 +303,4 @@ fn models_that_change_on_their_way_through_a_snapshot_are_noticed() {
     says(|| full().and(Clear), &["the model that `Clear` has left cannot be decoded"]);
     let given_gappy = || given(Gappy { text: None, number: 900 });
     says(given_gappy, &["the given model cannot be decoded from its own encoding"]);
-}
-
-// ---- stored histories ----
-
-/// A history under `Retention::Archive`, with a snapshot after every 20 commands.
-fn history<M: Model + Default>(path: &Path, execute: impl FnOnce(&Database<M>)) {
-    let database = Database::<M>::builder()
-        .segment_bytes(64 << 10)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
-        .open(path)
-        .unwrap();
-    execute(&database);
-    database.close().unwrap();
-}
-
-#[test]
-fn a_sound_history_passes_and_its_directory_stays_as_it_is() {
-    let (_directory, path) = temporary();
-    history::<Ledger>(&path, |database| {
-        for account in 0..60 {
-            database.execute(Add { account, amount: 1 }).unwrap();
-            database.execute(Stamp).unwrap();
-            if account % 20 == 9 {
-                database.snapshot().unwrap();
-            }
-        }
-    });
-    std::fs::remove_file(path.join("LOCK")).unwrap();
-    let before = content(&path);
-    for report in [assert_history::<Ledger>(&path), assert_deterministic::<Ledger>(&path)] {
-        assert_eq!((report.begins, report.sequence), (0, 120));
-        assert_eq!((report.commands_replayed, report.snapshots_compared), (120, 3));
-    }
-    assert_eq!(content(&path), before);
-}
-
-#[test]
-fn a_history_that_changed_its_meaning_is_told_with_all_that_is_known() {
-    let (_directory, path) = temporary();
-    history::<Shelf>(&path, |database| {
-        let ann = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
-        (0..30).for_each(|_| database.execute(Fill).unwrap());
-        database.with_metadata(&ann).unwrap().execute(ReadClock).unwrap();
-        database.snapshot().unwrap();
-    });
-    says(
-        || assert_history::<Shelf>(&path),
-        &["does not mean any more", "not the same at sequence 31", "`ReadClock`", "`ann`"],
-    );
-    says(|| assert_history::<Ledger>(&path), &["cannot be read", "Shelf"]);
-    says(|| assert_history::<Shelf>(path.join("nowhere")), &["cannot be copied"]);
-}
-
-/// What is said of a history of 701 commands, all of one kind but for those that may be to blame.
-fn told_of(blamed: impl FnOnce(&Database<Shelf>)) -> String {
-    let (_directory, path) = temporary();
-    history::<Shelf>(&path, |database| {
-        let fill = |commands: u32| {
-            let pending = (0..commands).map(|_| database.submit(Fill).unwrap());
-            pending.for_each(drop);
-        };
-        fill(450);
-        blamed(database);
-        fill(250);
-    });
-    failure(|| assert_deterministic::<Shelf>(&path))
-}
-
-#[test]
-fn the_command_that_is_not_deterministic_is_found_in_a_history() {
-    for (name, text) in [
-        ("PickFromSet", told_of(|shelf| shelf.execute(PickFromSet).unwrap())),
-        ("PickLabels", told_of(|shelf| shelf.execute(PickLabels).unwrap())),
-        ("ReadClock", told_of(|shelf| shelf.execute(ReadClock).unwrap())),
-        ("CountCalls", told_of(|shelf| shelf.execute(CountCalls).unwrap())),
-    ] {
-        let expected = format!(
-            "replayed twice, the model is not the same at sequence 451; they agree up to sequence \
-             450. The command is `{name}` with sequence 451"
-        );
-        assert!(text.contains(&expected), "{text}");
-    }
-}
-
-/// What the other replay has forgotten since it went through an encoding.
-#[test]
-fn a_field_that_is_not_stored_is_noticed_in_a_history() {
-    let text = told_of(|shelf| {
-        shelf.execute(CountInCache).unwrap();
-        (0..9).for_each(|_| shelf.execute(Fill).unwrap());
-        shelf.execute(ReadCache).unwrap();
-    });
-    assert!(text.contains("The command is `ReadCache` with sequence 461"), "{text}");
-}
-
-#[test]
-fn a_command_that_is_refused_now_and_then_is_found_in_a_history() {
-    let text = told_of(|shelf| while shelf.execute(RejectEverySecond).is_err() {});
-    assert!(text.contains("replay fails at sequence 451: it is rejected now"), "{text}");
-    assert!(text.contains("`RejectEverySecond`"), "{text}");
-}
-
-#[test]
-fn models_that_do_not_survive_their_encoding_are_noticed_in_a_history() {
-    use unsound::{Clear, Gappy, Hashed, Put};
-    let (_directory, path) = temporary();
-    history::<Hashed>(&path, |database| {
-        (0..40).for_each(|_| database.execute(Put(30)).unwrap());
-    });
-    says(|| assert_deterministic::<Hashed>(&path), &["the model at sequence 1,", "`HashMap`"]);
-    let equal = |left: &Hashed, right: &Hashed| left.0 == right.0;
-    let report = prevalence::verify_against::<Hashed, Hashed>(&path, equal).unwrap();
-    assert_eq!(report.divergence, None);
-
-    let (_directory, path) = temporary();
-    let full = Gappy { text: Some("x".to_owned()), number: 1 };
-    let database = Database::builder().initial(full).open(&path).unwrap();
-    database.execute(Clear).unwrap();
-    database.close().unwrap();
-    says(|| assert_deterministic::<Gappy>(&path), &["the model at sequence 1,"]);
 }

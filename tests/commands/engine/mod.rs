@@ -1,5 +1,9 @@
 //! The engine from outside: answers, order, limits, closing.
 
+mod dropping;
+mod gate;
+mod reentrant;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -97,56 +101,6 @@ fn commands_of_one_thread_keep_their_order() {
     let stats = database.stats();
     assert!(stats.largest_batch <= 7, "{stats:?}");
     assert!(stats.batches >= 1000 / 7, "{stats:?}");
-}
-
-/// A command that holds the writer up until the test lets it go on.
-mod gate {
-    use std::sync::{Condvar, Mutex};
-
-    use super::*;
-
-    static OPEN: Mutex<Option<bool>> = Mutex::new(None);
-    static CHANGED: Condvar = Condvar::new();
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Gated(pub u64);
-
-    impl Model for Gated {
-        type Event = ();
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub struct Pass;
-
-    impl Command<Gated> for Pass {
-        type Output = ();
-        type Rejection = ();
-
-        fn apply(self, model: &mut Gated, _: &mut Context<'_, Gated>) -> Result<(), ()> {
-            let mut open = OPEN.lock().unwrap();
-            *open = open.or(Some(false)); // says that a command has arrived
-            CHANGED.notify_all();
-            while *open != Some(true) {
-                open = CHANGED.wait(open).unwrap();
-            }
-            model.0 += 1;
-            Ok(())
-        }
-    }
-
-    prevalence::commands! { Gated { 1 => Pass } }
-
-    pub fn wait_for_arrival() {
-        let mut open = OPEN.lock().unwrap();
-        while open.is_none() {
-            open = CHANGED.wait(open).unwrap();
-        }
-    }
-
-    pub fn open() {
-        *OPEN.lock().unwrap() = Some(true);
-        CHANGED.notify_all();
-    }
 }
 
 #[test]
@@ -311,37 +265,6 @@ fn context_says_the_same_on_replay() {
     assert!(matches!(database.with_metadata(&long), Err(Error::InvalidOption { .. })));
 }
 
-/// A model whose command misuses a handle to its own database.
-mod reentrant {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    pub static HANDLE: Mutex<Option<Database<Nested>>> = Mutex::new(None);
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Nested;
-
-    impl Model for Nested {
-        type Event = ();
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub struct Nest;
-
-    impl Command<Nested> for Nest {
-        type Output = bool;
-        type Rejection = ();
-
-        fn apply(self, _: &mut Nested, _: &mut Context<'_, Nested>) -> Result<bool, ()> {
-            let handle = HANDLE.lock().unwrap().take().unwrap();
-            Ok(matches!(handle.execute(Nest), Err(ExecuteError::Reentrant)))
-        }
-    }
-
-    prevalence::commands! { Nested { 1 => Nest } }
-}
-
 /// The queue is full of commands when the last handle goes, on the writer's own thread.
 #[test]
 fn the_last_handle_may_be_dropped_by_a_command_while_the_queue_is_full() {
@@ -365,36 +288,6 @@ fn the_last_handle_may_be_dropped_by_a_command_while_the_queue_is_full() {
     for pending in pending {
         pending.wait().unwrap();
     }
-}
-
-mod dropping {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    pub static HANDLE: Mutex<Option<Database<Dropper>>> = Mutex::new(None);
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    pub struct Dropper;
-
-    impl Model for Dropper {
-        type Event = ();
-    }
-
-    #[derive(Debug, Serialize, Deserialize)]
-    pub struct Last;
-
-    impl Command<Dropper> for Last {
-        type Output = ();
-        type Rejection = ();
-
-        fn apply(self, _: &mut Dropper, _: &mut Context<'_, Dropper>) -> Result<(), ()> {
-            drop(HANDLE.lock().unwrap().take());
-            Ok(())
-        }
-    }
-
-    prevalence::commands! { Dropper { 1 => Last } }
 }
 
 #[test]
