@@ -2,9 +2,10 @@
 //! of, every call that changes a file. What they leave behind opens to exactly a prefix of the
 //! accepted commands that contains every acknowledged one, no temporary file stays, and it goes on.
 //!
-//! Faults come from a preloaded library (`tests/common/faults/shim.c`, built with `cc`) and, for a second
-//! opinion that does not rely on which calls go through libc, from `strace`. Where one is missing,
-//! the test says so and is skipped. `cargo test` takes a sample of the calls; every single one is
+//! Faults come from a preloaded library (`tests/common/faults/shim.c`, built with `cc`) and, for a
+//! second opinion that does not rely on which calls go through libc, from `strace`. Where one is
+//! missing, the test says so and is skipped. `cargo test` takes a sample of the calls; every single
+//! one is
 //!
 //! ```text
 //! cargo test --release --test real_disk -- --ignored --nocapture

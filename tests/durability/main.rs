@@ -1,5 +1,5 @@
-//! What is on disk, and what becomes of it: opening, snapshots, and surroundings that are not as they
-//! should be.
+//! What is on disk, and what becomes of it: opening, snapshots, and surroundings that are not as
+//! they should be.
 
 #[path = "../common/mod.rs"]
 mod common;
