@@ -3,7 +3,9 @@
 
 use prevalence::{Database, ExecuteError, Metadata};
 
-use crate::common::{Add, Fail, Failure, Ledger, Mix, Refused, Stamp, bytes, quiet_panics, temporary};
+use crate::common::{
+    Add, Fail, Failure, Ledger, Mix, Refused, Stamp, bytes, quiet_panics, temporary,
+};
 
 fn add(account: u32) -> Add {
     Add { account, amount: 1 }

@@ -234,8 +234,9 @@ fn the_times_of_files_do_not_matter() {
 fn many_openers_take_turns() {
     const OPENERS: usize = 4;
     let (_directory, path) = temporary();
-    let running: Vec<_> =
-        (0..OPENERS).map(|_| start(test_name!(child), "race", &path, &Fault::None).spawn().unwrap()).collect();
+    let running: Vec<_> = (0..OPENERS)
+        .map(|_| start(test_name!(child), "race", &path, &Fault::None).spawn().unwrap())
+        .collect();
     let mut said = Vec::new();
     for child in running {
         let outcome = Outcome::of(&child.wait_with_output().unwrap());

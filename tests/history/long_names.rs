@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use prevalence::{Database, purge, verify_history};
 
-use crate::common::content;
 use super::purged::{self, House, builder, erase, holding_secret, party, states};
+use crate::common::content;
 
 /// The longest name that Linux and its file systems take, in bytes.
 const LONGEST_NAME: usize = 255;

@@ -8,11 +8,11 @@ use prevalence::{
 };
 use proptest::prelude::*;
 
-use crate::common::{self, content, copy_directory, temporary};
 use super::purged::{
     Arrive, House, Leave, Party, SECRET, arrive, builder, by, erase, holding_secret, mixed_of,
     noise, party, records, requesting, states,
 };
+use crate::common::{self, content, copy_directory, temporary};
 
 #[test]
 fn what_is_erased_is_nowhere_and_the_rest_is_as_it_was() {

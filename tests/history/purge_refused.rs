@@ -12,8 +12,10 @@ use prevalence::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::purged::{
+    Arrive, House, Leave, Party, SECRET, arrive, builder, erase, holding_secret, party,
+};
 use crate::common::{content, temporary};
-use super::purged::{Arrive, House, Leave, Party, SECRET, arrive, builder, erase, holding_secret, party};
 
 #[test]
 fn a_purge_that_a_later_command_cannot_bear_changes_nothing() {

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use prevalence::{
-    ArchivedSnapshots, Database, Error, ExecuteError, Metadata, Pending, Retention,
-};
+use prevalence::{ArchivedSnapshots, Database, Error, ExecuteError, Metadata, Pending, Retention};
 use proptest::prelude::*;
 
-use crate::common::{self, Add, Carry, Fail, Failure, Ledger, Mix, Stamp, Stamped, quiet_panics, temporary};
+use crate::common::{
+    self, Add, Carry, Fail, Failure, Ledger, Mix, Stamp, Stamped, quiet_panics, temporary,
+};
 
 fn builder() -> prevalence::Builder<Ledger> {
     super::builder().max_batch_commands(5)

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use imbl::OrdMap;
 use prevalence::{
-    Command, Context, Database, Divergence, Error, Evidence, Metadata, MigrationError, Model, Retention,
-    SnapshotPolicy, SnapshotReader, verify_against, verify_history,
+    Command, Context, Database, Divergence, Error, Evidence, Metadata, MigrationError, Model,
+    Retention, SnapshotPolicy, SnapshotReader, verify_against, verify_history,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -187,13 +187,10 @@ fn one() {
         Answer::Hung => println!("it hangs"),
         Answer::Judged(wrong) => println!("wrong: {wrong:#?}"),
     }
-    if let Ok(said) = std::fs::read_to_string(sweep::workshop(&sweep).join("cell-0.said"))
-    {
+    if let Ok(said) = std::fs::read_to_string(sweep::workshop(&sweep).join("cell-0.said")) {
         println!("{said}");
     }
-    if let Ok(said) =
-        std::fs::read_to_string(sweep::workshop(&sweep).join("cell-0.errors"))
-    {
+    if let Ok(said) = std::fs::read_to_string(sweep::workshop(&sweep).join("cell-0.errors")) {
         println!("{said}");
     }
 }

@@ -63,10 +63,7 @@ fn a_directory_that_another_opener_made_first_will_do() {
     assert_eq!(*log.lock().unwrap(), [create.clone(), sync]);
     let (storage, log) = failing(ErrorKind::PermissionDenied, |_| true);
     let error = directory.create_root(&*storage).unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Io { path, .. } if *path == directory.root),
-        "{error}"
-    );
+    assert!(matches!(&error, StoreError::Io { path, .. } if *path == directory.root), "{error}");
     assert_eq!(*log.lock().unwrap(), [create]);
 }
 

@@ -67,9 +67,7 @@ fn forged(at: usize, bytes: &[u8]) -> Result<(FileHeader, usize), StoreError> {
 fn what_a_right_checksum_covers_is_still_looked_at() {
     forged(0, &SEGMENT_MAGIC).unwrap();
     let codec = forged(32, &(CODEC_ID + 1).to_le_bytes()).unwrap_err();
-    assert!(
-        matches!(codec, StoreError::UnsupportedCodec { found, .. } if found == CODEC_ID + 1)
-    );
+    assert!(matches!(codec, StoreError::UnsupportedCodec { found, .. } if found == CODEC_ID + 1));
     let one_more_command = forged(80, &2u16.to_le_bytes()).unwrap_err();
     assert!(one_more_command.to_string().contains("fields cut off"), "{one_more_command}");
 }

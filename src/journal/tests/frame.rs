@@ -12,11 +12,7 @@ fn sealed(payload: &[u8], header: FrameHeader, salt: u64, chain: u32) -> (Vec<u8
     (bytes.to_vec(), chain)
 }
 
-fn verify(
-    bytes: &[u8],
-    salt: u64,
-    chain: u32,
-) -> Result<(FrameHeader, Vec<u8>, u32), FrameFault> {
+fn verify(bytes: &[u8], salt: u64, chain: u32) -> Result<(FrameHeader, Vec<u8>, u32), FrameFault> {
     let header = FrameHeader::decode(bytes, salt)?;
     let (payload, chain) = header.verify_body(bytes, chain)?;
     Ok((header, payload.to_vec(), chain))

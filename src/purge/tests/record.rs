@@ -54,15 +54,9 @@ fn what_a_right_checksum_covers_is_still_looked_at() {
         metadata_dropped: vec![],
     };
     // Format, length, number, how many were replaced, and what must be zero.
-    for (at, right, wrong) in [
-        (8, 1, 2),
-        (16, 124, 125),
-        (40, 2, 3),
-        (72, 1, 2),
-        (72, 1, 0),
-        (100, 0, 1),
-        (103, 0, 9),
-    ] {
+    for (at, right, wrong) in
+        [(8, 1, 2), (16, 124, 125), (40, 2, 3), (72, 1, 2), (72, 1, 0), (100, 0, 1), (103, 0, 9)]
+    {
         for (value, sound) in [(right, true), (wrong, false)] {
             let mut bytes = record.encode();
             bytes[at] = value;

@@ -17,7 +17,9 @@ use prevalence::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Add, Carry, Fail, Failure, Ledger, Refused, Stamp, bytes, quiet_panics, temporary};
+use crate::common::{
+    Add, Carry, Fail, Failure, Ledger, Refused, Stamp, bytes, quiet_panics, temporary,
+};
 
 /// Long enough that a test that waits for it has failed.
 const NEVER: Duration = Duration::from_secs(600);

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use prevalence::{Database, Error, Model, Phase};
 use serde::{Deserialize, Serialize};
 
-use crate::common::{self, Add, Carry, Ledger, bytes, content, copy_directory, segments, temporary};
+use crate::common::{
+    self, Add, Carry, Ledger, bytes, content, copy_directory, segments, temporary,
+};
 
 /// Where frames begin in the tests' segments, whose headers fit one page.
 const FRAMES_BEGIN: usize = 4096;

@@ -12,7 +12,9 @@ use prevalence::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::{self, Add, Ledger, Mix, bytes, content, copy_directory, segments, temporary, until};
+use crate::common::{
+    self, Add, Ledger, Mix, bytes, content, copy_directory, segments, temporary, until,
+};
 
 fn builder() -> prevalence::Builder<Ledger> {
     Database::<Ledger>::builder().segment_bytes(64 << 10).snapshots(SnapshotPolicy::manual())

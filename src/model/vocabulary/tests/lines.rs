@@ -28,10 +28,8 @@ fn shared_names_are_noticed_wherever_the_types_live() {
 }
 
 #[test]
-#[should_panic(
-    expected = "tag 65535 is reserved for commands that were erased; use another in \
-                           `65535 => A`"
-)]
+#[should_panic(expected = "tag 65535 is reserved for commands that were erased; use another in \
+                           `65535 => A`")]
 fn the_tag_of_erased_commands_is_taken() {
     assert_lines_differ(&[line(65_535, "A", "65535 => A")]);
 }
