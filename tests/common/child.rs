@@ -2,13 +2,14 @@
 
 /// The name that the test harness has for a test: `test_name!(child)` is the `child` of the module
 /// where it is written. Where there is no such test it does not compile, so moves cannot break it.
+#[allow(unused_macros)] // not every test binary starts processes
 macro_rules! test_name {
     ($test:ident) => {{
         let _: fn() = $test;
         $crate::common::child::without_crate(concat!(module_path!(), "::", stringify!($test)))
     }};
 }
-#[allow(unused_imports)] // not every test binary starts processes
+#[allow(unused_imports)] // as above
 pub(crate) use test_name;
 
 pub fn without_crate(path: &'static str) -> &'static str {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use prevalence::{Builder, Database, Error};
 
 use super::memory;
+use crate::common::faults::scene::workshop;
 use crate::common::{self, Add, Ledger, bytes, content};
 
 /// What the files of a directory hold, by path relative to it.

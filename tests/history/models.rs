@@ -4,7 +4,7 @@ use prevalence::{Command, Context, Database, Error, Metadata, Model, Retention, 
 use serde::{Deserialize, Serialize};
 
 use super::{builder, fill_a_segment};
-use crate::common::{self, Add, Carry, Ledger, Mix, Stamp, temporary};
+use crate::common::{self, Add, Carry, Mix, Stamp, temporary};
 
 /// What came in, by caller: a model that nobody thought of at first.
 #[derive(Clone, Default, Serialize, Deserialize)]
