@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::{DatabaseId, FileHeader};
 use crate::options::Options;
 use crate::storage::{Storage, is_temporary};
 use crate::{Command, Context, Database, Error, Model, Retention, SnapshotPolicy};
@@ -47,6 +48,25 @@ impl Command<Count> for Moody {
 }
 
 crate::commands! { Count { 1 => Add, 2 => Moody } }
+
+/// The header of a file that a test makes by hand.
+pub(crate) fn header(magic: [u8; 8]) -> FileHeader {
+    FileHeader {
+        magic,
+        database: DatabaseId([7; 16]),
+        packing: 0,
+        model_version: 1,
+        sequence: 1,
+        time_ns: 0,
+        salt: 5,
+        file_bytes: 0,
+        chain: 9,
+        model_name: "Bank".to_owned(),
+        commands: Vec::new(),
+        appendix_bytes: 0,
+        base_sequence: 1,
+    }
+}
 
 pub(crate) fn open(
     storage: Arc<dyn Storage>,

@@ -6,10 +6,13 @@
 //! cargo test --release --test crash -- --nocapture --ignored   # at least 1,000,000
 //! ```
 
+mod common;
+
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use common::child::{alone, test_name};
 use prevalence::laboratory::{Campaign, FAULTS, IMAGE_VARIABLE, Outcome, VARIABLE, replay};
 
 fn threads() -> usize {
@@ -107,7 +110,7 @@ fn planted_bugs_are_caught() {
 fn run_planted(name: &str) -> (bool, Duration, String) {
     let began = std::time::Instant::now();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "planted_child", "--ignored", "--nocapture"])
+        .args(alone(test_name!(planted_child)))
         .env(VARIABLE, name)
         .output()
         .unwrap();

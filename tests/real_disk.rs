@@ -2,21 +2,22 @@
 //! of, every call that changes a file. What they leave behind opens to exactly a prefix of the
 //! accepted commands that contains every acknowledged one, no temporary file stays, and it goes on.
 //!
-//! Faults come from a preloaded library (`tests/faults/shim.c`, built with `cc`) and, for a second
-//! opinion that does not rely on which calls go through libc, from `strace`. Where one is missing,
-//! the test says so and is skipped. `cargo test` takes a sample of the calls; every single one is
+//! Faults come from a preloaded library (`tests/common/faults/shim.c`, built with `cc`) and, for a
+//! second opinion that does not rely on which calls go through libc, from `strace`. Where one is
+//! missing, the test says so and is skipped. `cargo test` takes a sample of the calls; every single
+//! one is
 //!
 //! ```text
 //! cargo test --release --test real_disk -- --ignored --nocapture
 //! ```
 
 mod common;
-mod faults;
 
 use std::path::Path;
 
+use common::child::test_name;
+use common::faults::{self, DIRECTORY, Fault, Outcome, ROLE, has_shim, has_strace, judge, work};
 use common::{copy_directory, temporary};
-use faults::{DIRECTORY, Fault, Outcome, ROLE, has_shim, has_strace, judge, run, work};
 
 /// Every call that changes what is on disk, as the shim names them. (The rename that publishes a
 /// file does not go through libc: it lies between two syncs, so deaths behind the one and before
@@ -35,6 +36,10 @@ fn child() {
         "work" => work(Path::new(&path)),
         other => panic!("no role {other}"),
     }
+}
+
+fn run(role: &str, path: &Path, fault: &Fault<'_>) -> Outcome {
+    faults::run(test_name!(child), role, path, fault)
 }
 
 /// Lets `meet` put a fault at every `step`-th place until a child ends without having met one.

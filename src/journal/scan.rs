@@ -259,26 +259,12 @@ impl<'a> SegmentScan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::DatabaseId;
     use crate::journal::frame::FrameBuffer;
+    use crate::test_support::header;
 
     #[test]
     fn a_batch_that_reaches_into_the_next_segment_is_damage() {
-        let header = FileHeader {
-            magic: SEGMENT_MAGIC,
-            database: DatabaseId([7; 16]),
-            packing: 0,
-            model_version: 1,
-            sequence: 1,
-            time_ns: 0,
-            salt: 5,
-            file_bytes: 0,
-            chain: 9,
-            model_name: "Bank".to_owned(),
-            commands: Vec::new(),
-            appendix_bytes: 0,
-            base_sequence: 1,
-        };
+        let header = header(SEGMENT_MAGIC);
         let mut bytes = header.encode().unwrap();
         let begin = frames_begin(bytes.len());
         bytes.resize(begin, 0);

@@ -11,7 +11,7 @@
 //! - `evidence`: an image with a violation, in a file
 //! - `script`, `forged`: histories and directories that a fuzzer describes
 //! - `planted`: deliberate faults, each of which the laboratory must catch
-//! - `moments`: the moments at which a test may change the surroundings (`tests/hostile.rs`)
+//! - `moments`: the moments at which a test may change the surroundings (`tests/hostile/`)
 
 #![allow(missing_docs)] // for tests and fuzz targets of this crate alone
 #![allow(

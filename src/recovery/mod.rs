@@ -124,12 +124,12 @@ pub(crate) fn recover<M: Model>(
         }
     };
     recovered.found.report.total = began.elapsed();
-    tell(&recovered.found.report);
+    tell(path, &recovered.found.report);
     Ok(recovered)
 }
 
 /// Tells `tracing` what the open found.
-fn tell(report: &RecoveryReport) {
+fn tell(path: &Path, report: &RecoveryReport) {
     for damaged in &report.damaged_snapshots {
         trace_event!(
             WARN,
@@ -150,6 +150,7 @@ fn tell(report: &RecoveryReport) {
     trace_event!(
         INFO,
         "recovered",
+        path = path.display(),
         created = report.created,
         clean = report.clean,
         snapshot = report.snapshot_sequence,

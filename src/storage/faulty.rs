@@ -44,6 +44,17 @@ impl Faulty {
         Arc::new(Self { inner: HeldDisk::default(), decide, clock_behind_s: Arc::default() })
     }
 
+    /// One that never fails, and what happens on it.
+    pub(crate) fn watched() -> (Arc<Self>, Arc<Mutex<Vec<Operation>>>) {
+        let log: Arc<Mutex<Vec<_>>> = Arc::default();
+        let seen = log.clone();
+        let storage = Self::new(move |operation| {
+            seen.lock().unwrap().push(operation.clone());
+            None
+        });
+        (storage, log)
+    }
+
     fn check(&self, operation: &Operation) -> io::Result<()> {
         check(&self.decide, operation)
     }

@@ -2,8 +2,12 @@
 
 #![allow(dead_code)] // every test file uses a part of it
 
+pub mod child;
+pub mod faults;
+
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
 use prevalence::{Command, Context, Database, Model};
@@ -185,6 +189,15 @@ pub fn quiet_panics() {
             }
         }));
     });
+}
+
+/// Waits for what another thread does.
+pub fn until(done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(600), "it never comes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub fn temporary() -> (tempfile::TempDir, PathBuf) {

@@ -11,6 +11,8 @@ use super::step::Step;
 use super::strike::Striker;
 use super::watch::{Position, Watch};
 use super::{neighbor, process};
+use crate::common::child::{alone, test_name};
+use crate::common::quiet_panics;
 
 /// The room of a disk that becomes full.
 const SMALL_DISK_BYTES: u64 = 4 << 20;
@@ -72,6 +74,34 @@ pub enum Verdict {
         struck_at: String,
         said: Vec<String>,
     },
+}
+
+/// Not a test of its own: plays the cell that the environment names.
+#[test]
+#[ignore = "what the child processes run"]
+fn child() {
+    let Ok(named) = std::env::var(super::CELL) else { return };
+    let cell: Cell = named.parse().unwrap();
+    if std::env::var_os("PREVALENCE_HOSTILE_LOUD").is_none() {
+        quiet_panics();
+    }
+    let root = std::env::var(super::ROOT).unwrap();
+    let templates = std::env::var(super::TEMPLATES).unwrap();
+    match cell.play(Path::new(&root), Path::new(&templates)) {
+        Verdict::NotReached => println!("said not reached"),
+        Verdict::Inapplicable(why) => println!("said inapplicable: {why}"),
+        Verdict::Judged { violations, struck_at, said } => {
+            said.iter().for_each(|error| println!("said error: {error}"));
+            violations.iter().for_each(|wrong| println!("said violation: {wrong}"));
+            println!("said struck at {struck_at}");
+            println!("said judged");
+        }
+    }
+}
+
+/// What this test binary is told so that it runs [`child`].
+pub fn child_arguments() -> [&'static str; 6] {
+    alone(test_name!(child))
 }
 
 impl Cell {

@@ -1,85 +1,47 @@
 //! What may happen to a process and its surroundings, and what must come of it then.
 
-/// One kind of hazard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hazard {
-    Nothing,
-    Chdir,
-    Moved,
-    Replaced,
-    ReplacedAtWork,
-    Removed,
-    LockRemoved,
-    LockReplaced,
-    JournalMoved,
-    JournalReplaced,
-    SnapshotsReplaced,
-    ArchiveReplaced,
-    SegmentRemoved,
-    SegmentReplaced,
-    MountedOver,
-    ReadOnly,
-    FullDisk,
-    NoRights,
-    OtherOwner,
-    Fork,
-    NoDescriptorOnce,
-    NoDescriptors,
-    NoMemory,
-    Signals,
-    ClockForward,
-    ClockBack,
-    ApplyPanics,
-    ClonePanics,
-    DropPanics,
-    SerializePanics,
-    DeserializePanics,
-    Unreadable,
+listed! {
+    /// One kind of hazard.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Hazard {
+        Nothing,
+        Chdir,
+        Moved,
+        Replaced,
+        ReplacedAtWork,
+        Removed,
+        LockRemoved,
+        LockReplaced,
+        JournalMoved,
+        JournalReplaced,
+        SnapshotsReplaced,
+        ArchiveReplaced,
+        SegmentRemoved,
+        SegmentReplaced,
+        MountedOver,
+        ReadOnly,
+        FullDisk,
+        NoRights,
+        OtherOwner,
+        Fork,
+        NoDescriptorOnce,
+        NoDescriptors,
+        NoMemory,
+        Signals,
+        ClockForward,
+        ClockBack,
+        ApplyPanics,
+        ClonePanics,
+        DropPanics,
+        SerializePanics,
+        DeserializePanics,
+        Unreadable,
+    }
 }
 
 use Hazard::*;
 
-pub const ALL: &[Hazard] = &[
-    Nothing,
-    Chdir,
-    Moved,
-    Replaced,
-    ReplacedAtWork,
-    Removed,
-    LockRemoved,
-    LockReplaced,
-    JournalMoved,
-    JournalReplaced,
-    SnapshotsReplaced,
-    ArchiveReplaced,
-    SegmentRemoved,
-    SegmentReplaced,
-    MountedOver,
-    ReadOnly,
-    FullDisk,
-    NoRights,
-    OtherOwner,
-    Fork,
-    NoDescriptorOnce,
-    NoDescriptors,
-    NoMemory,
-    Signals,
-    ClockForward,
-    ClockBack,
-    ApplyPanics,
-    ClonePanics,
-    DropPanics,
-    SerializePanics,
-    DeserializePanics,
-    Unreadable,
-];
-
 impl Hazard {
-    pub fn named(name: &str) -> Self {
-        let named = ALL.iter().find(|hazard| format!("{hazard:?}") == name);
-        *named.unwrap_or_else(|| panic!("no hazard {name}"))
-    }
-
     /// Where the path leads, or what stands in the directory, is not what it was. The next look at
     /// the place must notice it.
     pub fn is_of_the_place(self) -> bool {

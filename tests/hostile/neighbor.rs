@@ -8,6 +8,7 @@ use prevalence::Retention;
 
 use super::diary::{Diary, Enter, builder};
 use super::scene::{FIRST_OF_OTHERS, LARGE_BYTES};
+use crate::common::child::{alone, test_name};
 
 /// What the neighbor enters at once, and later.
 const FIRST_COMMANDS: u64 = 3;
@@ -23,7 +24,7 @@ impl Neighbor {
     /// Starts it, and waits until it works.
     pub fn start(path: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "neighbor", "--nocapture", "--ignored", "--test-threads", "1"])
+            .args(alone(test_name!(child)))
             .env(super::NEIGHBOR, path)
             .env_remove(prevalence::laboratory::VARIABLE)
             .env_remove("LD_PRELOAD")
@@ -59,8 +60,16 @@ pub fn entries() -> Vec<u64> {
     (FIRST_OF_OTHERS..FIRST_OF_OTHERS + FIRST_COMMANDS + COMMANDS).collect()
 }
 
-/// What the process does.
-pub fn live(path: &Path) {
+/// Not a test of its own: what the process does.
+#[test]
+#[ignore = "what another process runs"]
+fn child() {
+    if let Ok(path) = std::env::var(super::NEIGHBOR) {
+        live(Path::new(&path));
+    }
+}
+
+fn live(path: &Path) {
     let database = builder(Retention::Archive).open(path).unwrap();
     assert!(database.query(Diary::entries).is_empty());
     let enter = |number: u64| {

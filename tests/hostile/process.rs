@@ -126,7 +126,7 @@ pub fn limit_memory(limited: bool) {
     checked(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }).unwrap();
 }
 
-/// Moves the wall clock, where the shim of `tests/faults` is preloaded.
+/// Moves the wall clock, where the shim of `tests/common/faults` is preloaded.
 pub fn move_clock(seconds: i64) -> std::io::Result<()> {
     // SAFETY: the name is a string; what it names in the shim is an atomic long.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"shim_clock".as_ptr()) };

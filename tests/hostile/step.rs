@@ -6,43 +6,28 @@ use super::diary::{Diary, Enter};
 use super::hazard::Hazard;
 use super::play::Play;
 
-/// One step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    OpenNew,
-    Open,
-    OpenKilled,
-    CommitFirst,
-    Commit,
-    Batches,
-    Rotation,
-    Snapshot,
-    Archive,
-    Backup,
-    Restore,
-    Verify,
-    Purge,
-    Close,
+listed! {
+    /// One step.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Step {
+        OpenNew,
+        Open,
+        OpenKilled,
+        CommitFirst,
+        Commit,
+        Batches,
+        Rotation,
+        Snapshot,
+        Archive,
+        Backup,
+        Restore,
+        Verify,
+        Purge,
+        Close,
+    }
 }
 
 use Step::*;
-
-pub const ALL: &[Step] = &[
-    OpenNew,
-    Open,
-    OpenKilled,
-    CommitFirst,
-    Commit,
-    Batches,
-    Rotation,
-    Snapshot,
-    Archive,
-    Backup,
-    Restore,
-    Verify,
-    Purge,
-    Close,
-];
 
 /// How many commands are submitted before one is waited for.
 const TOGETHER: usize = 9;
@@ -52,11 +37,6 @@ pub const PURGED: u64 = 3;
 pub const IN_ITS_PLACE: u64 = 900_003;
 
 impl Step {
-    pub fn named(name: &str) -> Self {
-        let named = ALL.iter().find(|step| format!("{step:?}") == name);
-        *named.unwrap_or_else(|| panic!("no step {name}"))
-    }
-
     /// What our database is copied from.
     pub fn template(self) -> Option<&'static str> {
         match self {

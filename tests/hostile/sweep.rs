@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::cell::{Cell, ENDINGS, Ending};
+use super::cell::{self, Cell, ENDINGS, Ending};
 use super::hazard::{self, Hazard};
 use super::judge::judge;
 use super::scene::Scene;
 use super::step::{self, Step};
 use super::watch::Position;
-use crate::faults;
+use crate::common::child::assert_ran;
+use crate::common::faults;
 
 /// No cell takes this long: it hangs.
 const LONGEST_CELL: Duration = Duration::from_secs(60);
@@ -100,7 +101,7 @@ impl Sweep {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let Cell { hazard, .. } = cell;
         command
-            .args(["--exact", "cell", "--nocapture", "--ignored", "--test-threads", "1"])
+            .args(cell::child_arguments())
             .env(super::CELL, cell.to_string())
             .env(super::ROOT, root)
             .env(super::TEMPLATES, self.workshop.path().join("templates"))
@@ -137,6 +138,7 @@ impl Sweep {
 
     fn answer(&self, cell: Cell, root: &Path, status: ExitStatus) -> Answer {
         let text = std::fs::read_to_string(root.with_extension("said")).unwrap();
+        assert_ran(&text);
         let said: Vec<&str> =
             text.lines().filter_map(|line| Some(line.split_once("said ")?.1)).collect();
         let begins = |start: &str| said.iter().find_map(|line| line.strip_prefix(start));

@@ -5,12 +5,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Error;
-use crate::files::{
-    DatabaseId, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_packed_with,
-};
+use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_packed_with};
 use crate::model::{LARGEST_METADATA_BYTES, Metadata};
 use crate::options::{BYTES_PER_ID, RequestLimits};
 use crate::storage::{Memory, Pace};
+use crate::test_support;
 
 /// Applies the rule in plain words: the longest run of the newest ids that is within both limits,
 /// and at least one id.
@@ -37,19 +36,13 @@ fn memory(limit: usize) -> RequestMemory {
 
 fn header(log: &RequestLog) -> FileHeader {
     FileHeader {
-        magic: SNAPSHOT_MAGIC,
-        database: DatabaseId([7; 16]),
         packing: 1,
-        model_version: 1,
         sequence: 1_000_000,
-        time_ns: 0,
         salt: 0,
         appendix_bytes: section_bytes(log),
         chain: 0,
         model_name: "None".to_owned(),
-        commands: Vec::new(),
-        file_bytes: 0,
-        base_sequence: 1_000_000,
+        ..test_support::header(SNAPSHOT_MAGIC)
     }
 }
 

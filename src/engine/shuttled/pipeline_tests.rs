@@ -293,11 +293,10 @@ fn nobody_is_answered_too_early_or_never_for_long() {
 #[test]
 fn an_answer_before_the_sync_is_caught() {
     let tests = std::env::current_exe().unwrap();
+    let test = concat!(module_path!(), "::nobody_is_answered_too_early_or_never");
+    let (_, test) = test.split_once("::").expect("a path begins with its crate");
     let output = std::process::Command::new(tests)
-        .args([
-            "--exact",
-            "engine::shuttled::pipeline_tests::nobody_is_answered_too_early_or_never",
-        ])
+        .args(["--exact", test])
         .env(crate::laboratory::VARIABLE, "AnswerBeforeSync")
         .output()
         .unwrap();

@@ -212,12 +212,7 @@ fn a_run_that_fails_while_it_begins_has_overwritten_nothing() {
 #[test]
 fn every_new_name_is_followed_by_a_sync_of_its_directory() {
     let directory = tempfile::tempdir().unwrap();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let seen = log.clone();
-    let storage = Faulty::new(move |operation| {
-        seen.lock().unwrap().push(operation.clone());
-        None
-    });
+    let (storage, log) = Faulty::watched();
     let database = open(storage, directory.path(), small()).unwrap();
     for _ in 0..12 {
         database.execute(Add(vec![7; 20_000])).unwrap();

@@ -5,30 +5,17 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::format::Footer;
 use super::{PackedFile, Packing, write_packed};
+use crate::files::StoreError;
 use crate::files::header::{ARCHIVE_MAGIC, FileHeader};
-use crate::files::{DatabaseId, StoreError};
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Disk, FileBytes, Pace, Storage};
+use crate::test_support;
 
 const PLAIN: Packing = Packing { compression_level: 0, compression_threads: 0 };
 const CONTENT: &[u8] = b"what was packed";
 
 fn header(packing: u32) -> FileHeader {
-    FileHeader {
-        magic: ARCHIVE_MAGIC,
-        database: DatabaseId([7; 16]),
-        packing,
-        model_version: 1,
-        sequence: 1,
-        time_ns: 0,
-        salt: 0,
-        file_bytes: 0,
-        chain: 9,
-        model_name: "Bank".to_owned(),
-        commands: Vec::new(),
-        appendix_bytes: 0,
-        base_sequence: 1,
-    }
+    FileHeader { packing, salt: 0, ..test_support::header(ARCHIVE_MAGIC) }
 }
 
 /// A file of one chunk. Its checksums are right whatever `change` does to its footer; `behind`

@@ -1,29 +1,22 @@
 //! What sound checksums cover is still looked at, and what a crash may have torn is stepped over.
 
 use super::*;
-use crate::files::{DatabaseId, Packing, write_packed};
+use crate::files::{Packing, write_packed};
 use crate::journal::frame::FrameBuffer;
 use crate::journal::record::RecordHeader;
 use crate::storage::{Disk, Pace};
+use crate::test_support;
 
 const SALT: u64 = 5;
 const FIRST_CHAIN: u32 = 9;
 
 fn header(magic: [u8; 8], file_bytes: u64) -> FileHeader {
     FileHeader {
-        magic,
-        database: DatabaseId([7; 16]),
         packing: u32::from(magic == ARCHIVE_MAGIC),
-        model_version: 1,
-        sequence: 1,
-        time_ns: 0,
         salt: SALT,
         file_bytes,
         chain: FIRST_CHAIN,
-        model_name: "Bank".to_owned(),
-        commands: Vec::new(),
-        appendix_bytes: 0,
-        base_sequence: 1,
+        ..test_support::header(magic)
     }
 }
 

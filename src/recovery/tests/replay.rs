@@ -6,7 +6,7 @@ use crate::files::{DatabaseId, FileHeader, SEGMENT_MAGIC};
 use crate::journal::{FrameBuffer, RecordHeader};
 use crate::options::RequestLimits;
 use crate::storage::FileBytes;
-use crate::test_support::{Add, Count};
+use crate::test_support::{Add, Count, header};
 
 /// One `Add`, under whatever tag.
 fn record(tag: u16) -> Vec<u8> {
@@ -21,21 +21,7 @@ fn record(tag: u16) -> Vec<u8> {
 
 /// A segment of frames that each state `count` and hold these records; all of it is sound.
 fn segment(frames: usize, count: u32, tags: &[u16]) -> Segment {
-    let header = FileHeader {
-        magic: SEGMENT_MAGIC,
-        database: DatabaseId([7; 16]),
-        packing: 0,
-        model_version: 1,
-        sequence: 1,
-        time_ns: 0,
-        salt: 5,
-        file_bytes: 0,
-        chain: 9,
-        model_name: "Count".to_owned(),
-        commands: Vec::new(),
-        appendix_bytes: 0,
-        base_sequence: 1,
-    };
+    let header = FileHeader { model_name: "Count".to_owned(), ..header(SEGMENT_MAGIC) };
     let mut bytes = header.encode().unwrap();
     bytes.resize(4096, 0);
     let (mut sequence, mut chain) = (1, header.chain);
@@ -93,19 +79,12 @@ fn a_frame_with_fewer_records_than_it_states_is_damage() {
 /// Three frames, and an open that found the last one unconfirmed and began a segment with it.
 fn carried() -> [Vec<u8>; 2] {
     let header = |sequence, salt, chain| FileHeader {
-        magic: SEGMENT_MAGIC,
-        database: DatabaseId([7; 16]),
-        packing: 0,
-        model_version: 1,
         sequence,
-        time_ns: 0,
         salt,
-        file_bytes: 0,
         chain,
         model_name: "Count".to_owned(),
-        commands: Vec::new(),
-        appendix_bytes: 0,
         base_sequence: sequence,
+        ..header(SEGMENT_MAGIC)
     };
     let frame = |sequence, durable, salt, chain| {
         let mut frame = FrameBuffer::new();

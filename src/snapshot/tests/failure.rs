@@ -83,12 +83,7 @@ fn a_failed_step_disturbs_nothing_and_is_made_up_for() {
 #[test]
 fn a_segment_is_removed_last() {
     let directory = tempfile::tempdir().unwrap();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let seen = log.clone();
-    let storage = Faulty::new(move |operation| {
-        seen.lock().unwrap().push(operation.clone());
-        None
-    });
+    let (storage, log) = Faulty::watched();
     let root = directory.path();
     let options = Options { retention: Retention::Truncate, ..options() };
     let database = open(storage, root, options).unwrap();
@@ -184,12 +179,7 @@ fn a_history_that_was_begun_goes_on() {
 #[test]
 fn the_journal_is_synced_before_a_snapshot_has_a_name() {
     let directory = tempfile::tempdir().unwrap();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let seen = log.clone();
-    let storage = Faulty::new(move |operation| {
-        seen.lock().unwrap().push(operation.clone());
-        None
-    });
+    let (storage, log) = Faulty::watched();
     let durability = crate::Durability::Buffered;
     let database = open(storage, directory.path(), Options { durability, ..options() }).unwrap();
     database.execute(Add(vec![1])).unwrap();

@@ -6,26 +6,20 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::files::DatabaseId;
 use crate::files::list_snapshots;
 use crate::stats::Counters;
 use crate::storage::{Disk, FileBytes, Room};
+use crate::test_support;
 
 fn header(packing: Packing) -> FileHeader {
     FileHeader {
-        magic: SNAPSHOT_MAGIC,
-        database: DatabaseId([7; 16]),
         packing: packing.code(),
-        model_version: 1,
         sequence: 42,
         time_ns: 5,
         salt: 0,
-        file_bytes: 0,
         chain: 0xabcd,
-        model_name: "Bank".to_owned(),
-        commands: Vec::new(),
-        appendix_bytes: 0,
         base_sequence: 42,
+        ..test_support::header(SNAPSHOT_MAGIC)
     }
 }
 

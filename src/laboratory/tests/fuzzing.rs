@@ -1,0 +1,144 @@
+//! The committed corpus passes, and its seeds are what the program writes.
+
+use super::*;
+use crate::engine::{Remembered, RequestLog};
+use crate::journal::FrameBuffer;
+
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 8] = [
+    ("journal_frames", journal_frames),
+    ("segment_file", segment_file),
+    ("manifest", manifest),
+    ("snapshot_file", snapshot_file),
+    ("request_ids", request_ids),
+    ("purge_record", purge_record),
+    ("histories", histories),
+    ("directory_open", directory_open),
+];
+
+#[test]
+fn the_committed_corpus_passes() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (name, target) in TARGETS {
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
+            let input = std::fs::read(entry.unwrap().path()).unwrap();
+            target(&input);
+            // Cut and flip each input at many places, so that the corpus reaches the error
+            // paths without a fuzzer.
+            for at in (0..input.len()).step_by(1 + input.len() / 512) {
+                target(&input[..at]);
+                let mut flipped = input.clone();
+                flipped[at] ^= 1 << (at % 8);
+                target(&flipped);
+            }
+            inputs += 1;
+        }
+        assert!(inputs > 0, "no corpus for {name}");
+    }
+}
+
+/// Writes the seeds: `PREVALENCE_WRITE_CORPUS=1 cargo test --lib fuzzing`.
+#[test]
+fn corpus_seeds_are_what_the_program_writes() {
+    let mut frames = Vec::new();
+    let mut chain = CHAIN;
+    for (first, count, durable, payload) in
+        [(1, 1, 0, &[1u8; 30][..]), (2, 1, 1, &[2; 700]), (3, 0, 2, &[])]
+    {
+        let mut buffer = FrameBuffer::new();
+        buffer.push_payload(payload);
+        let (bytes, after) = buffer.seal(first, count, durable, SALT, chain);
+        frames.extend_from_slice(bytes);
+        if count > 0 {
+            chain = after;
+        }
+    }
+    frames.extend_from_slice(&[0; 64]);
+    if std::env::var_os("PREVALENCE_WRITE_CORPUS").is_some() {
+        write_seeds(&frames);
+    }
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/journal_frames/seed");
+    assert_eq!(std::fs::read(seed).unwrap(), frames);
+}
+
+fn write_seeds(frames: &[u8]) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let database = crate::Database::<seed::Seed>::builder()
+        .initial(seed::Seed(vec![(7, "seven".to_owned(), Some(vec![-7]))]))
+        .open(path)
+        .unwrap();
+    for number in 0..3 {
+        database.execute(seed::Push(number)).unwrap();
+    }
+    database.close().unwrap();
+    let mut segment = std::fs::read(path.join("journal/00000000000000000001.journal")).unwrap();
+    // Shorten the segment, and state the new length in its header.
+    segment.truncate(4096 + 512);
+    let file_bytes = segment.len() as u64;
+    segment[64..72].copy_from_slice(&file_bytes.to_le_bytes());
+    let length = u32::from_le_bytes(segment[12..16].try_into().unwrap()) as usize - 4;
+    let checksum = crc32c::crc32c(&segment[..length]);
+    segment[length..length + 4].copy_from_slice(&checksum.to_le_bytes());
+    let manifest = std::fs::read(path.join("MANIFEST")).unwrap();
+    let sequence = crate::purge::<seed::Seed>(path, |_| crate::PurgeAction::Redact);
+    assert_eq!(sequence.unwrap().redacted, 3);
+    let purged = std::fs::read(path.join("purges/00000000000000000001.purge")).unwrap();
+    let database = crate::Database::<seed::Seed>::open(path).unwrap();
+    let mut ids = RequestLog::new(RequestLimits::of(8));
+    for number in 4..=6 {
+        let id = format!("request-{number}");
+        ids.push(Remembered { sequence: number, id: id.clone().into() }, |_| {});
+        let metadata = crate::Metadata { request_id: id, ..crate::Metadata::default() };
+        let requested = database.with_metadata(&metadata).unwrap();
+        requested.execute(seed::Push(number)).unwrap();
+    }
+    database.snapshot().unwrap();
+    database.close().unwrap();
+    let snapshot = std::fs::read(path.join("snapshots/00000000000000000006.snapshot")).unwrap();
+    let mut section = Vec::new();
+    write_section(&ids, &mut section).unwrap();
+    let unsealed = |bytes: &[u8]| bytes[..bytes.len() - 4].to_vec();
+    for (name, bytes) in [
+        ("journal_frames", frames),
+        ("segment_file", &segment),
+        ("manifest", &manifest),
+        ("snapshot_file", &snapshot),
+        ("request_ids", &unsealed(&section)),
+        ("purge_record", &unsealed(&purged)),
+    ] {
+        std::fs::create_dir_all(corpus.join(name)).unwrap();
+        std::fs::write(corpus.join(name).join("seed"), bytes).unwrap();
+    }
+}
+
+mod seed {
+    use serde::{Deserialize, Serialize};
+
+    use crate::{Command, Context, Model};
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    pub(super) struct Seed(pub(super) Vec<(u64, String, Option<Vec<i128>>)>);
+
+    impl Model for Seed {
+        type Event = ();
+    }
+
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct Push(pub(super) u64);
+
+    impl Command<Seed> for Push {
+        type Output = ();
+        type Rejection = ();
+
+        fn apply(self, seed: &mut Seed, _: &mut Context<'_, Seed>) -> Result<(), ()> {
+            seed.0.push((self.0, String::new(), None));
+            Ok(())
+        }
+    }
+
+    crate::commands! { Seed { 1 => Push } }
+}
