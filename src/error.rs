@@ -28,7 +28,7 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
-    /// Something stands at the database path that is not a directory.
+    /// The database path exists, but it is not a directory.
     #[error(fmt = told::not_a_directory)]
     NotADirectory {
         /// The path that the caller tried to open.

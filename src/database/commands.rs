@@ -42,7 +42,7 @@ impl<M: Model> Database<M> {
     /// # let directory = tempfile::tempdir()?;
     /// # let database = Database::<Seats>::open(directory.path())?;
     /// let seen = database.view(); // a customer looks at it, and takes her time
-    /// database.execute(Sell("Ada".to_owned()))?; // somebody is faster
+    /// database.execute(Sell("Ada".to_owned()))?; // another caller is faster
     /// let late = database.execute_if(seen.sequence(), Sell("Grace".to_owned()));
     /// assert!(matches!(late, Err(ExecuteError::Stale { expected: 0, found: 1 })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

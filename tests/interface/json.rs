@@ -95,7 +95,7 @@ fn numbers_that_json_does_not_have_are_an_error_with_their_place() {
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         database.execute(quote("EUR", &[1.5], 0)).unwrap();
         database.execute(quote("USD", &[1.0, number], 0)).unwrap();
-        let said = format!("the number is {number}, and JSON has neither NaN nor infinity");
+        let said = format!("the number is {number}, but JSON has neither NaN nor infinity");
         assert_refused(export(&database), "the model", &[&said, r#"at `prices["USD"]`"#]);
         assert_refused(command(&database), "command `Quote` at seq", &[&said, "at `prices[1]`"]);
     }
