@@ -385,7 +385,7 @@ pub enum Error {
 impl Error {
     /// Returns an adapter for `map_err` around one file operation.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_path_buf(), source }
+        move |source| StoreError::io(action, path)(source).into()
     }
 
     /// Returns whether the directory is no longer where it was when it was opened.
@@ -403,12 +403,7 @@ impl Error {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
-        Self::Corrupt {
-            path: path.to_path_buf(),
-            position,
-            expected: expected.into(),
-            found: found.into(),
-        }
+        StoreError::corrupt(path, position, expected, found).into()
     }
 }
 
