@@ -1,6 +1,6 @@
-//! Owns why a file is not as it should be, or could not be changed. Knows nothing of models and of the
-//! engine: to a user all of these are variants of the same names of [`Error`](crate::Error), which
-//! says what they mean.
+//! Owns why a file is wrong or could not be changed. Knows nothing of models and of the engine: a
+//! user gets each of these as the variant of [`Error`](crate::Error) with the same name, which
+//! explains it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,12 +33,12 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    /// An adapter for `map_err` around one file operation.
+    /// Returns an adapter for `map_err` around one file operation.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// Whether the directory is not where it was when it was opened.
+    /// Whether the operation failed because the directory is no longer where it was opened.
     pub(crate) fn is_place_lost(&self) -> bool {
         matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }
@@ -62,7 +62,7 @@ impl StoreError {
     }
 }
 
-/// The messages, which the user's errors share.
+/// The error messages. The user's errors share them.
 pub(crate) mod told {
     use std::fmt;
     use std::io;
@@ -82,7 +82,8 @@ pub(crate) mod told {
     pub(crate) fn not_a_directory(path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is not a directory, but a database is one: name another path, or move what stands there",
+            "{} is not a directory, but a database is a directory: use another path, or move away \
+             what stands there",
             path.display()
         )
     }
@@ -96,8 +97,9 @@ pub(crate) mod told {
     ) -> fmt::Result {
         write!(
             f,
-            "{} is damaged at byte {position}: expected {expected}, found {found}. Nothing was changed; \
-         restore the file from a backup, or copy the directory before trying anything else",
+            "{} is damaged at byte {position}: expected {expected}, found {found}. Nothing was \
+             changed; restore the file from a backup, or copy the directory before you try \
+             anything else",
             path.display()
         )
     }
@@ -118,8 +120,8 @@ pub(crate) mod told {
     ) -> fmt::Result {
         write!(
             f,
-            "{} belongs to database {found}, but this directory is database {expected}: files of two \
-         databases are mixed; put each back where it came from",
+            "{} belongs to database {found}, but this directory is database {expected}: files of \
+             two databases are mixed; put each file back into its own directory",
             path.display()
         )
     }
@@ -132,8 +134,8 @@ pub(crate) mod told {
     ) -> fmt::Result {
         write!(
             f,
-            "{} has format version {found}, this build reads {supported}: use a build of prevalence \
-         that reads version {found}",
+            "{} has format version {found}, but this build reads {supported}: use a build of \
+             prevalence that reads version {found}",
             path.display()
         )
     }
@@ -144,7 +146,12 @@ pub(crate) mod told {
         supported: &u32,
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
-        write!(f, "{} uses codec {found}, this build reads codec {supported}", path.display())
+        write!(
+            f,
+            "{} uses codec {found}, but this build reads codec {supported}: use a build of \
+                   prevalence that reads codec {found}",
+            path.display()
+        )
     }
 
     pub(crate) fn undecodable(
@@ -154,11 +161,11 @@ pub(crate) mod told {
     ) -> fmt::Result {
         write!(
             f,
-            "{} is a sound snapshot, but this program cannot make its model of it: {reason}. Nothing was \
-         changed. Was the model's type changed without raising Model::VERSION? Run the program \
-         version that wrote it, or write Model::migrate. Or can the model's type not be decoded from \
-         its own encoding? Make its Serialize and Deserialize mirror each other, so that Deserialize \
-         accepts these bytes",
+            "{} is an intact snapshot, but this program cannot decode its model from it: {reason}. \
+             Nothing was changed. If the model's type was changed without raising Model::VERSION, \
+             run the program version that wrote the snapshot, or write Model::migrate. If the \
+             model's type cannot be decoded from its own encoding, make its Serialize and \
+             Deserialize mirror each other, so that Deserialize accepts these bytes",
             path.display()
         )
     }
