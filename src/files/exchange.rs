@@ -1,10 +1,11 @@
 //! Owns the exchange of the directories inside a database for new ones: all or none, even after a
-//! crash. Knows nothing of their content, and not why they are exchanged. The new directories are
-//! made beside the old ones as `NAME.purging`. They count once the MANIFEST states `Swapping`;
-//! after a crash, the next open finishes the exchange: `NAME` becomes `NAME.purged`, `NAME.purging`
-//! becomes `NAME`, and `NAME.purged` is removed. The names that exist show which steps were done.
-//! Names change only inside one directory: a file system that tears a move between two directories
-//! may lose what was moved.
+//! crash. Knows nothing of their content, and not why they are exchanged.
+//!
+//! The new directories are made beside the old ones as `NAME.purging`. They count once the MANIFEST
+//! states `Swapping`; after a crash, the next open finishes the exchange: `NAME` becomes
+//! `NAME.purged`, `NAME.purging` becomes `NAME`, and `NAME.purged` is removed. The names that exist
+//! show which steps were done. Names change only inside one directory: a file system that tears a
+//! move between two directories may lose what was moved.
 
 use std::path::{Path, PathBuf};
 

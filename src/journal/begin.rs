@@ -1,8 +1,9 @@
 //! Owns how a run begins its first segment: only when it has something to write, so that a run that
-//! only reads changes nothing. Knows nothing of how a batch is written. A short run must not cost a
-//! segment for ever. So when the last segment holds little, the new one copies its frames and
-//! replaces it. When the program's vocabulary has changed, the new one does not replace it: the
-//! header must state the names of the commands in the program that wrote them.
+//! only reads changes nothing. Knows nothing of how a batch is written.
+//!
+//! A short run must not cost a segment for ever. So when the last segment holds little, the new one
+//! copies its frames and replaces it. When the program's vocabulary has changed, the new one does
+//! not replace it: the header must state the names of the commands in the program that wrote them.
 
 use super::frame::FrameRef;
 use super::scan::{Segment, SegmentScan};

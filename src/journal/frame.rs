@@ -1,12 +1,17 @@
 //! Owns the layout of one frame: the bytes of one group-commit batch. Knows nothing of files.
 //!
 //! ```text
-//! 0  magic "PVFR" 4  payload length u32    bounded by LARGEST_PAYLOAD_BYTES 8  first sequence u64
-//! 16 durable sequence u64 the highest sequence known durable when the frame was built 24 count u32
-//! of records; 0 in a commit marker 28 header checksum u32   CRC-32C of bytes 0..28, seeded with
-//! the segment's salt 32 payload               `count` records …  body checksum u32     CRC-32C of
-//! bytes 0..28 and the payload, continuing the chain …  zeros to a multiple of 8
+//! 0  magic "PVFR"
+//! 4  payload length u32    bounded by LARGEST_PAYLOAD_BYTES
+//! 8  first sequence u64
+//! 16 durable sequence u64  the highest sequence known durable when the frame was built
+//! 24 count u32             of records; 0 in a commit marker
+//! 28 header checksum u32   CRC-32C of bytes 0..28, seeded with the segment's salt
+//! 32 payload               `count` records
+//! …  body checksum u32     CRC-32C of bytes 0..28 and the payload, continuing the chain
+//! …  zeros to a multiple of 8
 //! ```
+//!
 //! The body checksum is the chain value after the frame. It does not cover the header checksum: a
 //! CRC over data *and* the data's own CRC no longer depends on the data, so the chain would prove
 //! nothing about the header.

@@ -1,7 +1,8 @@
 //! Owns the thread that zero-fills the next segment ahead of need, off the commit path. Knows
-//! nothing of headers or frames. It writes zeros, because a sync that only overwrites written
-//! blocks needs no file-system transaction. It writes them in paced pieces, because they compete
-//! with commits for the disk.
+//! nothing of headers or frames.
+//!
+//! It writes zeros, because a sync that only overwrites written blocks needs no file-system
+//! transaction. It writes them in paced pieces, because they compete with commits for the disk.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -32,7 +32,8 @@ impl SyncGate {
         let result = match *state {
             State::Left => return Ok(()),
             State::Failed => Err(std::io::Error::other(
-                "an earlier sync of this file failed, and a second one would prove nothing; open the database again",
+                "an earlier sync of this file failed, and a second one would prove nothing; \
+                 open the database again",
             )),
             State::Open => file.sync_data().or_else(|error| {
                 if planted!(RetryFailedSync) { file.sync_data() } else { Err(error) }
