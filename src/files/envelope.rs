@@ -1,5 +1,5 @@
-//! Owns the beginning and the end of every file that this crate reads as a whole: a magic, the format
-//! version, and a checksum over everything before it. Knows nothing of the fields in between.
+//! Owns the beginning and the end of every file that this crate reads as a whole: a magic, the
+//! format version, and a checksum of everything before it. Knows nothing of the fields in between.
 
 use std::path::Path;
 

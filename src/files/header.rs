@@ -40,8 +40,8 @@ pub(crate) struct FileHeader {
     /// Makes frame headers of this segment unguessable and unlike those of any other; 0 in
     /// snapshots.
     pub(crate) salt: u64,
-    /// The length that a segment was published with, so that a shortened one is noticed. 0 in packed
-    /// files, which end in a footer.
+    /// The length with which a segment was published, so that an open notices a shortened one. 0 in
+    /// packed files, which end in a footer.
     pub(crate) file_bytes: u64,
     /// The chain value after the last command before this segment, or up to this snapshot.
     pub(crate) chain: u32,
