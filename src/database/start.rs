@@ -1,4 +1,4 @@
-//! Owns how a running database is put together of what an open found: its parts, the channels between
+//! Owns the assembly of a running database from what an open found: its parts, the channels between
 //! them, and their threads. Knows nothing of what the parts do.
 //!
 //! ```text
@@ -33,12 +33,13 @@ use crate::snapshot::{
 use crate::stats::Counters;
 use crate::storage::Storage;
 
-/// Batches between writer and committer: one being committed, one ready to go next.
+/// How many batches wait between writer and committer, besides the one being committed.
 const BATCHES_AHEAD: usize = 1;
-/// Emptied batches kept for their buffers.
+/// How many empty batches are kept for their buffers.
 const SPARE_BATCHES: usize = 3;
 
-/// Callers of `snapshot` that wait for the thread; more wait to be among them.
+/// How many requests for a snapshot the thread's channel holds. Further callers wait for room in
+/// it.
 const SNAPSHOT_REQUESTS: usize = 16;
 
 impl<M: Model> Engine<M> {
@@ -67,7 +68,7 @@ impl<M: Model> Engine<M> {
         let working = working_version(&shared, version, seed, &thread)?;
         let writer = writer(receiver, options, working, lane, &shared, &storage);
         let spawner = Spawner { shared: &shared, path: &lock_path };
-        // Should a later thread fail to start, the earlier ones end with their channels.
+        // If a later thread fails to start, the earlier threads end when their channels close.
         let committing = {
             let committer = committer.clone();
             spawner.spawn("committer", move || committer::run(&committer, ends))?
@@ -146,7 +147,7 @@ impl<M: Model> Engine<M> {
     }
 }
 
-/// What the snapshot board begins with.
+/// Makes the first state of the snapshot board.
 fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
     let measured = OpenMeasured {
         loaded: (loaded.info.raw_bytes, report.snapshot_time),
@@ -184,7 +185,7 @@ fn connect<M: Model>(
     (lane, CommitterEnds { batches: batch_inbox, spare: spare_outbox, bell, completed })
 }
 
-/// Clones the model on the writer's thread: the stack of this one may not be enough for that.
+/// Clones the model on the writer's thread, because the stack of this thread may be too small.
 fn working_version<M: Model>(
     shared: &Arc<Shared<M>>,
     version: Arc<crate::engine::Version<M>>,
@@ -239,7 +240,7 @@ impl<M: Model> Spawner<'_, M> {
             .map_err(Error::io("start a thread for", self.path))
     }
 
-    /// Starts the thread that syncs at an interval, where the durability asks for one.
+    /// Starts the thread that syncs at an interval, if the durability needs one.
     fn spawn_syncer(
         &self,
         durability: Durability,

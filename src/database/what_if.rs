@@ -1,5 +1,5 @@
-//! Owns a private fork of a version on which commands can be tried. Knows nothing of the journal:
-//! nothing that happens here ever gets there.
+//! Owns a private fork of a version, to try commands on. Knows nothing of the journal: nothing that
+//! happens here gets into it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::storage::Storage;
 /// A fork of the newest version, to try commands on; see
 /// [`Database::what_if`](crate::Database::what_if).
 ///
-/// Commands run here as they would in the database: encoded, decoded and applied, with the sequence
-/// and the random numbers that they would get if nothing else came before them. A request id that
-/// the database remembers, or that a command before had, is a duplicate here too; to find out takes
-/// longer the more there are.
+/// Commands run here as they would in the database: they are encoded, decoded and applied, with the
+/// sequence and the random numbers that they would get if no other command came first. A request id
+/// that the database remembers, or that an earlier command here had, is a duplicate here, too. This
+/// check takes longer the more request ids there are.
 pub struct Sandbox<M: Model> {
     model: M,
     sequence: u64,
@@ -45,10 +45,10 @@ impl<M: Model> Sandbox<M> {
         Self { model, sequence, time_ns, requests, seed, metadata, max_command_bytes, storage }
     }
 
-    /// Executes a command on the fork. One that is rejected or panics leaves no trace in it.
+    /// Executes a command on the fork. A command that is rejected or panics leaves no trace in it.
     ///
     /// # Errors
-    /// As of [`Database::execute`](crate::Database::execute), but for what comes of disks and
+    /// Fails as [`Database::execute`](crate::Database::execute), except for errors of disks and
     /// closing.
     pub fn execute<C: Registered<M>>(
         &mut self,
@@ -70,13 +70,14 @@ impl<M: Model> Sandbox<M> {
         let mut events = Vec::new();
         let mut cx = Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut events);
         let mut apply = || {
-            // What a command must not do in the database it must not do here.
+            // A command must not do here what it must not do in the database.
             let _guard = EngineThread::enter();
             apply(ticket.slot(), command, &mut self.model, &mut cx)
         };
         let mut applied = apply();
         if applied == Applied::Undecodable && !stack::is_known() {
-            // It may be nested too deep for this thread; the database's have more room.
+            // The command may be nested too deep for this thread. The database's threads have
+            // larger stacks.
             applied = stack::run(apply).unwrap_or(applied);
         }
         if applied == Applied::Accepted {
@@ -90,18 +91,18 @@ impl<M: Model> Sandbox<M> {
         pending.wait()
     }
 
-    /// Reads the fork as the commands so far have left it.
+    /// Reads the fork after the commands so far.
     pub fn query<R>(&self, reader: impl FnOnce(&M) -> R) -> R {
         reader(&self.model)
     }
 
-    /// The sequence of the newest command in the fork.
+    /// Returns the sequence of the newest command in the fork.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The time of the newest command in the fork.
+    /// Returns the time of the newest command in the fork.
     #[must_use]
     pub fn time(&self) -> SystemTime {
         system_time(self.time_ns)
