@@ -1,4 +1,4 @@
-//! The engine from outside: answers, order, limits, closing.
+//! Tests of the engine from outside: answers, order, limits, closing.
 
 mod common;
 
@@ -16,7 +16,7 @@ use prevalence::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Long enough that a test that waits for it has failed.
+/// A time so long that a test that waits for it has failed.
 const NEVER: Duration = Duration::from_secs(600);
 
 #[test]
@@ -100,7 +100,7 @@ fn commands_of_one_thread_keep_their_order() {
     assert!(stats.batches >= 1000 / 7, "{stats:?}");
 }
 
-/// A command that holds the writer up until the test lets it go on.
+/// A command that blocks the writer until the test lets it continue.
 mod gate {
     use std::sync::{Condvar, Mutex};
 
@@ -343,7 +343,7 @@ mod reentrant {
     prevalence::commands! { Nested { 1 => Nest } }
 }
 
-/// The queue is full of commands when the last handle goes, on the writer's own thread.
+/// The queue is full of commands when the last handle is dropped, on the writer's own thread.
 #[test]
 fn the_last_handle_may_be_dropped_by_a_command_while_the_queue_is_full() {
     use dropping::{Dropper, HANDLE, Last};
@@ -409,7 +409,7 @@ fn a_command_that_executes_is_told_so_instead_of_waiting_for_itself() {
     assert!(pending.wait().unwrap());
 }
 
-/// A waker that panics, and one that calls what would wait for the engine.
+/// One waker panics, and one calls a function that would wait for the engine.
 #[test]
 fn what_wakers_do_costs_nobody_else_an_answer() {
     struct Bad(Database<Ledger>, mpsc::Sender<bool>);

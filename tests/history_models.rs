@@ -1,4 +1,4 @@
-//! Other models over the commands of a stored history.
+//! Tests of other models over the commands of a stored history.
 
 mod common;
 
@@ -14,14 +14,15 @@ fn builder() -> prevalence::Builder<Ledger> {
         .retention(Retention::Archive)
 }
 
-/// Commands of about 60 KiB together: a segment is left for the next one.
+/// Executes commands of about 60 KiB together, so that the journal leaves a segment for the next
+/// one.
 fn fill_a_segment(database: &Database<Ledger>) {
     for _ in 0..6 {
         database.execute(Carry(vec![7; 10 << 10])).unwrap();
     }
 }
 
-/// What came in, by caller: a model that nobody thought of at first.
+/// The changes by caller: a model that nobody planned at first.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Callers {
     commands: imbl::OrdMap<String, u64>,
@@ -78,7 +79,7 @@ impl Command<Callers> for Mix {
 
 prevalence::commands! { Callers { 1 => Add, 3 => Stamp, 4 => Carry, 5 => Mix } }
 
-/// As `Callers`, for who counts nothing but additions.
+/// A model as `Callers` that counts only additions.
 mod additions {
     use super::*;
     #[derive(Clone, Default, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
-//! The place of an open database is held: whatever becomes of its path, of the working directory, of
-//! LOCK or of a segment, nothing acknowledged is lost and no other database is touched.
+//! Tests that an open database holds its place: whatever happens to its path, to the working
+//! directory, to LOCK or to a segment, no acknowledged command is lost, and no other database is
+//! changed.
 //!
-//! What changes the whole process (its directory, its limits, a fork) runs in a process of its own.
+//! A test that changes the whole process (its directory, its limits, a fork) runs in a process of
+//! its own.
 
 #![allow(unsafe_code)] // fork and limits
 
@@ -25,7 +27,7 @@ fn add(number: u64) -> Add {
     Add { account: (number % 5) as u32, amount: number as i64 }
 }
 
-/// The encoded model after that many commands of [`work`].
+/// Returns the encoded model after that many commands of [`work`].
 fn after(commands: u64) -> Vec<u8> {
     let mut ledger = Ledger::default();
     for number in 1..=commands {
@@ -39,8 +41,8 @@ fn after(commands: u64) -> Vec<u8> {
     ledger.bytes()
 }
 
-/// Executes commands until there are `goal`, or one fails. Every tenth is large, so that segments
-/// change.
+/// Executes commands until there are `goal`, or until one fails. Every tenth is large, so that
+/// segments change.
 fn work(database: &Database<Ledger>, goal: u64) -> Result<(), String> {
     for number in database.sequence() + 1..=goal {
         let executed = if number % 10 == 0 {
@@ -53,7 +55,8 @@ fn work(database: &Database<Ledger>, goal: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs this test binary as another process with a role; gives what it printed, once it has ended.
+/// Runs this test binary as another process with a role. Returns what it printed, once it has
+/// ended.
 fn run(role: &str, directory: &Path, before: &[&str]) -> String {
     let this = std::env::current_exe().unwrap();
     let (program, arguments) =
@@ -131,10 +134,11 @@ fn a_change_of_directory_leads_into_no_other_database() {
     }
 }
 
-/// What a running database does when it is noticed that its directory was moved.
+/// An action of a running database that must notice that its directory was moved.
 type Notice = fn(&Database<Ledger>) -> Result<(), String>;
 
-/// `mv app.db app.db.old` under a running database, and another one takes the name.
+/// A user runs `mv app.db app.db.old` under a running database, and another database takes the
+/// name.
 #[test]
 fn a_moved_directory_stops_its_database_and_leaves_the_other_alone() {
     let noticed_by: [(&str, Notice); 3] = [
@@ -210,7 +214,7 @@ fn a_removed_lock_file_lets_nobody_in() {
     assert_eq!((database.sequence(), bytes(&database)), (acknowledged, after(acknowledged)));
 }
 
-/// Nothing is acknowledged into a file that nobody can find any more.
+/// No command is acknowledged when its file can no longer be found.
 #[test]
 fn a_removed_segment_is_noticed_before_the_next_answer() {
     for replaced in [false, true] {
@@ -329,7 +333,7 @@ fn limit_descriptors(limit: u64) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
 }
 
-/// One moment without descriptors, at every stage of the engine.
+/// Tests a moment without free descriptors, at every stage of the engine.
 fn runs_out_of_descriptors(directory: &Path) {
     let path = directory.join("app.db");
     let database = builder().open(&path).unwrap();
@@ -368,7 +372,7 @@ fn a_moment_without_descriptors_refuses_and_goes_on() {
     run("descriptors", directory.path(), &[]);
 }
 
-/// A backup, with the rights and on the mount that a child then finds it.
+/// Makes a backup, whose rights and mount a child then changes.
 fn a_backup() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("source");
@@ -423,7 +427,7 @@ fn a_backup_of_another_owner_can_be_restored_and_verified() {
     restores(directory.path(), &source, &nobody);
 }
 
-/// Many short runs leave few segments, and a start that is as fast as it was.
+/// Many short runs leave few segments, and the start stays as fast as before.
 #[test]
 fn a_thousand_short_runs_take_little_room() {
     let (_directory, path) = temporary();
@@ -440,8 +444,9 @@ fn a_thousand_short_runs_take_little_room() {
     assert!(taken < 600 << 10, "{taken} bytes");
 }
 
-/// What a killed run left is vouched for by the MANIFEST once a run was closed, even if that one only
-/// read. Found by the crash laboratory (seed 76): a sector that held the last batch and its mark.
+/// After a close, the MANIFEST states that what a killed run left is durable, even if the closed
+/// run only read. The crash laboratory found this (seed 76): one sector held the last batch and its
+/// commit marker.
 #[test]
 fn a_close_vouches_for_what_a_killed_run_left() {
     let (_directory, path) = temporary();
@@ -463,7 +468,7 @@ fn a_close_vouches_for_what_a_killed_run_left() {
     assert!(matches!(builder().open(&image), Err(Error::Corrupt { .. })));
 }
 
-/// Who opens, reads and closes changes nothing.
+/// A run that only opens, reads and closes changes nothing.
 #[test]
 fn a_run_that_only_reads_writes_nothing() {
     let (_directory, path) = temporary();
@@ -481,7 +486,7 @@ fn a_run_that_only_reads_writes_nothing() {
     assert_eq!(content(&image), before);
 }
 
-/// Nothing was acknowledged since, so no sync has looked: the close must.
+/// No command was acknowledged since, so no sync has checked the file: the close must check it.
 #[test]
 fn a_segment_removed_after_the_last_answer_is_noticed_by_the_close() {
     for replaced in [false, true] {
@@ -505,7 +510,7 @@ fn a_segment_removed_after_the_last_answer_is_noticed_by_the_close() {
     }
 }
 
-/// A segment that is left is looked after once more: nobody does it later.
+/// The journal checks a segment once more when it leaves it, because nothing checks it later.
 #[test]
 fn a_segment_removed_before_the_next_one_begins_is_noticed() {
     let (_directory, path) = temporary();

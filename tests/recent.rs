@@ -1,4 +1,4 @@
-//! Recent versions: what was the newest a short while ago can still be read.
+//! Tests of recent versions: a version that was the newest a short while ago can still be read.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{Add, Ledger, Mix};
 use prevalence::{AtError, Builder, Database, Error, RecentVersions, SnapshotPolicy};
 
-/// Longer than any test takes.
+/// A time that is longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
 
 fn builder(count: usize, age: Duration, commands: u64) -> Builder<Ledger> {
@@ -23,7 +23,7 @@ fn kept(database: &Database<Ledger>) -> (u64, u64, u64) {
     (stats.recent_versions, stats.recent_oldest_sequence, stats.recent_commands)
 }
 
-/// Waits for what another thread does.
+/// Waits until another thread has done something.
 fn until(done: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !done() {

@@ -1,4 +1,4 @@
-//! Opening: every prefix, every kind of damage, every way to ask for the wrong thing.
+//! Tests of opening: every prefix, every kind of damage, and every kind of wrong file.
 
 mod common;
 
@@ -16,8 +16,8 @@ fn open(path: &Path) -> Result<Database<Ledger>, Error> {
     Database::<Ledger>::builder().segment_bytes(64 << 10).open(path)
 }
 
-/// A directory as a killed process leaves it: `commands` frames, no clean MANIFEST, and no mark
-/// unless `marked`. Gives the model's bytes after each command too.
+/// Makes a directory as a killed process leaves it: `commands` frames, no clean MANIFEST, and no
+/// commit marker unless `marked`. Returns the model's bytes after each command.
 fn killed(path: &Path, commands: u64, marked: bool) -> Vec<Vec<u8>> {
     let live = path.with_extension("live");
     let database = open(&live).unwrap();
@@ -36,8 +36,8 @@ fn killed(path: &Path, commands: u64, marked: bool) -> Vec<Vec<u8>> {
     states
 }
 
-/// The batches in a segment: position and whole size of each. Marks between them are passed over:
-/// where the writer was idle for a moment is a matter of timing.
+/// Finds the batches in a segment: position and whole size of each. It skips commit markers between
+/// them, because their number depends on timing.
 fn frames(segment: &[u8]) -> Vec<(usize, usize)> {
     all_frames(segment).into_iter().filter(|&(.., mark)| !mark).map(|(at, n, _)| (at, n)).collect()
 }
@@ -62,7 +62,7 @@ fn wait_for_mark(path: &Path) {
     }
 }
 
-/// Takes the mark behind the last batch away, if it was written before the copy was made.
+/// Removes the commit marker behind the last batch, if it was written before the copy was made.
 fn remove_mark(path: &Path) {
     let last = segments(path).pop().unwrap();
     let mut content = std::fs::read(&last).unwrap();
@@ -123,7 +123,7 @@ fn every_prefix_of_a_killed_process_is_whole() {
     }
 }
 
-/// A last batch of several sectors, torn in every way at sector boundaries.
+/// The last batch has several sectors, and is torn in every way at sector boundaries.
 #[test]
 fn a_torn_last_batch_is_cut_and_reported() {
     let (_directory, path) = temporary();
@@ -224,8 +224,9 @@ fn a_mark_tells_damage_to_the_last_batch_from_a_torn_write() {
     assert_eq!(database.recovery().commands_rewritten, 0, "the mark vouched for everything");
 }
 
-/// Flips one bit in every byte that is not a zero far from anything, cuts every file at many
-/// lengths and removes each file of a closed database: the exact state or an error, never less.
+/// This flips one bit in every byte that is not zero or is near such a byte, cuts every file at
+/// many lengths, and removes each file of a closed database. An open gives the exact state or an
+/// error, and never less.
 #[test]
 fn no_damage_to_a_closed_database_goes_unnoticed() {
     let (_directory, path) = temporary();
@@ -309,7 +310,7 @@ fn check_missing_segments(path: &Path) {
     open(path).unwrap();
 }
 
-/// What is known durable must be there, however cleanly it was taken away.
+/// What is known durable must exist, even if it was removed without a trace.
 #[test]
 fn a_shortened_journal_is_an_error() {
     // Closed: the last frame's place holds zeros, as if it had never been.
@@ -341,7 +342,7 @@ fn a_shortened_journal_is_an_error() {
     assert!(matches!(&error, Error::Corrupt { path, .. } if path == &last), "{error}");
 }
 
-/// Files of the right database from the wrong time.
+/// The files are from the right database, but from the wrong time.
 #[test]
 fn files_of_another_past_are_refused() {
     let (_directory, path) = temporary();

@@ -1,4 +1,5 @@
-//! Snapshots from outside: what they leave behind, what they survive, what they never disturb.
+//! Tests of snapshots from outside: what they leave, what they survive, and what they never
+//! disturb.
 
 mod common;
 
@@ -24,7 +25,8 @@ fn mix(database: &Database<Ledger>, values: std::ops::Range<u64>) {
     }
 }
 
-/// Waits for what another thread does by itself; a minute is long enough to be sure it does not.
+/// Waits until another thread has done something by itself. After a minute, it is sure that the
+/// thread does not.
 fn until(done: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !done() {
@@ -150,7 +152,7 @@ fn policies_of_time_bytes_and_close() {
     assert!(database.recovery().clean);
 }
 
-/// Two snapshots and commands behind them; gives the expected bytes.
+/// Makes two snapshots and commands behind them. Returns the expected bytes.
 fn two_snapshots(path: &Path) -> Vec<u8> {
     let database = builder().open(path).unwrap();
     for round in 0..2 {
@@ -213,7 +215,7 @@ fn a_damaged_snapshot_without_the_journal_behind_an_older_one_is_an_error() {
     assert_eq!(content(&path), before);
 }
 
-/// What every damage to a database with snapshots comes to: the exact state, or an error.
+/// Every damage to a database with snapshots gives the exact state or an error.
 #[test]
 fn no_damage_goes_unnoticed() {
     let (_directory, path) = temporary();
@@ -436,7 +438,8 @@ fn an_older_version_of_the_model_is_migrated() {
     assert!(matches!(error, Error::WrongVersion { expected: 1, found: 2, .. }), "{error}");
 }
 
-/// A migration that refuses is no damage: nothing older is opened instead, and nothing deleted.
+/// A migration that fails is not damage: the open does not use an older snapshot, and deletes
+/// nothing.
 mod release_3 {
     use super::*;
 

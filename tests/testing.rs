@@ -1,4 +1,4 @@
-//! What `prevalence::testing` lets pass and what it does not.
+//! Tests of what `prevalence::testing` accepts and what it does not.
 
 mod common;
 
@@ -16,7 +16,7 @@ use prevalence::testing::{assert_deterministic, assert_history, given};
 use prevalence::{Command, Context, Database, Metadata, Model, Retention, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
-/// What a failed test says.
+/// Returns the message of a failed test.
 fn failure<T>(test: impl FnOnce() -> T) -> String {
     common::quiet_panics();
     let caught = catch_unwind(AssertUnwindSafe(test));
@@ -118,12 +118,12 @@ fn wrong_expectations_are_told() {
 
 // ---- commands and models that the guard must notice ----
 
-/// A shelf, in the ways that shelves go wrong.
+/// A shelf with every kind of mistake.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Shelf {
     items: OrdMap<u32, u64>,
     picked: Vec<u64>,
-    /// Encoded in order, iterated in any.
+    /// Labels that are encoded in order, but iterated in any order.
     #[serde(serialize_with = "in_order")]
     labels: HashMap<u32, u64>,
     #[serde(skip)]
@@ -174,7 +174,8 @@ fn clock_ns() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
-/// How often this thread has asked, so that tests do not disturb each other.
+/// Returns how often this thread has called it. The count is per thread, so that tests do not
+/// disturb each other.
 fn calls_on_this_thread() -> u64 {
     thread_local! {
         static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -284,7 +285,7 @@ fn a_trace_in_an_older_version_is_noticed() {
     );
 }
 
-/// Models that do not come out of their encoding as they went in.
+/// Models that change when they are encoded and decoded.
 mod unsound {
     use super::*;
 
@@ -359,7 +360,7 @@ fn models_that_change_on_their_way_through_a_snapshot_are_noticed() {
 
 // ---- stored histories ----
 
-/// A history under `Retention::Archive`, with a snapshot after every 20 commands.
+/// Makes a history under `Retention::Archive`, with a snapshot after every 20 commands.
 fn history<M: Model + Default>(path: &Path, execute: impl FnOnce(&Database<M>)) {
     let database = Database::<M>::builder()
         .segment_bytes(64 << 10)
@@ -410,7 +411,8 @@ fn a_history_that_changed_its_meaning_is_told_with_all_that_is_known() {
     says(|| assert_history::<Shelf>(path.join("nowhere")), &["cannot be copied"]);
 }
 
-/// What is said of a history of 701 commands, all of one kind but for those that may be to blame.
+/// Returns the report on a history of 701 commands, all of one kind except those that may be the
+/// cause.
 fn told_of(blamed: impl FnOnce(&Database<Shelf>)) -> String {
     let (_directory, path) = temporary();
     history::<Shelf>(&path, |database| {
@@ -441,7 +443,7 @@ fn the_command_that_is_not_deterministic_is_found_in_a_history() {
     }
 }
 
-/// What the other replay has forgotten since it went through an encoding.
+/// The other replay has forgotten the field, because its model was encoded and decoded.
 #[test]
 fn a_field_that_is_not_stored_is_noticed_in_a_history() {
     let text = told_of(|shelf| {

@@ -1,10 +1,10 @@
-//! Users' code that does not do what it must: types that do not mirror themselves, values nested
-//! without end, panics in `Clone`, `Drop`, `Serialize` and `Deserialize`. Nothing acknowledged is
-//! lost, everybody hears why, and no process ends.
+//! Tests of wrong users' code: types whose `Serialize` and `Deserialize` do not mirror each other,
+//! values that are nested too deep, panics in `Clone`, `Drop`, `Serialize` and `Deserialize`. No
+//! acknowledged command is lost, every caller gets the reason, and no process ends.
 //!
-//! - `mirror`: a model that encodes and does not decode
+//! - `mirror`: a model that encodes but does not decode
 //! - `deep`: models and commands that are nested deep
-//! - `panics`: panics where nobody expects them
+//! - `panics`: panics in unexpected places
 
 mod common;
 mod users;
