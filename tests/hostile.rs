@@ -1,13 +1,14 @@
-//! The laboratory of hostile surroundings: whatever happens to the process, its directory and its
-//! disk, at whatever operation of the engine, the state is exact; or an error says what happened,
-//! and the state is exact after its remedy. No other database is touched, and nothing hangs.
+//! Runs the laboratory of hostile surroundings: whatever happens to the process, its directory and
+//! its disk, at any operation of the engine, the state is exact; or an error says what happened,
+//! and the state is exact after the remedy in the error. No other database is changed, and nothing
+//! hangs.
 //!
 //! ```sh
 //! cargo test --test hostile -- --nocapture                      # a sample
 //! cargo test --release --test hostile -- --nocapture --ignored  # every position
 //! ```
 //!
-//! What needs root, mounts, or a C compiler says so and is left out where that is missing.
+//! A cell that needs root, mounts or a C compiler says so, and is skipped without them.
 
 #![cfg(target_os = "linux")] // mounts, and a way to ask for the threads of a process
 #![allow(unsafe_code)] // forks, limits, mounts and signals
@@ -25,10 +26,10 @@ use hostile::sweep::{Answer, Sweep, Tally, ends_of, hints};
 use hostile::watch::Position;
 use prevalence::laboratory::SURROUNDINGS_FAULTS;
 
-/// Every so many operations of a step are tried by `cargo test`.
+/// `cargo test` tries one operation of a step in this many.
 const SAMPLE: u64 = 29;
 
-/// A planted fault is looked for at so many operations of a step.
+/// The number of operations of a step at which the laboratory looks for a planted fault.
 const LOOK_FOR_FAULTS_UP_TO: u64 = 250;
 
 #[test]
@@ -93,7 +94,8 @@ fn hostile_surroundings_lose_nothing_at_any_operation() {
     sweep(1);
 }
 
-/// Looks for a planted fault; gives what showed it, and does not where the fault is not planted.
+/// Looks for a planted fault. Returns what showed it, and `None` if nothing did. Without the fault,
+/// it must find nothing in the same cells.
 fn look_for(fault: &str) -> Option<String> {
     let (sweep, control) = (Sweep::begin(Some(fault)), Sweep::begin(None));
     let can = sweep.hazards();
@@ -120,7 +122,7 @@ fn look_for(fault: &str) -> Option<String> {
     None
 }
 
-/// Each deliberate fault must be caught by a cell.
+/// A cell must catch each deliberate fault.
 #[test]
 fn planted_faults_are_caught() {
     let left = Mutex::new(SURROUNDINGS_FAULTS.to_vec());
@@ -146,7 +148,7 @@ fn planted_faults_are_caught() {
     assert_eq!(caught, SURROUNDINGS_FAULTS.len());
 }
 
-/// One cell, for who looks for the cause of a violation.
+/// Runs one cell, to look for the cause of a violation.
 #[test]
 #[ignore = "runs the cell that PREVALENCE_HOSTILE_ONE names: hazard, step, position, ending"]
 fn one() {

@@ -20,7 +20,7 @@ impl Model for Count {
     type Event = ();
 }
 
-/// Whether `apply` of a command uses the handle and waits for the result. In a replay it does not.
+/// Whether `apply` of a command uses [`HANDLE`] and waits for [`EARLIER`]. In a replay it does not.
 static LIVE: AtomicBool = AtomicBool::new(true);
 static HANDLE: Mutex<Option<Database<Count>>> = Mutex::new(None);
 static EARLIER: Mutex<Option<Pending<(), ()>>> = Mutex::new(None);

@@ -204,7 +204,8 @@ pub fn copy_directory(from: &Path, to: &Path) {
     let before = if to.exists() { stable_content(to) } else { Default::default() };
     for _ in 0..1000 {
         copy_once(from, to);
-        // The engine's threads may be at work: what is the same afterwards stood there at one moment.
+        // The engine's threads may be working. If the source is the same afterwards, the files had
+        // this content at one moment.
         let (source, mut copied) = (stable_content(from), stable_content(to));
         copied.retain(|name, _| source.contains_key(name) || !before.contains_key(name));
         if source == copied {

@@ -1,11 +1,12 @@
-/* Stands between a test's child process and the system (LD_PRELOAD). It counts the calls that change
- * files, and makes one of them fail, or kills the process before, after or during it. Unlike strace,
- * it counts over all threads together, and costs nothing.
+/* Stands between a test's child process and the system (LD_PRELOAD). It counts the calls that
+ * change files, and makes one of them fail, or kills the process before, after or during it.
+ * Unlike strace, it counts over all threads together, and costs nothing.
  *
  *   SHIM_CALLS   which calls count: ",pwrite,fsync,", with a comma on each side of a name
  *   SHIM_AT      which of them it hits, from 1; 0 or absent: none
  *   SHIM_DO      before, behind, amid: SIGKILL there ("amid" writes half); short: half is written,
- *                and the call returns that; a number: the call does nothing and fails with that errno
+ *                and the call returns that; a number: the call does nothing, and fails with
+ *                that errno
  *   SHIM_CLOCK   seconds that are added to the wall clock; so are those in `shim_clock`, which the
  *                process itself may change
  *

@@ -1,15 +1,15 @@
-//! The laboratory of hostile surroundings: every hazard that a process may meet, at every step of
-//! the engine, and right before each of its operations on files.
+//! The laboratory of hostile surroundings: every hazard for a process, at every step of the engine,
+//! and right before each of its operations on files.
 //!
-//! - `hazard`, `strike`: what may happen, and how it is made to happen and undone
+//! - `hazard`, `strike`: what may happen, and the code that makes it happen and undoes it
 //! - `process`: what a hazard does to a whole process (limits, mounts, rights, signals, forks)
-//! - `neighbor`: another process that works where our database was
+//! - `neighbor`: another process that works in the place of our database
 //! - `step`: the steps of the engine
 //! - `watch`: at which operation of a step the hazard strikes
-//! - `scene`, `diary`: the places of a cell, and the model that it runs
-//! - `play`, `cell`: one cell in a process of its own; what was acknowledged, what was said
+//! - `scene`, `diary`: the directories of a cell, and its model
+//! - `play`, `cell`: one cell in a process of its own, with what was acknowledged and every error
 //! - `judge`: the verdict
-//! - `sweep`: which cells are run, each with a bound on its time
+//! - `sweep`: runs many cells, each with a limit on its time
 
 pub mod cell;
 pub mod diary;
@@ -24,15 +24,15 @@ pub mod strike;
 pub mod sweep;
 pub mod watch;
 
-/// Names the cell of a child process: hazard, step, position.
+/// The variable that names the cell of a child process: hazard, step, position.
 pub const CELL: &str = "PREVALENCE_HOSTILE_CELL";
-/// Where it works, and where the templates are.
+/// The variables for the directory in which the child works, and for that of the templates.
 pub const ROOT: &str = "PREVALENCE_HOSTILE_ROOT";
 pub const TEMPLATES: &str = "PREVALENCE_HOSTILE_TEMPLATES";
-/// Names the database of a neighbor process.
+/// The variable that names the database of a neighbor process.
 pub const NEIGHBOR: &str = "PREVALENCE_HOSTILE_NEIGHBOR";
 
-/// Says a number without taking any memory: there may be none.
+/// Prints a number without an allocation, because there may be no memory.
 pub fn say(what: &str, number: u64) {
     use std::io::Write;
     let mut line = [0u8; 64];
