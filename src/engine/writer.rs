@@ -205,7 +205,7 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    /// Whether a batch could not be written since the working version began.
+    /// Returns whether a batch could not be written since the working version began.
     fn rests_on_a_refusal(&self) -> bool {
         self.refusals != self.shared.status.refusals()
     }
@@ -259,8 +259,8 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    /// Whether every batch that was handed over is done, or never will be. The ordering is Acquire,
-    /// so that their answers were given before.
+    /// Returns whether every batch that was handed over is done, or never will be. The ordering is
+    /// Acquire, so that their answers were given before.
     fn committer_is_idle(&self) -> bool {
         self.lane.completed.load(Ordering::Acquire) >= self.handed
     }

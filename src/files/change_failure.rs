@@ -27,13 +27,13 @@ impl ChangeFailure {
         if error.is_disk_full() { Self::before_any_change(error) } else { Self::InDoubt(error) }
     }
 
-    /// Whether a shorter file might succeed.
+    /// Returns whether a shorter file might succeed.
     pub(crate) fn wants_less(&self) -> bool {
         let Self::NotDone(StoreError::Io { source, .. }) = self else { return false };
         source.kind() == std::io::ErrorKind::FileTooLarge
     }
 
-    /// Whether a second try with more room on the disk is safe and might succeed.
+    /// Returns whether a second try with more room on the disk is safe and might succeed.
     pub(crate) fn wants_room(&self) -> bool {
         matches!(self, Self::NotDone(error) if error.is_disk_full())
     }

@@ -85,7 +85,7 @@ impl Directory {
         create(storage, &self.archive)
     }
 
-    /// Whether the directory holds a file that only this crate makes.
+    /// Returns whether the directory holds a file that only this crate makes.
     pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
         for (directory, suffix) in [
             (&self.journal, SEGMENT_SUFFIX),
@@ -103,7 +103,7 @@ impl Directory {
         Ok(false)
     }
 
-    /// Whether archiving has begun.
+    /// Returns whether archiving has begun.
     pub(crate) fn has_archive(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
         exists(storage, &self.archive)
     }
@@ -200,7 +200,7 @@ impl Directory {
     }
 }
 
-/// Whether anything stands at `path`.
+/// Returns whether anything stands at `path`.
 pub(crate) fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, StoreError> {
     Ok(kind(storage, path)?.is_some())
 }
@@ -234,8 +234,8 @@ fn create(storage: &dyn Storage, path: &Path) -> Result<(), StoreError> {
     storage.sync_directory(parent).map_err(StoreError::io("sync directory", parent))
 }
 
-/// Whether a sync of a directory failed because the directory is not this user's, or because the
-/// file system is read-only, such as squashfs.
+/// Returns whether a sync of a directory failed because the directory is not this user's, or
+/// because the file system is read-only, such as squashfs.
 fn not_ours(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported)

@@ -59,7 +59,8 @@ pub(crate) const fn align_up(value: usize, alignment: usize) -> usize {
     (value + alignment - 1) & !(alignment - 1)
 }
 
-/// Whether all bytes are zero, at memory speed: each block is OR-ed without a branch inside.
+/// Returns whether all bytes are zero, at memory speed: each block is OR-ed without a branch
+/// inside.
 pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|block| block.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

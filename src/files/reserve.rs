@@ -83,7 +83,7 @@ impl Reserve {
         }
     }
 
-    /// Whether the file holds only zeros.
+    /// Returns whether the file holds only zeros.
     fn is_ours(&self) -> bool {
         let read = self.storage.read(&self.path);
         read.is_ok_and(|bytes| super::all_zero(&bytes))

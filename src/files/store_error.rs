@@ -38,7 +38,7 @@ impl StoreError {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// Whether the operation failed because the directory is no longer where it was opened.
+    /// Returns whether the operation failed because the directory is no longer where it was opened.
     pub(crate) fn is_place_lost(&self) -> bool {
         matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }

@@ -98,7 +98,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Whether this run has changed the journal.
+    /// Returns whether this run has changed the journal.
     pub(crate) fn has_begun(&self) -> bool {
         self.segment.is_some()
     }

@@ -58,8 +58,9 @@ fn named(commands: &[(u16, String)], tags: &BTreeSet<u16>) -> Vec<(u16, String)>
     commands.iter().filter(|(tag, _)| tags.contains(tag)).cloned().collect()
 }
 
-/// Whether this segment was archived already: then a crash came before the segment was removed. A
-/// damaged archive, or one of another segment, is an error: this code must not replace it.
+/// Returns whether this segment was archived already: then a crash came before the segment was
+/// removed. A damaged archive, or one of another segment, is an error: this code must not replace
+/// it.
 fn is_archived(
     storage: &dyn Storage,
     path: &Path,

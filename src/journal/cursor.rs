@@ -58,12 +58,13 @@ impl FrameCursor {
         Ok(payload)
     }
 
-    /// Whether this header can only be that of the next batch.
+    /// Returns whether this header can only be that of the next batch.
     pub(super) fn begins_next_batch(&self, header: &FrameHeader) -> bool {
         header.count > 0 && header.first_sequence == self.next_sequence
     }
 
-    /// Whether the next batch stands whole at the start of `bytes`; `header` is the header there.
+    /// Returns whether the next batch stands whole at the start of `bytes`; `header` is the header
+    /// there.
     ///
     /// A commit marker is not synced by itself, so it may be lost although the batch behind it
     /// survives. Then the next batch stands one marker further on, and no command is missing.

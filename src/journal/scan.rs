@@ -47,7 +47,7 @@ impl Segment {
         position(self.bytes.len())
     }
 
-    /// Whether no frame was ever written to this segment.
+    /// Returns whether no frame was ever written to this segment.
     pub(crate) fn is_empty(&self) -> bool {
         all_zero(self.from(self.frames_begin).get(..FRAME_ALIGNMENT).unwrap_or(&[]))
     }
@@ -113,8 +113,8 @@ impl<'a> SegmentScan<'a> {
         self.cursor.chain
     }
 
-    /// Whether a whole batch stands here, behind the sequences that this segment owns. An open
-    /// copies such a batch into the next segment before that segment gets its name.
+    /// Returns whether a whole batch stands here, behind the sequences that this segment owns. An
+    /// open copies such a batch into the next segment before that segment gets its name.
     pub(crate) fn holds_next_batch(&self) -> bool {
         let mut rest = self.segment.from(self.position);
         while let Ok(header) = self.cursor.header(rest) {

@@ -64,7 +64,7 @@ impl SegmentIdentity {
         })
     }
 
-    /// Whether both have the same names and versions.
+    /// Returns whether both have the same names and versions.
     pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
         (&self.model_name, self.model_version, &self.commands)
             == (&other.model_name, other.model_version, &other.commands)

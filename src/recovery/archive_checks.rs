@@ -15,8 +15,8 @@ use crate::model::{CommandTable, Model};
 use crate::storage::{EntryKind, Storage};
 
 /// Checks that this program knows every stored command before `replayed_from`. It reads the headers
-/// of archives and segments. Only if a header names a command that this program lacks, it searches
-/// the content for such a command.
+/// of archives and segments. It searches the content for an unknown command only if the header
+/// names one.
 pub(crate) fn check_stored_commands<M: Model>(
     storage: &dyn Storage,
     directory: &Directory,

@@ -58,8 +58,8 @@ impl Superseded {
         Ok(())
     }
 
-    /// Whether segments are archived. Once an archive exists, archiving continues, whatever the
-    /// options of this open: a forgotten option must not lose part of the history.
+    /// Returns whether segments are archived. Once an archive exists, archiving continues, whatever
+    /// the options of this open: a forgotten option must not lose part of the history.
     fn archives(&self) -> Result<bool, Error> {
         Ok(self.retention == Retention::Archive || self.directory.has_archive(&*self.storage)?)
     }

@@ -69,12 +69,12 @@ impl OpenMeasured {
 /// How many times the policy's limit must be reached before a close waits for a snapshot.
 const OVERDUE: u64 = 2;
 
-/// Whether a close must take the snapshot that is due. Otherwise it might never be taken.
+/// Returns whether a close must take the snapshot that is due. Otherwise it might never be taken.
 pub(crate) fn is_overdue<M>(shared: &Shared<M>, policy: SnapshotPolicy) -> bool {
     is_behind(shared, policy, OVERDUE)
 }
 
-/// Whether what follows the newest snapshot has reached `times` the policy's limit.
+/// Returns whether what follows the newest snapshot has reached `times` the policy's limit.
 pub(super) fn is_behind<M>(shared: &Shared<M>, policy: SnapshotPolicy, times: u64) -> bool {
     let state = shared.snapshots.state();
     let commands = shared.published.sequence().saturating_sub(state.newest.sequence);

@@ -21,9 +21,9 @@ impl Readable {
         Self { sequences: vec![loaded], raw_bytes: None }
     }
 
-    /// Whether a snapshot must be decoded when those in `kept` stay listed. It must be if it is the
-    /// first of a process, if it has grown much, or if the list would otherwise hold no decoded
-    /// one.
+    /// Returns whether a snapshot must be decoded when those in `kept` stay listed. It must be if
+    /// it is the first of a process, if it has grown much, or if the list would otherwise hold no
+    /// decoded one.
     pub(crate) fn is_owed(&self, kept: &[u64], raw_bytes: u64) -> bool {
         let has_grown = |then: u64| raw_bytes >= then.saturating_mul(GROWTH);
         self.raw_bytes.is_none_or(has_grown)

@@ -95,7 +95,7 @@ impl ForkMark {
         None
     }
 
-    /// Whether this process was forked after the page was made.
+    /// Returns whether this process was forked after the page was made.
     pub(crate) fn is_forked(&self) -> bool {
         // SAFETY: the pointer is that of the map's first byte, which lives as long as `self`. The
         // read is volatile, because the kernel changes the byte, not this program.

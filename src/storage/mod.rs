@@ -37,12 +37,12 @@ const REMOVED_AT_ONCE_BYTES: u64 = 1 << 20;
 pub(crate) const TEMPORARY_PREFIX: &str = ".prevalence-";
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Whether a file or a half-made copy has a temporary name.
+/// Returns whether a file or a half-made copy has a temporary name.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }
 
-/// Whether an operation failed because the disk, or a quota, is full.
+/// Returns whether an operation failed because the disk, or a quota, is full.
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -61,12 +61,12 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
     /// Creates one directory. Its parent must exist, and is not synced.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
-    /// Creates one directory with the permissions of `_model`, another directory.
+    /// Creates one directory with the permissions of the directory `_model`.
     fn create_directory_like(&self, path: &Path, _model: &Path) -> io::Result<()> {
         self.create_directory(path)
     }
-    /// Whether another volume is mounted at `path`, so that this directory cannot be renamed. A
-    /// symbolic link can be renamed.
+    /// Returns whether another volume is mounted at `path`, so that this directory cannot be
+    /// renamed. A symbolic link can be renamed.
     fn is_mount_point(&self, _path: &Path) -> io::Result<bool> {
         Ok(false)
     }

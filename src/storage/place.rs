@@ -41,9 +41,9 @@ impl FileIdentity {
         Self::found(directory, path, AtFlags::empty())
     }
 
-    /// As `at`, but returns the identity of a link itself. It runs after each sync of the journal,
-    /// so it must not ask for times: once a program has read the times of a file, Linux (6.13 and
-    /// later) gives the next write of the file a fine-grained time of its own, and the sync of that
+    /// Returns the identity of a link itself; otherwise as `at`. It runs after each sync of the
+    /// journal, so it must not ask for times: once a program has read the times of a file, Linux
+    /// (6.13 and later) gives the next write of the file a time of its own, and the sync of that
     /// write costs a third more.
     pub(super) fn at_name(directory: BorrowedFd<'_>, name: &Path) -> io::Result<Option<Self>> {
         Self::found(directory, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -96,7 +96,7 @@ impl PlaceLost {
         io::Error::other(Self { what })
     }
 
-    /// Whether an operation failed because the place was lost.
+    /// Returns whether an operation failed because the place was lost.
     pub(crate) fn is_reason_of(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<Self>())
     }

@@ -40,7 +40,7 @@ impl Room {
         Taking { room: self }
     }
 
-    /// Whether the journal wants the room, so that the work must end.
+    /// Returns whether the journal wants the room, so that the work must end.
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }

@@ -59,7 +59,7 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Whether the work runs beside commits.
+    /// Returns whether the work runs beside commits.
     pub(crate) fn gives_way(&self) -> bool {
         self.commits.is_some()
     }

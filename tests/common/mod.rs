@@ -261,7 +261,7 @@ pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>>
     files
 }
 
-/// Whether a file holds content of the database. The lock and the reserve do not.
+/// Returns whether a file holds content of the database. The lock and the reserve do not.
 pub fn is_content(name: &Path) -> bool {
     ![Path::new("LOCK"), Path::new("RESERVE")].contains(&name)
 }

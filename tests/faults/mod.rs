@@ -190,7 +190,7 @@ impl Outcome {
         self.said.iter().any(|line| line.starts_with(start))
     }
 
-    /// Whether the child noticed that something went wrong.
+    /// Returns whether the child noticed that something went wrong.
     pub fn noticed(&self) -> bool {
         ["failed", "cannot open", "no snapshot", "unwell", "not closed"]
             .iter()
@@ -275,7 +275,7 @@ pub fn has_strace() -> bool {
     there
 }
 
-/// Whether this process may make mounts of its own.
+/// Returns whether this process may make mounts of its own.
 pub fn may_mount() -> bool {
     let tried = Command::new("unshare")
         .args(["-m", "sh", "-c", "mount -t tmpfs none /tmp"])

@@ -80,18 +80,18 @@ impl Hazard {
         *named.unwrap_or_else(|| panic!("no hazard {name}"))
     }
 
-    /// Whether it changes where the path leads, or what stands in the directory. The next check of
-    /// the place must notice this.
+    /// Returns whether it changes where the path leads, or what stands in the directory. The next
+    /// check of the place must notice this.
     pub fn is_of_the_place(self) -> bool {
         self.leads_elsewhere() || self.is_inside()
     }
 
-    /// Whether the path then leads to another directory, or nowhere.
+    /// Returns whether the path then leads to another directory, or nowhere.
     pub fn leads_elsewhere(self) -> bool {
         matches!(self, Moved | Replaced | ReplacedAtWork | Removed | MountedOver)
     }
 
-    /// Whether something in the directory was exchanged.
+    /// Returns whether something in the directory was exchanged.
     fn is_inside(self) -> bool {
         matches!(
             self,
@@ -104,22 +104,23 @@ impl Hazard {
         )
     }
 
-    /// Whether the newest segment then has no name any more.
+    /// Returns whether the newest segment then has no name any more.
     pub fn is_of_a_segment(self) -> bool {
         matches!(self, SegmentRemoved | SegmentReplaced)
     }
 
-    /// Whether it cannot be undone: then the remedy is a backup from the memory of the process.
+    /// Returns whether it cannot be undone: then the remedy is a backup from the memory of the
+    /// process.
     pub fn is_final(self) -> bool {
         self == Removed || self.is_of_a_segment()
     }
 
-    /// Whether it has no effect before a database is opened.
+    /// Returns whether it has no effect before a database is opened.
     pub fn needs_a_place(self) -> bool {
         self.is_of_the_place() || self.is_of_a_segment()
     }
 
-    /// Whether nothing may fail because of it.
+    /// Returns whether nothing may fail because of it.
     pub fn is_harmless(self) -> bool {
         matches!(self, Nothing | Chdir | Fork | Signals | ClockForward | ClockBack)
     }
@@ -151,23 +152,23 @@ impl Hazard {
         }
     }
 
-    /// Whether operations fail before anything is written, so that nothing is in doubt, and the
-    /// database continues once it is over.
+    /// Returns whether operations fail before anything is written, so that nothing is in doubt, and
+    /// the database continues once it is over.
     pub fn only_refuses(self) -> bool {
         matches!(self, FullDisk | NoDescriptorOnce | NoDescriptors | ApplyPanics)
     }
 
-    /// Whether it exists all the time, and not from one moment on.
+    /// Returns whether it exists all the time, and not from one moment on.
     pub fn is_everywhere(self) -> bool {
         matches!(self, Nothing | Signals)
     }
 
-    /// Whether it is over after the next operation.
+    /// Returns whether it is over after the next operation.
     pub fn is_for_one_operation(self) -> bool {
         self == NoDescriptorOnce
     }
 
-    /// Whether it may end the process.
+    /// Returns whether it may end the process.
     pub fn may_end_the_process(self) -> bool {
         self == NoMemory
     }
@@ -188,7 +189,7 @@ impl Hazard {
         matches!(self, MountedOver | ReadOnly | FullDisk)
     }
 
-    /// Whether the working process must not be root's.
+    /// Returns whether the working process must not be root's.
     pub fn needs_another_user(self) -> bool {
         matches!(self, NoRights | OtherOwner)
     }

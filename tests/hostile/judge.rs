@@ -50,7 +50,7 @@ pub fn temporaries(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Whether another database is unchanged, byte for byte.
+/// Returns whether another database is unchanged, byte for byte.
 pub fn is_untouched(path: &Path, template: &Path) -> bool {
     content(path) == content(template)
 }

@@ -211,7 +211,7 @@ impl<'a> Play<'a> {
         self.copies.push((target, self.entered.clone()));
     }
 
-    /// Whether a copy holds what was acknowledged.
+    /// Returns whether a copy holds what was acknowledged.
     pub fn is_rescued(&self) -> bool {
         self.copies.iter().any(|(copy, _)| copy.ends_with("rescue.db"))
     }

@@ -71,7 +71,7 @@ impl Step {
         if self == Snapshot { Retention::Truncate } else { Retention::Archive }
     }
 
-    /// Whether the step works on a directory that nobody has open.
+    /// Returns whether the step works on a directory that nobody has open.
     pub fn is_offline(self) -> bool {
         matches!(self, Restore | Verify | Purge)
     }
@@ -80,7 +80,7 @@ impl Step {
         matches!(self, OpenNew | Open | OpenKilled)
     }
 
-    /// Whether the hazard has a meaning at this step.
+    /// Returns whether the hazard has a meaning at this step.
     pub fn can_meet(self, hazard: Hazard) -> bool {
         let in_memory_only = matches!(self, CommitFirst | Commit | Batches | Rotation | Close);
         match hazard {

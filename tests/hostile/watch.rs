@@ -119,8 +119,8 @@ impl Watch {
         self.has_struck.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the hazard has struck. A step may end because of it while another thread still makes
-    /// it happen. This waits for that thread, within the time limit of the whole cell.
+    /// Returns whether the hazard has struck. A step may end because of it while another thread
+    /// still makes it happen. This waits for that thread, within the time limit of the whole cell.
     pub fn has_struck(&self) -> bool {
         let has_struck = || self.has_struck.load(Ordering::SeqCst);
         while self.is_striking.load(Ordering::SeqCst) && !has_struck() {

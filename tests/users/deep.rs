@@ -224,7 +224,7 @@ impl Command<Levels> for Nest {
 
 prevalence::commands! { Levels { 1 => Nest } }
 
-/// Whether the database accepts it. Any error except "too deep" is wrong.
+/// Returns whether the database accepts it. Any error except "too deep" is wrong.
 fn takes(database: &Database<Levels>, levels: usize) -> bool {
     match database.execute(Nest::of(levels)) {
         Ok(applied) => {

@@ -39,7 +39,7 @@ pub(crate) enum Fate {
     Garbage,
 }
 
-/// Whether a name is temporary, so that nothing is ever read under it.
+/// Returns whether a name is temporary, so that nothing is ever read under it.
 fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }

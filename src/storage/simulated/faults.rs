@@ -73,7 +73,7 @@ impl Fault {
         Self { target, after: random.below(8) as u64, kind }
     }
 
-    /// Whether the engine must continue as if the fault had not happened.
+    /// Returns whether the engine must continue as if the fault had not happened.
     pub(crate) fn is_harmless(&self) -> bool {
         matches!(self.kind, FaultKind::Short | FaultKind::Error(EINTR))
     }

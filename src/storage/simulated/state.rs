@@ -180,7 +180,7 @@ impl State {
         }
     }
 
-    /// Whether a reader finds the node under a name that ends in `suffix`.
+    /// Returns whether a reader finds the node under a name that ends in `suffix`.
     pub(crate) fn has_name_with(&self, node: NodeId, suffix: &str) -> bool {
         self.nodes.iter().any(|directory| match directory {
             Node::Directory(found) => {
