@@ -104,7 +104,8 @@ fn take_places(storage: &dyn Storage, directory: &Directory) -> Result<(), Store
 /// Undoes what [`take_places`] did, at whatever step it failed.
 fn give_back_places(storage: &dyn Storage, directory: &Directory) -> Result<(), StoreError> {
     for Exchanged { live, staged, doomed } in exchanged(directory) {
-        // Without a staged directory, the live one is the new one.
+        // Every existing directory was staged, so without a staged one, the live one is the new
+        // one.
         if exists(storage, &live)? && !exists(storage, &staged)? {
             rename(storage, &live, &staged)?;
         }

@@ -247,7 +247,9 @@ mod tests {
         }
 
         #[test]
-        fn every_flipped_bit_and_every_cut_is_an_error(header in any_header(), at: prop::sample::Index) {
+        fn every_flipped_bit_and_every_cut_is_an_error(
+            header in any_header(), at: prop::sample::Index,
+        ) {
             let bytes = header.encode().unwrap();
             let bit = at.index(bytes.len() * 8);
             let mut flipped = bytes.clone();

@@ -32,8 +32,8 @@ impl SyncGate {
         let result = match *state {
             State::Left => return Ok(()),
             State::Failed => Err(std::io::Error::other(
-                "an earlier sync of this file failed, and a second one would prove nothing; \
-                 open the database again",
+                "an earlier sync of this file failed, and a second one would prove nothing; close \
+                 the database and open it again",
             )),
             State::Open => file.sync_data().or_else(|error| {
                 if planted!(RetryFailedSync) { file.sync_data() } else { Err(error) }

@@ -214,7 +214,7 @@ impl PackedFile {
         if blocks.current().is_empty() {
             return Ok(());
         }
-        Err(self.undecodable("it did not use all bytes of the content".to_owned()))
+        Err(self.undecodable("the decoder did not use all bytes of the content".to_owned()))
     }
 
     /// Sends the content in blocks, then the appendix. Returns the content's digest. It ends early

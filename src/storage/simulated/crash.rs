@@ -33,9 +33,10 @@ pub(crate) enum Unit {
 pub(crate) enum Fate {
     Old,
     New,
-    /// The place of a piece holds zeros. For other units this is the same as `New`.
+    /// The place of a piece holds zeros. An entry is as for `New`, and a length is any that the
+    /// file had.
     Zero,
-    /// The place of a piece holds random bytes. Other units may get any earlier or later value.
+    /// The place of a piece holds random bytes. Other units are as for `Zero`.
     Garbage,
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum Target {
 pub(crate) enum FaultKind {
     /// The operation fails with this error of the operating system. A failed write writes nothing.
     Error(i32),
-    /// A write takes only a part and returns its length; the next operation succeeds.
+    /// A write takes only a part and returns its length. The next operation is not affected.
     Short,
     /// A write takes a part; the next one of that file fails with this error.
     ErrorAfterPart(i32),
@@ -29,7 +29,7 @@ pub(crate) enum FaultKind {
     ErrorAmidPart(i32),
 }
 
-/// The plan that an operation fails: `after` more operations of the kind succeed first.
+/// The plan that an operation fails, after `after` more operations of its target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) target: Target,
