@@ -1,4 +1,5 @@
-//! Owns what unit tests of several folders share: a model that counts, and what a killed process leaves.
+//! Owns what unit tests of several folders share: a model that counts, and a copy of what a killed
+//! process leaves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl Command<Count> for Add {
 
 static APPLIED: AtomicU64 = AtomicU64::new(0);
 
-/// Does something else each time it is applied.
+/// A command that does something else each time it is applied.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Moody;
 
@@ -76,16 +77,17 @@ pub(crate) fn open(
     Database::open_with(storage, path, options, Count::default, &mut (Box::new(|_| {}) as _))
 }
 
-/// What a process killed now would leave.
+/// Copies what a process would leave if it were killed now.
 pub(crate) fn killed(root: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let files = (0..1000)
         .find_map(|_| {
-            // The threads may be at work: what is the same twice stood there at one moment.
+            // The threads may be working. If two readings are equal, the files had this content at
+            // one moment.
             let once = content(root)?;
             (content(root)? == once).then_some(once)
         })
-        .expect("the threads come to rest");
+        .expect("the threads become idle");
     for inner in ["journal", "snapshots", "archive"] {
         if root.join(inner).is_dir() {
             std::fs::create_dir_all(copy.path().join(inner)).unwrap();
@@ -97,7 +99,7 @@ pub(crate) fn killed(root: &Path) -> tempfile::TempDir {
     copy
 }
 
-/// Every file but temporary ones; `None` when one goes meanwhile.
+/// Reads every file except temporary ones; `None` when one is removed meanwhile.
 fn content(root: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for inner in ["", "journal", "snapshots", "archive"] {

@@ -1,5 +1,5 @@
-//! The crash laboratory: every image that a crash may leave of many histories opens as it must, and
-//! deliberate faults in the engine are caught.
+//! Runs the crash laboratory: every image that a crash may leave of many histories opens correctly,
+//! and the laboratory catches deliberate faults in the engine.
 //!
 //! ```sh
 //! cargo test --release --test crash -- --nocapture             # at least 100,000 images
@@ -19,7 +19,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The first seed; another one can be chosen, to look further.
+/// Returns the first seed. A user can choose another one, to search further.
 fn first_seed() -> u64 {
     std::env::var("PREVALENCE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
@@ -52,7 +52,7 @@ fn crash_images_open_as_they_must() {
 }
 
 /// Small histories whose walk once showed a violation: a crash inside the recovery from a crash
-/// that had left a directory's, or a segment's, name in the page cache alone.
+/// that had left the name of a directory or a segment only in the page cache.
 #[test]
 fn seeds_that_once_failed_pass() {
     // The others found mistakes of the laboratory itself, about short and failed writes.
@@ -79,8 +79,8 @@ fn replay_image() {
     replay(std::path::Path::new(&path)).unwrap();
 }
 
-/// Each deliberate fault runs in a process of its own, and the laboratory must find it there within
-/// a minute.
+/// Each deliberate fault runs in a process of its own, and the laboratory must find it within a
+/// minute.
 #[test]
 fn planted_bugs_are_caught() {
     // A debug build looks at few images a second: there, a sample.
@@ -106,7 +106,7 @@ fn planted_bugs_are_caught() {
     assert_eq!(caught, faults.len());
 }
 
-/// Whether the child found something, after how long, and what.
+/// Returns whether the child found something, after how long, and what.
 fn run_planted(name: &str) -> (bool, Duration, String) {
     let began = std::time::Instant::now();
     let output = Command::new(std::env::current_exe().unwrap())

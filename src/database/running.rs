@@ -1,5 +1,5 @@
-//! Owns a running database: what its handles share, and how its threads are stopped in order and its
-//! directory is left clean. Knows nothing of what a command does.
+//! Owns a running database: what its handles share, and how its threads stop in order and leave the
+//! directory clean. Knows nothing of what a command does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,14 +34,14 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) max_command_bytes: usize,
     pub(crate) process: OpeningProcess,
     pub(super) running: Mutex<Option<Running<M>>>,
-    /// The last field: what is dropped before it shares it.
+    /// This is the last field, because the fields before it share it and must be dropped first.
     pub(crate) shared: FreedDeep<Shared<M>>,
 }
 
-/// The thread that syncs at an interval: it ends when the channel does.
+/// The thread that syncs at an interval. It ends when the channel is closed.
 pub(super) type Syncing = (Sender<std::convert::Infallible>, JoinHandle<()>);
 
-/// What must be ended, in the order of its fields.
+/// What must be stopped, in the order of its fields.
 pub(super) struct Running<M: Model> {
     pub(super) shared: Arc<Shared<M>>,
     pub(super) queue: Arc<QueueSender<M>>,
@@ -58,7 +58,7 @@ pub(super) struct Running<M: Model> {
 }
 
 impl<M: Model> Engine<M> {
-    /// That the calling thread may wait for the engine.
+    /// Checks that the calling thread may wait for the engine.
     pub(crate) fn check_caller(&self) -> Result<(), Error> {
         if self.process.is_forked() {
             return Err(Error::Forked);
@@ -66,7 +66,7 @@ impl<M: Model> Engine<M> {
         if on_engine_thread() { Err(Error::Reentrant) } else { Ok(()) }
     }
 
-    /// Has the snapshot thread take one, and waits for it.
+    /// Asks the snapshot thread for a snapshot, and waits for it.
     pub(crate) fn take_snapshot(&self) -> Result<SnapshotInfo, Error> {
         let requests = {
             let running = lock(&self.running);
@@ -81,8 +81,8 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// Commits what is in the queue, ends the threads and marks the directory clean. The first
-    /// call does it, and others that come meanwhile wait for it.
+    /// Commits what is in the queue, ends the threads and marks the directory clean. The first call
+    /// does this, and other calls meanwhile wait for it.
     pub(crate) fn stop(&self) -> Result<(), Error> {
         if self.process.is_forked() {
             return Err(Error::Forked);
@@ -98,10 +98,11 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// A command or waker closes the database, or drops its last handle. This thread cannot wait
-    /// for itself, nor for room in its own queue, so another one does. The lock goes with it.
+    /// Stops the engine when a command or a waker closes the database or drops its last handle.
+    /// This thread cannot wait for itself or for room in its own queue, so another thread does, and
+    /// that thread also releases the lock.
     fn stop_from_engine_thread(&self) -> Result<(), Error> {
-        // Held by somebody: they are closing already, and waiting for this thread.
+        // If another thread holds the lock, it is already closing and waits for this thread.
         let running = match self.running.try_lock() {
             Ok(mut running) => running.take(),
             Err(_) => None,
@@ -115,8 +116,9 @@ impl<M: Model> Engine<M> {
 }
 
 impl<M: Model> Engine<M> {
-    /// In the child of a fork: no thread is joined, no lock given back, and none that another thread
-    /// of the parent may have held is taken. All of it stays where it is until the child ends.
+    /// Leaks everything in a forked child. The child must join no thread, release no lock, and take
+    /// no lock that another thread of the parent may have held. All of it stays until the child
+    /// ends.
     fn forget(&mut self) {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
         if planted!(ChildUnlocks) {
@@ -133,7 +135,7 @@ impl<M: Model> Drop for Engine<M> {
         if self.process.is_forked() {
             return self.forget();
         }
-        // `close` is the way to learn of a failure; the next open will find what happened.
+        // A drop cannot report a failure; `close` can. The next open finds what happened.
         self.stop().ok();
     }
 }
@@ -141,7 +143,7 @@ impl<M: Model> Drop for Engine<M> {
 impl<M: Model> Running<M> {
     fn finish(self) -> Result<(), Error> {
         self.queue.stop();
-        // A thread that panicked has poisoned the database, which is reported below.
+        // A thread that panicked has poisoned the database, and the code below reports that.
         self.writing.join().ok();
         self.committing.join().ok();
         if let Some((stop, thread)) = self.syncing {
@@ -171,18 +173,18 @@ impl<M: Model> Running<M> {
     }
 }
 
-/// Syncs what is left and says in the MANIFEST that the journal ends exactly here.
+/// Syncs what is left, and states in the MANIFEST that the journal ends exactly here.
 fn end_cleanly<M: Model>(shared: &Shared<M>, committer: &SharedCommitter<M>) -> Result<(), Error> {
     let synced = committer::sync_outside_lock(committer);
     let mut committer = committer::lock(committer);
-    // Its thread and its unnamed file must be gone before somebody else gets the lock.
+    // The log's thread and its temporary file must be gone before another opener gets the lock.
     committer.log.stop_preparing();
     if let Some(poisoned) = shared.status.poisoned() {
         return Err(poisoned.clone().into());
     }
     synced?;
     committer.log.close()?;
-    // No sync may have looked for long, because nothing was written.
+    // A sync checks this, too, but without writes the last sync may be long ago.
     if planted!(CloseDoesNotLook) {
         return Ok(());
     }

@@ -1,11 +1,12 @@
-//! Owns applying a record by its tag: what is stored, or comes from elsewhere, has no caller who waits
-//! for an answer. A rollback, a replay and a history go by it. Knows nothing of where records stand.
+//! Owns applying a record by its tag: a record that is stored, or comes from elsewhere, has no
+//! caller that waits for an answer. A rollback, a replay and a history use it. Knows nothing of
+//! where records come from.
 
 use crate::journal::Record;
 use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
 use crate::process::told_of_panics;
 
-/// What applying records needs besides the model.
+/// What is needed to apply records, besides the model.
 pub(crate) struct Applier<M: Model> {
     table: CommandTable<M>,
     seed: RandomSeed,
@@ -17,16 +18,16 @@ impl<M: Model> Applier<M> {
         Self { table: CommandTable::new(), seed, events: Vec::new() }
     }
 
-    /// The command with this tag; `None` when `commands!` does not list it.
+    /// Returns the command with this tag; `None` when `commands!` does not list it.
     pub(crate) fn entry(&self, tag: u16) -> Option<&'static Entry<M>> {
         self.table.get(tag)
     }
 
-    /// Applies a record of that command, which was accepted once, as the command with this sequence.
-    /// Its events are dropped: they were delivered when it was live.
+    /// Applies a record of that command, which was accepted before, as the command with this
+    /// sequence. It drops the events, because they were delivered when the command was live.
     ///
     /// # Errors
-    /// The reason, when the command is refused or panics now.
+    /// Returns the reason when the command is refused or panics now.
     pub(crate) fn apply(
         &mut self,
         entry: &Entry<M>,

@@ -1,5 +1,5 @@
-//! Owns what travels together from the writer to the committer: the records of one frame, the
-//! version they lead to, the events that they emitted, and the callers that wait for them.
+//! Owns what goes together from the writer to the committer: the records of one frame, the version
+//! after them, the events that they emitted, and the callers that wait for them.
 
 use std::sync::Arc;
 
@@ -8,38 +8,38 @@ use super::published_version::{Version, free};
 use crate::journal::FrameBuffer;
 use crate::model::Model;
 
-/// A buffer that grew beyond this for one large batch is shrunk again.
+/// The size to which a buffer is shrunk after one large batch.
 const KEPT_FRAME_BYTES: usize = 4 << 20;
 
 /// The events that one accepted command emitted. They are delivered together, once the command is
 /// readable.
 pub(crate) struct Emitted<E> {
     pub(crate) sequence: u64,
-    /// At least one.
+    /// The events; at least one.
     pub(crate) events: Vec<E>,
 }
 
 /// One group-commit batch.
 pub(crate) struct Batch<M: Model> {
     pub(crate) frame: FrameBuffer,
-    /// How many batches had been refused when it was begun: it rests on none of those.
+    /// How many batches were refused before it began. It depends on none of those.
     pub(crate) refusals: u64,
     /// Accepted commands, each a record in `frame`.
     pub(crate) count: u32,
-    /// Of accepted and of refused commands, in the order they were taken.
+    /// The tickets of accepted and of refused commands, in the order of the commands.
     pub(crate) tickets: Vec<Ticket>,
-    /// What accepted commands emitted, in their order.
+    /// The events of accepted commands, in the order of the commands.
     pub(crate) events: Vec<Emitted<M::Event>>,
-    /// The version after the last accepted command; set when the batch is handed over.
+    /// The version after the last accepted command. It is set when the writer hands the batch over.
     pub(crate) version: Option<Arc<Version<M>>>,
-    /// Versions that are not needed any more once this batch's is published.
+    /// Versions that are no longer needed once this batch's version is published.
     pub(crate) superseded: Vec<Arc<Version<M>>>,
     pub(crate) rejected: u64,
     pub(crate) panicked: u64,
     pub(crate) reapplied: u64,
-    /// Commands for another sequence than the batch had come to.
+    /// How many commands were for another sequence than the one at their place in the batch.
     pub(crate) stale: u64,
-    /// Commands whose request id was accepted before.
+    /// How many commands had a request id that was accepted before.
     pub(crate) duplicates: u64,
 }
 
@@ -61,19 +61,19 @@ impl<M: Model> Batch<M> {
         }
     }
 
-    /// Answers everybody with what their command came to.
+    /// Gives each caller the answer to its command.
     pub(crate) fn release(&mut self) {
         self.tickets.drain(..).for_each(Ticket::release);
     }
 
-    /// Answers everybody with one failure: even a refusal may rest on a batch that was lost.
+    /// Gives all callers the same failure: even a refusal may depend on a batch that was lost.
     pub(crate) fn fail(&mut self, failure: &Failure) {
         for ticket in self.tickets.drain(..) {
             ticket.fail(failure.clone());
         }
     }
 
-    /// Empties the batch, for its buffers to be used again, and frees the versions that it
+    /// Empties the batch, so that its buffers can be used again, and frees the versions that it
     /// replaced.
     pub(crate) fn reset(&mut self) {
         let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());

@@ -1,5 +1,6 @@
-//! Owns what the committer needs of a log: it appends batches, makes them durable, and says how far it
-//! came. The journal on the local disk is one such log. Knows nothing of batches and callers.
+//! Owns what the committer needs from a log: the log appends batches, makes them durable, and
+//! reports its progress. The journal on the local disk is one such log. Knows nothing of batches
+//! and callers.
 
 use crate::files::{ChangeFailure, StoreError};
 use crate::journal::{FrameBuffer, Journal};
@@ -7,25 +8,26 @@ use crate::journal::{FrameBuffer, Journal};
 /// A sync that may run while batches are appended. It returns the sequence that is durable then.
 pub(crate) type DetachedSync = Box<dyn FnOnce() -> Result<u64, StoreError> + Send>;
 
-/// How far a log has come.
+/// The progress of a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogProgress {
     /// The sequence of the newest command that was written.
     pub(crate) written_sequence: u64,
-    /// The newest sequence that is known to be durable.
+    /// The newest sequence that is known durable.
     pub(crate) durable_sequence: u64,
     /// The chain value after the newest command.
     pub(crate) chain: u32,
-    /// Bytes that this run has written.
+    /// How many bytes this run has written.
     pub(crate) written_bytes: u64,
-    /// Segments that this run has added.
+    /// How many segments this run has added.
     pub(crate) segments_added: u64,
 }
 
 /// What the committer appends to and syncs. Only one thread uses it at a time.
 pub(crate) trait CommitLog: Send {
-    /// Writes one batch of `count` commands; `time_ns` is the time of its last command. The batch is
-    /// not durable before a sync. After [`ChangeFailure::InDoubt`] the log must not be used any more.
+    /// Writes one batch of `count` commands; `time_ns` is the time of its last command. The batch
+    /// is durable after a sync. After [`ChangeFailure::InDoubt`], the log must not be used any
+    /// more.
     fn append(
         &mut self,
         frame: &mut FrameBuffer,
@@ -36,17 +38,18 @@ pub(crate) trait CommitLog: Send {
     /// Makes everything that was written durable.
     fn sync(&mut self) -> Result<(), StoreError>;
 
-    /// The same for a caller that does not keep the log borrowed meanwhile; it then calls
-    /// [`note_synced`](Self::note_synced). `None`: everything is durable already.
+    /// Returns a sync that runs without borrowing the log. After it, the caller calls
+    /// [`note_synced`](Self::note_synced). Returns `None` when everything is durable already.
     fn detached_sync(&self) -> Option<DetachedSync>;
 
     /// Notes that a detached sync has made everything up to `sequence` durable.
     fn note_synced(&mut self, sequence: u64);
 
-    /// States in the log, while nothing else is to be done, that everything before is durable.
+    /// Writes a commit marker while the log is idle: it states that everything before it is
+    /// durable.
     fn write_commit_marker(&mut self) -> Result<(), StoreError>;
 
-    /// How far the log has come.
+    /// Returns the progress of the log.
     fn progress(&self) -> LogProgress;
 
     /// Ends threads of the log, and removes files that were prepared and never used.
@@ -55,7 +58,8 @@ pub(crate) trait CommitLog: Send {
     /// States durably that the log ends exactly here.
     fn close(&mut self) -> Result<(), StoreError>;
 
-    /// Fails when what was written can no longer be found: then it would be lost with this process.
+    /// Checks that what was written can still be found. If it cannot, it would be lost with this
+    /// process.
     fn check_stands(&self) -> Result<(), StoreError>;
 }
 

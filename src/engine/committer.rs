@@ -1,5 +1,5 @@
 //! Owns the end of a batch: write, sync, publish, answer, in this order. Knows nothing of how the
-//! batch came about.
+//! batch was made.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ pub(crate) struct Committer<M: Model> {
     pub(crate) log: Box<dyn CommitLog>,
     durability: Durability,
     shared: Arc<Shared<M>>,
-    /// The last batch could not be written.
+    /// Whether the last batch could not be written.
     is_refusing: bool,
-    /// Why that, or an earlier one, could not.
+    /// Why that batch, or an earlier one, could not be written.
     refused_because: Arc<str>,
 }
 
@@ -62,9 +62,10 @@ impl<M: Model> Committer<M> {
                     .events
                     .iter()
                     .all(|it| it.sequence <= version.sequence && !it.events.is_empty()),
-                "events are of commands that are readable now"
+                "events belong to commands that are readable now"
             );
-            // Freed by whoever resets the batch: callers need not wait for that.
+            // The thread that resets the batch frees the old version, so callers need not wait for
+            // that.
             self.shared.published.publish(version, &mut batch.superseded);
         }
         self.count(batch);
@@ -76,12 +77,12 @@ impl<M: Model> Committer<M> {
         if let Some(poisoned) = status.poisoned() {
             return Err(Failure::Poisoned(poisoned.clone()));
         }
-        // It rests on a batch that was not written.
+        // This batch depends on one that was not written.
         if batch.refusals != status.refusals() && !planted!(RefusedBatchKept) {
             return Err(Failure::NotWritten(self.refused_because.clone()));
         }
         if batch.count == 0 {
-            return Ok(()); // only refusals: what they rest on was committed before them
+            return Ok(()); // only refusals, and what they depend on was committed before
         }
         let time_ns = batch.version.as_ref().map_or(0, |version| version.time_ns);
         match self.log.append(&mut batch.frame, batch.count, time_ns) {
@@ -103,8 +104,8 @@ impl<M: Model> Committer<M> {
         Ok(())
     }
 
-    /// Nothing of the batch was written. What the writer has applied since rests on it, and is
-    /// refused as well; then the writer goes on from what is published.
+    /// Refuses a batch of which nothing was written. What the writer has applied since depends on
+    /// it, and is also refused. Then the writer continues from the published version.
     fn refuse(&mut self, error: &StoreError) -> Failure {
         trace_event!(WARN, "a batch could not be written; its commands are refused", error = error);
         self.refused_because = error.to_string().into();
@@ -138,7 +139,7 @@ impl<M: Model> Committer<M> {
         }
     }
 
-    /// Writes a commit marker while nothing else is to be done.
+    /// Writes a commit marker while the journal is idle.
     pub(crate) fn write_commit_marker(&mut self) {
         if self.shared.status.poisoned().is_none()
             && let Err(error) = self.log.write_commit_marker()
@@ -148,14 +149,14 @@ impl<M: Model> Committer<M> {
     }
 }
 
-/// A committer as several threads share it.
+/// A committer that several threads share.
 pub(crate) type SharedCommitter<M> = Arc<Mutex<Committer<M>>>;
 
 pub(crate) fn lock<M: Model>(committer: &SharedCommitter<M>) -> MutexGuard<'_, Committer<M>> {
     super::sync::lock(committer)
 }
 
-/// Syncs what is written but not yet durable, without holding up commits meanwhile. Gives the
+/// Syncs what is written but not yet durable, without blocking commits meanwhile. Returns the
 /// sequence that is durable now.
 pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Result<u64, Error> {
     let guard = lock(committer);
@@ -171,46 +172,47 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
     shared.counters.syncs.add(1);
     let mut guard = lock(committer);
     guard.log.note_synced(sequence);
-    // Nothing may follow for long that would vouch for what is durable now.
+    // It may take long until another frame states what is durable now, so this writes a commit
+    // marker.
     guard.write_commit_marker();
     let durable = guard.log.progress().durable_sequence;
     shared.counters.durable_sequence.raise_to(durable);
     Ok(durable)
 }
 
-/// What the committer's thread needs to tell the writer.
+/// What the committer's thread needs for its exchange with the writer.
 pub(crate) struct CommitterEnds<M: Model> {
     pub(crate) batches: Receiver<Batch<M>>,
-    /// Batches that are done. The writer resets and uses them again: what a version holds alone was
-    /// allocated by its thread, and freeing that on another one made both wait for the allocator
+    /// Batches that are done. The writer resets and reuses them: its thread allocated what only
+    /// such a version holds, and freeing this on another thread made both wait for the allocator
     /// (measured: a ledger of a million accounts took 1.3 times as long).
     pub(crate) spare: Sender<Batch<M>>,
-    /// Rung whenever a batch is done.
+    /// The bell that rings whenever a batch is done.
     pub(crate) bell: QueueBell<M>,
     pub(crate) completed: Arc<AtomicU64>,
 }
 
 impl<M: Model> Drop for CommitterEnds<M> {
     fn drop(&mut self) {
-        // The writer must not wait for batches that nobody will commit.
+        // The writer must not wait for batches that no thread will commit.
         self.completed.store(u64::MAX, Ordering::Release);
         self.bell.ring();
     }
 }
 
-/// The committer's thread: takes batches while the writer already applies the next one.
+/// Runs the committer's thread: it commits batches while the writer already applies the next one.
 pub(crate) fn run<M: Model>(committer: &SharedCommitter<M>, ends: CommitterEnds<M>) {
     let shared = lock(committer).shared.clone();
     for mut batch in &ends.batches {
-        // The thread must outlive a panic (of a user's `Drop`): whoever is in a batch behind this
-        // one waits for an answer, and crossbeam keeps what stands in a channel.
+        // The thread must outlive a panic (of a user's `Drop`): callers in a batch behind this one
+        // wait for an answer, and crossbeam keeps what stands in a channel.
         let committed = shared.guarded("committer", || lock(committer).commit(&mut batch));
         if let Err(poisoned) = committed {
             batch.fail(&Failure::Poisoned(poisoned));
         }
         ends.completed.fetch_add(1, Ordering::Release);
         if let Err(too_many) = ends.spare.try_send(batch) {
-            // Poisons, should a `Drop` panic.
+            // This poisons the database if a `Drop` panics.
             shared.guarded("committer", || drop(too_many)).ok();
         }
         ends.bell.ring();

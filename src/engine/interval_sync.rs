@@ -14,7 +14,7 @@ pub(crate) fn run<M: Model>(
     stop: &Receiver<std::convert::Infallible>,
 ) {
     while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        // A failed sync poisoned the database, and with that reached everybody.
+        // A failed sync has poisoned the database, so every caller learns of it.
         if sync_outside_lock(committer).is_err() {
             return;
         }

@@ -1,26 +1,26 @@
-//! Owns a command's way once it was encoded: queue, writer, committer, publication, answer. Knows
-//! nothing of files and directories; the journal moves the bytes.
+//! Owns the way of a command after it was encoded: queue, writer, committer, publication, answer.
+//! Knows nothing of files and directories; the journal moves the bytes.
 //!
-//! In the order in which a command meets them:
+//! The modules, in the order in which a command meets them:
 //!
-//! - `submission`: a command encoded, and where its answer will be
+//! - `submission`: an encoded command, with the place for its answer
 //! - `record_buffer`: a buffer in which a record is encoded without an allocation of its own
-//! - `queue`: the bounded way to the writer
+//! - `queue`: the bounded queue to the writer
 //! - `writer`: takes commands from the queue, applies them, closes batches
 //! - `working_version`: the model ahead of what is durable, and how a command is rolled back
 //! - `applier`: applies a record by its tag, without an answer
-//! - `dedup`: which request ids were accepted under which sequence
-//! - `batch`: what is committed together
-//! - `committer`: write, sync, publish, answer
+//! - `dedup`: the request ids that were accepted, with their sequences
+//! - `batch`: the commands that are committed together
+//! - `committer`: writes, syncs, publishes and answers
 //! - `commit_log`: what the committer writes to
-//! - `interval_sync`: syncs at an interval, where answers do not wait for it
-//! - `published_version`: what readers see
-//! - `recent_versions`: what readers saw a short while ago
+//! - `interval_sync`: syncs at an interval, when answers do not wait for a sync
+//! - `published_version`: the version that readers see
+//! - `recent_versions`: the versions that readers saw a short while ago
 //! - `pending`: the answer on its way to the caller
 //!
-//! Beside them: `shared` is what the threads share, `status` whether the engine runs,
-//! `snapshot_board` what committer and snapshot thread tell each other, `sync` what all of them
-//! synchronise with.
+//! Beside them: `shared` holds what the threads share, `status` whether the engine runs,
+//! `snapshot_board` what the committer and the snapshot thread tell each other, and `sync` the
+//! primitives with which all of them synchronise.
 
 mod applier;
 mod batch;

@@ -1,5 +1,5 @@
-//! Owns what the committer and the snapshot thread tell each other: when a snapshot is due, and
-//! what came of the last one. Knows nothing of how one is written.
+//! Owns what the committer and the snapshot thread tell each other: when a snapshot is due, and the
+//! result of the last one. Knows nothing of how a snapshot is written.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -24,7 +24,7 @@ pub struct SnapshotInfo {
     pub raw_bytes: u64,
     /// Size of the file in bytes.
     pub file_bytes: u64,
-    /// How long it took to write and verify; zero if it was there already.
+    /// How long it took to write and verify; zero if the snapshot existed already.
     pub duration: Duration,
 }
 
@@ -40,35 +40,35 @@ impl SnapshotInfo {
     }
 }
 
-/// When the committer should wake the snapshot thread, and what came of it.
+/// When the committer should wake the snapshot thread, and the state of the snapshots.
 pub(crate) struct SnapshotBoard {
     due_sequence: AtomicU64,
     due_bytes: AtomicU64,
     wake: Sender<()>,
-    /// The disk is full: a snapshot would let the journal behind it go.
+    /// Whether the disk is full: then a snapshot would allow older segments to be removed.
     pub(crate) room_wanted: AtomicBool,
     state: Mutex<SnapshotState>,
 }
 
-/// What is known of snapshots, for statistics and predictions.
+/// What is known about snapshots, for statistics and predictions.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotState {
     pub(crate) newest: SnapshotInfo,
-    /// Journal bytes of this run that were written when the newest snapshot was taken. Negative
-    /// would be the tail that was replayed: it is counted in `tail_bytes`.
+    /// The journal bytes that this run had written when the newest snapshot was taken. The tail
+    /// that the open replayed is counted in `tail_bytes`.
     pub(crate) written_then: u64,
     /// Journal bytes that an earlier run left behind the newest snapshot.
     pub(crate) tail_bytes: u64,
-    /// Segments behind the newest snapshot, but for those that were added since.
+    /// Segments behind the newest snapshot, without those that were added since.
     pub(crate) tail_segments: u64,
-    /// How many had been added then.
+    /// How many segments this run had added when the newest snapshot was taken.
     pub(crate) segments_then: u64,
     pub(crate) taken: u64,
     pub(crate) failed: u64,
     /// Why the last try failed, until one succeeds.
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) rates: StartupRates,
-    /// The replay rate is only guessed yet, from how long live commands take.
+    /// Whether the replay rate is only a guess from the time of live commands.
     pub(crate) replay_unmeasured: bool,
 }
 
@@ -81,22 +81,22 @@ impl SnapshotBoard {
         (Self { due_sequence: never(), due_bytes: never(), wake, room_wanted, state }, woken)
     }
 
-    /// A batch found no room on the disk.
+    /// Notes that a batch found no room on the disk, and wakes the thread.
     pub(crate) fn want_room(&self) {
         self.room_wanted.store(true, Ordering::SeqCst);
         self.wake();
     }
 
-    /// Has the thread look whether a snapshot is due.
+    /// Wakes the thread, so that it checks whether a snapshot is due.
     pub(crate) fn wake(&self) {
-        // Full: the thread has been woken already.
+        // If the channel is full, the thread was woken already.
         self.wake.try_send(()).ok();
     }
 
-    /// Called after every batch: two loads and comparisons, unless a snapshot is due.
+    /// Notes the state after a batch. This is two loads and comparisons, unless a snapshot is due.
     pub(crate) fn note(&self, sequence: u64, written_bytes: u64) {
-        // Pairs with the fence in `plan`: either this sees the plan, or the planner, who looks at
-        // the newest version afterwards, sees this batch.
+        // This pairs with the fence in `plan`: either this sees the plan, or the planner, which
+        // reads the newest version afterwards, sees this batch.
         fence(Ordering::SeqCst);
         if sequence >= self.due_sequence.load(Ordering::Relaxed)
             || written_bytes >= self.due_bytes.load(Ordering::Relaxed)

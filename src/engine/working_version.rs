@@ -1,11 +1,11 @@
-//! Owns the working version: the model ahead of what is durable, visible to nobody, and how a
-//! failed command's changes are taken back. Knows nothing of queues or files.
+//! Owns the working version: the model ahead of what is durable, which no reader sees, and the
+//! rollback of a failed command's changes. Knows nothing of queues or files.
 //!
-//! A clone for each command would make every command pay for the few that fail. So a checkpoint is
-//! kept for the whole batch; when a command fails, the checkpoint is restored, the accepted
-//! commands since are applied again from their records, and the result is the next checkpoint.
-//! Each accepted command is therefore applied twice at most, even in a batch in which every second
-//! one fails.
+//! A clone for each command would make every command pay for the few that fail. So there is one
+//! checkpoint for the whole batch. When a command fails, the writer restores the checkpoint,
+//! applies the accepted commands since again from their records, and makes the result the next
+//! checkpoint. So each accepted command is applied at most twice, even in a batch in which every
+//! second command fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -22,20 +22,21 @@ pub(crate) struct Working<M: Model> {
     sequence: u64,
     time_ns: u64,
     checkpoint: Arc<Version<M>>,
-    /// How much of the batch's payload the checkpoint has in it.
+    /// The length of the part of the batch's payload that the checkpoint includes.
     checkpoint_payload: usize,
     events: Vec<M::Event>,
     seed: RandomSeed,
     applier: Applier<M>,
-    /// Ids enter only when their command is accepted, so a rollback has none to take back.
+    /// The ids of accepted commands. An id enters only when its command is accepted, so a rollback
+    /// removes none.
     requests: RequestMemory,
 }
 
-/// A command that was accepted did otherwise when it was applied again at once.
+/// An accepted command behaved differently when it was applied again immediately.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "command `{command}` is not deterministic: applied a second time to the same model, {reason} \
-     (see prevalence::docs::determinism)"
+    "command `{command}` is not deterministic: when it was applied a second time to the same \
+     model, {reason}; make its apply deterministic (see prevalence::docs::determinism)"
 )]
 pub(crate) struct NotDeterministic {
     command: &'static str,
@@ -57,13 +58,13 @@ impl<M: Model> Working<M> {
         }
     }
 
-    /// Goes on from `version`, which is what readers see: what was applied since was refused.
+    /// Continues from `version`, which readers see. What was applied since was refused.
     pub(crate) fn restart(&mut self, version: Arc<Version<M>>) {
         *self = Self::new(version, self.seed);
     }
 
-    /// Applies one command. Accepted, it becomes a record of `batch`; otherwise it leaves no trace
-    /// but its answer.
+    /// Applies one command. An accepted command becomes a record of `batch`; any other leaves no
+    /// trace except its answer.
     pub(crate) fn apply(
         &mut self,
         submission: Submission<M>,
@@ -73,22 +74,25 @@ impl<M: Model> Working<M> {
         let Submission { record, metadata_length, apply, only_at, ticket } = submission;
         let (metadata, command) = record_parts(&record, metadata_length);
         let request_id = self.requests.id_in(metadata);
-        // Before the condition: that does not hold any more because of the command's own first try.
+        // This check comes before the condition, because the command's own first try may have made
+        // the condition false.
         if let Some(sequence) = request_id.and_then(|id| self.requests.sequence_of(id)) {
-            // Answered with the batch: the first try may be in it, or in one that is not durable.
+            // The answer comes with the batch: the first try may be in this batch, or in one that
+            // is not durable yet.
             ticket.put_duplicate(sequence);
             batch.tickets.push(ticket);
             batch.duplicates += 1;
             return Ok(());
         }
         if let Some(expected) = only_at.filter(|&expected| expected != self.sequence) {
-            // Answered with the batch, like a rejection: it may rest on what is not durable yet.
+            // The answer comes with the batch, like a rejection: it may depend on what is not
+            // durable yet.
             ticket.put_stale(expected, self.sequence);
             batch.tickets.push(ticket);
             batch.stale += 1;
             return Ok(());
         }
-        // Clocks may be set back, journaled time may not.
+        // A clock may be set back, but journaled time must not go back.
         let time_ns = self.time_ns.max(now_ns);
         let mut cx =
             Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
@@ -138,7 +142,8 @@ impl<M: Model> Working<M> {
             if planted!(RollbackOffByOne) && sequence + 1 == self.sequence {
                 break;
             }
-            let record = record.expect("the batch holds whole records: this program pushed them");
+            let record =
+                record.expect("the batch holds whole records, because this program pushed them");
             let entry = self.applier.entry(record.tag);
             let entry = entry.expect("submitted commands are registered");
             sequence += 1;
@@ -152,7 +157,7 @@ impl<M: Model> Working<M> {
         Ok(())
     }
 
-    /// Ends the batch: its version, which is also where the next batch rolls back to.
+    /// Ends the batch. Returns its version, to which the next batch rolls back.
     pub(crate) fn end_batch(&mut self) -> Arc<Version<M>> {
         if self.checkpoint.sequence != self.sequence {
             self.checkpoint = self.freeze();

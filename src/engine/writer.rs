@@ -1,9 +1,9 @@
-//! Owns the one writer: drain the queue, apply to the working version, hand the batch over. Knows
-//! nothing of files.
+//! Owns the only writer: it takes commands from the queue, applies them to the working version, and
+//! hands the batch over. Knows nothing of files.
 //!
-//! A batch stays open while the committer is busy and closes when it is full or the committer is
-//! free; so batches grow by themselves to what the disk needs. When nothing else is waiting, the
-//! writer commits the batch itself: a lone caller then pays for one hand-over instead of two.
+//! A batch stays open while the committer is busy, and closes when it is full or the committer is
+//! free. So batches grow to the size that the disk needs. If no other command is waiting, the
+//! writer commits the batch itself: a single caller then pays for one hand-over instead of two.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use super::working_version::Working;
 use crate::model::{Model, time_ns};
 use crate::storage::Storage;
 
-/// How long the queue must be empty before the journal's end is marked. Long enough that a caller
-/// who executes one command after the other never pays for a mark; short, because until then damage
-/// to the last batch of a process that is killed is taken for a torn write.
+/// How long the queue must be empty before the writer writes a commit marker. It is so long that a
+/// caller that executes one command after the other never pays for a marker. It is short, because
+/// without a marker, damage to the last batch of a killed process looks like a torn write.
 const IDLE_BEFORE_MARKER: Duration = Duration::from_micros(500);
 
-/// So many commands that were taken from the queue together share a reading of the clock.
+/// How many commands that were taken from the queue together share one reading of the clock.
 const SHARE_A_TIME: u32 = 16;
 
-/// One command in so many is timed, for predicting how long a replay takes.
+/// One command in this many is timed, to predict how long a replay takes.
 const SAMPLE_EVERY: usize = 64;
 
-/// When a batch is full, and how long it may wait to become so.
+/// When a batch is full, and how long it may wait for that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
     pub(crate) commands: u32,
@@ -54,18 +54,18 @@ pub(crate) struct Writer<M: Model> {
     pub(crate) lane: Lane<M>,
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) storage: Arc<dyn Storage>,
-    /// Batches that had been refused when the working version was taken up.
+    /// How many batches were refused before the working version began.
     pub(crate) refusals: u64,
-    /// Batches given to the committer's thread.
+    /// How many batches the committer's thread has got.
     pub(crate) handed: u64,
-    /// An empty batch, for its buffers to be used again.
+    /// An empty batch, so that its buffers can be used again.
     pub(crate) spare: Option<Batch<M>>,
-    /// The newest batch may not be marked yet.
+    /// Whether the newest batch may still need a commit marker.
     pub(crate) needs_commit_marker: bool,
     pub(crate) clock: Clock,
 }
 
-/// The time of the newest commands.
+/// The time that the newest commands share.
 #[derive(Default)]
 pub(crate) struct Clock {
     time_ns: u64,
@@ -82,10 +82,10 @@ enum Filled {
 }
 
 impl<M: Model> Writer<M> {
-    /// Runs until told to stop or until every handle is gone.
+    /// Runs until it is told to stop, or until every handle is gone.
     pub(crate) fn run(mut self) {
-        // It stands here, so that a panic of a user's `Clone` or `Drop` loses no ticket: whoever
-        // waits hears of the panic, and not that the database was closed.
+        // The batch is created here, so that a panic of a user's `Clone` or `Drop` loses no ticket:
+        // callers get the panic as their error, and not that the database was closed.
         let mut batch = Batch::new();
         let shared = self.shared.clone();
         if let Err(poisoned) = shared.guarded("writer", || self.work(&mut batch)) {
@@ -107,10 +107,10 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    /// Answers until nobody can ask any more.
+    /// Answers every command with `failure`, until no handle can submit any more.
     fn refuse_all(&mut self, failure: &Failure) {
         loop {
-            // Those that were refused take no room any more.
+            // Commands that were refused no longer take room.
             self.queue.batch_done();
             match self.queue.next(Patience::Endless) {
                 Next::Command(submission) => submission.ticket.fail(failure.clone()),
@@ -120,7 +120,7 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    /// Takes back the batches that the committer's thread is done with.
+    /// Takes back batches that the committer's thread has finished.
     fn reclaim(&mut self) {
         while let Ok(mut batch) = self.lane.spare.try_recv() {
             batch.reset();
@@ -148,14 +148,15 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    /// Adds commands until the batch is full, or has waited long enough and can be committed.
+    /// Adds commands until the batch is full, or until it has waited long enough and can be
+    /// committed.
     fn fill(&mut self, batch: &mut Batch<M>) -> Filled {
         // A deadline beyond the clock's range never comes.
         let until = || Instant::now().checked_add(self.limits.linger);
         let mut lingers = (!self.limits.linger.is_zero())
             .then(|| until().map_or(Patience::Endless, Patience::Until));
         while !self.is_full(batch) {
-            // While batches before this one are committed, there is nothing else to do with it.
+            // While earlier batches are being committed, this one can only wait.
             let patience = match lingers {
                 Some(patience) => patience,
                 None if self.committer_is_idle() => Patience::None,
@@ -166,10 +167,10 @@ impl<M: Model> Writer<M> {
                 (Next::Stop, _) => return Filled::Stop,
                 (Next::Nothing, Patience::None) => return Filled::HandOver,
                 (Next::Nothing, _) => lingers = None,
-                // Nothing of it will be accepted: who waits for this batch must be told.
+                // Nothing of this batch will be accepted, and its callers must get an answer.
                 (Next::Rung, _) if self.shared.status.poisoned().is_some() => lingers = None,
                 (Next::Rung, _) if self.rests_on_a_refusal() => lingers = None,
-                // The committer may be idle by now: the loop looks for itself.
+                // The committer may be idle by now; the loop checks that.
                 (Next::Rung, _) => {}
             }
         }
@@ -177,7 +178,7 @@ impl<M: Model> Writer<M> {
     }
 
     fn is_full(&self, batch: &Batch<M>) -> bool {
-        // Refused commands count as well: they, too, are held until the batch is done.
+        // Refused commands also count, because they are kept until the batch is done.
         batch.tickets.len() >= self.limits.commands as usize
             || batch.frame.payload_length() >= self.limits.bytes
     }
@@ -197,21 +198,22 @@ impl<M: Model> Writer<M> {
             self.shared.counters.apply_time.add(took);
         }
         if let Err(error) = applied {
-            // The working version is lost; the batch must not be committed from it.
+            // The working version is lost, so the batch must not be committed.
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));
         }
     }
 
-    /// Whether a batch could not be written since the working version was taken up.
+    /// Returns whether a batch could not be written since the working version began.
     fn rests_on_a_refusal(&self) -> bool {
         self.refusals != self.shared.status.refusals()
     }
 
-    /// A batch before this one could not be written: what was applied since rests on it. All of
-    /// that is refused, and the working version becomes again what readers see.
+    /// Starts over after an earlier batch could not be written. What was applied since depends on
+    /// that batch, so all of it is refused, and the working version becomes the version that
+    /// readers see.
     fn start_over(&mut self, batch: &mut Batch<M>) {
-        // In this order: the reason is there before it is counted.
+        // The order matters: the reason is set before the refusal is counted.
         self.refusals = self.shared.status.refusals();
         let reason = self.shared.status.why_refusing();
         self.shared.counters.not_written.add(crate::files::position(batch.tickets.len()));
@@ -233,7 +235,7 @@ impl<M: Model> Writer<M> {
         self.clock.time_ns
     }
 
-    /// Leaves an empty batch.
+    /// Hands the batch over, and leaves an empty one.
     fn hand_over(&mut self, batch: &mut Batch<M>) {
         self.queue.batch_done();
         self.needs_commit_marker |= batch.count > 0;
@@ -249,15 +251,15 @@ impl<M: Model> Writer<M> {
         } else {
             self.handed += 1;
             let batch = std::mem::replace(batch, self.spare.take().unwrap_or_else(Batch::new));
-            // Its thread lives as long as this end of the channel.
+            // The committer's thread lives as long as this end of the channel.
             self.lane.batches.send(batch).ok();
-            // While that one is committed.
+            // This happens while the committer commits that batch.
             self.reclaim();
         }
     }
 
-    /// Whether every batch handed over is done, or never will be. Acquire: its answers were given
-    /// before.
+    /// Returns whether every batch that was handed over is done, or never will be. The ordering is
+    /// Acquire, so that their answers were given before.
     fn committer_is_idle(&self) -> bool {
         self.lane.completed.load(Ordering::Acquire) >= self.handed
     }

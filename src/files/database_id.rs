@@ -7,7 +7,7 @@ use std::fmt;
 pub struct DatabaseId(pub(crate) [u8; 16]);
 
 impl DatabaseId {
-    /// The identity as bytes.
+    /// Returns the identity as bytes.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0

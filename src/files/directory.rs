@@ -1,4 +1,5 @@
-//! Owns the places of a database's files, and making them. Knows nothing of the files' content.
+//! Owns the places of a database's files, and makes its directories. Knows nothing of the files'
+//! content.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,8 @@ use super::names::{ARCHIVE_SUFFIX, PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX
 use crate::files::StoreError;
 use crate::storage::{EntryKind, Storage, is_temporary};
 
-/// The path as it leads on whatever becomes of the working directory. Links are not followed.
+/// Makes a path absolute, so that it stays right after a change of the working directory. It does
+/// not follow links.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     if planted!(PathStaysRelative) {
         return Ok(path.to_path_buf());
@@ -14,16 +16,16 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     std::path::absolute(path).map_err(StoreError::io("find the working directory for", path))
 }
 
-/// Where everything of one database is.
+/// The paths of everything that belongs to one database.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     pub(crate) root: PathBuf,
     pub(crate) lock: PathBuf,
     pub(crate) journal: PathBuf,
     pub(crate) snapshots: PathBuf,
-    /// Only there once something was archived.
+    /// It exists only after something was archived.
     pub(crate) archive: PathBuf,
-    /// Only there once something was purged.
+    /// It exists only after something was purged.
     pub(crate) purges: PathBuf,
 }
 
@@ -32,12 +34,12 @@ impl Directory {
         Self::named(root, "")
     }
 
-    /// Where new directories are made, to take the places of these.
+    /// Returns the paths for new directories that will replace these.
     pub(crate) fn staged(&self) -> Self {
         Self::named(&self.root, ".purging")
     }
 
-    /// Where these go once others have taken their places, to be removed.
+    /// Returns the paths to which these directories move once others have replaced them.
     pub(crate) fn doomed(&self) -> Self {
         Self::named(&self.root, ".purged")
     }
@@ -59,13 +61,13 @@ impl Directory {
         create(storage, &self.root)
     }
 
-    /// Makes the root's name, and those above it, durable: an opener that was killed after it had
-    /// created them may not have come to that.
+    /// Makes the name of the root and the names above it durable. An opener that created them may
+    /// have been killed before it synced them.
     pub(crate) fn sync_root_names(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         for above in self.root.ancestors().skip(1) {
             let above = if above == Path::new("") { Path::new(".") } else { above };
             match storage.sync_directory(above) {
-                // What may not even be read, or never be written, was not created by this user.
+                // This user did not create a directory that it may not read, or that is read-only.
                 Err(error) if not_ours(&error) => break,
                 result => result.map_err(StoreError::io("sync directory", above))?,
             }
@@ -83,7 +85,7 @@ impl Directory {
         create(storage, &self.archive)
     }
 
-    /// Whether any file stands here that only this crate makes.
+    /// Returns whether the directory holds a file that only this crate makes.
     pub(crate) fn holds_files_of_ours(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
         for (directory, suffix) in [
             (&self.journal, SEGMENT_SUFFIX),
@@ -101,12 +103,12 @@ impl Directory {
         Ok(false)
     }
 
-    /// Whether a history was begun.
+    /// Returns whether archiving has begun.
     pub(crate) fn has_archive(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
         exists(storage, &self.archive)
     }
 
-    /// Removes temporary files that an earlier process did not live to remove.
+    /// Removes temporary files that an earlier process left when it was killed.
     pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         for directory in [&self.root, &self.journal, &self.snapshots, &self.archive] {
             if kind(storage, directory)?.is_none() {
@@ -115,12 +117,13 @@ impl Directory {
             let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
             for name in names.iter().filter(|name| is_temporary(name)) {
                 let path = directory.join(name);
-                // Not one of ours: a killed backup into this very directory leaves one so named.
+                // A backup into this directory that was killed leaves a directory with such a name.
+                // It is not part of this database.
                 if kind(storage, &path)? == Some(EntryKind::Directory) {
                     continue;
                 }
                 match storage.remove(&path) {
-                    // Somebody else may have removed it: it is gone, which is all we want.
+                    // Somebody else may have removed the file already.
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(StoreError::io("remove stale temporary", &path)(error));
                     }
@@ -131,7 +134,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Removes everything of a copy that did not come to its end.
+    /// Removes everything of an unfinished copy.
     pub(crate) fn remove_whole(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         for directory in [&self.journal, &self.snapshots, &self.root] {
             if kind(storage, directory)?.is_none() {
@@ -149,7 +152,8 @@ impl Directory {
         Ok(())
     }
 
-    /// A file that was there only once the creation of a database had come to its end.
+    /// Returns a file that proves that the creation of the database was finished; `None` without
+    /// one.
     pub(crate) fn beyond_half_made(
         &self,
         storage: &dyn Storage,
@@ -177,12 +181,12 @@ impl Directory {
         Ok(None)
     }
 
-    /// Removes the files of a database whose creation never came to an end.
+    /// Removes the files of a database whose creation was not finished.
     pub(crate) fn remove_half_made(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         for (directory, suffix) in
             [(&self.journal, SEGMENT_SUFFIX), (&self.snapshots, SNAPSHOT_SUFFIX)]
         {
-            // A power cut may have kept the MANIFEST's name and lost that of a directory.
+            // A power cut may have kept the name of the MANIFEST and lost the name of a directory.
             if kind(storage, directory)?.is_none() {
                 continue;
             }
@@ -196,17 +200,18 @@ impl Directory {
     }
 }
 
-/// Whether anything stands at `path`.
+/// Returns whether anything stands at `path`.
 pub(crate) fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, StoreError> {
     Ok(kind(storage, path)?.is_some())
 }
 
-/// What stands at `path`; `None` when nothing does.
+/// Returns what stands at `path`; `None` when nothing stands there.
 pub(crate) fn kind(storage: &dyn Storage, path: &Path) -> Result<Option<EntryKind>, StoreError> {
     storage.kind(path).map_err(StoreError::io("examine", path))
 }
 
-/// Makes sure that a directory stands at `path`, creating parents too; each new name is synced.
+/// Makes sure that a directory stands at `path`. It also creates the parents, and syncs each new
+/// name.
 fn create(storage: &dyn Storage, path: &Path) -> Result<(), StoreError> {
     match kind(storage, path)? {
         Some(EntryKind::Directory) => return Ok(()),
@@ -222,15 +227,15 @@ fn create(storage: &dyn Storage, path: &Path) -> Result<(), StoreError> {
     create(storage, parent)?;
     match storage.create_directory(path) {
         Ok(()) => {}
-        // Another opener was faster; the lock decides who goes on.
+        // Another opener was faster. The lock decides which of them continues.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(StoreError::io("create directory", path)(error)),
     }
     storage.sync_directory(parent).map_err(StoreError::io("sync directory", parent))
 }
 
-/// A sync of a directory says so where it is not this user's, or on a file system that cannot be
-/// written, such as squashfs.
+/// Returns whether a sync of a directory failed because the directory is not this user's, or
+/// because the file system is read-only, such as squashfs.
 fn not_ours(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported)

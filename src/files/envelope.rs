@@ -1,5 +1,5 @@
-//! Owns what every file of this crate that is read whole begins and ends with: a magic, the format
-//! version and a checksum over everything before it. Knows nothing of the fields in between.
+//! Owns the beginning and the end of every file that this crate reads as a whole: a magic, the
+//! format version, and a checksum of everything before it. Knows nothing of the fields in between.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(crate) fn check_format(path: &Path, found: u32) -> Result<(), StoreError> {
     Err(StoreError::UnsupportedFormat { path, found, supported: header::FORMAT_VERSION })
 }
 
-/// Checks that the last bytes are the checksum of those before. Returns those before.
+/// Checks that the last bytes are the checksum of the bytes before them. Returns the bytes before.
 pub(crate) fn checksummed<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
     let (covered, stored) = bytes.split_at(bytes.len().saturating_sub(CHECKSUM_BYTES));
     let computed = crc32c::crc32c(covered);

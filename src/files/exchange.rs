@@ -1,11 +1,11 @@
-//! Owns exchanging the directories inside a database for new ones, all or none, whatever crashes in
-//! between. Knows nothing of what stands in them, nor why they are exchanged.
+//! Owns the exchange of the directories inside a database for new ones: all or none, even after a
+//! crash. Knows nothing of their content, and not why they are exchanged.
 //!
-//! The new ones are made beside the old ones as `NAME.purging`. From the MANIFEST that says
-//! `Swapping` on they count, and whoever comes next goes on: `NAME` becomes `NAME.purged`,
-//! `NAME.purging` becomes `NAME`, and `NAME.purged` is removed. Which of them exist says how far it
-//! came. Names change inside one directory only: a file system that tears a move between two
-//! directories may lose what was moved.
+//! The new directories are made beside the old ones as `NAME.purging`. They count once the MANIFEST
+//! states `Swapping`; after a crash, the next open finishes the exchange: `NAME` becomes
+//! `NAME.purged`, `NAME.purging` becomes `NAME`, and `NAME.purged` is removed. The names that exist
+//! show which steps were done. Names change only inside one directory: a file system that tears a
+//! move between two directories may lose what was moved.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use super::manifest::{Manifest, ManifestFile, State};
 use crate::files::StoreError;
 use crate::storage::Storage;
 
-/// One directory in its three places.
+/// The three paths of one directory.
 struct Exchanged {
     live: PathBuf,
     staged: PathBuf,
@@ -32,8 +32,8 @@ fn exchanged(directory: &Directory) -> [Exchanged; 4] {
     ]
 }
 
-/// Makes empty directories to take the places of those that stand there, and one for the records
-/// of purges. What an earlier attempt left is removed.
+/// Makes empty directories that will replace the existing ones, and one for the records of purges.
+/// It removes what an earlier attempt left.
 pub(crate) fn stage(storage: &dyn Storage, directory: &Directory) -> Result<Directory, StoreError> {
     remove_leftovers(storage, directory)?;
     for Exchanged { live, staged, .. } in exchanged(directory) {
@@ -47,8 +47,8 @@ pub(crate) fn stage(storage: &dyn Storage, directory: &Directory) -> Result<Dire
     Ok(directory.staged())
 }
 
-/// Has the directories exchanged, in such a way that a crash anywhere leaves the old ones or the new
-/// ones. `new` makes the MANIFEST that is right for the new ones out of the one for the old ones.
+/// Exchanges the directories, so that a crash at any point leaves either the old or the new ones.
+/// `new` changes the MANIFEST of the old directories into that of the new ones.
 pub(crate) fn exchange(
     storage: &dyn Storage,
     directory: &Directory,
@@ -61,19 +61,19 @@ pub(crate) fn exchange(
         manifest.state = State::Swapping;
     })?;
     if let Err(error) = take_places(storage, directory) {
-        // What cannot be renamed now may never be, and then nobody could open the database.
+        // A rename that fails now may always fail, and then nobody could open the database.
         if give_back_places(storage, directory).is_ok()
             && manifest.update(|manifest| *manifest = old).is_ok()
         {
-            remove_leftovers(storage, directory).ok(); // otherwise the next open does
+            remove_leftovers(storage, directory).ok(); // else the next open removes them
         }
-        return Err(error); // the first one is the one to tell
+        return Err(error); // the caller gets the first error
     }
     clear_up(storage, directory, manifest)
 }
 
-/// Exchanges the directories, as a MANIFEST says that must be done, and makes it say clean. May be
-/// interrupted anywhere and done again.
+/// Finishes an exchange that the MANIFEST states, and then sets the MANIFEST to clean. It may be
+/// interrupted at any point and repeated.
 pub(crate) fn finish(
     storage: &dyn Storage,
     directory: &Directory,
@@ -83,10 +83,10 @@ pub(crate) fn finish(
     clear_up(storage, directory, manifest)
 }
 
-/// The new directories take the places of the old ones, which stay beside them.
+/// Puts the new directories in the places of the old ones, which stay beside them.
 fn take_places(storage: &dyn Storage, directory: &Directory) -> Result<(), StoreError> {
-    // A killed process may have left that MANIFEST in the page cache alone: a power cut must not
-    // bring the one before back once names have changed.
+    // A killed process may have left that MANIFEST only in the page cache. A power cut must not
+    // bring the earlier MANIFEST back once names have changed.
     sync(storage, &directory.root)?;
     for Exchanged { live, staged, doomed } in exchanged(directory) {
         if !exists(storage, &staged)? {
@@ -101,10 +101,11 @@ fn take_places(storage: &dyn Storage, directory: &Directory) -> Result<(), Store
     Ok(())
 }
 
-/// Undoes what [`take_places`] did, wherever it ended.
+/// Undoes what [`take_places`] did, at whatever step it failed.
 fn give_back_places(storage: &dyn Storage, directory: &Directory) -> Result<(), StoreError> {
     for Exchanged { live, staged, doomed } in exchanged(directory) {
-        // Each that stands there was staged.
+        // Every existing directory was staged, so without a staged one, the live one is the new
+        // one.
         if exists(storage, &live)? && !exists(storage, &staged)? {
             rename(storage, &live, &staged)?;
         }
@@ -120,7 +121,8 @@ fn rename(storage: &dyn Storage, from: &Path, to: &Path) -> Result<(), StoreErro
     sync(storage, from.parent().unwrap_or(from))
 }
 
-/// Removes the old directories: as many as can be, since what must be forgotten stands in them.
+/// Removes the old directories. It removes as many as it can, because they hold what must be
+/// forgotten.
 fn clear_up(
     storage: &dyn Storage,
     directory: &Directory,
@@ -133,7 +135,7 @@ fn clear_up(
     Ok(manifest.update(|manifest| manifest.state = State::Clean)?)
 }
 
-/// Removes what an exchange left that never came to its MANIFEST.
+/// Removes what an exchange left that did not get as far as its MANIFEST.
 pub(crate) fn remove_leftovers(
     storage: &dyn Storage,
     directory: &Directory,
@@ -154,7 +156,7 @@ fn remove_tree(storage: &dyn Storage, path: &Path) -> Result<(), StoreError> {
         let file = path.join(name);
         storage.remove(&file).map_err(StoreError::io("remove", &file))?;
     }
-    // Where a link leads elsewhere, nobody else does that.
+    // If the path is a link to a directory elsewhere, nothing else syncs that directory.
     sync(storage, path)?;
     storage.remove_directory(path).map_err(StoreError::io("remove directory", path))
 }

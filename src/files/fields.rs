@@ -1,6 +1,6 @@
 //! Owns reading and writing little-endian fields at byte positions. Knows no format.
 
-/// Reads fields one after the other; `None` where the bytes end too early.
+/// A reader of fields, one after the other. It returns `None` when the bytes end too early.
 pub(crate) struct FieldReader<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -42,23 +42,25 @@ impl<'a> FieldReader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A length, which is a `u32` on disk and a `usize` in memory on every supported platform.
+    /// Reads a length, which is a `u32` on disk and a `usize` in memory on every supported
+    /// platform.
     pub(crate) fn length(&mut self) -> Option<usize> {
         self.u32()?.try_into().ok()
     }
 }
 
-/// A byte position or size as the file formats hold it.
+/// Converts a byte position or size to the type of the file formats.
 pub(crate) fn position(bytes: usize) -> u64 {
     u64::try_from(bytes).expect("memory sizes fit 64 bits")
 }
 
-/// `value` rounded up to a multiple of `alignment`, a power of two.
+/// Rounds `value` up to a multiple of `alignment`, a power of two.
 pub(crate) const fn align_up(value: usize, alignment: usize) -> usize {
     (value + alignment - 1) & !(alignment - 1)
 }
 
-/// Whether all bytes are zero, at memory speed: each block is OR-ed without a branch inside.
+/// Returns whether all bytes are zero, at memory speed: each block is OR-ed without a branch
+/// inside.
 pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|block| block.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

@@ -9,22 +9,23 @@ use crate::codec::CODEC_ID;
 use crate::files::{DatabaseId, StoreError};
 use crate::storage::{ReadableFile, read_up_to};
 
-/// The version of all file formats together; a change of any raises it.
+/// The version of all file formats together. A change of any format raises it.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PREVJRNL";
 pub(crate) const SNAPSHOT_MAGIC: [u8; 8] = *b"PREVSNAP";
 pub(crate) const ARCHIVE_MAGIC: [u8; 8] = *b"PREVARCH";
 
-/// Where the variable part begins.
+/// The size of the fixed part, behind which the variable part begins.
 const FIXED_BYTES: usize = 88;
-/// A header that claims more is not one: it bounds what is read before the checksum is known good.
+/// The largest size that a header may state. It bounds what is read before the checksum is
+/// verified.
 pub(crate) const LARGEST_HEADER_BYTES: usize = 1 << 20;
 
-/// Most headers fit into this, and are read at once.
+/// The size of the first read, which holds most headers as a whole.
 const COMMON_HEADER_BYTES: usize = 4096;
 
-/// What a file says of itself before its content.
+/// What a file states about itself before its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileHeader {
     pub(crate) magic: [u8; 8],
@@ -34,28 +35,28 @@ pub(crate) struct FileHeader {
     pub(crate) model_version: u32,
     /// A segment's or archive's first sequence; a snapshot's sequence.
     pub(crate) sequence: u64,
-    /// Nanoseconds since 1970: no command after this file began was given an earlier time.
+    /// Nanoseconds since 1970. No command after this file's beginning has an earlier time.
     pub(crate) time_ns: u64,
     /// Makes frame headers of this segment unguessable and unlike those of any other; 0 in
     /// snapshots.
     pub(crate) salt: u64,
-    /// The length that a segment was published with, so that a shortened one is noticed. 0 in packed
-    /// files, which end in a footer.
+    /// The length with which a segment was published, so that an open notices a shortened one. 0 in
+    /// packed files, which end in a footer.
     pub(crate) file_bytes: u64,
     /// The chain value after the last command before this segment, or up to this snapshot.
     pub(crate) chain: u32,
     pub(crate) model_name: String,
     /// Tag and name of every command; empty in snapshots.
     pub(crate) commands: Vec<(u16, String)>,
-    /// The size of what stands behind a packed file's content, before packing; 0 in segments.
+    /// The size of the appendix behind a packed file's content, before packing; 0 in segments.
     pub(crate) appendix_bytes: u64,
-    /// The sequence of the snapshot that this one is a change of. A whole file has its own sequence
-    /// here.
+    /// The sequence of the snapshot to which this one is a change. A whole file has its own
+    /// sequence here.
     pub(crate) base_sequence: u64,
 }
 
 impl FileHeader {
-    /// The header's bytes; `None` when names make it larger than a header may be.
+    /// Encodes the header; `None` when the names make it larger than a header may be.
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(&self.magic);
@@ -89,7 +90,7 @@ impl FileHeader {
         Some(bytes)
     }
 
-    /// Reads the header of an open file; says how long it is.
+    /// Reads the header of an open file. Returns it with its length.
     pub(crate) fn read(
         path: &Path,
         magic: [u8; 8],
@@ -109,7 +110,7 @@ impl FileHeader {
         Self::decode(path, magic, &bytes)
     }
 
-    /// Reads the header at the start of `bytes`; says how long it is.
+    /// Reads the header at the start of `bytes`. Returns it with its length.
     pub(crate) fn decode(
         path: &Path,
         magic: [u8; 8],
@@ -135,7 +136,7 @@ impl FileHeader {
             let commands = (0..count)
                 .map(|_| Some((fields.u16()?, read_name(&mut fields)?)))
                 .collect::<Option<Vec<_>>>()?;
-            // The first builds had no such fields, and one field for both lengths.
+            // The first builds did not have these two fields, and had one field for both lengths.
             let is_early = fields.is_at_end();
             let is_segment = magic == SEGMENT_MAGIC;
             let (file_bytes, appendix_bytes, base_sequence) = match is_early {
@@ -169,7 +170,7 @@ impl FileHeader {
     }
 }
 
-/// Checks magic, format version, length and checksum, in this order; gives the length.
+/// Checks magic, format version, length and checksum, in this order. Returns the length.
 fn checked_length(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<usize, StoreError> {
     let short = || {
         let found = format!("a file of {} bytes", bytes.len());
@@ -183,7 +184,12 @@ fn checked_length(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<usize, St
     check_format(path, fields.u32().ok_or_else(short)?)?;
     let length = fields.length().ok_or_else(short)?;
     if !(FIXED_BYTES + CHECKSUM_BYTES..=LARGEST_HEADER_BYTES).contains(&length) {
-        return Err(StoreError::corrupt(path, 12, "a header length in bounds", length.to_string()));
+        return Err(StoreError::corrupt(
+            path,
+            12,
+            "a header length within its limits",
+            length.to_string(),
+        ));
     }
     checksummed(path, bytes.get(..length).ok_or_else(short)?)?;
     Ok(length)

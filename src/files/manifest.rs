@@ -1,5 +1,5 @@
-//! Owns the MANIFEST: which files the directory must hold, and whether it was closed cleanly.
-//! Knows the layout of that one file, nothing of the others' content.
+//! Owns the MANIFEST: which files the directory must hold, and whether the database was closed
+//! cleanly. Knows the layout of that one file, and nothing of the content of the others.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,20 +15,20 @@ pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
 
 const MAGIC: [u8; 8] = *b"PREVMANI";
 const FIXED_BYTES: usize = 60;
-/// Bounds the list of snapshots, and with it what is read before the checksum is known good.
+/// The most snapshots in the list. It bounds what is read before the checksum is verified.
 const MOST_SNAPSHOTS: usize = 4096;
 
 /// How far the database had come when the MANIFEST was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The first files are being made; no command was ever acknowledged.
+    /// The first files are being made, and no command was acknowledged yet.
     Creating = 0,
     /// Open, or ended without `close`: the journal holds at least `sequence`.
     Dirty = 1,
     /// Closed: the journal ends exactly at `sequence`.
     Clean = 2,
-    /// New directories stand beside the old ones and take their places (`swap`). All else is said of
-    /// the new ones.
+    /// New directories stand beside the old ones and replace them (`exchange`). All other fields
+    /// describe the new directories.
     Swapping = 3,
 }
 
@@ -98,7 +98,7 @@ impl Manifest {
         })
     }
 
-    /// The fields behind the length, once the checksum is known good.
+    /// Decodes the fields behind the length, after the checksum was verified.
     fn decode_verified(fields: &mut FieldReader<'_>, length: usize) -> Option<Self> {
         let database = DatabaseId(fields.array()?);
         let state = match fields.u32()? {
@@ -120,12 +120,12 @@ impl Manifest {
     }
 }
 
-/// The MANIFEST of an open database: what it says, and the one way to change it.
+/// The MANIFEST of an open database: its content, and the only way to change it.
 pub(crate) struct ManifestFile {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     current: Manifest,
-    /// A replacement failed: what stands on disk may be `current` or what was to replace it.
+    /// Whether a replacement failed: then the disk may hold `current` or what was to replace it.
     uncertain: bool,
 }
 
@@ -165,8 +165,8 @@ impl ManifestFile {
         &self.path
     }
 
-    /// Changes the MANIFEST durably: on `Ok` the new one stands there, after a crash the old or
-    /// the new one does.
+    /// Changes the MANIFEST durably. After `Ok`, the new one is on disk; after a crash, the old or
+    /// the new one is.
     pub(crate) fn update(
         &mut self,
         change: impl FnOnce(&mut Manifest),
@@ -176,8 +176,8 @@ impl ManifestFile {
         self.replace(next)
     }
 
-    /// Makes sure that what `current` says is what stands on disk. Nothing may be removed on the
-    /// strength of it before.
+    /// Makes sure that the disk holds `current`. Only then may files be removed because of what it
+    /// states.
     pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
         if self.uncertain { Ok(self.replace(self.current.clone())?) } else { Ok(()) }
     }

@@ -1,18 +1,18 @@
-//! Owns the files that are no journal, and what all files share: header, MANIFEST, directory,
-//! exchange, and the compressed container. Knows nothing of models or threads of the engine.
+//! Owns the files outside the journal, and what all files share: header, MANIFEST, directory,
+//! exchange, and the compressed container. Knows nothing of models and of the engine's threads.
 //!
-//! - `fields`: numbers in bytes
-//! - `store_error`: why a file is not as it should be
-//! - `database_id`: what all files of one database share
-//! - `names`: what numbered files are called
-//! - `envelope`: magic, format version and checksum around a file that is read whole
-//! - `header`: what every file begins with
+//! - `fields`: reads numbers from bytes
+//! - `store_error`: why a file is wrong or could not be changed
+//! - `database_id`: the identity that all files of one database share
+//! - `names`: how numbered files are named
+//! - `envelope`: magic, format version and checksum around a file that is read as a whole
+//! - `header`: the beginning of every segment, snapshot and archive
 //! - `container`: a compressed file, written and read as a stream
-//! - `manifest`: which files there must be
+//! - `manifest`: which files must exist
 //! - `change_failure`: whether a failed change leaves anything in doubt
-//! - `reserve`: room that is kept for a full disk
-//! - `directory`: where the files stand, and how a directory is made and cleared
-//! - `exchange`: new directories in the place of old ones
+//! - `reserve`: disk space that is kept for a full disk
+//! - `directory`: where the files are, and how a directory is made and cleared
+//! - `exchange`: replaces directories by new ones
 
 mod change_failure;
 mod container;

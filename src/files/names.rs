@@ -1,5 +1,5 @@
-//! Owns how numbered files are named: a number in twenty digits and a suffix for the kind. Knows nothing
-//! of what the files hold.
+//! Owns the names of numbered files: a number in twenty digits, and a suffix for the kind. Knows
+//! nothing of what the files hold.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ pub(crate) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(crate) const ARCHIVE_SUFFIX: &str = ".archive";
 pub(crate) const PURGE_SUFFIX: &str = ".purge";
 
-/// So many that every `u64` has the same length, and names sort as their numbers do.
+/// The number of digits. Every `u64` fits, so that all names have one length and sort as their
+/// numbers do.
 const DIGITS: usize = 20;
 
 pub(crate) fn segment_path(journal_directory: &Path, first_sequence: u64) -> PathBuf {
@@ -30,8 +31,8 @@ pub(crate) fn numbered_path(directory: &Path, number: u64, suffix: &str) -> Path
     directory.join(format!("{number:0DIGITS$}{suffix}"))
 }
 
-/// The first sequences of the segments in a directory, oldest first. Files with other names do not
-/// belong to this crate.
+/// Lists the first sequences of the segments in a directory, oldest first. Files with other names
+/// do not belong to this crate.
 pub(crate) fn list_segments(
     storage: &dyn Storage,
     journal_directory: &Path,
@@ -39,7 +40,7 @@ pub(crate) fn list_segments(
     list_numbered(storage, journal_directory, SEGMENT_SUFFIX)
 }
 
-/// The sequences of the snapshots in a directory, oldest first.
+/// Lists the sequences of the snapshots in a directory, oldest first.
 pub(crate) fn list_snapshots(
     storage: &dyn Storage,
     snapshot_directory: &Path,
@@ -47,7 +48,8 @@ pub(crate) fn list_snapshots(
     list_numbered(storage, snapshot_directory, SNAPSHOT_SUFFIX)
 }
 
-/// The first sequences of the archives in a directory, oldest first; none when it does not exist.
+/// Lists the first sequences of the archives in a directory, oldest first; none when the directory
+/// does not exist.
 pub(crate) fn list_archives(
     storage: &dyn Storage,
     archive_directory: &Path,
@@ -55,7 +57,8 @@ pub(crate) fn list_archives(
     list_if_there(storage, archive_directory, ARCHIVE_SUFFIX)
 }
 
-/// The numbers of the files with that suffix, in order; none when the directory does not exist.
+/// Lists the numbers of the files with that suffix, in order; none when the directory does not
+/// exist.
 pub(crate) fn list_if_there(
     storage: &dyn Storage,
     directory: &Path,

@@ -1,6 +1,6 @@
-//! Owns the room that a database keeps for itself on the disk: a file of zeros that goes when the
-//! disk is full, so that a few more commands, or a snapshot, can be written. Knows nothing of what
-//! takes its room.
+//! Owns the disk space that a database keeps in reserve: a file of zeros. When the disk is full,
+//! the file is removed, so that a few more commands or a snapshot can be written. Knows nothing of
+//! what uses the space then.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,36 +8,36 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::mutex::lock;
 use crate::storage::{Storage, write_all_at};
 
-/// Its name in the database directory.
+/// The file's name in the database directory.
 pub(crate) const RESERVE_NAME: &str = "RESERVE";
 
-/// How long it is at most: enough for a segment of a few hundred commands, a MANIFEST and a small
-/// snapshot.
+/// The file's largest length: enough for a segment of a few hundred commands, a MANIFEST and a
+/// small snapshot.
 pub(crate) const LARGEST_RESERVE_BYTES: u64 = 256 << 10;
 
-/// It is made only where so many times its size is free: on a disk that is nearly full it would
-/// take the very room that was just made.
+/// How many bytes must be free for each byte of the file before it is made. On a disk that is
+/// nearly full, the file would take the space that was just made free.
 const FREE_FOR_EACH_BYTE: u64 = 4;
 
-/// What is written at once.
+/// The zeros of one write.
 const ZEROS: &[u8] = &[0; 64 << 10];
 
-/// The file, or that there is none.
+/// The reserve of one database, which may have no file at the moment.
 pub(crate) struct Reserve {
     storage: Arc<dyn Storage>,
     root: PathBuf,
     path: PathBuf,
-    /// How long one is that is made anew.
+    /// The length of a file that is made from now on.
     bytes: u64,
-    /// How long the one is that stands there.
+    /// The length of the file that exists now; `None` without one.
     stands: Mutex<Option<u64>>,
 }
 
 impl Reserve {
-    /// Looks whether it stands in the directory `root`. One that is made anew has `bytes`.
+    /// Looks for the file in the directory `root`. A file that is made later has `bytes`.
     pub(crate) fn find(storage: Arc<dyn Storage>, root: &Path, bytes: u64) -> Self {
         let path = root.join(RESERVE_NAME);
-        // Where it cannot be looked at, or is not as we make it, it is not counted on.
+        // A file that cannot be read, or that is longer than this crate makes it, does not count.
         let length = storage.open_to_read(&path).map(|file| file.length()).ok();
         let stands = Mutex::new(length.filter(|length| *length <= LARGEST_RESERVE_BYTES));
         let bytes = bytes.min(LARGEST_RESERVE_BYTES);
@@ -48,12 +48,13 @@ impl Reserve {
         lock(&self.stands)
     }
 
-    /// How much is kept now.
+    /// Returns how many bytes are in reserve now.
     pub(crate) fn bytes(&self) -> u64 {
         self.stands().unwrap_or(0)
     }
 
-    /// Gives its room away. `false`: there was none, or it cannot be given.
+    /// Removes the file to free its space. Returns `false` when there was no file, or it could not
+    /// be removed.
     pub(crate) fn release(&self) -> bool {
         let mut stands = self.stands();
         if planted!(ReserveNotGiven) || stands.take().is_none() {
@@ -62,14 +63,14 @@ impl Reserve {
         self.is_ours() && self.storage.remove(&self.path).is_ok()
     }
 
-    /// Makes it, if there is none of that length and the disk has plenty of room. Where that fails
-    /// there is none, which [`bytes`](Self::bytes) says, and the next call tries again.
+    /// Makes the file, if none of that length exists and the disk has plenty of space. If this
+    /// fails, [`bytes`](Self::bytes) shows it, and the next call tries again.
     pub(crate) fn fill(&self) {
         let mut stands = self.stands();
         if stands.unwrap_or(0) >= self.bytes {
             return;
         }
-        // What is not ours is left alone.
+        // A file that this crate did not make stays as it is.
         let is_free = matches!(self.storage.kind(&self.path), Ok(None));
         let is_known = stands.is_some() && self.is_ours();
         if !is_free && !is_known {
@@ -82,7 +83,7 @@ impl Reserve {
         }
     }
 
-    /// Whether what stands there is zeros and nothing else.
+    /// Returns whether the file holds only zeros.
     fn is_ours(&self) -> bool {
         let read = self.storage.read(&self.path);
         read.is_ok_and(|bytes| super::all_zero(&bytes))
@@ -98,7 +99,7 @@ impl Reserve {
             write_all_at(&*file, piece, position)?;
             position += crate::files::position(piece.len());
         }
-        // Its blocks are taken only once they are written.
+        // The file system allocates the blocks only when they are written.
         file.sync_data()?;
         temporary.publish(&self.path)
     }

@@ -1,6 +1,6 @@
-//! Owns the errors of the files: why a file is wrong, or could not be changed. Knows nothing of
-//! models and of the engine. A user sees each of them as the variant of [`Error`](crate::Error)
-//! with the same name, and that type says what it means.
+//! Owns why a file is wrong or could not be changed. Knows nothing of models and of the engine: a
+//! user gets each of these as the variant of [`Error`](crate::Error) with the same name, which
+//! explains it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl StoreError {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 
-    /// Returns whether the directory is no longer where it was when it was opened.
+    /// Returns whether the operation failed because the directory is no longer where it was opened.
     pub(crate) fn is_place_lost(&self) -> bool {
         matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }

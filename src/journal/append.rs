@@ -1,5 +1,6 @@
-//! Owns the journal's growing end: writes frames, syncs them, marks an idle end, changes segments.
-//! The only writer of the journal; knows nothing of commands beyond their count and time.
+//! Owns the journal's growing end: it writes frames, syncs them, writes a commit marker at an idle
+//! end, and changes segments. It is the only writer of the journal, and knows nothing of commands
+//! beyond their count and time.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -12,16 +13,16 @@ use super::sync_gate::{SyncGate, SyncTarget};
 use crate::files::{ChangeFailure, ManifestFile, Reserve, StoreError, position};
 use crate::storage::{Room, Storage, write_all_at};
 
-/// The first segment of a run; each further one is twice as long, up to `segment_bytes`. Small at
-/// first, because zeros that are never overwritten cost the disk for nothing.
+/// The size of the first segment of a run. Each further segment is twice as long, up to
+/// `segment_bytes`. The first is small, because zeros that are never overwritten waste disk space.
 const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 
-/// The size of the segment that a run begins with.
+/// Returns the size of a run's first segment.
 pub(crate) fn first_segment_bytes(segment_bytes: u64) -> u64 {
     FIRST_SEGMENT_BYTES.min(segment_bytes)
 }
 
-/// What the appender needs to know for as long as it lives.
+/// What the appender needs to know while it lives.
 pub(crate) struct JournalOptions {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) directory: PathBuf,
@@ -39,29 +40,30 @@ pub(crate) struct Journal {
     /// `None` before this run has written anything.
     pub(super) segment: Option<OpenSegment>,
     pub(super) beginning: Option<Beginning>,
-    /// The MANIFEST may not name the segment yet, or may still say clean: nothing may be appended.
+    /// Whether the MANIFEST may not name the segment yet, or may still state clean. Then nothing
+    /// may be appended.
     pub(super) unlisted: bool,
-    /// The segment's header says what this program says.
+    /// Whether the segment's header has this program's names and versions.
     pub(super) is_ours: bool,
-    /// Of this segment.
+    /// The gate of this segment.
     pub(super) gate: Arc<SyncGate>,
     pub(super) commit_marker: FrameBuffer,
     pub(super) next_sequence: u64,
     pub(super) chain: u32,
     pub(super) time_ns: u64,
-    /// Everything up to here is known to be synced.
+    /// The highest sequence that is known durable.
     pub(super) durable_sequence: u64,
     /// The highest durable sequence that a frame in the journal states.
     pub(super) stated_durable: u64,
-    /// Bytes of frames written by this run.
+    /// How many bytes of frames this run has written.
     pub(super) written_bytes: u64,
-    /// Segments that this run added to those that were there.
+    /// How many segments this run has added.
     pub(super) segments_added: u64,
 }
 
 impl Journal {
-    /// Goes on where the journal ended. Nothing is written before the first batch, unless there are
-    /// frames that nothing vouches for: those are written anew now.
+    /// Continues where the journal ended. It writes nothing before the first batch, except that it
+    /// writes frames that are not known durable again now.
     pub(crate) fn start(options: JournalOptions, beginning: Beginning) -> Result<Self, StoreError> {
         let preparer = SegmentPreparer::start(
             options.storage.clone(),
@@ -96,12 +98,12 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Whether this run has changed the journal.
+    /// Returns whether this run has changed the journal.
     pub(crate) fn has_begun(&self) -> bool {
         self.segment.is_some()
     }
 
-    /// The first sequence of the segment that is written to.
+    /// Returns the first sequence of the segment that the journal writes to.
     pub(crate) fn newest_segment(&self) -> u64 {
         match (&self.segment, &self.beginning) {
             (Some(segment), _) => segment.first_sequence,
@@ -110,7 +112,7 @@ impl Journal {
         }
     }
 
-    /// The sequence of the newest record written.
+    /// Returns the sequence of the newest written record.
     pub(crate) fn written_sequence(&self) -> u64 {
         self.next_sequence - 1
     }
@@ -131,8 +133,8 @@ impl Journal {
         self.segments_added
     }
 
-    /// Writes one batch; `time_ns` is that of its last record. Not durable before a sync. After a
-    /// failure that leaves anything in doubt the journal must not be used any more.
+    /// Writes one batch; `time_ns` is the time of its last record. The batch is durable after a
+    /// sync. After a failure that is in doubt, the journal must not be used any more.
     pub(crate) fn append(
         &mut self,
         frame: &mut FrameBuffer,
@@ -182,15 +184,15 @@ impl Journal {
         Ok(())
     }
 
-    /// An error when the segment does not stand under its name any more: what was acknowledged would
-    /// be lost with this process.
+    /// Checks that the segment still stands under its name. If it does not, acknowledged commands
+    /// would be lost with this process.
     pub(crate) fn check_stands(&self) -> Result<(), StoreError> {
         let Some(segment) = &self.segment else { return Ok(()) };
         segment.file.stands_where_published().map_err(StoreError::io("find", &segment.path))
     }
 
-    /// What a sync outside this borrow needs. Everything in earlier segments was synced when they
-    /// were left.
+    /// Returns what a sync outside this borrow needs. Earlier segments were synced when the journal
+    /// left them.
     pub(crate) fn sync_target(&self) -> Option<SyncTarget> {
         let sequence = self.written_sequence();
         let segment = self.segment.as_ref().filter(|_| sequence > self.durable_sequence)?;
@@ -202,24 +204,25 @@ impl Journal {
         })
     }
 
-    /// What background work must give up when a segment needs it.
+    /// Returns the space that background work must give up when a segment needs it.
     pub(crate) fn room(&self) -> Arc<Room> {
         self.room.clone()
     }
 
-    /// Ends the preparer's thread; a segment is then made when it is needed.
+    /// Ends the preparer's thread. From then on, a segment is made when it is needed.
     pub(crate) fn stop_preparing(&mut self) {
         self.preparer.stop();
     }
 
-    /// Notes that a [`sync_target`](Self::sync_target) was synced.
+    /// Notes that a [`sync_target`](Self::sync_target) was synced up to `sequence`.
     pub(crate) fn note_synced(&mut self, sequence: u64) {
         self.durable_sequence = self.durable_sequence.max(sequence);
     }
 
-    /// Appends an unsynced empty frame that vouches for everything durable, so that after a mere
-    /// process kill damage to the last batch is told from a torn write. It is checked against the
-    /// chain but does not advance it: where a segment ends for the next run does not depend on it.
+    /// Appends a commit marker: an unsynced empty frame that states what is durable. After a
+    /// process kill, it tells damage to the last batch from a torn write. It is checked against the
+    /// chain but does not advance it, so the end of a segment for the next run does not depend on
+    /// it.
     pub(crate) fn write_commit_marker(&mut self) -> Result<(), StoreError> {
         let needed = position(frame_bytes(0));
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };

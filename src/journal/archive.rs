@@ -1,5 +1,5 @@
-//! Owns archived segments: what a sealed segment holds, compressed, under the segment's header.
-//! Nothing of a command is lost; only what stood beyond the segment's end is left out.
+//! Owns archived segments: the content of a sealed segment, compressed, under the segment's header.
+//! An archive keeps every command whole, and leaves out only what stood beyond the segment's end.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use crate::files::{
 };
 use crate::storage::{Pace, Storage};
 
-/// Archives the segment that begins at `first_sequence` and ends where the next begins, at
-/// `next_segment_first`, unless that was done. On `Ok` the archive is durable, was read back, and unpacks to
-/// what was packed.
+/// Archives the segment that begins at `first_sequence` and ends where the next segment begins, at
+/// `next_segment_first`, unless this was done already. After `Ok`, the archive is durable, was read
+/// back, and unpacks to what was packed.
 pub(crate) fn archive_segment(
     storage: &dyn Storage,
     journal_directory: &Path,
@@ -34,13 +34,14 @@ pub(crate) fn archive_segment(
         magic: ARCHIVE_MAGIC,
         packing: packing.code(),
         file_bytes: 0,
-        // What is not in it may be forgotten; what is, is an error at open once it is.
+        // The program may forget a command that the archive does not name. A command that the
+        // archive names is an error at open when the program lacks it.
         commands: named(&segment.header.commands, &tags),
         ..segment.header.clone()
     };
     let path = archive_path(archive_directory, first_sequence);
     if is_archived(storage, &path, &header, end, pace)? {
-        // Whoever gave it its name may not have come to this.
+        // A crash may have happened before this sync.
         storage
             .sync_directory(archive_directory)
             .map_err(StoreError::io("sync directory", archive_directory))?;
@@ -52,13 +53,14 @@ pub(crate) fn archive_segment(
     Ok(path)
 }
 
-/// The lines of a table of names for these tags.
+/// Returns the entries of a table of names that have these tags.
 fn named(commands: &[(u16, String)], tags: &BTreeSet<u16>) -> Vec<(u16, String)> {
     commands.iter().filter(|(tag, _)| tags.contains(tag)).cloned().collect()
 }
 
-/// Whether this very segment was archived already: then a crash came between that and removing the
-/// segment. An archive that is damaged or another's is an error: it is not ours to replace.
+/// Returns whether this segment was archived already: then a crash came before the segment was
+/// removed. A damaged archive, or one of another segment, is an error: this code must not replace
+/// it.
 fn is_archived(
     storage: &dyn Storage,
     path: &Path,

@@ -1,49 +1,49 @@
-//! Owns how a run begins its first segment: only when it has something to write, so that who only
-//! reads changes nothing. Knows nothing of how a batch is written.
+//! Owns how a run begins its first segment: only when it has something to write, so that a run that
+//! only reads changes nothing. Knows nothing of how a batch is written.
 //!
-//! A short run must not cost a segment for ever. So where the last segment holds little, the new one
-//! takes its place, with its frames copied. Where the program's vocabulary changed, it does not: the
-//! header must say what the commands were called by the program that wrote them.
+//! A short run must not cost a segment for ever. So when the last segment holds little, the new one
+//! copies its frames and replaces it. When the program's vocabulary has changed, the new one does
+//! not replace it: the header must state the names of the commands in the program that wrote them.
 
 use super::frame::FrameRef;
 use super::scan::{Segment, SegmentScan};
 use super::segment::{SegmentIdentity, SegmentStart};
 use crate::files::StoreError;
 
-/// Where the journal ended when it was opened.
+/// The end of the journal when it was opened.
 pub(crate) struct Beginning {
     /// The last segment, still mapped.
     pub(crate) last: Segment,
     /// What the next frame must follow.
     pub(crate) next: SegmentStart,
-    /// How long the last segment's frames are, in bytes.
+    /// The length of the last segment's frames in bytes.
     pub(crate) used_bytes: u64,
-    /// Frames from here on were accepted, but nothing vouches for them. They are written anew at
-    /// once, since the page cache alone is not trusted.
+    /// Frames from here on were accepted, but are not known durable. They are written again at
+    /// once, because the page cache alone is not reliable.
     pub(crate) unconfirmed: Option<SegmentStart>,
 }
 
-/// What the first segment is to be.
+/// The plan for the first segment.
 pub(crate) struct Plan<'a> {
     pub(crate) start: SegmentStart,
-    /// Frames that stand in the last segment now.
+    /// Frames to copy from the last segment.
     pub(crate) carried: Vec<FrameRef<'a>>,
     pub(crate) identity: SegmentIdentity,
-    /// A sequence that is durable before it is made, and the chain value after it.
+    /// A sequence that is durable before the segment is made, and the chain value after it.
     pub(crate) durable: (u64, u32),
-    /// It gets the name of the last segment.
+    /// Whether it gets the name of the last segment.
     pub(crate) replaces: bool,
 }
 
 impl Plan<'_> {
-    /// The bytes that the frames take.
+    /// Returns the length of the copied frames in bytes.
     pub(crate) fn carried_bytes(&self) -> u64 {
         self.carried.iter().map(|frame| crate::files::position(frame.header.frame_bytes())).sum()
     }
 }
 
 impl Beginning {
-    /// For the first batch of this run. At most `carried_bytes` are copied.
+    /// Plans the segment for the first batch of this run. It copies at most `carried_bytes`.
     pub(crate) fn plan(&self, ours: &SegmentIdentity, carried_bytes: u64) -> Plan<'_> {
         let durable = (self.next.first_sequence - 1, self.next.chain);
         let fresh = |replaces| Plan {
@@ -59,16 +59,17 @@ impl Beginning {
         if self.used_bytes > carried_bytes || !self.last_identity(ours).says_the_same_as(ours) {
             return fresh(false);
         }
-        // What was sound when it was opened and cannot be read now stays where it is: the next open
-        // tells of it.
+        // Frames that were intact at open and cannot be read now stay where they are. The next open
+        // reports them.
         match self.frames_from(self.last.header.sequence) {
             Ok(carried) => Plan { start: self.last_start(), carried, ..fresh(true) },
             Err(_) => fresh(false),
         }
     }
 
-    /// For what nothing vouches for, if there is any. The header says what the last segment's says:
-    /// these commands are not this program's.
+    /// Plans the segment for frames that are not known durable; `None` without such frames. The
+    /// header repeats the last segment's names and versions, because this program did not write
+    /// these commands.
     pub(crate) fn plan_unconfirmed(
         &self,
         ours: &SegmentIdentity,
@@ -103,7 +104,7 @@ impl Beginning {
     }
 
     fn frames_from(&self, first_sequence: u64) -> Result<Vec<FrameRef<'_>>, StoreError> {
-        // All of it was found there, so it must still be there.
+        // The open found all of these frames, so they must still be there.
         let mut scan = SegmentScan::new(&self.last, None, self.next.first_sequence - 1);
         let mut frames = Vec::new();
         while scan.next_sequence() < self.next.first_sequence {

@@ -1,11 +1,12 @@
-//! Owns which bytes are the next frame of a file: a sound header and body, the sequence and the chain
-//! that go on, and the rule for a lost commit marker. The reader of a mapped segment and the reader of
-//! a streamed file both go by it. Knows nothing of where the bytes come from.
+//! Owns the rule which bytes are the next frame of a file: an intact header and body, the next
+//! sequence and chain value, and what to do about a lost commit marker. The reader of a mapped
+//! segment and the reader of a streamed file both use it. Knows nothing of where the bytes come
+//! from.
 
 use super::frame::{FrameFault, FrameHeader};
 use crate::files::FileHeader;
 
-/// Where a reader of frames stands.
+/// The place of a reader among the frames of a file.
 #[derive(Clone, Copy)]
 pub(super) struct FrameCursor {
     salt: u64,
@@ -16,7 +17,7 @@ pub(super) struct FrameCursor {
 }
 
 impl FrameCursor {
-    /// Stands before the first frame of a file with this header.
+    /// Makes a cursor before the first frame of a file with this header.
     pub(super) fn at_start_of(header: &FileHeader) -> Self {
         Self { salt: header.salt, next_sequence: header.sequence, chain: header.chain }
     }
@@ -26,8 +27,8 @@ impl FrameCursor {
         FrameHeader::decode(bytes, self.salt)
     }
 
-    /// Verifies the frame at the start of `bytes`, whose header this is, and steps over it. Returns
-    /// its payload. `last`: the last sequence that the file owns, if it is known.
+    /// Verifies the frame at the start of `bytes`, which has this header, and steps over it.
+    /// Returns its payload. `last` is the last sequence that the file owns, if it is known.
     pub(super) fn step<'a>(
         &mut self,
         header: &FrameHeader,
@@ -50,22 +51,23 @@ impl FrameCursor {
                 found: format!("one up to sequence {end}"),
             });
         }
-        // A commit marker is checked against the chain and does not advance it.
+        // A commit marker is checked against the chain, but does not advance it.
         if header.count > 0 {
             (self.chain, self.next_sequence) = (chain, header.next_sequence());
         }
         Ok(payload)
     }
 
-    /// Whether this header can only be that of the next batch.
+    /// Returns whether this header can only be that of the next batch.
     pub(super) fn begins_next_batch(&self, header: &FrameHeader) -> bool {
         header.count > 0 && header.first_sequence == self.next_sequence
     }
 
-    /// Whether the next batch stands whole at the start of `bytes`; `header` is what stands there.
+    /// Returns whether the next batch stands whole at the start of `bytes`; `header` is the header
+    /// there.
     ///
-    /// A commit marker is not synced by itself. So it may be lost where the batch behind it is not:
-    /// then this holds one marker further on, and nothing is missing.
+    /// A commit marker is not synced by itself, so it may be lost although the batch behind it
+    /// survives. Then the next batch stands one marker further on, and no command is missing.
     pub(super) fn is_next_batch(&self, header: &FrameHeader, bytes: &[u8]) -> bool {
         self.begins_next_batch(header) && header.verify_body(bytes, self.chain).is_ok()
     }

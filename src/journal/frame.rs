@@ -4,17 +4,17 @@
 //! 0  magic "PVFR"
 //! 4  payload length u32    bounded by LARGEST_PAYLOAD_BYTES
 //! 8  first sequence u64
-//! 16 durable sequence u64  the highest sequence known synced when the frame was built
-//! 24 count u32             of records; 0 in a mark
+//! 16 durable sequence u64  the highest sequence known durable when the frame was built
+//! 24 count u32             of records; 0 in a commit marker
 //! 28 header checksum u32   CRC-32C of bytes 0..28, seeded with the segment's salt
 //! 32 payload               `count` records
 //! …  body checksum u32     CRC-32C of bytes 0..28 and the payload, continuing the chain
 //! …  zeros to a multiple of 8
 //! ```
 //!
-//! The body checksum is the chain value after the frame. It leaves the header checksum out: a CRC
-//! taken over data *and* the data's own CRC no longer depends on the data, so with it the chain
-//! would say nothing about the header.
+//! The body checksum is the chain value after the frame. It does not cover the header checksum: a
+//! CRC over data *and* the data's own CRC no longer depends on the data, so the chain would prove
+//! nothing about the header.
 
 use std::path::Path;
 
@@ -27,10 +27,11 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 32;
 const COVERED_HEADER_BYTES: usize = 28;
 const BODY_CHECKSUM_BYTES: usize = 4;
 pub(crate) const FRAME_ALIGNMENT: usize = 8;
-/// Room for the largest command with its metadata, and for a batch that it ended.
+/// The largest payload: room for the largest command with its metadata, and for a batch that ends
+/// with it.
 pub(crate) const LARGEST_PAYLOAD_BYTES: usize = 128 << 20;
 
-/// A frame's header, once its checksum is known good.
+/// A frame's header, after its checksum was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) payload_length: usize,
@@ -49,12 +50,13 @@ pub(crate) struct FrameFault {
 }
 
 impl FrameHeader {
-    /// Bytes from this frame's start to the next one's.
+    /// Returns the number of bytes from this frame's start to the next frame's start.
     pub(crate) fn frame_bytes(&self) -> usize {
         frame_bytes(self.payload_length)
     }
 
-    /// The sequence after the last record. Saturates: such a frame fails the sequence check.
+    /// Returns the sequence after the last record. It saturates, and such a frame then fails the
+    /// sequence check.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.first_sequence.saturating_add(self.count.into())
     }
@@ -111,7 +113,7 @@ impl FrameHeader {
         Ok(Self { payload_length, first_sequence, durable_sequence, count })
     }
 
-    /// Verifies the body of the frame at the start of `bytes`, whose header this is. Gives the
+    /// Verifies the body of the frame at the start of `bytes`, which has this header. Returns the
     /// payload and the chain value after it.
     pub(crate) fn verify_body<'a>(
         &self,
@@ -147,7 +149,7 @@ impl FrameHeader {
     }
 }
 
-/// The whole size of a frame with that much payload.
+/// Returns the whole size of a frame with a payload of that length.
 pub(crate) const fn frame_bytes(payload_length: usize) -> usize {
     align_up(FRAME_HEADER_BYTES + payload_length + BODY_CHECKSUM_BYTES, FRAME_ALIGNMENT)
 }
@@ -160,8 +162,8 @@ fn body_checksum(covered: &[u8], payload: &[u8], chain: u32) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(chain, covered), payload)
 }
 
-/// Collects the records of one batch and is then sealed into a frame, in one buffer that is
-/// reused from batch to batch.
+/// A buffer that collects the records of one batch and then becomes a frame. It is reused from
+/// batch to batch.
 pub(crate) struct FrameBuffer {
     bytes: Vec<u8>,
 }
@@ -171,7 +173,7 @@ impl FrameBuffer {
         Self { bytes: vec![0; FRAME_HEADER_BYTES] }
     }
 
-    /// Empties the buffer. Memory that one huge batch needed is given back.
+    /// Empties the buffer. It releases memory beyond `keep_bytes` that one huge batch needed.
     pub(crate) fn clear(&mut self, keep_bytes: usize) {
         self.bytes.truncate(FRAME_HEADER_BYTES);
         self.bytes.shrink_to(keep_bytes);
@@ -185,7 +187,7 @@ impl FrameBuffer {
         self.bytes.len() - FRAME_HEADER_BYTES
     }
 
-    /// Appends an encoded record, stamping its time.
+    /// Appends an encoded record, and writes its time.
     pub(crate) fn push_record(&mut self, record: &[u8], time_ns: u64) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(record);
@@ -193,13 +195,13 @@ impl FrameBuffer {
         super::record::stamp_time(appended, time_ns);
     }
 
-    /// Appends records as they stand in another frame.
+    /// Appends the records of another frame's payload.
     pub(crate) fn push_payload(&mut self, payload: &[u8]) {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// Makes the buffer a whole frame; gives its bytes and the chain value after it. The buffer
-    /// must be cleared before it is used again.
+    /// Makes the buffer a whole frame. Returns its bytes and the chain value after it. The buffer
+    /// must be cleared before its next use.
     pub(crate) fn seal(
         &mut self,
         first_sequence: u64,
@@ -236,11 +238,11 @@ pub(crate) struct FrameRef<'a> {
 }
 
 impl<'a> FrameRef<'a> {
-    /// Shows each record with its sequence to `take`. `path` is the frame's file.
+    /// Calls `take` with each record and its sequence. `path` is the frame's file.
     ///
     /// # Errors
-    /// Fails where the payload does not hold the records that the header states, and where `take`
-    /// does.
+    /// Fails when the payload does not hold the records that the header states, or when `take`
+    /// fails.
     pub(crate) fn each_record<E: From<StoreError>>(
         &self,
         path: &Path,

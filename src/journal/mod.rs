@@ -1,16 +1,16 @@
-//! Owns the journal: segments of checksummed frames, written by one appender and read back at
-//! open. Moves bytes; never knows the model's type.
+//! Owns the journal: segments of checksummed frames, which one appender writes and an open reads
+//! back. Moves bytes; never knows the model's type.
 //!
 //! - `record`: one command inside a frame
 //! - `frame`: the bytes of one group-commit batch
-//! - `segment`: one file: its name, header and creation
-//! - `prepare`: zero-filled files made ahead of need, on a thread of their own
+//! - `segment`: one file: its name, its header and its creation
+//! - `prepare`: makes zero-filled files ahead of need, on a thread of its own
 //! - `begin`: how a run begins its first segment
 //! - `append`: writes frames and syncs them
 //! - `rotate`: begins, changes and closes segments
-//! - `sync_gate`: one sync at a time, none after a failed one
-//! - `cursor`: which bytes are the next frame of a file
-//! - `scan`: reads a segment and classifies where it ends
+//! - `sync_gate`: allows one sync at a time, and none after a failed one
+//! - `cursor`: decides which bytes are the next frame of a file
+//! - `scan`: reads a segment and classifies its end
 //! - `stream`: reads the frames of a segment or an archive beside the appender
 //! - `archive`: packs a segment that is no longer needed for recovery
 

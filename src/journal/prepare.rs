@@ -1,8 +1,8 @@
 //! Owns the thread that zero-fills the next segment ahead of need, off the commit path. Knows
 //! nothing of headers or frames.
 //!
-//! Zeros, because a sync that only overwrites written blocks needs no file-system transaction.
-//! In paced pieces, because the zeros compete with commits for the disk.
+//! It writes zeros, because a sync that only overwrites written blocks needs no file-system
+//! transaction. It writes them in paced pieces, because they compete with commits for the disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,18 +15,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::files::{Reserve, StoreError};
 use crate::storage::{Storage, TemporaryFile, write_all_at};
 
-/// What is written and synced at once: a commit competes with one such piece at most.
+/// The piece that is written and synced at once. A commit competes with at most one such piece.
 const ZEROS: &[u8] = &[0; 512 << 10];
 const PIECE_BYTES: u64 = ZEROS.len() as u64;
 
-/// A zero-filled, synced file without a name of its own yet.
+/// A zero-filled, synced file that still has a temporary name.
 pub(crate) struct Prepared {
     pub(crate) temporary: Box<dyn TemporaryFile>,
     pub(crate) bytes: u64,
 }
 
 impl Prepared {
-    /// Makes one at once, on the calling thread.
+    /// Makes a file at once, on the calling thread.
     pub(crate) fn now(
         storage: &dyn Storage,
         directory: &Path,
@@ -38,12 +38,12 @@ impl Prepared {
     }
 }
 
-/// The handle to the thread. Asked for one segment at a time.
+/// The handle to the thread. It makes one segment at a time.
 pub(crate) struct SegmentPreparer {
     storage: Arc<dyn Storage>,
     directory: PathBuf,
     worker: Option<Worker>,
-    /// Of the request under way: how to tell the thread to hurry.
+    /// Tells the thread to hurry; `None` without a current request.
     requested: Option<Sender<()>>,
 }
 
@@ -55,13 +55,13 @@ struct Worker {
 
 enum Request {
     Segment(SegmentRequest),
-    /// The room that is kept for a full disk.
+    /// Make the disk space that is kept for a full disk.
     Reserve,
 }
 
 struct SegmentRequest {
     bytes: u64,
-    /// Disconnected when nobody wants the segment any more.
+    /// The sender is dropped when nobody wants the segment any more.
     hurry: Receiver<()>,
 }
 
@@ -96,7 +96,7 @@ impl SegmentPreparer {
                     if ready_outbox.send(answer).is_err() {
                         return;
                     }
-                    // It may have been given away, and there may be room again.
+                    // The reserve may have been used, and the disk may have room again.
                     reserve.fill();
                 }
             })
@@ -105,7 +105,7 @@ impl SegmentPreparer {
         Ok(Self { storage, directory, worker, requested: None })
     }
 
-    /// Asks for a segment ahead of need; does nothing when one was asked for already.
+    /// Requests a segment ahead of need. Does nothing after an earlier request.
     pub(crate) fn request(&mut self, bytes: u64) {
         if self.requested.is_some() {
             return;
@@ -118,20 +118,22 @@ impl SegmentPreparer {
         }
     }
 
-    /// Has the reserve made if there is none, once the thread has nothing else to do.
+    /// Requests the reserve. The thread makes it, if it is missing, once it has nothing else to do.
     pub(crate) fn request_reserve(&self) {
         if let Some(worker) = &self.worker {
-            // Full: a segment is being made, and the thread looks at the reserve after that.
+            // A full channel means that a segment is being made. The thread checks the reserve
+            // after that.
             worker.requests.try_send(Request::Reserve).ok();
         }
     }
 
-    /// The segment asked for, waiting for it at full speed if it is not ready. What the thread
-    /// could not make, or made too short, is made here: the disk may have room again.
+    /// Returns the requested segment. If it is not ready, the thread finishes it at full speed. If
+    /// the thread could not make it, or made it too short, this makes one: the disk may have room
+    /// again.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<Prepared, StoreError> {
         let requested = self.requested.take();
         if let (Some(hurry), Some(worker)) = (requested, &self.worker) {
-            // It has room for this one token; a thread that is done does not need it.
+            // The channel has room for this one token. A thread that is done does not need it.
             hurry.try_send(()).ok();
             match worker.ready.recv() {
                 Ok(Ok(prepared)) if prepared.bytes >= bytes => return Ok(prepared),
@@ -143,12 +145,12 @@ impl SegmentPreparer {
 }
 
 impl SegmentPreparer {
-    /// Ends the thread, and removes what it made for nobody.
+    /// Ends the thread, and removes a segment that nobody took.
     pub(crate) fn stop(&mut self) {
         self.requested = None;
         if let Some(Worker { requests, ready, thread }) = self.worker.take() {
             drop((requests, ready));
-            // A panic in there has nothing to say any more: no segment is wanted.
+            // A panic of the thread does not matter any more: no segment is wanted.
             thread.join().ok();
         }
     }
@@ -160,7 +162,8 @@ impl Drop for SegmentPreparer {
     }
 }
 
-/// Fills at half the disk's speed, until told to hurry; `None` when told to stop.
+/// Fills a file at half the disk's speed, until it is told to hurry. Returns `None` when it is told
+/// to stop.
 fn fill_paced(
     storage: &dyn Storage,
     directory: &Path,
@@ -180,7 +183,7 @@ fn fill_paced(
     })
 }
 
-/// Zero-fills and syncs a temporary file, asking `after_piece` whether to go on.
+/// Zero-fills and syncs a temporary file. It asks `after_piece` whether to continue.
 fn fill(
     storage: &dyn Storage,
     directory: &Path,

@@ -1,5 +1,5 @@
 //! Owns the layout of one record: a command with its tag, time and metadata. Knows nothing of the
-//! frame around it, nor of what a command means.
+//! frame around it, and not what a command means.
 //!
 //! ```text
 //! 0  length u32            of everything behind this header: metadata and command
@@ -14,10 +14,10 @@ use crate::files::FieldReader;
 pub(crate) const RECORD_HEADER_BYTES: usize = 16;
 const TIME_AT: usize = 8;
 
-/// What stands before the bytes of a command.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
-    /// Bytes of metadata and command together.
+    /// The length of metadata and command together, in bytes.
     pub(crate) length: u32,
     pub(crate) tag: u16,
     pub(crate) metadata_length: u16,
@@ -47,12 +47,12 @@ impl RecordHeader {
     }
 }
 
-/// One command as it stands in a frame.
+/// One command, as a frame holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
     pub(crate) tag: u16,
     pub(crate) time_ns: u64,
-    /// Empty when the caller gave none.
+    /// The metadata; empty when the caller gave none.
     pub(crate) metadata: &'a [u8],
     pub(crate) command: &'a [u8],
 }
@@ -72,13 +72,13 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The metadata and the command of an encoded record.
+/// Splits an encoded record into metadata and command.
 pub(crate) fn record_parts(record: &[u8], metadata_length: usize) -> (&[u8], &[u8]) {
     let body = record.get(RECORD_HEADER_BYTES..).unwrap_or(&[]);
     body.split_at(metadata_length.min(body.len()))
 }
 
-/// Writes the time into an encoded record; the writer alone knows it.
+/// Writes the time into an encoded record. Only the writer knows the time.
 pub(crate) fn stamp_time(record: &mut [u8], time_ns: u64) {
     record
         .get_mut(TIME_AT..RECORD_HEADER_BYTES)
@@ -86,8 +86,8 @@ pub(crate) fn stamp_time(record: &mut [u8], time_ns: u64) {
         .copy_from_slice(&time_ns.to_le_bytes());
 }
 
-/// The records of a payload, in order. An item is `Err(position in the payload)` where the bytes
-/// are no record; nothing follows it.
+/// An iterator over the records of a payload. When the bytes are no record, the last item is
+/// `Err(position in the payload)`.
 pub(crate) struct Records<'a> {
     fields: FieldReader<'a>,
     length: usize,

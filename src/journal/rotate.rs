@@ -1,5 +1,5 @@
-//! Owns the change of segments: how a run begins its first one, leaves a full one for the next, lists
-//! each in the MANIFEST, and closes. Knows nothing of how a batch is written.
+//! Owns the change of segments: a run begins its first segment, leaves a full one for the next,
+//! lists each in the MANIFEST, and closes. Knows nothing of how a batch is written.
 
 use super::append::{Journal, JournalOptions, first_segment_bytes};
 use super::begin::Plan;
@@ -11,11 +11,12 @@ use super::segment::{
 use crate::files::{ChangeFailure, State, StoreError, position};
 use crate::mutex::lock;
 
-/// How much longer than it must be a segment is made on a full disk.
+/// How much longer than necessary a segment is on a full disk.
 const LEAN_SEGMENT_BYTES: u64 = 16 << 10;
 
 impl Journal {
-    /// The segment into which a frame of that size goes; begun, changed and listed as need be.
+    /// Returns the segment for a frame of that size. If necessary, it begins, changes and lists a
+    /// segment first.
     pub(super) fn segment_with_room(
         &mut self,
         needed: u64,
@@ -35,13 +36,13 @@ impl Journal {
         if self.unlisted {
             self.list(self.newest_segment(), (self.durable_sequence, self.chain))?;
         }
-        Ok(self.segment.as_mut().expect("it was begun above"))
+        Ok(self.segment.as_mut().expect("the code above began a segment"))
     }
 
     /// Makes the first segment of this run.
     pub(super) fn begin_with(&mut self, plan: &Plan<'_>, needed: u64) -> Result<(), ChangeFailure> {
-        // A segment that takes the place of the last one is published last, so that a failure before
-        // has overwritten nothing; another one must be there before the MANIFEST names it.
+        // A segment that replaces the last one is published last, so that an earlier failure
+        // overwrites nothing. Any other segment must exist before the MANIFEST names it.
         if plan.replaces && self.unlisted {
             self.list(plan.start.first_sequence, plan.durable)?;
         }
@@ -73,10 +74,11 @@ impl Journal {
         Ok(())
     }
 
-    /// As [`check_stands`](Self::check_stands), for the segment that is about to be left.
+    /// Checks as [`check_stands`](Self::check_stands), for the segment that the journal is about to
+    /// leave.
     fn check_left(&self) -> Result<(), ChangeFailure> {
-        // One without a frame, which was made for a batch that was refused then, holds nothing: the
-        // new one has its name.
+        // A segment without a frame was made for a batch that was then refused. It holds nothing,
+        // and the new segment gets its name.
         let is_empty = self.newest_segment() == self.next_sequence;
         if is_empty || planted!(LeftSegmentForgotten) {
             return Ok(());
@@ -84,9 +86,9 @@ impl Journal {
         self.check_stands().map_err(ChangeFailure::InDoubt)
     }
 
-    /// Leaves the current segment for a new one. The old one is durable before the new one has a
-    /// name: a segment's existence vouches for everything before it.
-    /// The new one has room for a frame of `needed` bytes.
+    /// Leaves the current segment for a new one, which has room for a frame of `needed` bytes. The
+    /// old segment is durable before the new one gets its name: a segment's existence proves that
+    /// everything before it is durable.
     fn rotate(&mut self, needed: u64) -> Result<(), ChangeFailure> {
         if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
             self.sync().map_err(ChangeFailure::InDoubt)?;
@@ -99,7 +101,7 @@ impl Journal {
         };
         let identity = self.options.identity.clone();
         let segment = self.new_segment(needed, start, &identity, &|_| Ok(()))?;
-        // Nobody looks after the old one once it is left.
+        // Nothing checks the old segment after this.
         self.check_left()?;
         trace_event!(
             DEBUG,
@@ -108,7 +110,7 @@ impl Journal {
             path = segment.path.display(),
             bytes = segment.prepared_bytes
         );
-        // From here on the old one does not count beyond this sequence.
+        // From here on, the old segment does not count beyond this sequence.
         self.segment = Some(segment);
         std::mem::take(&mut self.gate).leave();
         (self.unlisted, self.is_ours) = (true, true);
@@ -117,8 +119,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes a segment that has room for `content` bytes of frames. On a full disk a snapshot under
-    /// way gives way, and then the reserve.
+    /// Makes a segment that has room for `content` bytes of frames. On a full disk, it first stops
+    /// a snapshot that is being written, and then uses the reserve.
     fn new_segment(
         &mut self,
         content: u64,
@@ -144,7 +146,7 @@ impl Journal {
         if wants_room(&made) && self.room.reclaim() {
             made = make(self.preparer.take(bytes));
         }
-        // Or files may not grow so long here.
+        // The limit for the length of a file may be the reason, too.
         if wants_room(&made) || made.as_ref().is_err_and(ChangeFailure::wants_less) {
             if wants_room(&made) {
                 reserve.release();
@@ -154,7 +156,7 @@ impl Journal {
         made
     }
 
-    /// Has the MANIFEST name the segment, and say that the database is in use.
+    /// Writes to the MANIFEST the name of the segment, and that the database is in use.
     fn list(
         &mut self,
         first_sequence: u64,
@@ -183,7 +185,7 @@ impl Journal {
         Ok(())
     }
 
-    /// How long the frames of a segment may be to be carried into the next one.
+    /// Returns the largest length of frames that the next segment copies.
     pub(super) fn carried_bytes(&self) -> u64 {
         let first = first_segment_bytes(self.options.segment_bytes);
         first.saturating_sub(position(FRAMES_BEGIN_AT_LEAST)) / 2
@@ -203,7 +205,7 @@ impl Journal {
         let JournalOptions { manifest, reserve, .. } = &self.options;
         let lock_manifest = || lock(manifest);
         // A run that only reads changes nothing, unless the run before it was killed. Then only a
-        // commit marker vouches for the last batch, and both may be lost together.
+        // commit marker states that the last batch is durable, and both may be lost together.
         if !self.has_begun() && lock_manifest().current().state == State::Clean {
             return Ok(());
         }
@@ -217,7 +219,7 @@ impl Journal {
         };
         match update() {
             Err(failure) if failure.wants_room() && reserve.release() => update()?,
-            // The next open reads as much as this one did.
+            // The next open reads as much as this one.
             Err(failure) if failure.wants_room() && !self.has_begun() => {}
             updated => updated?,
         }

@@ -1,5 +1,5 @@
-//! Owns reading a segment: verifies frame after frame and says how the segment ends. Never changes
-//! anything and never knows what a command means.
+//! Owns reading a segment: it verifies frame after frame, and classifies the segment's end. Never
+//! changes anything, and never knows what a command means.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::segment::{check_length, check_name, check_padding, frames_begin};
 use crate::files::{FileHeader, SEGMENT_MAGIC, StoreError, all_zero, position, segment_path};
 use crate::storage::{FileBytes, Storage};
 
-/// A segment opened for reading; its header is verified.
+/// A segment that is open for reading, with a verified header.
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) header: FileHeader,
@@ -42,17 +42,17 @@ impl Segment {
         Ok(Self { path, header, bytes, frames_begin })
     }
 
-    /// The file's length in bytes.
+    /// Returns the file's length in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         position(self.bytes.len())
     }
 
-    /// Whether no frame was ever written to it.
+    /// Returns whether no frame was ever written to this segment.
     pub(crate) fn is_empty(&self) -> bool {
         all_zero(self.from(self.frames_begin).get(..FRAME_ALIGNMENT).unwrap_or(&[]))
     }
 
-    /// The byte position of the first frame.
+    /// Returns the byte position of the first frame.
     pub(crate) fn frames_begin(&self) -> usize {
         self.frames_begin
     }
@@ -65,13 +65,13 @@ impl Segment {
 /// How a segment ends.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// With the file's end, with zeros, or where the next segment takes over.
+    /// At the file's end, at zeros, or where the next segment begins.
     Complete,
-    /// With a batch that was never acknowledged and is only partly there.
+    /// With a part of a batch that was never acknowledged.
     Torn {
-        /// Where it begins.
+        /// Where the batch begins.
         position: u64,
-        /// From there to the last byte that is not zero.
+        /// The number of bytes from there to the last byte that is not zero.
         bytes: u64,
     },
 }
@@ -79,8 +79,8 @@ pub(crate) enum Ending {
 /// Reads the frames of one segment in order.
 pub(crate) struct SegmentScan<'a> {
     segment: &'a Segment,
-    /// The first sequence of the next segment, if there is one. This segment owns what is below;
-    /// anything that stands in it beyond that is not part of the journal.
+    /// The first sequence of the next segment, if there is one. This segment owns the sequences
+    /// below it; later ones in this segment are not part of the journal.
     next_segment_first: Option<u64>,
     position: usize,
     cursor: FrameCursor,
@@ -88,8 +88,8 @@ pub(crate) struct SegmentScan<'a> {
 }
 
 impl<'a> SegmentScan<'a> {
-    /// `known_durable`: the sequence that is known to be durable from elsewhere, by the MANIFEST or a
-    /// later segment.
+    /// Makes a scan. `known_durable` is the sequence that the MANIFEST or a later segment states to
+    /// be durable.
     pub(crate) fn new(
         segment: &'a Segment,
         next_segment_first: Option<u64>,
@@ -113,8 +113,8 @@ impl<'a> SegmentScan<'a> {
         self.cursor.chain
     }
 
-    /// Whether a whole batch stands here, behind the sequences that this segment owns. An open puts
-    /// such a batch into the next segment before that segment gets its name.
+    /// Returns whether a whole batch stands here, behind the sequences that this segment owns. An
+    /// open copies such a batch into the next segment before that segment gets its name.
     pub(crate) fn holds_next_batch(&self) -> bool {
         let mut rest = self.segment.from(self.position);
         while let Ok(header) = self.cursor.header(rest) {
@@ -131,17 +131,17 @@ impl<'a> SegmentScan<'a> {
         false
     }
 
-    /// The bytes of everything read so far, from the first frame on.
+    /// Returns the bytes of all frames read so far.
     pub(crate) fn read_so_far(&self) -> &'a [u8] {
         self.segment.bytes.get(self.segment.frames_begin..self.position).unwrap_or(&[])
     }
 
-    /// The highest sequence that anything read so far states to be durable.
+    /// Returns the highest sequence that is known durable from what was read so far.
     pub(crate) fn known_durable(&self) -> u64 {
         self.known_durable
     }
 
-    /// The next frame that holds commands, or how the segment ends.
+    /// Returns the next frame that holds commands, or how the segment ends.
     pub(crate) fn next_frame(&mut self) -> Result<Result<FrameRef<'a>, Ending>, StoreError> {
         loop {
             if self.next_segment_first == Some(self.cursor.next_sequence) {
@@ -179,7 +179,7 @@ impl<'a> SegmentScan<'a> {
         header.is_ok_and(|header| self.cursor.is_next_batch(&header, behind))
     }
 
-    /// What it means that no frame stands at the current position.
+    /// Classifies the segment's end when no frame stands at the current position.
     fn ending(&mut self, rest: &[u8], fault: FrameFault) -> Result<Ending, StoreError> {
         let zeros = all_zero(rest);
         if let Some(next) = self.next_segment_first
@@ -188,8 +188,8 @@ impl<'a> SegmentScan<'a> {
         {
             let directory = self.segment.path.parent().unwrap_or(Path::new("."));
             let reason = format!(
-                "{} ends with sequence {} and the next segment begins at {next} (unless it \
-                 was that file that lost its frames from byte {} on)",
+                "{} ends with sequence {}, but the next segment begins at {next} (or that file has \
+                 lost its frames from byte {} on)",
                 self.segment.path.display(),
                 self.cursor.next_sequence - 1,
                 self.position
@@ -207,7 +207,7 @@ impl<'a> SegmentScan<'a> {
         if self.known_durable >= self.cursor.next_sequence {
             let at = position(self.position + fault.at);
             let expected = format!(
-                "{}: sequence {} was durable, by {}",
+                "{}: sequence {} was durable, as {} states",
                 fault.expected, self.known_durable, "the MANIFEST or a later frame"
             );
             return Err(StoreError::corrupt(&self.segment.path, at, expected, fault.found));
@@ -215,8 +215,8 @@ impl<'a> SegmentScan<'a> {
         if zeros {
             return Ok(Ending::Complete);
         }
-        // The header of a torn batch is authentic as well: it was built after the sync of all that
-        // it states to be durable.
+        // The header of a torn batch is authentic, too: it was built after the sync of everything
+        // that it states to be durable.
         if let Ok(header) = self.cursor.header(rest)
             && header.first_sequence == self.cursor.next_sequence
         {
@@ -224,7 +224,7 @@ impl<'a> SegmentScan<'a> {
         }
         if let Some((at, header)) = self.vouching_header(rest) {
             let expected = format!(
-                "{}: the frame at byte {} says that sequence {} was durable",
+                "{}: the frame at byte {} states that sequence {} was durable",
                 fault.expected,
                 position(self.position + at),
                 header.durable_sequence
@@ -236,8 +236,9 @@ impl<'a> SegmentScan<'a> {
         Ok(Ending::Torn { position: position(self.position), bytes: position(used) })
     }
 
-    /// An authentic frame header further on that says the batch here was durable: then it is
-    /// damaged, not torn. Chance or user data cannot imitate one, for want of the salt.
+    /// Finds an authentic frame header further on that states that the batch here was durable. Then
+    /// the batch is damaged, not torn. Chance or user data cannot imitate such a header, because
+    /// they lack the salt.
     fn vouching_header(&self, rest: &[u8]) -> Option<(usize, FrameHeader)> {
         if planted!(VouchingIgnored) {
             return None;

@@ -1,5 +1,5 @@
-//! Owns one segment file: its name, its header, and how it comes into being (zero-filled, synced,
-//! published by rename before first use). Knows nothing of what frames mean.
+//! Owns one segment file: its name, its header, and its creation (zero-filled, synced, published by
+//! rename before its first use). Knows nothing of what frames mean.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use crate::files::{
 };
 use crate::storage::{Storage, StoredFile, write_all_at};
 
-/// Frames begin on a page of their own, so that appending never rewrites the header's page.
+/// Where frames begin at the earliest: on a page of their own, so that an append never rewrites the
+/// header's page.
 pub(crate) const FRAMES_BEGIN_AT_LEAST: usize = 4096;
-/// The same, as a file's length: the least that a segment without frames may have.
+/// The same as a file length: the smallest length of a segment.
 pub(crate) const FRAMES_BEGIN_AT_LEAST_BYTES: u64 = FRAMES_BEGIN_AT_LEAST as u64;
 
-/// What every segment of this run says of the database and the program.
+/// What every segment of this run states about the database and the program.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentIdentity {
     pub(crate) database: DatabaseId,
@@ -27,7 +28,8 @@ pub(crate) struct SegmentIdentity {
 }
 
 impl SegmentIdentity {
-    /// Where the frames of a segment begin that says so; an error when it does not fit a header.
+    /// Returns where the frames of such a segment begin. Fails when this does not fit into a
+    /// header.
     pub(crate) fn frames_begin(&self) -> Result<u64, StoreError> {
         let start = SegmentStart { first_sequence: 0, chain: 0, time_ns: 0 };
         Ok(position(frames_begin(self.header(start, 0, 0)?.len())))
@@ -57,18 +59,19 @@ impl SegmentIdentity {
         header.encode().ok_or_else(|| StoreError::InvalidOption {
             option: "commands!",
             value: format!("{} commands", self.commands.len()),
-            constraint: "the table of tags and names must fit the 1 MiB file header".to_owned(),
+            constraint: "the table of tags and names must fit into the file header of 1 MiB"
+                .to_owned(),
         })
     }
 
-    /// Whether a segment that says one could as well say the other.
+    /// Returns whether both have the same names and versions.
     pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
         (&self.model_name, self.model_version, &self.commands)
             == (&other.model_name, other.model_version, &other.commands)
     }
 }
 
-/// Where a new segment takes over.
+/// The state of the journal where a new segment begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentStart {
     pub(crate) first_sequence: u64,
@@ -76,7 +79,7 @@ pub(crate) struct SegmentStart {
     pub(crate) time_ns: u64,
 }
 
-/// Checks that a file's header states the sequence by which the file is named.
+/// Checks that a file's header states the sequence in the file's name.
 pub(super) fn check_name(
     path: &Path,
     header: &FileHeader,
@@ -102,7 +105,7 @@ pub(super) fn check_length(
     Err(StoreError::corrupt(path, found_bytes, expected, "its end"))
 }
 
-/// Checks what stands between a segment's header and its first frame.
+/// Checks the bytes between a segment's header and its first frame.
 pub(super) fn check_padding(
     path: &Path,
     header_bytes: usize,
@@ -115,12 +118,12 @@ pub(super) fn check_padding(
     Err(StoreError::corrupt(path, at, "zeros up to the first frame", "other bytes"))
 }
 
-/// The byte position of a segment's first frame.
+/// Returns the byte position of a segment's first frame.
 pub(crate) fn frames_begin(header_bytes: usize) -> usize {
     align_up(header_bytes, FRAMES_BEGIN_AT_LEAST)
 }
 
-/// A segment that is being made: it has a header, may be given frames, and is then published.
+/// A segment that is being made: it has a header, may get frames, and is then published.
 pub(crate) struct NewSegment {
     prepared: Prepared,
     file: Arc<dyn StoredFile>,
@@ -130,15 +133,15 @@ pub(crate) struct NewSegment {
     position: u64,
 }
 
-/// A published segment as the appender holds it.
+/// A published segment to which the appender writes.
 pub(crate) struct OpenSegment {
     pub(crate) first_sequence: u64,
     pub(crate) file: Arc<dyn StoredFile>,
     pub(crate) path: PathBuf,
     pub(crate) salt: u64,
-    /// Where the next frame goes.
+    /// The position of the next frame.
     pub(crate) position: u64,
-    /// The zero-filled length. Frames may go beyond it; they then also lengthen the file.
+    /// The zero-filled length. Frames may go beyond it, and then lengthen the file.
     pub(crate) prepared_bytes: u64,
 }
 
@@ -160,8 +163,9 @@ impl NewSegment {
         Ok(Self { prepared, file, path, first_sequence, salt, position })
     }
 
-    /// Appends a frame of another segment before anybody can see the file. The chain goes over
-    /// what both have in common, so it stays as it was. Gives the chain value after the frame.
+    /// Appends a frame of another segment before anybody can see the file. The chain covers what
+    /// both frames have in common, so its value stays the same. Returns the chain value after the
+    /// frame.
     pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) -> Result<u32, StoreError> {
         let FrameHeader { first_sequence, count, durable_sequence, .. } = frame.header;
         let mut buffer = FrameBuffer::new();
@@ -174,8 +178,8 @@ impl NewSegment {
         Ok(chain)
     }
 
-    /// Appends a mark: an empty frame which states that everything before `next_sequence` is
-    /// durable. That is so once the file has its name, since it is synced before.
+    /// Appends a commit marker: an empty frame that states that everything before `next_sequence`
+    /// is durable. This is true once the file has its name, because it is synced before that.
     pub(crate) fn push_commit_marker(
         &mut self,
         next_sequence: u64,
@@ -189,7 +193,7 @@ impl NewSegment {
         Ok(())
     }
 
-    /// Syncs the content, gives the file its name and makes the name durable, in this order.
+    /// Syncs the content, renames the file, and makes the name durable, in this order.
     pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, ChangeFailure> {
         let Self { prepared, file, path, first_sequence, salt, position } = self;
         if !planted!(SegmentNotSynced) {
@@ -212,7 +216,7 @@ impl NewSegment {
     }
 }
 
-/// Makes and publishes a segment that begins with `frames`, which stand in another segment now.
+/// Makes and publishes a segment that begins with `frames`, copied from another segment.
 pub(crate) fn publish_segment<'a, 'b: 'a>(
     storage: &dyn Storage,
     journal_directory: &Path,
@@ -228,7 +232,7 @@ pub(crate) fn publish_segment<'a, 'b: 'a>(
     Ok(segment.publish(storage)?)
 }
 
-/// Random bytes from the operating system; `path` is named should it refuse.
+/// Returns random bytes from the operating system. An error names `path`.
 pub(crate) fn random_bytes(storage: &dyn Storage, path: &Path) -> Result<[u8; 16], StoreError> {
     storage.random().map_err(StoreError::io("get random bytes for", path))
 }

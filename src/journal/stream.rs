@@ -1,6 +1,6 @@
 //! Owns reading the frames of one segment or archive in order, with a bounded window, while others
-//! may append to the file, cut it or remove it. Never changes anything and never knows what a
-//! command means, nor which file comes next.
+//! may append to the file, cut it or remove it. Never changes anything, and never knows what a
+//! command means or which file comes next.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -17,15 +17,15 @@ use crate::files::{
 };
 use crate::storage::{ReadableFile, Storage, read_up_to};
 
-/// Read ahead in pieces of this size; a larger frame makes the window as large as itself.
+/// How much is read ahead. For a larger frame, the window becomes as large as the frame.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// A file that frames are read from.
+/// A file of frames that is read as a stream.
 #[derive(Debug)]
 pub(crate) struct StreamedFile {
     pub(crate) path: PathBuf,
     pub(crate) header: FileHeader,
-    /// Sequence and chain at the end, which an archive states and a segment does not.
+    /// Sequence and chain at the end. An archive states them; a segment does not.
     pub(crate) end: Option<(u64, u32)>,
 }
 
@@ -34,12 +34,12 @@ pub(crate) struct FrameStream {
     file: Arc<StreamedFile>,
     content: Box<dyn Read + Send>,
     window: Vec<u8>,
-    /// Where in the window the next frame begins.
+    /// The position of the next frame in the window.
     at: usize,
-    /// The same in the segment's file, or in the archive's content.
+    /// The position of the next frame in the segment's file, or in the archive's content.
     position: u64,
     cursor: FrameCursor,
-    /// The frame read last, and where in the window it begins.
+    /// The frame that was read last, with its position in the window.
     frame: Option<(FrameHeader, usize)>,
     chain_before: u32,
 }
@@ -105,7 +105,7 @@ impl FrameStream {
         self.cursor.next_sequence
     }
 
-    /// Where the next frame should begin, in bytes.
+    /// Returns the byte position where the next frame should begin.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
@@ -114,7 +114,7 @@ impl FrameStream {
         self.cursor.chain
     }
 
-    /// The frame that [`advance`](Self::advance) came to.
+    /// Returns the frame that the last [`advance`](Self::advance) read.
     pub(crate) fn frame(&self) -> Option<FrameRef<'_>> {
         let (header, at) = self.frame?;
         let begin = at + FRAME_HEADER_BYTES;
@@ -123,8 +123,9 @@ impl FrameStream {
         Some(FrameRef { position, header, payload, chain_before: self.chain_before })
     }
 
-    /// Goes on to the next frame that holds commands. There must be one: the caller knows with
-    /// which sequence, `end`, the file ends. `Ok(false)`: nothing more was ever written here.
+    /// Reads the next frame that holds commands. There must be one, because the caller knows the
+    /// last sequence of the file, `end`. Returns `Ok(false)` when nothing more was ever written
+    /// here.
     pub(crate) fn advance(&mut self, end: u64) -> Result<bool, StoreError> {
         self.frame = None;
         loop {
@@ -151,19 +152,19 @@ impl FrameStream {
             let at = self.position + position(fault.at);
             let mut expected = fault.expected;
             if self.file.end.is_some() {
-                expected.push_str(" (at that position of the content, unpacked)");
+                expected.push_str(" (at that position of the unpacked content)");
             }
             return Err(StoreError::corrupt(&self.file.path, at, expected, fault.found));
         }
     }
 
-    /// That an archive holds what its footer says and nothing more, once its last frame was read.
+    /// Checks, after the last frame, that an archive holds what its footer states and nothing more.
     pub(crate) fn check_end(&mut self) -> Result<(), StoreError> {
         let Some((sequence, chain)) = self.file.end else { return Ok(()) };
         let over = self.fill(1)?.len();
         let path = &self.file.path;
         if over > 0 {
-            let expected = "the end of the content, unpacked, after the last batch";
+            let expected = "the end of the unpacked content after the last batch";
             return Err(StoreError::corrupt(path, self.position, expected, "more bytes"));
         }
         if (self.cursor.next_sequence - 1, self.cursor.chain) != (sequence, chain) {
@@ -174,7 +175,7 @@ impl FrameStream {
         Ok(())
     }
 
-    /// Verifies the frame at the current position and steps chain and sequence over it.
+    /// Verifies the frame at the current position, and advances chain and sequence.
     fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
         let mut cursor = self.cursor;
         let header = match cursor.header(self.fill(FRAME_HEADER_BYTES)?) {
@@ -203,8 +204,8 @@ impl FrameStream {
         self.position += position(bytes);
     }
 
-    /// That many bytes from the current position on, or as many as there are. Callers have
-    /// verified the length that they ask for.
+    /// Returns that many bytes from the current position on, or fewer at the end of the file.
+    /// Callers have verified the length that they ask for.
     fn fill(&mut self, wanted: usize) -> Result<&[u8], StoreError> {
         if self.window.len() < self.at + wanted {
             self.window.drain(..self.at);
@@ -243,7 +244,8 @@ impl Read for FromPosition {
     }
 }
 
-/// Compares the digest of what passes through: its last bytes pass only if it is right.
+/// A stream that checks the digest of what passes through. The last bytes pass only if the digest
+/// is right.
 struct Digested {
     inner: Box<dyn Read + Send>,
     left: u64,

@@ -1,5 +1,5 @@
-//! Owns syncing a segment: one sync at a time, never again after one failed, none where it was left,
-//! and only where the file can still be found. Knows nothing of frames.
+//! Owns syncing a segment: one sync at a time, none after a failed sync, none after the journal has
+//! left the segment, and only while the file can still be found. Knows nothing of frames.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,9 @@ use crate::files::StoreError;
 use crate::mutex::lock;
 use crate::storage::StoredFile;
 
-/// Lets one sync of a segment run at a time and remembers a failure. The operating system tells
-/// of a failed write-back once: were two threads to sync one file, the second would succeed, and
-/// vouch for what was lost.
+/// Allows one sync of a segment at a time, and remembers a failure. The operating system reports a
+/// failed write-back only once: if two threads synced one file, the second sync would succeed
+/// although data was lost.
 #[derive(Default)]
 pub(super) struct SyncGate {
     state: Mutex<State>,
@@ -21,8 +21,8 @@ enum State {
     #[default]
     Open,
     Failed,
-    /// The journal went on in another segment: all of this one is durable, and it may be removed
-    /// as soon as a snapshot is there. Who comes late finds nothing left to do.
+    /// The journal continues in another segment. All of this one is durable, and it may be removed
+    /// once a snapshot exists. A late caller has nothing left to sync.
     Left,
 }
 
@@ -31,20 +31,21 @@ impl SyncGate {
         let mut state = lock(&self.state);
         let result = match *state {
             State::Left => return Ok(()),
-            State::Failed => {
-                Err(std::io::Error::other("an earlier sync failed, and a second proves nothing"))
-            }
+            State::Failed => Err(std::io::Error::other(
+                "an earlier sync of this file failed, and a second one would prove nothing; close \
+                 the database and open it again",
+            )),
             State::Open => file.sync_data().or_else(|error| {
                 if planted!(RetryFailedSync) { file.sync_data() } else { Err(error) }
             }),
         };
-        // What is durable in a file without a name is lost all the same.
+        // Durable data in a file without a name is lost, too.
         let result = result.and_then(|()| file.stands_where_published());
         *state = if result.is_err() { State::Failed } else { State::Open };
         result.map_err(StoreError::io("sync", path))
     }
 
-    /// The segment was synced to its end, and nothing more is written to it.
+    /// Notes that the segment was synced to its end, and that nothing more is written to it.
     pub(super) fn leave(&self) {
         let mut state = lock(&self.state);
         if *state == State::Open {
@@ -53,7 +54,7 @@ impl SyncGate {
     }
 }
 
-/// A sync that may run while frames are appended.
+/// What a sync needs that may run while frames are appended.
 pub(crate) struct SyncTarget {
     pub(super) file: Arc<dyn StoredFile>,
     pub(super) path: PathBuf,
@@ -62,7 +63,7 @@ pub(crate) struct SyncTarget {
 }
 
 impl SyncTarget {
-    /// Gives the sequence that is durable now.
+    /// Syncs, and returns the sequence that is durable now.
     pub(crate) fn sync(self) -> Result<u64, StoreError> {
         self.gate.sync(&*self.file, &self.path)?;
         Ok(self.sequence)

@@ -1,5 +1,6 @@
-//! Owns whether the stored history goes with this program and this database: one that can no longer
-//! be replayed, or is another's, is told at open, not when it is needed. Knows nothing of snapshots.
+//! Owns the check that the stored history fits this program and this database. A history that can
+//! no longer be replayed, or that belongs to another database, is an error at open, not later when
+//! it is needed. Knows nothing of snapshots.
 
 use std::path::Path;
 
@@ -13,9 +14,9 @@ use crate::journal::FrameStream;
 use crate::model::{CommandTable, Model};
 use crate::storage::{EntryKind, Storage};
 
-/// That this program knows every stored command before `replayed_from`. Reads the headers of
-/// archives and segments. Only where one names a command that this program lacks is its content
-/// looked at: whether such a command is in it, and where.
+/// Checks that this program knows every stored command before `replayed_from`. It reads the headers
+/// of archives and segments. It searches the content for an unknown command only if the header
+/// names one.
 pub(crate) fn check_stored_commands<M: Model>(
     storage: &dyn Storage,
     directory: &Directory,
@@ -26,7 +27,8 @@ pub(crate) fn check_stored_commands<M: Model>(
     for first_sequence in list_archives(storage, &directory.archive)? {
         let path = archive_path(&directory.archive, first_sequence);
         let header = header(storage, &path, ARCHIVE_MAGIC)?;
-        // What is another's is no part of this history; whoever reads that says so.
+        // A file of another database is not part of this history. A reader of it reports the
+        // mistake.
         let Some(header) = header.filter(|header| header.database == database) else { continue };
         check_tags::<M>(&path, &header)?;
         if header.commands.iter().any(|&(tag, _)| table.get(tag).is_none()) {
@@ -43,7 +45,8 @@ pub(crate) fn check_stored_commands<M: Model>(
         let end =
             segments.get(place + 1).map_or(replayed_from, |next| *next).min(replayed_from) - 1;
         match check_segment(storage, directory, database, (first_sequence, end), &table) {
-            // What an open can do without may be damaged; whoever archives or reads it says so.
+            // An open does not need this segment, so it may be damaged. The code that archives or
+            // reads it reports the damage.
             Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
             checked => checked?,
         }
@@ -51,7 +54,7 @@ pub(crate) fn check_stored_commands<M: Model>(
     Ok(())
 }
 
-/// That this program knows every command of a segment up to the second sequence.
+/// Checks that this program knows every command of a segment up to the sequence `end`.
 fn check_segment<M: Model>(
     storage: &dyn Storage,
     directory: &Directory,
@@ -70,8 +73,9 @@ fn check_segment<M: Model>(
     look_for_unknown(&mut frames, end, table)
 }
 
-/// Up to `end`, with which a batch ends. An archive made by an early version of this crate names
-/// more commands than are in it, and a segment always does.
+/// Searches for a command that this program lacks, up to `end`, the end of a batch. A header alone
+/// does not tell: a segment names more commands than it holds, and so does an archive made by an
+/// early version of this crate.
 fn look_for_unknown<M: Model>(
     frames: &mut FrameStream,
     end: u64,
@@ -90,9 +94,10 @@ fn look_for_unknown<M: Model>(
     Ok(())
 }
 
-/// That the journal goes on where the archive ends. A copy of a database that went on by itself has
-/// an archive that goes further: beside another copy's journal it would tell what never happened
-/// there. (A crash leaves a segment in the journal that is already archived, and nothing beyond.)
+/// Checks that the journal continues where the archive ends. If two copies of a database were both
+/// used, one may have an archive that goes further than the journal of the other: together they
+/// would show commands that never happened there. (A crash leaves at most one segment in the
+/// journal that is already archived.)
 pub(crate) fn check_archive_end(
     storage: &dyn Storage,
     directory: &Directory,
@@ -105,9 +110,9 @@ pub(crate) fn check_archive_end(
     let path = archive_path(&directory.archive, last);
     let header = header(storage, &path, ARCHIVE_MAGIC)?;
     if header.is_none_or(|header| header.database != database) {
-        return Ok(()); // whoever reads it says so
+        return Ok(()); // a reader of it reports the mistake
     }
-    // What it ends with where a segment was archived and is still there.
+    // The archive may end with a segment that is still in the journal.
     let next = if last == journal { segments.get(1).map_or(last, |next| *next) } else { journal };
     let stated = PackedFile::stated_sequence(storage, &path)?;
     if stated.is_none_or(|end| end < next) && last <= journal {
@@ -117,8 +122,8 @@ pub(crate) fn check_archive_end(
     Err(Error::ArchiveBeyondJournal { path, end: archive.footer.sequence, journal: next })
 }
 
-/// `None` when it is no file: then it holds no commands, and is in nobody's way before the history
-/// is read.
+/// Reads a file's header. Returns `None` when the path is not a file: then it holds no commands,
+/// and does no harm before the history is read.
 fn header(storage: &dyn Storage, path: &Path, magic: [u8; 8]) -> Result<Option<FileHeader>, Error> {
     if kind(storage, path)? != Some(EntryKind::File) {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! Owns whether a file belongs to this database, this model and this program's vocabulary.
+//! Owns the check whether a file belongs to this database, this model and this program's
+//! vocabulary.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use crate::files::{DatabaseId, FileHeader};
 use crate::journal::SegmentIdentity;
 use crate::model::{CommandTable, Model, model_name, same_name};
 
-/// What this program writes into the header of every file.
+/// Returns what this program writes into the header of every file.
 pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
     SegmentIdentity {
         database,
@@ -17,7 +18,7 @@ pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
     }
 }
 
-/// That a file belongs to this database and this model.
+/// Checks that a file belongs to this database and this model.
 pub(crate) fn check_identity<M: Model>(
     path: &Path,
     header: &FileHeader,
@@ -37,7 +38,8 @@ pub(crate) fn check_identity<M: Model>(
     Ok(())
 }
 
-/// That every tag still means what it meant. Tags that are gone matter only where they are used.
+/// Checks that no tag has changed its meaning. A tag that this program lacks matters only if a
+/// record uses it.
 pub(crate) fn check_tags<M: Model>(path: &Path, header: &FileHeader) -> Result<(), Error> {
     let table = CommandTable::<M>::new();
     for (tag, journaled) in &header.commands {
@@ -55,7 +57,7 @@ pub(crate) fn check_tags<M: Model>(path: &Path, header: &FileHeader) -> Result<(
     Ok(())
 }
 
-/// That a file holds a command of which this program knows nothing.
+/// Makes the error for a file that holds a command that this program lacks.
 pub(crate) fn unknown_tag(path: &Path, header: &FileHeader, sequence: u64, tag: u16) -> Error {
     let name = header.commands.iter().find(|(known, _)| *known == tag);
     Error::UnknownTag {
@@ -63,6 +65,6 @@ pub(crate) fn unknown_tag(path: &Path, header: &FileHeader, sequence: u64, tag: 
         sequence,
         tag,
         command: name
-            .map_or_else(|| "(not even in the file's table)".to_owned(), |name| name.1.clone()),
+            .map_or_else(|| "(the file does not name it)".to_owned(), |name| name.1.clone()),
     }
 }

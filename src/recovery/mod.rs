@@ -1,6 +1,6 @@
 //! Owns opening: lock, MANIFEST, snapshot, journal tail, new segment. Changes nothing on disk
-//! before all that was read has proved to be sound, unless a purge is to be finished. Knows nothing
-//! of running commands.
+//! before it has verified all that it read, except to finish a purge. Knows nothing of running
+//! commands.
 
 mod archive_checks;
 mod compatibility;
@@ -41,7 +41,7 @@ use crate::snapshot::{
 };
 use crate::storage::{Lock, Pace, Storage};
 
-/// An opened directory, before anything runs on it.
+/// An opened directory, before a command runs on it.
 pub(crate) struct Recovered<M> {
     pub(crate) version: Version<M>,
     pub(crate) journal: Journal,
@@ -64,12 +64,12 @@ pub(crate) struct Found {
 /// Which snapshot was loaded, and what was found on the way to it.
 pub(crate) struct Loaded {
     pub(crate) info: SnapshotInfo,
-    /// It is of an older version of the model and was migrated.
+    /// Whether it is of an older version of the model and was migrated.
     pub(crate) outdated: bool,
     damaged: Vec<DamagedSnapshot>,
-    /// How long the segments behind it took to open.
+    /// The time to open the segments behind it.
     pub(crate) open_time: Duration,
-    /// How long the commands behind it took to replay.
+    /// The time to replay the commands behind it.
     pub(crate) apply_time: Duration,
 }
 
@@ -97,7 +97,8 @@ pub(crate) fn recover<M: Model>(
     if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {
         return Err(Error::Missing {
             path: path.join(crate::files::MANIFEST_NAME),
-            reason: "there are journal segments or snapshots, and it says which must be there"
+            reason: "there are journal segments or snapshots, and this file states which of them \
+                     must exist"
                 .to_owned(),
         });
     }
@@ -109,16 +110,16 @@ pub(crate) fn recover<M: Model>(
         unfinished => {
             if let Some(manifest) = unfinished {
                 if let Some(later) = opening.beyond_half_made()? {
-                    let expected = format!("a state that goes with {}", later.display());
-                    let found = "that of a database whose creation was interrupted";
+                    let expected = format!("a state that fits {}", later.display());
+                    let found = "the state of a database whose creation was interrupted";
                     return Err(Error::corrupt(manifest.path(), 32, expected, found));
                 }
                 opening.directory.remove_half_made(&**storage)?;
             }
             let model = initial();
             let created = opening.create(&model, lock)?;
-            // Should its `Drop` panic, what was made is given back, and the lock with it: a
-            // temporary would be dropped while nobody has that yet.
+            // If its `Drop` panics here, `created` is dropped, and the lock with it. A temporary
+            // would be dropped before anything owns the lock.
             drop(model);
             created
         }
@@ -160,7 +161,7 @@ fn tell(path: &Path, report: &RecoveryReport) {
     );
 }
 
-/// Reads the database in the directory `path` to its end and changes nothing in it. Gives its
+/// Reads the database in the directory `path` to its end, and changes nothing in it. Returns its
 /// identity and its newest version.
 pub(crate) fn read_whole<M: Model>(
     storage: &Arc<dyn Storage>,
@@ -199,8 +200,8 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Makes the first files. Until the MANIFEST no longer says `Creating`, a crash leaves only
-    /// what the next open may remove.
+    /// Makes the first files. While the MANIFEST states `Creating`, a crash leaves only files that
+    /// the next open may remove.
     fn create<M: Model>(&self, model: &M, lock: Box<dyn Lock>) -> Result<Recovered<M>, Error> {
         let (storage, directory) = (&**self.storage, &self.directory);
         directory.sync_root_names(storage)?;
@@ -223,8 +224,8 @@ impl Opening<'_> {
         let header = snapshot_header(&identity, packing, 0, time_ns, chain);
         let snapshot =
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
-        // The model that runs is the one that was stored: what serde skips is skipped from the
-        // start.
+        // The database runs on the stored model, so that a field that serde skips is skipped from
+        // the start.
         let (model, requests) =
             decode_written::<M>(&snapshot, self.options.request_limits(), &Pace::full())?;
         let loaded = Loaded {
@@ -247,7 +248,8 @@ impl Opening<'_> {
         self.become_writer(manifest, lock, version, beginning, report, loaded)
     }
 
-    /// A file, or a content, that was there only once the creation of a database had come to its end.
+    /// Returns a file that proves that the creation of the database was finished; `None` without
+    /// one.
     fn beyond_half_made(&self) -> Result<Option<PathBuf>, Error> {
         let (storage, directory) = (&**self.storage, &self.directory);
         if let Some(later) = directory.beyond_half_made(storage)? {
@@ -257,13 +259,15 @@ impl Opening<'_> {
         if !exists(storage, &first)? {
             return Ok(None);
         }
-        // It was synced before it got its name, so it is whole; what is not is not for us to remove.
+        // A segment of this crate was synced before it got its name, so it is whole. This code must
+        // not remove any other file.
         let is_unused = Segment::open(storage, &directory.journal, 1).is_ok_and(|it| it.is_empty());
         Ok((!is_unused).then_some(first))
     }
 
-    /// The first segment of a new database. Its header names no commands: they become durable with
-    /// the first one that is accepted, so that a release that was only started can be taken back.
+    /// Makes the first segment of a new database. Its header names no commands: their names become
+    /// durable with the first accepted command, so that a release that was only started can be
+    /// undone.
     fn create_segment(
         &self,
         identity: SegmentIdentity,
@@ -276,7 +280,7 @@ impl Opening<'_> {
         Ok(Segment::open(storage, directory, start.first_sequence)?)
     }
 
-    /// Opens an existing database: only when all of it was read and is sound is anything written.
+    /// Opens an existing database. It writes only after it has read and verified all of it.
     fn existing<M: Model>(
         &self,
         manifest: ManifestFile,
@@ -297,7 +301,7 @@ impl Opening<'_> {
         });
         let used_bytes = end.last_segment_used;
         drop(end);
-        let last = segments.pop().expect("an open needs at least one segment");
+        let last = segments.pop().expect("an open reads at least one segment");
         drop(segments);
         let beginning = Beginning { last, next, used_bytes, unconfirmed };
         let database = manifest.current().database;
@@ -309,8 +313,8 @@ impl Opening<'_> {
             check_stored_commands::<M>(&**self.storage, &self.directory, database, replayed_from)?;
         }
         if !report.clean || beginning.last.header.sequence != manifest.current().newest_segment {
-            // A process killed right after it had renamed a segment left the name in the page cache
-            // alone: what is served must not rest on that.
+            // A process that was killed right after it renamed a segment left the name only in the
+            // page cache. Readers must not depend on such a name.
             let journal = &self.directory.journal;
             let synced = self.storage.sync_directory(journal);
             synced.map_err(Error::io("sync directory", journal))?;
@@ -320,8 +324,8 @@ impl Opening<'_> {
         self.become_writer(manifest, lock, version, beginning, report, loaded)
     }
 
-    /// Reads an existing database and changes nothing. Puts the segments into `segments`, where
-    /// the frames at the journal's end are borrowed from.
+    /// Reads an existing database and changes nothing. It puts the segments into `segments`, from
+    /// which the frames at the journal's end are borrowed.
     fn read<'a, M: Model>(
         &self,
         manifest: &ManifestFile,
@@ -330,12 +334,12 @@ impl Opening<'_> {
     ) -> Result<(Version<M>, JournalEnd<'a>, RecoveryReport, Loaded), Error> {
         let mut undecodable = None;
         let read = self.read_past::<M>(&mut undecodable, manifest, segments, progress);
-        // Where an older snapshot is of no help, the newest is what there is to tell of.
+        // If an older snapshot does not help, the error reports the newest.
         read.map_err(|error| undecodable.unwrap_or(error))
     }
 
-    /// As [`read`](Self::read). Should the newest snapshot be whole and still no model of this
-    /// program's, an older one is read, and that error put into `undecodable`.
+    /// Reads as [`read`](Self::read). If the newest snapshot is whole but this program cannot
+    /// decode it, this reads an older one, and puts the error into `undecodable`.
     fn read_past<'a, M: Model>(
         &self,
         undecodable: &mut Option<Error>,
@@ -352,14 +356,14 @@ impl Opening<'_> {
 
         let began = Instant::now();
         let opened = self.open_segments::<M>(&stated, replayed.sequence + 1);
-        // When the journal does not reach back to an older snapshot, the damage of the newer one
-        // is what there is to tell.
+        // If the journal does not reach back to an older snapshot, the error reports the damage of
+        // the newer one.
         *segments = match (opened, loaded.damaged.first()) {
             (Err(Error::Missing { .. }), Some(damaged)) => {
                 return Err(Error::corrupt(
                     &damaged.path,
                     0,
-                    "a sound snapshot, since the journal does not reach back to an older one",
+                    "an intact snapshot, because the journal does not reach back to an older one",
                     damaged.reason.clone(),
                 ));
             }
@@ -383,7 +387,7 @@ impl Opening<'_> {
         )?;
         let reached = end.next_sequence - 1;
         if stated.state == State::Clean && stated.sequence != reached {
-            let expected = format!("sequence {reached}, with which the journal ends");
+            let expected = format!("sequence {reached}, the end of the journal");
             let found = format!("closed at sequence {}", stated.sequence);
             return Err(Error::corrupt(manifest.path(), 40, expected, found));
         }
@@ -398,7 +402,7 @@ impl Opening<'_> {
         Ok((version, end, report, loaded))
     }
 
-    /// Loads the newest snapshot that is sound.
+    /// Loads the newest intact snapshot.
     fn load_snapshot<M: Model>(
         &self,
         undecodable: &mut Option<Error>,
@@ -415,14 +419,16 @@ impl Opening<'_> {
                     let loaded = Loaded { info, outdated, damaged, open_time, apply_time };
                     return Ok((replayed, known, loaded));
                 }
-                // What is whole but not for this program is no reason to go further back.
+                // A whole snapshot that does not fit this program is an error: an older one would
+                // not help.
                 Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => {
                     let path = snapshot_path(&self.directory.snapshots, sequence);
                     damaged.push(DamagedSnapshot { path, reason: error.to_string() });
                     first_error.get_or_insert(error);
                 }
-                // Of this very type: it encodes to what it cannot be decoded from, or was changed.
-                // The commands behind an older one may make the model that this one does not.
+                // The snapshot is of this version of the model. Either the type cannot be decoded
+                // from its own encoding, or it was changed. An older snapshot and the commands
+                // behind it may give the model.
                 Err(error) if undecodable_as_current::<M>(&**self.storage, &error) => {
                     let path = snapshot_path(&self.directory.snapshots, sequence);
                     damaged.push(DamagedSnapshot { path, reason: error.to_string() });
@@ -435,7 +441,7 @@ impl Opening<'_> {
         }
         Err(first_error.unwrap_or_else(|| Error::Missing {
             path: self.directory.snapshots.clone(),
-            reason: "the MANIFEST lists no snapshot, not even that of the initial model".to_owned(),
+            reason: "the MANIFEST lists no snapshot, not even one of the initial model".to_owned(),
         }))
     }
 
@@ -474,7 +480,7 @@ impl Opening<'_> {
         Ok((replayed, known, SnapshotInfo::of(&snapshot, Duration::ZERO), outdated))
     }
 
-    /// The segments from the one that holds `first_needed` to the newest.
+    /// Opens the segments from the one that holds `first_needed` to the newest.
     fn open_segments<M: Model>(
         &self,
         stated: &Manifest,
@@ -490,7 +496,7 @@ impl Opening<'_> {
         }
         let start = listed.iter().rposition(|&first| first <= first_needed).ok_or_else(|| {
             let path = segment_path(directory, first_needed);
-            let reason = format!("the journal must go on from sequence {first_needed}");
+            let reason = format!("the journal must continue from sequence {first_needed}");
             Error::Missing { path, reason }
         })?;
         let mut segments = Vec::new();
@@ -512,7 +518,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Has the journal go on behind what was read. Nothing is written where that needs nothing.
+    /// Prepares the journal to continue behind what was read. It writes only what this needs.
     fn become_writer<M: Model>(
         &self,
         mut manifest: ManifestFile,
@@ -524,7 +530,7 @@ impl Opening<'_> {
     ) -> Result<Recovered<M>, Error> {
         let database = manifest.current().database;
         let identity = identity::<M>(database);
-        identity.frames_begin()?; // what would not fit a header is told now
+        identity.frames_begin()?; // an early error if it does not fit a header
         let reserve = self.reserve();
         if !loaded.damaged.is_empty() {
             let newest = loaded.info.sequence;

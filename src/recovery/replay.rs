@@ -1,5 +1,5 @@
-//! Owns replaying the journal onto a model: one thread verifies frames while this one applies
-//! them. Knows nothing of how the directory is opened around it.
+//! Owns replaying the journal onto a model: one thread verifies frames, while this one applies
+//! them. Knows nothing of the other steps of an open.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -15,9 +15,10 @@ use crate::files::position;
 use crate::journal::{Ending, FrameRef, Record, Segment, SegmentScan};
 use crate::model::{Entry, Model, RandomSeed};
 
-/// Verified frames between the two threads; frames are borrowed, so this is hardly any memory.
+/// How many verified frames wait between the two threads. Frames are borrowed, so they need little
+/// memory.
 const FRAMES_AHEAD: usize = 256;
-/// How often the progress callback is called.
+/// After how many bytes the progress callback is called.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// A sequence whose chain value is known from elsewhere.
@@ -25,38 +26,38 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub(crate) struct KnownChain {
     pub(crate) sequence: u64,
     pub(crate) chain: u32,
-    /// The file that says so.
+    /// The file that states it.
     pub(crate) source: PathBuf,
 }
 
-/// Where the journal turned out to end.
+/// The end of the journal.
 pub(crate) struct JournalEnd<'a> {
     pub(crate) next_sequence: u64,
     pub(crate) chain: u32,
-    /// Frames that were accepted but that nothing vouches for: at most the last batch, under
-    /// `Durability::Sync`.
+    /// Accepted frames that are not known durable: under `Durability::Sync`, at most the last
+    /// batch.
     pub(crate) unconfirmed: VecDeque<FrameRef<'a>>,
     pub(crate) torn: Option<TornTail>,
-    /// How long the frames of the last segment are, in bytes.
+    /// The length of the last segment's frames in bytes.
     pub(crate) last_segment_used: u64,
 }
 
-/// The model while it is replayed.
+/// The model during a replay.
 pub(crate) struct Replayed<M> {
     pub(crate) model: M,
-    /// Everything up to here is in the model.
+    /// The sequence of the last command in the model.
     pub(crate) sequence: u64,
     pub(crate) time_ns: u64,
     pub(crate) requests: RequestLog,
     pub(crate) commands: u64,
-    /// Bytes of the frames that held them.
+    /// The size of the frames that held them, in bytes.
     pub(crate) payload_bytes: u64,
-    /// From the first command that was applied to the last.
+    /// The time from the first applied command to the last.
     pub(crate) apply_time: Duration,
 }
 
 impl<M: Model> Replayed<M> {
-    /// Applies a record of that command as the next one.
+    /// Applies `record`, whose command is `entry`, as the next command.
     pub(crate) fn apply(
         &mut self,
         entry: &Entry<M>,
@@ -76,9 +77,9 @@ impl<M: Model> Replayed<M> {
     }
 }
 
-/// Replays all `segments` (contiguous, oldest first, the last one being the journal's end) onto
-/// `replayed`. `known`: chain values that the journal must agree with; `known_durable`: what is
-/// known durable from elsewhere.
+/// Replays all `segments` (contiguous, oldest first, the last one at the journal's end) onto
+/// `replayed`. `known` holds chain values that the journal must have; `known_durable` is the
+/// sequence that is known durable from elsewhere.
 pub(crate) fn replay<'a, M: Model>(
     segments: &'a [Segment],
     replayed: &mut Replayed<M>,
@@ -99,12 +100,12 @@ pub(crate) fn replay<'a, M: Model>(
             })?;
         let total = segments.iter().map(Segment::file_bytes).sum();
         let applied = apply(&inbox, replayed, seed, total, progress);
-        drop(inbox); // a scanner that is still at it notices and ends
+        drop(inbox); // a scanner that is still running notices this and ends
         let scanned = match scanner.join() {
             Ok(scanned) => scanned,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        // Damage explains a divergence better than the other way round.
+        // Damage may cause a divergence, so the error reports the damage first.
         let end = scanned?;
         applied?;
         Ok(end)
@@ -113,7 +114,7 @@ pub(crate) fn replay<'a, M: Model>(
 
 type VerifiedFrame<'a> = (&'a Segment, FrameRef<'a>, u64);
 
-/// Verifies every frame of every segment, and that the segments follow from each other.
+/// Verifies every frame of every segment, and checks that each segment continues the one before.
 fn scan<'a>(
     segments: &'a [Segment],
     known: &[KnownChain],
@@ -144,10 +145,11 @@ fn scan<'a>(
             end.unconfirmed.push_back(frame);
             drop_known_durable(&mut end.unconfirmed, frames.known_durable());
             if outbox.send((segment, frame, bytes_before)).is_err() {
-                return Ok(end); // applying failed, and that is the error to tell
+                return Ok(end); // `apply` failed, and the caller gets its error
             }
         };
-        // A mark, or the header of a torn batch, may vouch for the frames before it.
+        // A commit marker, or the header of a torn batch, may state that the frames before it are
+        // durable.
         drop_known_durable(&mut end.unconfirmed, frames.known_durable());
         if let Some(before) = carried_from
             && end.next_sequence == segment.header.sequence
@@ -173,11 +175,12 @@ fn scan<'a>(
     Ok(end)
 }
 
-/// A segment that began with a batch of the one before was synced with it before it got its name.
+/// Makes the error for a segment that has lost the batch with which it began. Such a segment copied
+/// that batch from the segment before it, and was synced before it got its name.
 fn first_batch_lost(segment: &Segment, before: &Segment) -> Error {
     let expected = format!(
-        "the batch that begins with sequence {}: it still stands in {}, and this segment was made \
-         with it",
+        "the batch that begins with sequence {}: this segment was made with it, and {} still holds \
+         it",
         segment.header.sequence,
         before.path.display()
     );
@@ -190,7 +193,7 @@ fn drop_known_durable(frames: &mut VecDeque<FrameRef<'_>>, known_durable: u64) {
     }
 }
 
-/// A segment must go on where the one before ends; the scan has brought `chain` up to there.
+/// Checks that a segment continues where the one before ends. `chain` is the chain value there.
 fn check_link(segments: &[Segment], index: usize, chain: u32) -> Result<(), Error> {
     let Some(segment) = segments.get(index) else {
         return Ok(());
@@ -200,7 +203,7 @@ fn check_link(segments: &[Segment], index: usize, chain: u32) -> Result<(), Erro
     }
     let before = index.checked_sub(1).and_then(|before| segments.get(before));
     let before = before.map_or_else(|| "nothing".to_owned(), |s| s.path.display().to_string());
-    let expected = format!("chain {chain:08x}, with which {before} ends");
+    let expected = format!("chain {chain:08x}, as at the end of {before}");
     let found = format!("{:08x}", segment.header.chain);
     Err(Error::corrupt(&segment.path, 76, expected, found))
 }
@@ -218,7 +221,7 @@ fn check_known(known: &[KnownChain], end: &JournalEnd<'_>) -> Result<(), Error> 
     }
 }
 
-/// Applies frames as they come.
+/// Applies frames in the order in which they arrive.
 fn apply<M: Model>(
     inbox: &Receiver<VerifiedFrame<'_>>,
     replayed: &mut Replayed<M>,

@@ -1,26 +1,26 @@
-//! Owns what an open tells of itself: progress while it goes on, and a report afterwards.
+//! Owns what an open reports: its progress while it runs, and a report afterwards.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How far an open, or a replay of history, has come; see
+/// The progress of an open, or of a replay of history; see
 /// [`Builder::on_progress`](crate::Builder::on_progress) and
 /// [`History::on_progress`](crate::History::on_progress).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done.
+    /// The current phase.
     pub phase: Phase,
-    /// What is done of this phase: bytes, or commands in [`Phase::History`].
+    /// How much of this phase is done: bytes, or commands in [`Phase::History`].
     pub done: u64,
-    /// What there is to do in this phase.
+    /// How much there is to do in this phase.
     pub total: u64,
 }
 
-/// Told of how far an open, or a replay of history, has come.
+/// The function that is called with the progress of an open, or of a replay of history.
 pub(crate) type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
 
-/// The parts of an open, and of a replay of history, that take time.
+/// The parts of an open and of a replay of history that take time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -46,16 +46,16 @@ pub struct DamagedSnapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// There was no database: it was created.
+    /// Whether the open created the database, because there was none.
     pub created: bool,
-    /// The database had been closed; otherwise its process ended without that.
+    /// Whether the database was closed before; otherwise its process ended without a close.
     pub clean: bool,
     /// Sequence of the snapshot that was loaded; 0 is the initial model.
     pub snapshot_sequence: u64,
     /// Size of that snapshot's file in bytes.
     pub snapshot_bytes: u64,
-    /// Newer snapshots that are damaged or missing. The journal reached back to the one that was
-    /// loaded, so nothing is lost; the files are left for you to look at.
+    /// Newer snapshots that are damaged or missing. The journal reached back to the loaded
+    /// snapshot, so nothing is lost. The files are kept for you to examine.
     pub damaged_snapshots: Vec<DamagedSnapshot>,
     /// Bytes of the journal's payload behind that snapshot.
     pub tail_bytes: u64,
@@ -65,12 +65,12 @@ pub struct RecoveryReport {
     pub journal_bytes: u64,
     /// Commands that were replayed onto the snapshot.
     pub commands_replayed: u64,
-    /// Commands at the journal's end that were whole but not known to be on stable storage, and
-    /// so were written anew and synced.
+    /// Commands at the journal's end that were whole but not known durable. The open wrote them
+    /// again and synced them.
     pub commands_rewritten: u64,
-    /// What a crash had cut short at the journal's end, if there was anything.
+    /// What a crash cut short at the journal's end, if it did.
     pub torn_tail: Option<TornTail>,
-    /// The sequence reached.
+    /// The sequence that the open reached.
     pub sequence: u64,
     /// Time taken to load the snapshot.
     pub snapshot_time: Duration,
@@ -80,15 +80,15 @@ pub struct RecoveryReport {
     pub total: Duration,
 }
 
-/// Bytes at the journal's end that are no whole frame: a last batch (or a mark) that a crash cut
-/// short. Under `Durability::Sync` it was never acknowledged.
+/// Bytes at the journal's end that are not a whole frame: a last batch (or a commit marker) that a
+/// crash cut short. Under `Durability::Sync`, such a batch was never acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {
-    /// The segment it stands in.
+    /// The segment that holds these bytes.
     pub path: PathBuf,
-    /// Where it begins, in bytes.
+    /// Where they begin, as a byte position.
     pub position: u64,
-    /// From there to the last byte that is not zero.
+    /// The number of bytes from there to the last byte that is not zero.
     pub bytes: u64,
 }

@@ -1,10 +1,9 @@
-//! Owns the writer's thread before there is a writer: the directory is recovered on it. Knows nothing
-//! of how that is done.
+//! Owns the writer's thread before there is a writer: the recovery runs on it. Knows nothing of how
+//! the recovery works.
 //!
-//! Allocators such as glibc's give each thread a region of its own, and what one thread has freed
-//! there no other can use. Were the model loaded on another thread than the one that then replaces
-//! it piece by piece, the process would come to hold it twice: measured, 3.1 times the bare model
-//! instead of 1.2.
+//! Allocators such as glibc's give each thread a region of its own, and other threads cannot use
+//! what was freed there. If one thread loaded the model and another replaced it piece by piece, the
+//! process would end up with twice the memory: measured, 3.1 times the bare model instead of 1.2.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -18,7 +17,7 @@ use crate::process::stack;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The thread; it ends when this is dropped.
+/// The thread. It ends when this is dropped.
 pub(crate) struct LoadingThread {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -38,8 +37,8 @@ impl LoadingThread {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Runs `load` on the thread and waits for it. What it tells of its progress is told on this
-    /// thread. A panic on either goes on here.
+    /// Runs `load` on the thread and waits for it. `progress` is called on the calling thread. A
+    /// panic on either thread continues on the calling thread.
     pub(crate) fn run<R: Send + 'static>(
         &self,
         load: impl FnOnce(&mut (dyn FnMut(Progress) + Send)) -> R + Send + 'static,
@@ -47,7 +46,7 @@ impl LoadingThread {
     ) -> R {
         let (outbox, inbox) = bounded(1);
         self.send(Box::new(move || {
-            // Should nobody listen any more, the load still comes to its own end.
+            // If nobody listens any more, the load still finishes.
             let mut tell = |progress| drop(outbox.send(Step::Progress(progress)));
             let loaded = catch_unwind(AssertUnwindSafe(|| load(&mut tell)));
             outbox.send(Step::Done(loaded)).ok();
@@ -62,16 +61,17 @@ impl LoadingThread {
         unreachable!("every load sends its end before it drops its channel")
     }
 
-    /// Gives the thread what it does from now on.
+    /// Runs `body` on the thread from now on.
     pub(crate) fn become_writer(mut self, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         self.send(Box::new(body));
         self.jobs = None;
-        self.thread.take().expect("taken only here and when dropped")
+        self.thread.take().expect("the thread is taken only here and in `drop`")
     }
 
     fn send(&self, job: Job) {
-        let jobs = self.jobs.as_ref().expect("taken only by what consumes this");
-        jobs.send(job).expect("the thread takes jobs for as long as this can send them");
+        let jobs =
+            self.jobs.as_ref().expect("the channel is taken only by functions that consume this");
+        jobs.send(job).expect("the thread takes jobs as long as this can send them");
     }
 }
 
@@ -79,7 +79,7 @@ impl Drop for LoadingThread {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // Whatever it holds of the directory is given back when an open has failed.
+            // After a failed open, the thread releases all that it holds of the directory.
             thread.join().ok();
         }
     }

@@ -1,6 +1,6 @@
-//! Owns what becomes of the snapshots and segments that a newer snapshot supersedes: archived or
-//! removed, oldest first, so that it may be interrupted anywhere and done again. Knows nothing of
-//! how the newer one was made.
+//! Owns the clean-up of the snapshots and segments that a newer snapshot supersedes: it archives or
+//! removes them, oldest first, so that it may be interrupted at any point and repeated. Knows
+//! nothing of how the newer snapshot was made.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::mutex::lock;
 use crate::options::{ArchivedSnapshots, Retention};
 use crate::storage::{Pace, Room, Storage, remove_gently};
 
-/// Archives are compressed even where snapshots are not.
+/// The compression level of archives when snapshots are not compressed.
 const ARCHIVE_LEVEL: i32 = 3;
 
 /// What does not change while the database is open.
@@ -26,12 +26,12 @@ pub(crate) struct Superseded {
     pub(crate) packing: Packing,
     pub(crate) retention: Retention,
     pub(crate) archived_snapshots: ArchivedSnapshots,
-    /// Damaged snapshots that the open reported: they are left to be looked at.
+    /// Damaged snapshots that the open reported. They are kept for the user to examine.
     pub(crate) spared: Vec<PathBuf>,
 }
 
 impl Superseded {
-    /// Clears up behind the snapshots that the MANIFEST lists.
+    /// Archives or removes what the snapshots in the MANIFEST supersede.
     pub(crate) fn clear(
         &self,
         manifest: &Mutex<ManifestFile>,
@@ -48,8 +48,8 @@ impl Superseded {
         let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&*self.storage, &self.directory.journal)?;
         for (&first, &next_segment_first) in segments.iter().zip(segments.iter().skip(1)) {
-            // It holds a command that the oldest snapshot does not; or the name of the next one
-            // may not be durable yet, since the MANIFEST does not know it.
+            // The segment holds a command that the oldest snapshot does not hold; or the name of
+            // the next segment may not be durable yet, because the MANIFEST does not list it.
             if next_segment_first > oldest + 1 || next_segment_first > newest_segment {
                 break;
             }
@@ -58,8 +58,8 @@ impl Superseded {
         Ok(())
     }
 
-    /// Where a history was begun it goes on, whatever this open was asked for: to lose part of it
-    /// must not be as easy as to forget an option.
+    /// Returns whether segments are archived. Once an archive exists, archiving continues, whatever
+    /// the options of this open: a forgotten option must not lose part of the history.
     fn archives(&self) -> Result<bool, Error> {
         Ok(self.retention == Retention::Archive || self.directory.has_archive(&*self.storage)?)
     }
@@ -70,7 +70,7 @@ impl Superseded {
         let storage = &*self.storage;
         for sequence in list_snapshots(storage, &directory.snapshots)? {
             let path = snapshot_path(&directory.snapshots, sequence);
-            // What is damaged, or another database's, is left to its owner to look at.
+            // A damaged snapshot, or one of another database, is kept for the user to examine.
             if listed.contains(&sequence) || spared.contains(&path) {
                 continue;
             }
@@ -79,7 +79,7 @@ impl Superseded {
             if file.header.database != self.database {
                 continue;
             }
-            drop(file); // no map may look at what is cut off
+            drop(file); // the file is about to be cut, and no map may be open then
             if self.archives()? && self.is_to_be_archived(sequence)? {
                 self.archive_snapshot(&path, sequence)?;
             } else {
@@ -93,12 +93,12 @@ impl Superseded {
         let (storage, directory) = (&*self.storage, &self.directory);
         let begun = directory.has_archive(storage)?;
         let archived = if begun { list_snapshots(storage, &directory.archive)? } else { vec![] };
-        // Itself among them: a crash left it in both places.
+        // The archive may hold this snapshot already: a crash left it in both places.
         let before = archived.iter().rev().find(|&&archived| archived < sequence).copied();
         Ok(archived.contains(&sequence) || self.archived_snapshots.keeps(sequence, before))
     }
 
-    /// Moves a snapshot into the archive. Its new name is durable before the old one is gone.
+    /// Moves a snapshot into the archive. Its new name is durable before the old name disappears.
     fn archive_snapshot(&self, path: &Path, sequence: u64) -> Result<(), Error> {
         let (storage, directory) = (&*self.storage, &self.directory);
         directory.create_archive(storage)?;

@@ -1,5 +1,5 @@
-//! Owns when a snapshot is due: what stands behind the newest one, held against the policy, and how
-//! long the next start would take. Knows nothing of how a snapshot is written.
+//! Owns when a snapshot is due: it compares what follows the newest snapshot with the policy, and
+//! predicts how long the next start would take. Knows nothing of how a snapshot is written.
 
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ const GUESSED_REPLAY_NS_PER_COMMAND: u64 = 1000;
 const LEAST_MEASURED_SEGMENTS: u64 = 8;
 /// Opening and mapping a segment and verifying its header was measured at 30 to 60 µs.
 const GUESSED_OPEN_NS_PER_SEGMENT: u64 = 50_000;
-/// The time for the lock, the MANIFEST and the new segment, which need a few syncs.
+/// The time for lock, MANIFEST and the new segment: a few syncs.
 const FIXED_STARTUP: Duration = Duration::from_millis(3);
-/// A live command takes so many times as long to apply as in a replay, because every batch copies
-/// what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few words.
+/// How many times longer a live command takes to apply than a replayed one, because every batch
+/// copies what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few
+/// words.
 const LIVE_TO_REPLAY: u64 = 3;
 
 /// What an open has measured.
 pub(crate) struct OpenMeasured {
-    /// Bytes of the snapshot's encoding, and how long it took to load.
+    /// The size of the snapshot's encoding in bytes, and the time to load it.
     pub(crate) loaded: (u64, Duration),
-    /// Commands that were replayed, and how long that took.
+    /// The number of replayed commands, and the time for that.
     pub(crate) replayed: (u64, Duration),
-    /// Segments that were opened, and how long that took.
+    /// The number of opened segments, and the time for that.
     pub(crate) opened: (u64, Duration),
 }
 
 impl OpenMeasured {
-    /// The rates; guesses where too little was measured. Whether the replay rate is a guess is said
-    /// besides.
+    /// Returns the rates, and whether the replay rate is a guess. Rates are guesses where the open
+    /// measured too little.
     pub(crate) fn rates(&self) -> (StartupRates, bool) {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let per = |(count, time): (u64, Duration), least, scale: u64, guess| match count >= least {
@@ -65,15 +66,15 @@ impl OpenMeasured {
     }
 }
 
-/// How many times what the policy allows may come together before a close waits for a snapshot.
+/// How many times the policy's limit must be reached before a close waits for a snapshot.
 const OVERDUE: u64 = 2;
 
-/// Whether a close must not give up the snapshot that is due, or it might never be taken.
+/// Returns whether a close must take the snapshot that is due. Otherwise it might never be taken.
 pub(crate) fn is_overdue<M>(shared: &Shared<M>, policy: SnapshotPolicy) -> bool {
     is_behind(shared, policy, OVERDUE)
 }
 
-/// Whether so many times what the policy allows stands behind the newest snapshot.
+/// Returns whether what follows the newest snapshot has reached `times` the policy's limit.
 pub(super) fn is_behind<M>(shared: &Shared<M>, policy: SnapshotPolicy, times: u64) -> bool {
     let state = shared.snapshots.state();
     let commands = shared.published.sequence().saturating_sub(state.newest.sequence);
@@ -100,20 +101,21 @@ pub(super) fn limits<M>(
     policy.limits(&rates, state.newest.raw_bytes, segments_behind(shared, state))
 }
 
-/// The segments that the next open reads.
+/// Returns the number of segments that the next open reads.
 pub(crate) fn segments_behind<M>(shared: &Shared<M>, state: &SnapshotState) -> u64 {
     let added = shared.counters.segments_added.get().saturating_sub(state.segments_then);
     state.tail_segments.saturating_add(added)
 }
 
-/// The rates measured at the open; where commands have become much slower since, slower likewise.
-/// Where none were measured, a guess from live commands.
+/// Returns the rates measured at the open. If commands have become much slower since, it makes the
+/// replay rate slower by the same factor. If the open measured no replay, it guesses from live
+/// commands.
 pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> StartupRates {
     let measured = state.rates.replay_ns_per_command;
     let replay_ns_per_command = match shared.counters.apply_time.get() {
         None => measured,
         Some(live) if state.replay_unmeasured => (live.average_ns / LIVE_TO_REPLAY).max(1),
-        // Twice as slow may be chance: other work on the machine, colder caches.
+        // A factor of two may be chance: other work on the machine, colder caches.
         Some(live) => measured.max(measured.saturating_mul(live.average_ns / 2) / live.early_ns),
     };
     StartupRates { replay_ns_per_command, ..state.rates }

@@ -1,4 +1,4 @@
-//! Owns writing one version as a database of its own: what backup and restore have in common. Knows
+//! Owns writing one version as a database of its own, which backup and restore both do. Knows
 //! nothing of where the version came from.
 
 use std::path::Path;
@@ -15,9 +15,9 @@ use crate::journal::{
 use crate::model::Model;
 use crate::storage::{EntryKind, Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
-/// Writes `version` as a closed database into the directory `target`, which must be empty or not
-/// there. It is made beside it under a temporary name and gets its own when it is whole, so that
-/// nobody can open a part of it.
+/// Writes `version` as a closed database into the directory `target`, which must be empty or
+/// missing. It makes the copy beside `target` under a temporary name, and renames it when it is
+/// whole, so that nobody can open a part of it.
 pub(crate) fn write_copy<M: Model>(
     storage: &Arc<dyn Storage>,
     target: &Path,
@@ -33,7 +33,8 @@ pub(crate) fn write_copy<M: Model>(
         _ => Path::new("."),
     };
     Directory::at(parent).create_root(disk)?;
-    // Without the target's name in it: that may be as long as a name may be.
+    // The temporary name does not contain the target's name, which may have the largest length of a
+    // name.
     let tag = xxhash_rust::xxh3::xxh3_64(&random_bytes(disk, target)?);
     let staging =
         Directory::at(&parent.join(format!("{TEMPORARY_PREFIX}{tag:016x}{TEMPORARY_SUFFIX}")));
@@ -44,13 +45,13 @@ pub(crate) fn write_copy<M: Model>(
         Ok(SnapshotInfo { path, duration: began.elapsed(), ..info })
     });
     if written.is_err() {
-        // The first error is the one to tell; what cannot be removed has a temporary's name.
+        // The caller gets the first error. What cannot be removed keeps a temporary name.
         staging.remove_whole(disk).ok();
     }
     written
 }
 
-/// A snapshot, an empty segment, and a MANIFEST that says clean.
+/// Writes a snapshot, an empty segment, and a MANIFEST that states clean.
 fn write_files<M: Model>(
     storage: &Arc<dyn Storage>,
     directory: &Directory,
@@ -66,7 +67,7 @@ fn write_files<M: Model>(
     let snapshots = &directory.snapshots;
     let written =
         write_version(disk, snapshots, &header, version, packing, &Pace::full(), |_| true)?;
-    // As short as a segment may be: the first open makes one of its own.
+    // This is the smallest segment: the first open makes its own.
     let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(64 << 10))?;
     let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };
     publish_segment(disk, &directory.journal, prepared, identity, start, [].iter())?;

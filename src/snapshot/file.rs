@@ -1,5 +1,5 @@
-//! Owns snapshots: one version of the model as a packed file, and how such a file becomes a model
-//! again. Knows the model only as something that serde writes and reads.
+//! Owns snapshot files: it writes one version of the model to a packed file, and decodes such a
+//! file. Knows the model only as something that serde writes and reads.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::options::RequestLimits;
 use crate::process::told_of_panics;
 use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
-/// The header of a snapshot of the version at `sequence`.
+/// Makes the header of a snapshot of the version at `sequence`.
 pub(crate) fn snapshot_header(
     identity: &SegmentIdentity,
     packing: Packing,
@@ -44,7 +44,8 @@ pub(crate) fn snapshot_header(
     }
 }
 
-/// Writes `model` as the snapshot that `header` describes; durable and verified on return.
+/// Writes `model` as the snapshot that `header` describes. On return, the file is durable and
+/// verified.
 pub(crate) fn write_snapshot<T: Serialize>(
     storage: &dyn Storage,
     snapshot_directory: &Path,
@@ -58,9 +59,9 @@ pub(crate) fn write_snapshot<T: Serialize>(
     write(storage, &path, header, (model, &none), packing, pace)
 }
 
-/// As [`write_snapshot`], with the request ids that are remembered at that version. Where `is_owed`
-/// says so of the size of its encoding, it is decoded before it gets its place: what is not readable
-/// leaves nothing, and what stood there stays.
+/// Writes as [`write_snapshot`], with the request ids that are remembered at that version. If
+/// `is_owed` returns true for the size of its encoding, the snapshot is decoded before it gets its
+/// name. An unreadable snapshot leaves nothing, and an existing file stays.
 pub(crate) fn write_version<M: Model>(
     storage: &dyn Storage,
     snapshot_directory: &Path,
@@ -85,9 +86,9 @@ pub(crate) fn write_version<M: Model>(
         }
         Err(error) => Err(error),
     };
-    drop(file); // no map may look at what is removed
+    drop(file); // the file is about to be removed, and no map may be open then
     if let Err(error) = placed {
-        // Nothing names it, and it takes room. The first error is the one to tell.
+        // Nothing names this file, and it takes room. The caller gets the first error.
         let removed = storage.remove(&written_to);
         removed.and_then(|()| storage.sync_directory(snapshot_directory)).ok();
         return Err(error);
@@ -97,8 +98,8 @@ pub(crate) fn write_version<M: Model>(
     open_snapshot(storage, snapshot_directory, header.sequence)
 }
 
-/// Where a file waits until it may take the place of `path`: if it never does, the next open removes
-/// it.
+/// Returns a temporary path for a file that will replace `path`. If it never does, the next open
+/// removes it.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"))
@@ -113,7 +114,7 @@ fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Er
     })
 }
 
-/// Decodes what this program has just written: where that fails, its type is to blame.
+/// Decodes what this program has just written. If that fails, the model's type is the cause.
 pub(crate) fn decode_written<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
@@ -125,7 +126,7 @@ pub(crate) fn decode_written<M: Model>(
     })
 }
 
-/// Encodes a model into `target`; `Err` is why not.
+/// Encodes a model into `target`. The error is the reason of a failure.
 pub(crate) fn encode_model<T: Serialize>(model: &T, target: &mut impl Write) -> Result<(), String> {
     told_of_panics("Serialize", || codec::encode_stream(model, target)).and_then(|encoded| encoded)
 }
@@ -153,7 +154,7 @@ fn write<T: Serialize>(
     Ok(file)
 }
 
-/// Keeps the I/O error that the codec would turn into one of its own.
+/// A writer that keeps the I/O error, which the codec would turn into an error of its own.
 struct ErrorCapturingWriter<'a> {
     inner: &'a mut dyn Write,
     failed: Option<io::Error>,
@@ -176,7 +177,7 @@ impl Write for ErrorCapturingWriter<'_> {
     }
 }
 
-/// Opens a snapshot and verifies its checksums, and that it is the one its name says.
+/// Opens a snapshot, verifies its checksums, and checks that it has the sequence in its name.
 pub(crate) fn open_snapshot(
     storage: &dyn Storage,
     snapshot_directory: &Path,
@@ -186,16 +187,17 @@ pub(crate) fn open_snapshot(
     check(PackedFile::open(storage, &path, SNAPSHOT_MAGIC)?, sequence)
 }
 
-/// That header, footer and name agree.
+/// Checks that header, footer and name agree.
 pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error> {
     for (what, found) in [("header", file.header.sequence), ("footer", file.footer.sequence)] {
         if found != sequence {
-            let expected = format!("sequence {sequence} in the {what}, as the name says");
+            let expected = format!("sequence {sequence} in the {what}, as in the file's name");
             return Err(Error::corrupt(&file.path, 40, expected, found.to_string()));
         }
     }
     if file.header.base_sequence != sequence {
-        // Where the header's last field stands depends on its names, so the file is told of.
+        // The position of the header's last field depends on its names, so the error names position
+        // 0.
         let found = format!("a change of snapshot {}", file.header.base_sequence);
         return Err(Error::corrupt(&file.path, 0, "a whole snapshot", found));
     }
@@ -207,13 +209,13 @@ pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error
     Ok(file)
 }
 
-/// Decodes the model of a snapshot, by [`Model::migrate`] if another version wrote it.
+/// Decodes the model of a snapshot. It calls [`Model::migrate`] if another version wrote it.
 pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
     decode_version(file, RequestLimits::of(0)).map(|(model, _)| model)
 }
 
-/// As [`decode_snapshot`], with the request ids behind the model, of which `limits` say how many
-/// are kept.
+/// Decodes as [`decode_snapshot`], with the request ids behind the model. `limits` state how many
+/// request ids are kept.
 pub(crate) fn decode_version<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
@@ -254,9 +256,9 @@ fn decode<M: Model>(
     })
 }
 
-/// Whether the error is that of a snapshot of this very version of the model which does not become
-/// one. So its type encodes to what it cannot be decoded from, or was changed. Either way the commands
-/// behind an older snapshot may make the model that this one does not.
+/// Returns whether the error is about a snapshot of this version of the model that cannot be
+/// decoded. Then the model's type cannot be decoded from its own encoding, or it was changed. In
+/// both cases an older snapshot and the commands behind it may give the model.
 pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Error) -> bool {
     let Error::Undecodable { path, .. } = error else { return false };
     let header = storage.open_to_read(path).map_err(StoreError::io("read", path));
@@ -264,7 +266,7 @@ pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Er
     header.is_ok_and(|(header, _)| header.model_version == M::VERSION)
 }
 
-/// How many request ids were remembered when a snapshot was taken; none where it holds none.
+/// Returns how many request ids were remembered when a snapshot was taken; none if it holds none.
 pub(crate) fn request_limits(file: &PackedFile) -> Result<RequestLimits, Error> {
     let skip = |blocks: &mut Blocks| {
         blocks.skip();

@@ -1,11 +1,11 @@
-//! Owns how a version of the model becomes a file, and the thread that does it in the background.
+//! Owns writing a version of the model to a file, and the thread that does this in the background.
 //!
-//! - `file`: one snapshot, written and read
-//! - `readable`: which snapshots are decoded before they count
-//! - `due`: when one is due, and how long the next start would take
-//! - `worker`: the thread that takes them
-//! - `cleanup`: what the listed snapshots make superfluous
-//! - `export`: a whole database as a copy beside
+//! - `file`: writes and reads one snapshot
+//! - `readable`: decides which snapshots are decoded before they count
+//! - `due`: decides when a snapshot is due, and predicts the next start
+//! - `worker`: the thread that takes snapshots
+//! - `cleanup`: archives or removes what the listed snapshots supersede
+//! - `export`: writes a copy of a whole database
 
 mod cleanup;
 mod due;

@@ -1,35 +1,36 @@
-//! Owns which snapshots are decoded before they count. Knows nothing of how.
+//! Owns which snapshots are decoded before they count. Knows nothing of how they are decoded.
 //!
-//! A type may encode what it cannot decode, or nest deeper than a stack has room for. Then a snapshot
-//! is sound and still of no use, and the commands behind it are all there is. So they are kept: at
-//! any time one of the listed snapshots was decoded by this process, and the journal reaches back to
-//! the oldest that is listed.
+//! A type may encode what it cannot decode, or nest deeper than a stack allows. Then a snapshot is
+//! intact but useless, and the database needs the commands behind an older one. So they are kept:
+//! at any time, this process has decoded one of the listed snapshots, and the journal reaches back
+//! to the oldest listed one.
 
-/// A snapshot is decoded when it is so many times as large as the last one that was.
+/// How many times larger than the last decoded snapshot a snapshot must be to be decoded.
 const GROWTH: u64 = 2;
 
 /// The snapshots that this process has decoded.
 pub(crate) struct Readable {
     sequences: Vec<u64>,
-    /// Of the encoding that was decoded last, of those that this process has written.
+    /// The size of the last encoding that this process has both written and decoded.
     raw_bytes: Option<u64>,
 }
 
 impl Readable {
-    /// `loaded`: the snapshot that the open has decoded.
+    /// Makes the record of decoded snapshots; `loaded` is the one that the open has decoded.
     pub(crate) fn new(loaded: u64) -> Self {
         Self { sequences: vec![loaded], raw_bytes: None }
     }
 
-    /// Whether a snapshot must be decoded, beside which those in `kept` stay listed: the first one
-    /// of a process, one that has grown much, and any that would leave no decoded one in the list.
+    /// Returns whether a snapshot must be decoded when those in `kept` stay listed. It must be if
+    /// it is the first of a process, if it has grown much, or if the list would otherwise hold no
+    /// decoded one.
     pub(crate) fn is_owed(&self, kept: &[u64], raw_bytes: u64) -> bool {
         let has_grown = |then: u64| raw_bytes >= then.saturating_mul(GROWTH);
         self.raw_bytes.is_none_or(has_grown)
             || !kept.iter().any(|sequence| self.sequences.contains(sequence))
     }
 
-    /// A snapshot was decoded, and counts.
+    /// Notes that a snapshot was decoded.
     pub(crate) fn note(&mut self, kept: &[u64], sequence: u64, raw_bytes: u64) {
         self.sequences.retain(|decoded| kept.contains(decoded));
         self.sequences.push(sequence);
@@ -41,7 +42,7 @@ impl Readable {
 mod tests {
     use super::*;
 
-    /// Takes snapshots of one size; gives which of them were decoded.
+    /// Takes snapshots of one size each. Returns which of them were decoded.
     fn decoded(keep: usize, raw_bytes: &[u64]) -> Vec<u64> {
         let (mut readable, mut listed, mut decoded) = (Readable::new(0), vec![0], Vec::new());
         for (sequence, &raw_bytes) in (1..).zip(raw_bytes) {

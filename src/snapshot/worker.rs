@@ -1,16 +1,16 @@
-//! Owns the snapshot thread: pins a version, has it written and verified, lists it in the MANIFEST,
-//! and only then clears what it makes superfluous. Commands never wait for any of it. Its failures
-//! are visible, it tries again, and they disturb nothing.
+//! Owns the snapshot thread: it pins a version, writes and verifies a snapshot of it, lists the
+//! snapshot in the MANIFEST, and only then archives or removes what it supersedes. Commands never
+//! wait for this. After a failure, which users can see, it tries again, and commands continue.
 //!
 //! | `owed` | `retry` | where the thread stands |
 //! |---|---|---|
-//! | no | `None` | it waits until `due` says that a snapshot is due, or a caller asks for one |
+//! | no | `None` | it waits until a snapshot is due, or a caller asks for one |
 //! | yes | `None` | it takes a snapshot |
 //! | yes | `Some` | the last try failed: it tries again at that time, or when a caller asks |
-//! | no | `Some` | the snapshot is listed, but clearing up failed: it clears up again at that time |
+//! | no | `Some` | the snapshot is listed, but the clean-up failed: it repeats it at that time |
 //!
-//! `outdated` stays set until a snapshot of today's `Model::VERSION` is listed: until then a snapshot
-//! is taken even of a version that there is one of.
+//! `outdated` stays set until a snapshot of the current `Model::VERSION` is listed. Until then, the
+//! thread takes a snapshot even if one of the same sequence exists.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,12 +31,12 @@ use crate::mutex::lock;
 use crate::options::{Limits, SnapshotPolicy};
 use crate::storage::{Pace, Room, Storage};
 
-/// After a failure the next try waits this long, and twice as long after each further one.
+/// The pause before the next try after a failure. It doubles after each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// How often the measured rates are looked at, for `startup_within`.
+/// How often the thread checks the measured rates, for `startup_within`.
 const LOOK_AT_RATES: Duration = Duration::from_secs(1);
-/// How long the thread sleeps when nothing is planned.
+/// How long the thread sleeps if nothing is planned.
 const NOTHING_PLANNED: Duration = Duration::from_secs(3600);
 
 /// A caller that waits for a snapshot.
@@ -60,26 +60,28 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) manifest: Arc<Mutex<ManifestFile>>,
     pub(crate) requests: Receiver<SnapshotRequest>,
     pub(crate) woken: Receiver<()>,
-    /// Ends a snapshot under way, when the database is closed.
+    /// Ends a snapshot that is being written when the database is closed.
     pub(crate) cancelled: Arc<AtomicBool>,
-    /// Given up when the journal needs it.
+    /// The space that a snapshot gives up when the journal needs it.
     pub(crate) room: Arc<Room>,
-    /// Given away when a snapshot finds no room.
+    /// The reserve that is released when a snapshot finds no room.
     pub(crate) reserve: Arc<Reserve>,
-    /// The newest snapshot is of an older version of the model: writing it anew is worth it.
+    /// Whether the newest snapshot is of an older version of the model, so that it should be
+    /// written again.
     pub(crate) outdated: bool,
     pub(crate) last_taken: Instant,
     pub(crate) retry: Option<(Instant, Duration)>,
-    /// A snapshot was to be taken and is not there yet.
+    /// Whether a snapshot must still be taken.
     pub(crate) owed: bool,
     pub(crate) readable: Readable,
 }
 
 impl<M: Model> Snapshotter<M> {
-    /// Runs until nobody can ask for a snapshot any more.
+    /// Runs until no handle can ask for a snapshot any more.
     pub(crate) fn run(mut self) {
         give_way_to_commits();
-        // The channel outlives a panic (of a user's `Drop`): who waits there hears of it.
+        // The channel outlives a panic (of a user's `Drop`), so every waiting caller gets the
+        // error.
         let shared = self.shared.clone();
         if let Err(poisoned) = shared.guarded("snapshotter", || self.work()) {
             for reply in &self.requests {
@@ -89,13 +91,13 @@ impl<M: Model> Snapshotter<M> {
     }
 
     fn work(&mut self) {
-        // What a crash left undone behind the last snapshot.
+        // A crash may have left the clean-up after the last snapshot unfinished.
         self.tidy_and_note();
         loop {
             let pause = self.plan().min(self.forget_old_versions());
             select! {
                 recv(self.requests) -> request => match request {
-                    // Whoever asked may have gone.
+                    // The caller may have gone.
                     Ok(reply) => { reply.send(self.take()).ok(); }
                     Err(_) => break,
                 },
@@ -106,18 +108,19 @@ impl<M: Model> Snapshotter<M> {
         let policy = self.options.policy;
         let wanted = policy.takes_one_on_close() || is_overdue(&self.shared, policy);
         if wanted && !self.cancelled.load(Ordering::SeqCst) {
-            // A failure is in the statistics; the journal has everything.
+            // The statistics show a failure, and the journal holds every command.
             self.take().ok();
         }
     }
 
-    /// Frees what the committer would with the next batch, should none come. Gives when to look again.
+    /// Frees old versions that the committer would free with the next batch, in case none comes.
+    /// Returns the time until the next check.
     fn forget_old_versions(&self) -> Duration {
         self.shared.published.forget_old();
         self.shared.published.recent().pause().unwrap_or(NOTHING_PLANNED)
     }
 
-    /// Tells the committer when to wake this thread; gives how long to sleep at most.
+    /// Tells the committer when to wake this thread. Returns how long to sleep at most.
     fn plan(&self) -> Duration {
         if let Some((at, _)) = self.retry {
             return at.saturating_duration_since(Instant::now());
@@ -128,18 +131,19 @@ impl<M: Model> Snapshotter<M> {
         let due_sequence = state.newest.sequence.saturating_add(commands);
         let due_bytes = state.written_then.saturating_add(bytes.saturating_sub(state.tail_bytes));
         let left = time.map(|time| time.saturating_sub(self.last_taken.elapsed()));
-        // Due by time, but nothing changed: then the next command makes it due.
+        // If a snapshot is due by time but nothing has changed, the next command makes it due.
         let due_sequence = match left {
             Some(Duration::ZERO) => state.newest.sequence.saturating_add(1),
             _ => due_sequence,
         };
         self.shared.snapshots.plan(due_sequence, due_bytes);
-        // What is due already would not be noticed before the next batch.
+        // Otherwise the thread would not notice a snapshot that is already due before the next
+        // batch.
         if self.is_due(&state) {
             return Duration::ZERO;
         }
         let pause = left.filter(|left| !left.is_zero()).unwrap_or(NOTHING_PLANNED);
-        // Rates change while commands run, and with them what fits the budget.
+        // Rates change while commands run, and so do the limits that fit the budget.
         if self.options.policy.depends_on_rates() { pause.min(LOOK_AT_RATES) } else { pause }
     }
 
@@ -157,21 +161,21 @@ impl<M: Model> Snapshotter<M> {
         let room_wanted = self.shared.snapshots.room_wanted.swap(false, Ordering::SeqCst)
             && self.options.policy.is_automatic();
         if self.owed || room_wanted || self.is_due(&self.shared.snapshots.state()) {
-            // A failure is noted, and planned to be tried again.
+            // `take` notes a failure and plans the next try.
             self.take().ok();
         } else if self.retry.is_some() {
-            // The snapshot succeeded; clearing up behind it did not.
+            // The snapshot succeeded, but the clean-up after it failed.
             self.tidy_and_note();
         }
     }
 
-    /// Takes a snapshot of the newest durable version, unless there is one of it.
+    /// Takes a snapshot of the newest durable version, unless one exists.
     fn take(&mut self) -> Result<SnapshotInfo, Error> {
         let _span = trace_span!(INFO, "snapshot", sequence = self.shared.published.sequence());
         let began = Instant::now();
         self.owed = true;
         let mut taken = self.try_take_guarded(began);
-        // A snapshot lets older files go, so the reserve is well spent on it.
+        // A snapshot allows older files to be removed, so it is a good use of the reserve.
         if taken.as_ref().is_err_and(Error::is_disk_full) && self.reserve.release() {
             taken = self.try_take_guarded(began);
         }
@@ -187,12 +191,12 @@ impl<M: Model> Snapshotter<M> {
                     duration_us = info.duration.as_micros()
                 );
                 self.retry = None;
-                // It may have been given away, and there may be room again.
+                // The reserve may have been used, and the disk may have room again.
                 self.reserve.fill();
             }
             Err(error) => self.note_failure(error),
         }
-        // Commands would come to it later, when more has been acknowledged in the wrong place.
+        // Commands would notice the lost place later, after more of them were acknowledged in it.
         if let Err(error) = &taken
             && error.is_place_lost()
         {
@@ -202,7 +206,8 @@ impl<M: Model> Snapshotter<M> {
     }
 
     fn try_take_guarded(&mut self, began: Instant) -> Result<SnapshotInfo, Error> {
-        // A panic that gets here is one of a `Drop`; those of encoding and decoding are errors.
+        // A panic that arrives here comes from a `Drop`. Panics of encoding and decoding are
+        // errors.
         let shared = self.shared.clone();
         let taken = shared.guarded("snapshotter", || self.try_take(began));
         taken.unwrap_or_else(|poisoned| Err(poisoned.into()))
@@ -242,9 +247,9 @@ impl<M: Model> Snapshotter<M> {
         let written_then = self.shared.counters.journal_bytes.get();
         let segments_then = self.shared.counters.segments_added.get();
         let version = self.shared.published.pin();
-        // Under weaker durabilities a version may be readable before it is durable; the snapshot
-        // must not be ahead of the journal.
-        // Where it cannot be, the committer's lock is not touched: this thread may be preempted.
+        // Under weaker durabilities, a version may be readable before it is durable, and a snapshot
+        // must not be ahead of the journal. If it is durable, this does not take the committer's
+        // lock, because this thread may be preempted while it holds it.
         if self.shared.counters.durable_sequence.get() < version.sequence
             && !planted!(SnapshotOfNonDurableVersion)
         {
@@ -303,7 +308,7 @@ impl<M: Model> Snapshotter<M> {
         Ok(info)
     }
 
-    /// The snapshots that stay in the MANIFEST when one of this sequence is listed.
+    /// Returns the snapshots that stay in the MANIFEST when one of this sequence is listed.
     fn kept_beside(&self, sequence: u64) -> Vec<u64> {
         let manifest = lock(&self.manifest);
         let mut kept = manifest.current().snapshots.clone();
@@ -322,7 +327,7 @@ impl<M: Model> Snapshotter<M> {
             manifest.snapshots.push(header.sequence);
             let superfluous = manifest.snapshots.len().saturating_sub(keep);
             manifest.snapshots.drain(..superfluous);
-            // Were this snapshot damaged, the journal must reach at least as far.
+            // If this snapshot gets damaged, the journal must still reach at least as far.
             if manifest.sequence < header.sequence {
                 manifest.sequence = header.sequence;
                 manifest.chain = header.chain;
@@ -331,16 +336,16 @@ impl<M: Model> Snapshotter<M> {
         Ok(listed?)
     }
 
-    /// Clears what the listed snapshots make superfluous.
+    /// Archives or removes what the listed snapshots supersede.
     fn tidy(&self) -> Result<(), Error> {
         self.superseded.clear(&self.manifest, &self.room, &self.pace())
     }
 }
 
-/// Lowers this thread's priority: on a machine whose cores are busy, a commit would otherwise wait
-/// until the scheduler takes the core away from a snapshot, which is milliseconds.
+/// Lowers this thread's priority. On a machine whose cores are busy, a commit would otherwise wait
+/// for milliseconds until the scheduler takes a core away from a snapshot.
 fn give_way_to_commits() {
-    // For the thread alone, which is what Linux means by the calling process here. If it is not
+    // This affects only this thread, which Linux calls the calling process here. If it is not
     // allowed, snapshots still work.
     #[cfg(target_os = "linux")]
     rustix::process::setpriority_process(None, 19).ok();

@@ -19,17 +19,22 @@ use super::{
 pub(crate) struct Disk;
 
 impl Disk {
-    /// The kind is asked first: opening a FIFO would wait for a writer for ever.
+    /// Opens a regular file. It checks the kind first, because opening a FIFO would wait for a
+    /// writer for ever.
     fn open_regular(&self, path: &Path) -> io::Result<File> {
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "it is not a regular file; move it away",
+            ));
         }
         let open = || rustix::fs::open(path, open_regular_flags(), Mode::empty());
         Ok(File::from(rustix::io::retry_on_intr(open)?))
     }
 }
 
-/// How a file is opened to be read. Without waiting, should a FIFO have come meanwhile.
+/// Returns the flags to open a file for reading. They do not wait, even if a FIFO has taken the
+/// file's place meanwhile.
 pub(super) fn open_regular_flags() -> OFlags {
     OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK
 }
@@ -40,8 +45,8 @@ impl Storage for Disk {
             Ok(metadata) if metadata.is_file() => Ok(Some(EntryKind::File)),
             Ok(metadata) if metadata.is_dir() => Ok(Some(EntryKind::Directory)),
             Ok(_) => Ok(Some(EntryKind::Other)),
-            // A dangling link is something, not nothing: creating through it would surprise.
-            // Nothing can stand below a file either.
+            // A dangling link counts as an entry: creating a file through it would surprise the
+            // user. Nothing can stand below a file either.
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
@@ -92,7 +97,8 @@ impl Storage for Disk {
         FileBytes::map(&self.open_regular(path)?)
     }
 
-    // Not by a map: it would see bytes change under it, and end the process where a file was cut.
+    // This reads by position and not through a map: the bytes of a map could change while they are
+    // read, and a file that was cut would end the process.
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
         moment!(Read);
         Ok(Box::new(DiskReadable::new(self.open_regular(path)?)?))
@@ -103,8 +109,8 @@ impl Storage for Disk {
         let file = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .suffix(TEMPORARY_SUFFIX)
-            // As for any file a program makes, the umask decides; tempfile's own 0600 would keep
-            // backups by another user out.
+            // The umask decides, as for any file that a program makes. With tempfile's own 0600,
+            // another user could not back up the files.
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(directory)?;
         let (file, path) = file.into_parts();
@@ -130,7 +136,7 @@ impl Storage for Disk {
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
         moment!(Elsewhere);
-        // Whoever has put part of a database on another disk has a link here.
+        // A user who keeps part of a database on another disk has a link here.
         if fs::symlink_metadata(path)?.is_symlink() {
             return fs::remove_file(path);
         }
@@ -145,7 +151,10 @@ impl Storage for Disk {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         moment!(Lock);
         if self.kind(path)?.is_some_and(|kind| kind != EntryKind::File) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "it is not a regular file; move it away",
+            ));
         }
         let file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
@@ -228,8 +237,8 @@ impl TemporaryFile for DiskTemporary {
     }
 }
 
-/// Unlocked explicitly: a forked child may have inherited the descriptor, and then closing ours
-/// would not release the lock.
+/// A lock that is released explicitly: a forked child may have inherited the descriptor, and then
+/// closing ours would not release the lock.
 struct DiskLock(File);
 
 impl Lock for DiskLock {
@@ -240,7 +249,7 @@ impl Lock for DiskLock {
 
 impl Drop for DiskLock {
     fn drop(&mut self) {
-        // Nothing can be reported from here; `unlock` is the path that reports.
+        // A drop cannot report a failure; `unlock` can.
         self.0.unlock().ok();
     }
 }

@@ -1,4 +1,4 @@
-//! A disk for tests that fails on demand and says in which order things happened to it.
+//! Owns a disk for tests that fails on demand and tells the order of its operations.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::{
     EntryKind, FileBytes, HeldDisk, Lock, ReadableFile, Storage, StoredFile, TemporaryFile,
 };
 
-/// What an operation did, or would have done.
+/// An operation, with what it did or would have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     CreateDirectory(PathBuf),
@@ -28,11 +28,11 @@ pub(crate) enum Operation {
 
 type Decide = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
 
-/// The real disk, but every operation is first shown to a closure that may make it fail.
+/// The real disk, but a closure sees every operation first and may make it fail.
 pub(crate) struct Faulty {
     inner: HeldDisk,
     decide: Arc<Mutex<Decide>>,
-    /// Seconds by which the clock is set back, for tests of time.
+    /// The number of seconds by which the clock is set back, for tests of time.
     pub(crate) clock_behind_s: Arc<AtomicU64>,
 }
 
@@ -64,7 +64,8 @@ fn check(decide: &Mutex<Decide>, operation: &Operation) -> io::Result<()> {
     let decided = decide.lock().unwrap()(operation);
     let Some(error) = decided else { return Ok(()) };
     if error.kind() == io::ErrorKind::TimedOut {
-        // The failure has happened, and this thread is slow to say so: time for others to err in.
+        // The failure has happened, but this thread reports it late, so that other threads can fail
+        // meanwhile.
         std::thread::sleep(Duration::from_millis(100));
     }
     Err(error)

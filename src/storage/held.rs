@@ -1,7 +1,7 @@
-//! Owns the disk of an open database: [`Storage`] from the descriptors of its [`Place`] on, so that
-//! neither a change of the working directory nor of the directory's name leads it elsewhere. What
-//! is not below that place, and everything before it is locked, goes by path. Knows nothing of what
-//! the bytes mean.
+//! Owns the disk of an open database: [`Storage`] that starts from the descriptors of its
+//! [`Place`], so that it finds the same files after a change of the working directory or of the
+//! directory's name. It uses plain paths for what is not below that place, and for everything
+//! before the lock. Knows nothing of what the bytes mean.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -25,7 +25,7 @@ use super::{
 /// The file system of this machine, with the place of one database.
 #[derive(Debug, Default)]
 pub(crate) struct HeldDisk {
-    /// That of the newest lock.
+    /// The place that the newest lock holds.
     place: RwLock<Option<Arc<Place>>>,
 }
 
@@ -43,7 +43,7 @@ impl HeldDisk {
         Ok(found.map(|found| (place, found)))
     }
 
-    /// As [`find`](Self::find), for what is about to be changed.
+    /// Finds a path, as [`find`](Self::find), whose file or directory is about to be changed.
     fn find_to_change(&self, path: &Path) -> io::Result<Option<(Arc<Place>, Found)>> {
         let found = self.find(path)?;
         if let Some((place, _)) = &found {
@@ -74,7 +74,7 @@ fn kind_of(found: &Found) -> io::Result<Option<EntryKind>> {
             FileType::Directory => EntryKind::Directory,
             _ => EntryKind::Other,
         })),
-        // A dangling link is something, not nothing: creating through it would surprise.
+        // A dangling link counts as an entry: creating a file through it would surprise the user.
         Err(Errno::NOENT | Errno::NOTDIR) => {
             let link = statat(&*found.directory, &found.name, AtFlags::SYMLINK_NOFOLLOW);
             Ok(link.ok().map(|_| EntryKind::Other))
@@ -85,7 +85,10 @@ fn kind_of(found: &Found) -> io::Result<Option<EntryKind>> {
 
 fn open_regular(found: &Found) -> io::Result<File> {
     if kind_of(found)?.is_some_and(|kind| kind != EntryKind::File) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is not a regular file; move it away",
+        ));
     }
     let open =
         || rustix::fs::openat(&*found.directory, &found.name, open_regular_flags(), Mode::empty());
@@ -96,7 +99,7 @@ fn sync(directory: &HeldDirectory) -> io::Result<()> {
     Ok(retry_on_intr(|| rustix::fs::fsync(directory))?)
 }
 
-/// The entries of a directory but for itself and its parent.
+/// Returns the entries of a directory, without `.` and `..`.
 fn entries(directory: &HeldDirectory) -> io::Result<Vec<(OsString, FileType)>> {
     let mut found = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
@@ -114,7 +117,7 @@ impl Storage for HeldDisk {
         match self.find(path) {
             Ok(None) => Disk.kind(path),
             Ok(Some((_, found))) => kind_of(&found),
-            // Nothing can stand in a directory that is not there.
+            // A directory that does not exist holds nothing.
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
@@ -132,7 +135,7 @@ impl Storage for HeldDisk {
         place.forget(&found);
         let mode = Mode::from_raw_mode(0o777);
         rustix::fs::mkdirat(&*found.directory, &found.name, mode)?;
-        // From now on it is held, so that another one in its place is noticed.
+        // From now on this process holds it, so that it notices another directory in its place.
         if !planted!(MadeAndNotHeld) {
             place.directory(path).transpose()?;
         }
@@ -198,7 +201,7 @@ impl Storage for HeldDisk {
         place.verify()?;
         moment!(Changing);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        // As for any file a program makes, the umask decides.
+        // The umask decides, as for any file that a program makes.
         let mode = Mode::from_raw_mode(0o666);
         let made = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
@@ -208,7 +211,7 @@ impl Storage for HeldDisk {
                 let open = || rustix::fs::openat(&*directory, name, flags, mode);
                 Ok((File::from(retry_on_intr(open)?), name.to_owned()))
             })?;
-        // Its own removal would go by path.
+        // `tempfile` would remove the file by path, so this code takes the file from it.
         let ((file, name), _) = made.keep().map_err(|failed| failed.error)?;
         let file = Arc::new(HeldFile { file, stands: OnceLock::new() });
         let found = Found { directory, name };
@@ -252,7 +255,7 @@ impl Storage for HeldDisk {
             return Disk.remove_directory(path);
         };
         place.forget(&found);
-        // Whoever has put part of a database on another disk has a link here.
+        // A user who keeps part of a database on another disk has a link here.
         let stat = statat(&*found.directory, &found.name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Symlink => remove(&found, AtFlags::empty()),
@@ -301,7 +304,7 @@ fn remove(found: &Found, flags: AtFlags) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(&*found.directory, &found.name, flags)?)
 }
 
-/// A file that knows, once it has a name, where it must stand.
+/// A file that, once it is published, knows where it must stand.
 struct HeldFile {
     file: File,
     stands: OnceLock<(Found, PathBuf, FileIdentity)>,
@@ -332,9 +335,9 @@ impl StoredFile for HeldFile {
         }
         let how = if now.is_some() { "replaced" } else { "removed" };
         Err(PlaceLost::error(format!(
-            "{} was {how} while the database was open, and commands since stand in no file that \
-             can be found: Database::backup writes what can be read into another directory; stop \
-             whatever removes files there, and put the file back if it was only moved",
+            "{} was {how} while the database was open, and no file that can be found holds the \
+             commands since. Database::backup writes what can be read into another directory. Stop \
+             the program that removes files there, and put the file back if it was only moved",
             path.display()
         )))
     }
@@ -362,7 +365,7 @@ impl TemporaryFile for HeldTemporary {
         let identity = FileIdentity::of(&rustix::fs::fstat(self.file.file.as_fd())?);
         rename(&self.found, &found)?;
         self.is_published = true;
-        // It is published once: `self` is gone after this.
+        // `stands` is still empty, because `publish` consumes `self`.
         self.file.stands.set((found, target.to_path_buf(), identity)).ok();
         Ok(())
     }
@@ -371,14 +374,14 @@ impl TemporaryFile for HeldTemporary {
 impl Drop for HeldTemporary {
     fn drop(&mut self) {
         if !self.is_published && !self.place.is_of_another_process() {
-            // Nothing can be reported from here; a later open removes stale temporaries.
+            // A drop cannot report a failure; a later open removes stale temporary files.
             remove(&self.found, AtFlags::empty()).ok();
         }
     }
 }
 
-/// Unlocked explicitly: a forked child may have inherited the descriptors, and then closing ours
-/// would not release the locks.
+/// A lock that is released explicitly: a forked child may have inherited the descriptors, and then
+/// closing ours would not release the locks.
 struct HeldLock(Arc<Place>);
 
 impl Lock for HeldLock {
@@ -389,7 +392,7 @@ impl Lock for HeldLock {
 
 impl Drop for HeldLock {
     fn drop(&mut self) {
-        // Nothing can be reported from here; `unlock` is the path that reports.
+        // A drop cannot report a failure; `unlock` can.
         self.0.unlock().ok();
     }
 }

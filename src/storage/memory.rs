@@ -1,5 +1,5 @@
-//! Owns the storage of a database that is in memory alone: files that are gone with the last handle
-//! to it. Knows nothing of what the bytes mean.
+//! Owns the storage of a database that is only in memory: its files disappear with the last handle
+//! to the database. Knows nothing of what the bytes mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::mutex::lock;
 
-/// Files in memory. Nothing needs a sync: all of it is lost at once or not at all.
+/// Files in memory. Nothing needs a sync: either all of it is lost at once, or nothing is.
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<Entries>>);
 
@@ -40,7 +40,7 @@ impl Entries {
         match self.by_path.get(path) {
             Some(Entry::Directory) => Some(EntryKind::Directory),
             Some(Entry::File(_)) => Some(EntryKind::File),
-            // What every path begins with is there without being made.
+            // These begin every path, and exist from the start.
             None => [Path::new(""), Path::new("."), Path::new("/")]
                 .contains(&path)
                 .then_some(EntryKind::Directory),
@@ -61,7 +61,7 @@ impl Entries {
         Ok(file)
     }
 
-    /// What stands in a directory.
+    /// Returns the paths in a directory.
     fn inside<'a>(&'a self, path: &'a Path) -> io::Result<impl Iterator<Item = &'a PathBuf>> {
         if self.kind(path) != Some(EntryKind::Directory) {
             return Err(ErrorKind::NotFound.into());
@@ -103,7 +103,7 @@ impl Storage for Memory {
     }
 
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>> {
-        self.sync_directory(directory)?; // which says whether there is one
+        self.sync_directory(directory)?; // an error when the directory does not exist
         let mut entries = self.entries();
         entries.temporaries += 1;
         let number = entries.temporaries;
@@ -152,7 +152,7 @@ impl Storage for Memory {
         Ok(Some(Box::new(MemoryLock { memory, path })))
     }
 
-    /// Nothing is gained by a file that only takes memory.
+    /// Returns 0, so that no reserve file is made: it would only take memory.
     fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
         Ok(0)
     }
@@ -170,7 +170,7 @@ impl Storage for Memory {
     }
 }
 
-/// Its bytes are shared with whoever reads them; a write meanwhile makes them anew.
+/// A file in memory. It shares its bytes with its readers; a write meanwhile copies them first.
 #[derive(Clone, Default)]
 struct MemoryFile(Arc<Mutex<Arc<Vec<u8>>>>);
 
@@ -197,7 +197,7 @@ impl StoredFile for MemoryFile {
         Ok(())
     }
 
-    /// Asked for where a file is whole: what it grew beyond that is given back.
+    /// Releases the memory beyond the file's length. It is called when a file is complete.
     fn sync_all(&self) -> io::Result<()> {
         Arc::make_mut(&mut self.bytes()).shrink_to_fit();
         Ok(())
@@ -222,7 +222,7 @@ impl TemporaryFile for MemoryTemporary {
 
 impl Drop for MemoryTemporary {
     fn drop(&mut self) {
-        // Not there any more once it was published.
+        // Once the file was published, it no longer stands there.
         self.memory.entries().remove(&self.path).ok();
     }
 }
@@ -234,7 +234,7 @@ struct MemoryLock {
 
 impl Lock for MemoryLock {
     fn unlock(self: Box<Self>) -> io::Result<()> {
-        Ok(()) // dropped, which unlocks
+        Ok(()) // the drop unlocks
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         database.close().unwrap();
         let names = |path: &str| memory.list(Path::new(path)).unwrap().len();
         assert_eq!((names("x"), names("x/journal"), names("x/snapshots")), (4, 1, 1));
-        // The same files open again, as on a disk; and no thread keeps them afterwards.
+        // The same files open again, as on a disk, and no thread keeps them afterwards.
         let database = open().unwrap();
         assert_eq!(database.query(|count| count.0), 1);
         drop(database);

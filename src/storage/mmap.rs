@@ -1,5 +1,5 @@
-//! Owns memory maps (of files, to read them; of a page that does not survive a fork), and with them
-//! the crate's only `unsafe`. Knows nothing of formats.
+//! Owns memory maps, and with them the crate's only `unsafe`: maps of files, to read them, and the
+//! map of one page, to notice a fork. Knows nothing of formats.
 
 #![allow(unsafe_code)]
 
@@ -12,14 +12,14 @@ use memmap2::Mmap;
 
 use super::ReadableFile;
 
-/// The bytes of one file as they were when it was opened for reading.
+/// The bytes of one file, as they were when it was opened for reading.
 #[derive(Debug)]
 pub(crate) enum FileBytes {
     /// Mapped from the page cache.
     Mapped(Mmap),
-    /// Held in memory: an empty file (which cannot be mapped), or a simulated disk's.
+    /// Held in memory: an empty file (which cannot be mapped), or a file of a simulated disk.
     Owned(Vec<u8>),
-    /// Those of a file that is in memory itself.
+    /// Shared with a file that is itself in memory.
     Shared(Arc<Vec<u8>>),
 }
 
@@ -67,38 +67,38 @@ impl ReadableFile for FileBytes {
     }
 }
 
-/// A page that the kernel gives to the child of a fork empty.
+/// A page that the kernel zeroes in the child of a fork.
 #[derive(Debug)]
 pub(crate) struct ForkMark {
     page: memmap2::MmapMut,
 }
 
 impl ForkMark {
-    /// `None` where the system has no such pages.
+    /// Makes the page; `None` if the system has no such pages.
     #[cfg(target_os = "linux")]
     pub(crate) fn new() -> Option<Self> {
         use rustix::mm::{Advice, madvise};
 
         let mut page = memmap2::MmapMut::map_anon(1).ok()?;
         *page.first_mut()? = 1;
-        // SAFETY: the range is that of the map, which is private and anonymous, and which nobody
-        // else has a reference to. The advice changes nothing in this process. A child's copy is
-        // zeros from its beginning on, before any code of its runs. Noticed by
-        // `place::a_fork_is_told_apart`.
+        // SAFETY: the range is that of the map, which is private and anonymous, and nobody else has
+        // a reference to it. The advice changes nothing in this process. A child's copy holds zeros
+        // before any code of the child runs. The test `place::a_fork_is_told_apart` would notice a
+        // mistake here.
         unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) }.ok()?;
         Some(Self { page })
     }
 
-    /// `None`: no such pages here.
+    /// Returns `None`: this system has no such pages.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn new() -> Option<Self> {
         None
     }
 
-    /// Whether this process was forked since the mark was made.
+    /// Returns whether this process was forked after the page was made.
     pub(crate) fn is_forked(&self) -> bool {
-        // SAFETY: the pointer is that of the map's first byte, which lives as long as `self`.
-        // Volatile, because the kernel changes it and not this program.
+        // SAFETY: the pointer is that of the map's first byte, which lives as long as `self`. The
+        // read is volatile, because the kernel changes the byte, not this program.
         let byte = unsafe { self.page.as_ptr().read_volatile() };
         byte == 0
     }

@@ -27,22 +27,22 @@ pub(crate) use place::PlaceLost;
 pub(crate) use space::Room;
 pub(crate) use throttle::Pace;
 
-/// How often one interrupted call is tried again before the interruption counts as a failure.
+/// How often an interrupted call is repeated before the interruption counts as a failure.
 const INTERRUPTED_RETRIES: u32 = 1_000;
 
-/// What is freed at once when a file is removed.
+/// The most bytes that one step frees when a file is removed.
 const REMOVED_AT_ONCE_BYTES: u64 = 1 << 20;
 
 /// Temporary files are named `PREFIX…SUFFIX`, so that a later open can tell its own stale ones.
 pub(crate) const TEMPORARY_PREFIX: &str = ".prevalence-";
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Whether a file, or a half-made copy, is named so.
+/// Returns whether a file or a half-made copy has a temporary name.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }
 
-/// Whether an operation failed because the disk, or a quota, is full.
+/// Returns whether an operation failed because the disk, or a quota, is full.
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -55,23 +55,23 @@ pub(crate) enum EntryKind {
     Other,
 }
 
-/// The outside world as the engine sees it.
+/// The outside world, as the engine uses it.
 pub(crate) trait Storage: Send + Sync + 'static {
-    /// What stands at `path`, following symbolic links; `None` when nothing does.
+    /// Returns what stands at `path`, and follows symbolic links; `None` when nothing stands there.
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
-    /// Creates one directory; its parent must exist and is not synced.
+    /// Creates one directory. Its parent must exist, and is not synced.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
-    /// The same with the permissions of another directory.
+    /// Creates one directory with the permissions of the directory `_model`.
     fn create_directory_like(&self, path: &Path, _model: &Path) -> io::Result<()> {
         self.create_directory(path)
     }
-    /// Whether the directory at `path` is where another volume is mounted, so that it cannot be
-    /// renamed. A symbolic link can.
+    /// Returns whether another volume is mounted at `path`, so that this directory cannot be
+    /// renamed. A symbolic link can be renamed.
     fn is_mount_point(&self, _path: &Path) -> io::Result<bool> {
         Ok(false)
     }
-    /// Something in `directory` that [`list`](Self::list) leaves out, or that is not a file: a
-    /// symbolic link is none here.
+    /// Returns one entry of `directory` that [`list`](Self::list) leaves out, or that is not a
+    /// file. Here, a symbolic link is not a file.
     fn entry_that_is_no_file(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
         for name in self.list(directory)? {
             let path = directory.join(name);
@@ -81,59 +81,62 @@ pub(crate) trait Storage: Send + Sync + 'static {
         }
         Ok(None)
     }
-    /// The names in a directory, in no particular order; names that are not UTF-8 are not ours
-    /// and are left out.
+    /// Returns the names in a directory, in no particular order. It leaves out names that are not
+    /// UTF-8, because this crate makes none.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
-    /// The whole content of a regular file.
+    /// Returns the whole content of a regular file.
     fn read(&self, path: &Path) -> io::Result<FileBytes>;
-    /// A regular file, to be read by position while others may append to it, cut it or remove it.
+    /// Opens a regular file to read it by position. Others may append to it, cut it or remove it
+    /// meanwhile.
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn ReadableFile>> {
         Ok(Box::new(self.read(path)?))
     }
-    /// A new, empty, uniquely named file in `directory` that is removed unless it is published.
+    /// Creates an empty file with a unique name in `directory`. It is removed unless it is
+    /// published.
     fn create_temporary(&self, directory: &Path) -> io::Result<Box<dyn TemporaryFile>>;
-    /// Gives a file another name; not durable before the directory is synced.
+    /// Renames a file. The new name is durable once the directory is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Cuts a file off behind `length` bytes, durably.
+    /// Cuts a file to `length` bytes, durably.
     fn shorten(&self, path: &Path, length: u64) -> io::Result<()>;
-    /// Removes a file; not durable before the directory is synced.
+    /// Removes a file. The removal is durable once the directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory, or a symbolic link to one.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `directory` durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
-    /// Takes the exclusive lock on the file at `path`, creating it if need be. `None`: it is held
-    /// by somebody else.
+    /// Takes the exclusive lock on the file at `path`, and creates the file if it is missing.
+    /// Returns `None` when somebody else holds the lock.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
-    /// As [`lock`](Self::lock), for who changes nothing: others may read at the same time, and no
-    /// right to write is needed.
+    /// Takes a lock for a caller that changes nothing: others may read at the same time, and the
+    /// caller needs no right to write. Otherwise as [`lock`](Self::lock).
     fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         self.lock(path)
     }
-    /// How many bytes this user may still write into `directory`'s file system; as many as there
-    /// are where nobody knows.
+    /// Returns how many bytes this user may still write into `directory`'s file system; `u64::MAX`
+    /// when that is unknown.
     fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
     }
-    /// The wall clock.
+    /// Returns the time of the wall clock.
     fn now(&self) -> SystemTime;
-    /// Random bytes that nobody can guess.
+    /// Returns random bytes that nobody can guess.
     fn random(&self) -> io::Result<[u8; 16]>;
-    /// Where a copy of a database is written, so that it outlives this one.
+    /// Returns the storage for a copy of this database, so that the copy outlives the database.
     fn for_copies(self: Arc<Self>) -> Arc<dyn Storage>;
 }
 
-/// An open file that is read by position. What others append is seen or not; where they cut it
-/// off, it ends.
+/// An open file that is read by position. A reader may or may not see what others append. If others
+/// cut the file, it ends there.
 pub(crate) trait ReadableFile: Send + Sync {
-    /// Its length in bytes when it was opened.
+    /// Returns the length in bytes that the file had when it was opened.
     fn length(&self) -> u64;
-    /// Reads into a prefix of `target` from `position` on and says how long that prefix is; 0 at
-    /// the file's end.
+    /// Reads into a prefix of `target` from `position` on and returns the length of that prefix; 0
+    /// at the end of the file.
     fn read_at(&self, target: &mut [u8], position: u64) -> io::Result<usize>;
 }
 
-/// Reads from `position` on until `target` is full or the file ends; says how much that was.
+/// Reads from `position` on until `target` is full or the file ends. Returns how many bytes it
+/// read.
 pub(crate) fn read_up_to(
     file: &dyn ReadableFile,
     target: &mut [u8],
@@ -158,33 +161,33 @@ pub(crate) fn read_up_to(
 
 /// An open file that is written by position.
 pub(crate) trait StoredFile: Send + Sync {
-    /// Writes a prefix of `bytes` at `position` and says how long that prefix was.
+    /// Writes a prefix of `bytes` at `position` and returns the length of that prefix.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
     /// Makes the data, and the length needed to read it, durable.
     fn sync_data(&self) -> io::Result<()>;
-    /// Makes data and metadata durable; used before a file is published.
+    /// Makes data and metadata durable. It is used before a file is published.
     fn sync_all(&self) -> io::Result<()>;
-    /// An error when the file was published and does not stand under its name any more: then
-    /// nobody will find what is written into it.
+    /// Returns an error when the file was published but is no longer found under its name. Nobody
+    /// would find what is written into such a file.
     fn stands_where_published(&self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A file nobody else can see yet.
+/// A file that is not published yet.
 pub(crate) trait TemporaryFile: Send {
     fn file(&self) -> Arc<dyn StoredFile>;
-    /// Renames the file to `target`, replacing what stands there. Syncs nothing.
+    /// Renames the file to `target` and replaces what stands there. Syncs nothing.
     fn publish(self: Box<Self>, target: &Path) -> io::Result<()>;
 }
 
-/// Held for as long as the directory is ours.
+/// The lock on a directory. It is held while this process has the directory open.
 pub(crate) trait Lock: Send {
-    /// Gives the lock back; dropping it does the same but cannot report a failure.
+    /// Releases the lock. Dropping the lock does the same, but cannot report a failure.
     fn unlock(self: Box<Self>) -> io::Result<()>;
 }
 
-/// Writes all of `bytes`, going on after short and interrupted writes.
+/// Writes all of `bytes`. It continues after short and interrupted writes.
 pub(crate) fn write_all_at(
     file: &dyn StoredFile,
     mut bytes: &[u8],
@@ -211,15 +214,16 @@ pub(crate) fn write_all_at(
     Ok(())
 }
 
-/// Removes a file of any size in small steps, under a temporary name, which a later open clears
-/// away should this not come to its end. To free many blocks at once is work that a file system may
-/// do inside its next commit, and whoever syncs anything then waits for it: measured, 3 to 5 ms for
-/// 11 MB on ext4 with `discard`, against 0.8 ms in steps.
+/// Removes a file of any size in small steps, under a temporary name. If this does not finish, a
+/// later open removes the rest. A file system may free many blocks inside its next commit, and
+/// every sync then waits for that: measured, 3 to 5 ms for 11 MB on ext4 with `discard`, against
+/// 0.8 ms in steps.
 pub(crate) fn remove_gently(storage: &dyn Storage, path: &Path, length: u64) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // No longer than the name of a segment: where that just fits into a path, this must, too.
-    // Should two be the same, the one before was to be removed as well.
+    // The temporary name is no longer than the name of a segment: if that name just fits into a
+    // path, this one must fit, too. If two temporary names are equal, the earlier file was to be
+    // removed as well.
     let tag = xxhash_rust::xxh3::xxh3_64(name.as_encoded_bytes()) >> 16;
     let doomed = directory.join(format!("{TEMPORARY_PREFIX}{tag:012x}{TEMPORARY_SUFFIX}"));
     storage.rename(path, &doomed)?;
@@ -232,14 +236,15 @@ pub(crate) fn remove_gently(storage: &dyn Storage, path: &Path, length: u64) -> 
     storage.remove(&doomed)
 }
 
-/// Replaces the file at `target` by one holding `bytes`, so that after a crash at any point one of
-/// the two stands there whole: temporary file, write, sync, rename, sync of the directory.
+/// Replaces the file at `target` by one that holds `bytes`. After a crash at any point, one of the
+/// two stands there whole. The steps are: temporary file, write, sync, rename, sync of the
+/// directory.
 pub(crate) fn replace_file(storage: &dyn Storage, target: &Path, bytes: &[u8]) -> io::Result<()> {
     publish_file(storage, target, stage_file(storage, target, bytes)?)?;
     sync_published(storage, target)
 }
 
-/// The first part of [`replace_file`], which nobody sees.
+/// Does the first part of [`replace_file`]: writes and syncs a temporary file.
 pub(crate) fn stage_file(
     storage: &dyn Storage,
     target: &Path,
@@ -255,7 +260,7 @@ pub(crate) fn stage_file(
     Ok(temporary)
 }
 
-/// The second part of [`replace_file`], not durable before the third.
+/// Does the second part of [`replace_file`]: the rename, which the third part makes durable.
 pub(crate) fn publish_file(
     storage: &dyn Storage,
     target: &Path,
@@ -267,7 +272,7 @@ pub(crate) fn publish_file(
     staged.publish(target)
 }
 
-/// The third part of [`replace_file`].
+/// Does the third part of [`replace_file`]: syncs the directory.
 pub(crate) fn sync_published(storage: &dyn Storage, target: &Path) -> io::Result<()> {
     let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     if planted!(NoDirectorySyncAfterManifest) {
@@ -282,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes at most three bytes a call and is interrupted before each.
+    /// A file that takes at most three bytes a call and is interrupted before each call.
     #[derive(Default)]
     struct Stingy {
         content: Mutex<Vec<u8>>,

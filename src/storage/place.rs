@@ -1,10 +1,9 @@
-//! Owns the place of an open database: the directory as it was when it was locked, held by
-//! descriptors, and the question whether it still stands where its path says. Knows nothing of what
-//! the files hold.
+//! Owns the place of an open database: it holds the directory that was locked by descriptors, and
+//! checks whether the path still leads to that directory. Knows nothing of what the files hold.
 //!
-//! A path is a name, and names change their meaning: somebody moves the directory, puts another in
-//! its place, mounts something over it, removes LOCK, or the process forks. So files are found from
-//! the descriptors on, and before anything is changed the path must still lead to the same
+//! A path can change its meaning: somebody moves the directory, puts another one in its place,
+//! mounts something over it, or removes LOCK; or the process forks. So this module finds files from
+//! the descriptors on, and checks before each change that the path still leads to the same
 //! directory.
 
 use std::collections::BTreeMap;
@@ -20,10 +19,10 @@ use crate::mutex::lock;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Stat, fstat, statat};
 use rustix::io::Errno;
 
-/// How often a lock is tried again because its file was exchanged meanwhile.
+/// How often a lock is tried in all, because its file may be exchanged meanwhile.
 const LOCK_TRIES: u32 = 16;
 
-/// Which file it is, whatever its name: device and inode.
+/// The identity of a file, independent of its name: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileIdentity {
     device: u64,
@@ -37,14 +36,15 @@ impl FileIdentity {
         Self { device: stat.st_dev as u64, inode: stat.st_ino as u64 }
     }
 
-    /// Of what stands at a path; `None` when nothing does.
+    /// Returns the identity of what stands at a path; `None` when nothing stands there.
     fn at(directory: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
         Self::found(directory, path, AtFlags::empty())
     }
 
-    /// As `at`, of a link itself. Asked after each sync of the journal, so it must not ask for times:
-    /// Linux (6.13 and later) stamps the next write of a file with a time of its own once somebody
-    /// has looked at its times, and that write then costs a sync a third more.
+    /// Returns the identity of a link itself; otherwise as `at`. It runs after each sync of the
+    /// journal, so it must not ask for times: once a program has read the times of a file, Linux
+    /// (6.13 and later) gives the next write of the file a time of its own, and the sync of that
+    /// write costs a third more.
     pub(super) fn at_name(directory: BorrowedFd<'_>, name: &Path) -> io::Result<Option<Self>> {
         Self::found(directory, name, AtFlags::SYMLINK_NOFOLLOW)
     }
@@ -77,7 +77,7 @@ impl FileIdentity {
     }
 }
 
-/// The place of an open database is not what it was: nothing more may be changed there.
+/// The place of an open database has changed: nothing more may be written there.
 #[derive(Clone, Debug)]
 pub(crate) struct PlaceLost {
     what: String,
@@ -96,13 +96,13 @@ impl PlaceLost {
         io::Error::other(Self { what })
     }
 
-    /// Whether that is why an operation failed.
+    /// Returns whether an operation failed because the place was lost.
     pub(crate) fn is_reason_of(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<Self>())
     }
 }
 
-/// One directory that is held: the root, or one inside it.
+/// One directory that is held by a descriptor: the root, or one inside it.
 #[derive(Debug)]
 pub(super) struct HeldDirectory {
     descriptor: OwnedFd,
@@ -129,7 +129,7 @@ impl AsFd for HeldDirectory {
 pub(super) enum Purpose {
     /// Nobody else may have the directory open.
     Write,
-    /// Others may read it as well. Needs no right to write, and changes nothing.
+    /// Others may read it as well. This needs no right to write, and changes nothing.
     Read,
 }
 
@@ -138,7 +138,7 @@ pub(super) enum Purpose {
 pub(super) struct Place {
     root: PathBuf,
     directory: Arc<HeldDirectory>,
-    /// The lock file, unless there is none to read.
+    /// The lock file; `None` when there is none that this user may read.
     lock: Option<(OwnedFd, FileIdentity)>,
     lock_name: OsString,
     process: u32,
@@ -146,10 +146,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Locks the directory and the lock file in it; `None` when somebody else has one of them.
+    /// Locks the directory and the lock file in it. Returns `None` when somebody else holds one of
+    /// them.
     ///
-    /// Both: the directory, so that a lock file that somebody removes lets nobody in; and the file,
-    /// because earlier releases of this crate know no other lock.
+    /// It locks the directory, so that nobody gets in when somebody removes the lock file. It locks
+    /// the file too, because earlier releases of this crate know no other lock.
     pub(super) fn lock(lock_path: &Path, purpose: Purpose) -> io::Result<Option<Self>> {
         let root = lock_path.parent().ok_or(ErrorKind::InvalidInput)?;
         let lock_name = lock_path.file_name().ok_or(ErrorKind::InvalidInput)?;
@@ -172,19 +173,21 @@ impl Place {
                 process: std::process::id(),
                 inside: Mutex::default(),
             };
-            // Whoever held the locks before may have exchanged what they stand on.
+            // The process that held the locks before may have exchanged the directory or the file.
             match place.verify() {
                 Ok(()) => return Ok(Some(place)),
                 Err(error) if PlaceLost::is_reason_of(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("the directory or its lock file is exchanged all the time"))
+        Err(io::Error::other(
+            "another program keeps replacing the directory or its lock file; stop it and try again",
+        ))
     }
 
-    /// Gives the locks back; what is held stays readable.
+    /// Releases the locks. The held directories stay readable.
     pub(super) fn unlock(&self) -> io::Result<()> {
-        // A child of a fork shares the lock with its parent, and must not give that away.
+        // A forked child shares the lock with its parent, and must not release it.
         if self.is_of_another_process() && !planted!(ChildUnlocks) {
             return Ok(());
         }
@@ -199,7 +202,7 @@ impl Place {
         self.process != std::process::id()
     }
 
-    /// Where a path below the root leads to; `None` when it is not below it.
+    /// Finds where a path below the root leads to; `None` when the path is not below the root.
     pub(super) fn find(&self, path: &Path) -> Option<io::Result<Found>> {
         let below = path.strip_prefix(&self.root).ok()?;
         let mut names = below.components().map(|component| match component {
@@ -218,7 +221,7 @@ impl Place {
         Some(found)
     }
 
-    /// The directory at a path that is the root's, or stands in it.
+    /// Returns the directory at a path: the root, or a directory in it.
     pub(super) fn directory(&self, path: &Path) -> Option<io::Result<Arc<HeldDirectory>>> {
         let found = match self.find(path)? {
             Ok(found) => found,
@@ -233,7 +236,7 @@ impl Place {
         Some(self.inside(&found.name))
     }
 
-    /// A directory inside the root, as it was when it was first met.
+    /// Returns a directory inside the root, as it was when this place first opened it.
     fn inside(&self, name: &OsStr) -> io::Result<Arc<HeldDirectory>> {
         let mut inside = lock(&self.inside);
         if let Some(held) = inside.get(name) {
@@ -244,7 +247,8 @@ impl Place {
         Ok(held)
     }
 
-    /// We change what stands under that name in the root ourselves. Gives what was held.
+    /// Forgets the directory with that name in the root, because this process is about to change
+    /// it. Returns the directory that was held.
     pub(super) fn forget(&self, found: &Found) -> Option<Arc<HeldDirectory>> {
         if !Arc::ptr_eq(&found.directory, &self.directory) {
             return None;
@@ -252,8 +256,8 @@ impl Place {
         lock(&self.inside).remove(&found.name)
     }
 
-    /// Gives a file or directory another name. Should another directory have taken the name of the
-    /// one that is held, behind the last look, it gets its name back.
+    /// Renames a file or directory. If another directory took the name of the held one after the
+    /// last check, that directory gets its name back.
     pub(super) fn rename(&self, from: &Found, to: &Found) -> io::Result<()> {
         let held = self.forget(from);
         self.forget(to);
@@ -266,23 +270,23 @@ impl Place {
         Err(self.inside_lost(&from.name, true))
     }
 
-    /// That the path still leads to the directory that was locked, that the lock file in it is the
-    /// one that was locked, and that the directories inside are those that were met before.
+    /// Checks that the path still leads to the directory that was locked, that its lock file is the
+    /// one that was locked, and that the directories inside are those that were opened before.
     pub(super) fn verify(&self) -> io::Result<()> {
         if planted!(PlaceNotVerified) {
             return Ok(());
         }
         if self.is_of_another_process() {
             return Err(PlaceLost::error(
-                "this process was forked from the one that opened the database, which alone may \
-                 change its files"
+                "this process was forked from the one that opened the database, and only that one \
+                 may change the database's files: use the database in that process"
                     .to_owned(),
             ));
         }
         match FileIdentity::at(CWD, &self.root) {
             Ok(Some(found)) if found == self.directory.identity => {}
             Ok(found) => return Err(self.moved(found.is_some())),
-            // A process that gave its rights away may not be able to look any more.
+            // A process that has dropped its rights may no longer be able to check this.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             Err(error) => return Err(error),
         }
@@ -310,7 +314,8 @@ impl Place {
         PlaceLost::error(format!(
             "the directory {} was moved, replaced or removed while the database was open: {now}, \
              and nothing was changed there. {} Close the database, and open the directory under \
-             the name that it has; where it is gone, Database::backup still writes what can be read",
+             the name that it has now. If it is gone, Database::backup still writes what can be \
+             read",
             self.root.display(),
             self.whereabouts(),
         ))
@@ -319,8 +324,8 @@ impl Place {
     fn lock_lost(&self, other_found: bool) -> io::Error {
         let how = if other_found { "replaced" } else { "removed" };
         PlaceLost::error(format!(
-            "{} was {how} while the database was open, so other processes may think that nobody \
-             has it: stop whatever removes files there, close the database and open it anew",
+            "{} was {how} while the database was open, so other processes may open it too: stop \
+             the program that removes files there, close the database and open it again",
             self.root.join(&self.lock_name).display(),
         ))
     }
@@ -332,13 +337,13 @@ impl Place {
         };
         PlaceLost::error(format!(
             "the directory {} was {how} while the database was open: put it back, close the \
-             database and open it anew; where it is gone, Database::backup still writes what can \
-             be read",
+             database and open it again. If it is gone, Database::backup still writes what can be \
+             read",
             self.root.join(name).display(),
         ))
     }
 
-    /// Where the directory is now, as far as the system tells.
+    /// Says where the directory is now, if the system tells it.
     fn whereabouts(&self) -> String {
         use std::os::fd::AsRawFd;
         let link = format!("/proc/self/fd/{}", self.directory.descriptor.as_raw_fd());
@@ -353,7 +358,7 @@ pub(super) fn rename(from: &Found, to: &Found) -> io::Result<()> {
     Ok(rustix::fs::renameat(&*from.directory, &from.name, &*to.directory, &to.name)?)
 }
 
-/// Takes the lock; `false` when somebody else has it.
+/// Takes the lock. Returns `false` when somebody else holds it.
 fn flock(file: &impl AsFd, purpose: Purpose) -> io::Result<bool> {
     let operation = match purpose {
         Purpose::Write => FlockOperation::NonBlockingLockExclusive,
@@ -366,8 +371,8 @@ fn flock(file: &impl AsFd, purpose: Purpose) -> io::Result<bool> {
     }
 }
 
-/// Opens the lock file, and creates it for who wants to write. `None`: there is none, or none that
-/// this user may read, and the directory's own lock must do.
+/// Opens the lock file, and creates it for a writer. Returns `None` when a reader finds no lock
+/// file that it may read; then the lock on the directory must do.
 fn open_lock_file(
     directory: &HeldDirectory,
     name: &Path,
@@ -375,13 +380,16 @@ fn open_lock_file(
 ) -> io::Result<Option<(OwnedFd, FileIdentity)>> {
     let is_file = match statat(directory, name, AtFlags::empty()) {
         Ok(stat) => rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file(),
-        // A link to nowhere is something: creating through it would surprise.
+        // A dangling link counts as an entry: creating a file through it would surprise the user.
         Err(Errno::NOENT) => statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_err(),
         Err(_) => true, // the open says what is wrong
     };
     if !is_file {
         // Opening a FIFO would wait for a writer for ever.
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is not a regular file; move it away",
+        ));
     }
     let flags = match purpose {
         Purpose::Write => OFlags::RDWR | OFlags::CREATE,
@@ -401,7 +409,7 @@ fn open_lock_file(
     }
 }
 
-/// Where a path leads to: a name in a directory that is held.
+/// The place that a path leads to: a name in a directory that is held.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) directory: Arc<HeldDirectory>,

@@ -1,5 +1,5 @@
-//! Owns who gives way when the disk is full: background work that is taking space gives up what it
-//! has taken when the journal needs room. Knows nothing of either.
+//! Owns the rule for a full disk: background work gives up the space that it has taken when the
+//! journal needs room. Knows nothing of the journal and of the work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::mutex::lock;
 
-/// Work gives up between two of its steps and removes its file; whoever waits longer than this goes
-/// on without.
+/// How long a thread waits for room at most. The work gives up between two of its steps and removes
+/// its file.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Shared by the journal and the work in the background.
+/// Coordinates the space that the journal and the background work take.
 #[derive(Default)]
 pub(crate) struct Room {
     wanted: AtomicBool,
@@ -22,11 +22,11 @@ pub(crate) struct Room {
 #[derive(Default)]
 struct Holding {
     taken: bool,
-    /// How often it was given up: whoever takes anew must not be mistaken for the one before.
+    /// How often space was given up. The count tells one taking from the next.
     given_up: u64,
 }
 
-/// While it lives, background work may be taking space.
+/// A guard: while it lives, background work may be taking space.
 pub(crate) struct Taking<'a> {
     room: &'a Room,
 }
@@ -40,13 +40,13 @@ impl Room {
         Taking { room: self }
     }
 
-    /// Whether the work is to end.
+    /// Returns whether the journal wants the room, so that the work must end.
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Has background work give up and waits until it has. `false`: there was none, and there is
-    /// no more room than before.
+    /// Asks background work to give up, and waits until it has done so. Returns `false` when no
+    /// work gave up, so that there is no more room than before.
     pub(crate) fn reclaim(&self) -> bool {
         let holding = self.lock();
         if !holding.taken {
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn work_is_asked_to_end_and_waited_for() {
         let room = Room::default();
-        assert!(!room.reclaim(), "nobody takes any");
+        assert!(!room.reclaim(), "no work takes space");
         let taking = room.take();
         std::thread::scope(|scope| {
             let reclaimed = scope.spawn(|| room.reclaim());

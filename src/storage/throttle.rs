@@ -1,5 +1,5 @@
-//! Owns how background work behaves beside commits: in short turns while any are made, and ended
-//! early when the database is closed. Knows nothing of what the work is.
+//! Owns the pace of background work beside commits: it works in short turns while there are
+//! commits, and ends early when the database is closed. Knows nothing of what the work is.
 //!
 //! A commit is a chain of short waits: for the disk, for a thread to be woken. Measured on two
 //! virtual cores, a bare loop of write and fdatasync beside a second thread that only computes has
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use super::space::Room;
 use crate::stats::Counters;
 
-/// So long the work goes on before it pauses.
+/// How long the work runs before it pauses.
 const TURN: Duration = Duration::from_micros(250);
-/// So long it pauses.
+/// How long the work pauses.
 const PAUSE: Duration = Duration::from_micros(250);
 
-/// Asked after every piece of the work.
+/// The pace of some background work, which calls [`step`](Self::step) after every piece.
 pub(crate) struct Pace<'a> {
     ends: Option<(&'a AtomicBool, &'a Room)>,
     commits: Option<&'a Counters>,
@@ -28,8 +28,8 @@ pub(crate) struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    /// For work beside the commits that `counters` counts, until `cancelled` is set or its room is
-    /// wanted.
+    /// Makes the pace for work beside the commits that `counters` counts. The work ends when
+    /// `cancelled` is set or the journal wants its room.
     pub(crate) fn beside(
         counters: &'a Counters,
         cancelled: &'a AtomicBool,
@@ -43,13 +43,13 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// For work that somebody waits for: no pauses, no early end.
+    /// Makes the pace for work that somebody waits for: no pauses, no early end.
     pub(crate) fn full() -> Self {
         let turn_began = Cell::new(Instant::now());
         Self { ends: None, commits: None, turn_began, batches_then: Cell::new(0) }
     }
 
-    /// The same for another thread's part of the work.
+    /// Makes the same pace for another thread's part of the work.
     pub(crate) fn another(&self) -> Self {
         Self {
             ends: self.ends,
@@ -59,19 +59,19 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Whether the work has anything beside it.
+    /// Returns whether the work runs beside commits.
     pub(crate) fn gives_way(&self) -> bool {
         self.commits.is_some()
     }
 
-    /// Pauses when it is time to; an error when the work is no longer wanted.
+    /// Pauses when a turn is over. Returns an error when the work must end.
     pub(crate) fn step(&self) -> io::Result<()> {
         if let Some((cancelled, room)) = self.ends {
             if cancelled.load(Ordering::Relaxed) {
                 return Err(io::Error::other("the database is being closed"));
             }
             if room.is_wanted() {
-                let reason = "the disk is full, and the journal needs the room";
+                let reason = "the disk is full, and the journal needs the room; free some space";
                 return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
             }
         }
@@ -79,7 +79,7 @@ impl<'a> Pace<'a> {
         if self.turn_began.get().elapsed() < TURN {
             return Ok(());
         }
-        // Nobody to give way to, nothing to wait for.
+        // Without commits there is no need to pause.
         let batches = counters.batches.get();
         if batches != self.batches_then.replace(batches) {
             std::thread::sleep(PAUSE);

@@ -1,5 +1,5 @@
-//! Deciding before doing: trying commands on a fork, and executing one only if nothing has changed
-//! since it was decided upon.
+//! Tests of decisions before a command: trying commands on a fork, and executing one only if
+//! nothing has changed since the decision.
 
 use prevalence::{Database, ExecuteError, Metadata};
 
@@ -94,7 +94,7 @@ fn what_was_decided_on_an_older_version_is_refused() {
     assert_eq!(bytes(&Database::<Ledger>::open(&path).unwrap()), expected);
 }
 
-/// The classic: each reads, decides, and tries again when it was too late. No update is lost.
+/// Every thread reads, decides, and tries again when it was too late. No update is lost.
 #[test]
 fn concurrent_deciders_lose_no_update() {
     const EACH: u64 = 50;

@@ -1,9 +1,10 @@
-//! The exchange example, as somebody runs it: killed and continued, the last line is the same.
+//! Tests the exchange example as a user runs it: when it is killed and continued, the last line is
+//! the same.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Builds the example (it is there already under a plain `cargo test`) and gives its path.
+/// Builds the example (a plain `cargo test` has already built it) and returns its path.
 fn example() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--example", "exchange"]);

@@ -1,4 +1,4 @@
-//! More than one process: the lock, and processes that are killed.
+//! Tests with more than one process: the lock, and processes that are killed.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -25,7 +25,7 @@ fn spawn(role: &str, path: &Path) -> (Child, BufReader<ChildStdout>) {
     (child, output)
 }
 
-/// The lines that a child says to its parent, without those of the test harness.
+/// Returns the lines that a child prints for its parent, without those of the test harness.
 fn said(output: BufReader<ChildStdout>) -> impl Iterator<Item = String> {
     output
         .lines()
@@ -33,7 +33,7 @@ fn said(output: BufReader<ChildStdout>) -> impl Iterator<Item = String> {
         .filter_map(|line| line.split_once("said ").map(|(_, said)| said.to_owned()))
 }
 
-/// Not a test of its own: what the other processes do.
+/// This is not a test of its own: it is what the other processes run.
 #[test]
 fn child() {
     let (Ok(role), Ok(path)) = (std::env::var(ROLE), std::env::var(DIRECTORY)) else { return };
@@ -80,7 +80,7 @@ fn child() {
     }
 }
 
-/// The command at a sequence; so the model after any prefix is known.
+/// Returns the command at a sequence, so that the model after any prefix is known.
 fn add(sequence: u64) -> Add {
     Add { account: (sequence % 17) as u32, amount: sequence as i64 }
 }
@@ -158,21 +158,21 @@ fn kill_again_and_again(role: &str, rounds: u32) {
     }
 }
 
-/// What one traced process did, in order.
+/// The calls of one traced process, in order.
 #[derive(Default)]
 struct Trace {
     /// The newest sequence whose frame was written.
     written: u64,
     /// The newest sequence that a finished sync covers.
     durable: u64,
-    /// Syncs under way, by thread, with what was written when they began.
+    /// Syncs that are running, by thread, with the sequence that was written when they began.
     syncing: std::collections::HashMap<String, u64>,
     syncs: u64,
     answers: u64,
 }
 
 impl Trace {
-    /// Takes in one line of `strace -f -xx -o`.
+    /// Reads one line of `strace -f -xx -o`.
     fn take(&mut self, line: &str) {
         let (thread, call) = line.trim_start().split_once(' ').unwrap_or((line, ""));
         let call = call.trim_start();
@@ -198,14 +198,14 @@ impl Trace {
     }
 }
 
-/// The bytes in the first string of a call, which strace writes as `"\x50\x56…"`.
+/// Returns the bytes in the first string of a call, which strace writes as `"\x50\x56…"`.
 fn bytes_of(arguments: &str) -> Vec<u8> {
     let string = arguments.split('"').nth(1).unwrap_or("");
     let hex = string.split("\\x").skip(1);
     hex.filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect()
 }
 
-/// Promise 1, seen from outside: `strace` shows no answer before the sync that covers it.
+/// This tests promise 1 from outside: `strace` shows no answer before the sync that covers it.
 #[test]
 fn strace_shows_no_answer_before_its_sync() {
     let (directory, path) = temporary();

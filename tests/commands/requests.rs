@@ -1,4 +1,4 @@
-//! Request ids: a request that is made again is not applied again, whatever happened in between.
+//! Tests of request ids: a repeated request is not applied again, whatever happened in between.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,13 +15,14 @@ fn builder() -> Builder<Ledger> {
     Database::builder().snapshots(SnapshotPolicy::manual())
 }
 
-/// The handle for one request.
+/// Returns the handle for one request.
 fn request(database: &Database<Ledger>, id: &str) -> Database<Ledger> {
     let metadata = Metadata { request_id: id.to_owned(), ..Metadata::default() };
     database.with_metadata(&metadata).unwrap()
 }
 
-/// Executes `ADD` as a request: `Ok` when it was applied, else the sequence it had before.
+/// Executes `ADD` as a request. Returns `Ok` when it was applied; the error is the sequence that it
+/// had before.
 fn ask(database: &Database<Ledger>, id: &str) -> Result<u64, u64> {
     match request(database, id).execute(ADD) {
         Ok(_) => Ok(database.sequence()),
@@ -82,7 +83,7 @@ fn a_fork_knows_the_requests_too() {
     assert_eq!(ask(&database, "other"), Ok(2), "nothing of a fork is remembered");
 }
 
-/// Opens the directory again in every way there is; each must know the requests.
+/// Opens the directory again in every possible way. Each way must know the requests.
 fn check_everywhere(path: &std::path::Path, known: &[(&str, u64)]) {
     let outer = tempfile::tempdir().unwrap();
     let database = builder().open(path).unwrap();
@@ -167,7 +168,7 @@ enum Step {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
-    /// What is answered follows from the commands alone: no reopening changes it.
+    /// The answers follow from the commands alone: an open in between does not change them.
     #[test]
     fn what_is_a_duplicate_does_not_depend_on_when_the_database_was_opened(
         steps in proptest::collection::vec(

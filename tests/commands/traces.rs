@@ -1,5 +1,5 @@
-//! After which errors a command has left a trace, a change of the model or a record in the journal:
-//! as the documentation of each error says, and that each says it.
+//! Tests after which errors a command has left a trace (a change of the model, or a record in the
+//! journal), and that the documentation of each error says so.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const ERRORS: &str = include_str!("../../src/execute_error.rs");
 
-/// How often it was changed.
+/// A model that counts how often it was changed.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
 struct Count(u64);
 
@@ -20,7 +20,7 @@ impl Model for Count {
     type Event = ();
 }
 
-/// The handle to use, and the result to wait for, inside a command's `apply`: not in a replay.
+/// Whether `apply` of a command uses [`HANDLE`] and waits for [`EARLIER`]. In a replay it does not.
 static LIVE: AtomicBool = AtomicBool::new(true);
 static HANDLE: Mutex<Option<Database<Count>>> = Mutex::new(None);
 static EARLIER: Mutex<Option<Pending<(), ()>>> = Mutex::new(None);
@@ -30,9 +30,9 @@ enum Deed {
     Accept,
     Reject,
     Panic,
-    /// Executes, submits and tries to submit another, which must be refused.
+    /// Executes, submits and tries to submit another command, which must be refused.
     Nest,
-    /// Waits for the one that was submitted behind it, which must be refused.
+    /// Waits for the command that was submitted after it, which must be refused.
     Await,
 }
 
@@ -76,7 +76,7 @@ impl Command<Count> for Do {
     }
 }
 
-/// Whose `Serialize` does not do what `Deserialize` expects, or nothing at all.
+/// A command whose `Serialize` does not write what `Deserialize` expects, or fails.
 #[derive(Debug)]
 struct Odd {
     encodes: bool,
@@ -118,7 +118,7 @@ fn deed(deed: Deed) -> Do {
     Do(deed, Vec::new())
 }
 
-/// That there are so many changes of the model and records in the journal, now and after a start.
+/// Checks the number of changes of the model and of records in the journal, now and after an open.
 fn assert_traces(database: Database<Count>, path: &Path, expected: u64) {
     let traces = |database: &Database<Count>| {
         let records = database.history().records(..).unwrap().map(Result::unwrap).count();
@@ -132,7 +132,7 @@ fn assert_traces(database: Database<Count>, path: &Path, expected: u64) {
 
 type Refusal = (&'static str, fn(&Database<Count>) -> ExecuteError<()>);
 
-/// Each of them comes after one accepted command, with the request id "one".
+/// Refusals that leave no trace. Each comes after one accepted command with the request id "one".
 const WITHOUT_TRACE: [Refusal; 9] = [
     ("Rejected", |database| database.execute(deed(Deed::Reject)).unwrap_err()),
     ("Panicked", |database| database.execute(deed(Deed::Panic)).unwrap_err()),
@@ -180,7 +180,7 @@ fn what_is_called_inside_a_command_leaves_none_but_what_is_waited_for_there_does
     assert_traces(database, directory.path(), 3);
 }
 
-/// The documentation of each variant of an error, by the variant's name.
+/// Returns the documentation of each variant of an error, by the variant's name.
 fn variants(of: &str) -> Vec<(String, String)> {
     let (_, body) = ERRORS.split_once(&format!("pub enum {of}")).expect("it is in that file");
     let (body, _) = body.split_once("\n}").expect("it has an end");

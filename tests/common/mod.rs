@@ -1,4 +1,4 @@
-//! The model that the tests share: accounts, and commands that fail in every way there is.
+//! The model that the tests share: accounts, and commands that fail in every possible way.
 
 #![allow(dead_code)] // every test file uses a part of it
 
@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 pub struct Ledger {
     pub accounts: OrdMap<u32, i64>,
     pub changes: u64,
-    /// Depends on the order of all `Mix` commands.
+    /// A value that depends on the order of all `Mix` commands.
     pub mixed: u64,
-    /// What the context said to the last `Stamp`.
+    /// What the context told the last `Stamp`.
     pub stamp: Option<Stamped>,
 }
 
@@ -37,7 +37,7 @@ impl Model for Ledger {
 }
 
 impl Ledger {
-    /// The one change there is; used by the commands and by the sequential oracle alike.
+    /// Changes one account. The commands and the sequential oracle both use this.
     pub fn add(&mut self, account: u32, amount: i64) -> i64 {
         let balance = self.accounts.get(&account).copied().unwrap_or(0).wrapping_add(amount);
         self.accounts.insert(account, balance);
@@ -45,7 +45,7 @@ impl Ledger {
         balance
     }
 
-    /// A change that does not commute with itself.
+    /// Makes a change that does not commute with itself.
     pub fn mix(&mut self, value: u64) {
         self.mixed = self.mixed.wrapping_mul(0x0100_0000_01b3) ^ value;
         self.changes += 1;
@@ -56,7 +56,7 @@ impl Ledger {
     }
 }
 
-/// Adds to an account.
+/// A command that adds to an account.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Add {
     pub account: u32,
@@ -77,7 +77,8 @@ impl Command<Ledger> for Add {
     }
 }
 
-/// Changes the model in a way that depends on the order; says which place it got.
+/// A command that changes the model in a way that depends on the order. It returns its place in the
+/// order.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Mix(pub u64);
 
@@ -95,7 +96,7 @@ impl Command<Ledger> for Mix {
     }
 }
 
-/// How a command fails after it has changed the model.
+/// The ways in which a command fails after it has changed the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Failure {
     Reject,
@@ -105,7 +106,7 @@ pub enum Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub i64);
 
-/// Changes an account and then fails.
+/// A command that changes an account and then fails.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Fail {
     pub account: u32,
@@ -126,7 +127,7 @@ impl Command<Ledger> for Fail {
     }
 }
 
-/// Writes down what the context says.
+/// A command that stores what the context tells.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stamp;
 
@@ -150,7 +151,7 @@ impl Command<Ledger> for Stamp {
     }
 }
 
-/// Carries bytes and changes nothing but the count of changes.
+/// A command that carries bytes and changes only the count of changes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Carry(pub Vec<u8>);
 
@@ -178,7 +179,7 @@ prevalence::commands! {
     }
 }
 
-/// Keeps panics that tests cause on purpose out of the output.
+/// Keeps the panics that tests cause on purpose out of the output.
 pub fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -206,17 +207,18 @@ pub fn temporary() -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-/// The model of an open database, encoded.
+/// Returns the encoded model of an open database.
 pub fn bytes(database: &Database<Ledger>) -> Vec<u8> {
     database.query(Ledger::bytes)
 }
 
-/// Copies a directory as it stands: what a process kill at this moment would leave behind.
+/// Copies a directory as it is now, which is what a process kill at this moment would leave.
 pub fn copy_directory(from: &Path, to: &Path) {
     let before = if to.exists() { stable_content(to) } else { Default::default() };
     for _ in 0..1000 {
         copy_once(from, to);
-        // The engine's threads may be at work: what is the same afterwards stood there at one moment.
+        // The engine's threads may be working. If the source is the same afterwards, the files had
+        // this content at one moment.
         let (source, mut copied) = (stable_content(from), stable_content(to));
         copied.retain(|name, _| source.contains_key(name) || !before.contains_key(name));
         if source == copied {
@@ -243,15 +245,15 @@ fn copy_once(from: &Path, to: &Path) {
     }
 }
 
-/// As [`content`], without temporary files, which come and go.
+/// Reads as [`content`], without temporary files, which come and go.
 fn stable_content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut files = content(directory);
     files.retain(|name, _| !name.to_string_lossy().ends_with(".tmp"));
     files
 }
 
-/// The files in a directory, with their content, by path relative to it. A file that goes at this
-/// moment is left out.
+/// Reads the files in a directory, by path relative to it. It leaves out a file that is removed at
+/// this moment.
 pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();
     let mut open = vec![directory.to_path_buf()];
@@ -272,12 +274,12 @@ pub fn content(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>>
     files
 }
 
-/// Whether a file holds something of the database: the lock and the reserve do not.
+/// Returns whether a file holds content of the database. The lock and the reserve do not.
 pub fn is_content(name: &Path) -> bool {
     ![Path::new("LOCK"), Path::new("RESERVE")].contains(&name)
 }
 
-/// The journal segments of a database directory, oldest first.
+/// Lists the journal segments of a database directory, oldest first.
 pub fn segments(database: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(database.join("journal"))
         .unwrap()

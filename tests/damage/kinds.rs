@@ -1,21 +1,21 @@
-//! The kinds of damage: each function gives every case of one kind that a specimen offers.
+//! The kinds of damage: each function returns every case of one kind for a specimen.
 
 use std::path::Path;
 
 use super::judge::{Damage, Specimen};
 
-/// How closely damage is done to a file. Its preallocated zeros are many, and all alike.
+/// How closely a file is tested. Its preallocated zeros are many, and all equal.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Look {
     /// Every bit, every length.
     All,
-    /// Every bit and length of what is not zero and of what is near to it; of the others some.
+    /// Every bit and length in and near bytes that are not zero, and some of the others.
     Close,
-    /// Of what is not zero, one bit of every second byte, and every third length.
+    /// In bytes that are not zero, one bit of every second byte, and every third length.
     Glance,
 }
 
-/// The positions in a file to be looked at, and whether each is near to something.
+/// Returns the positions in a file to test, and whether each is near a byte that is not zero.
 fn positions(file: &[u8], look: Look) -> Vec<(usize, bool)> {
     let near = |at: usize| {
         let around = &file[at.saturating_sub(8)..file.len().min(at + 9)];
@@ -26,7 +26,7 @@ fn positions(file: &[u8], look: Look) -> Vec<(usize, bool)> {
     chosen.filter(|&(at, near)| near || at % 499 == 0).collect()
 }
 
-/// The part of the cases that this process was asked for; all of them unless told.
+/// Returns the part of the cases that this process was asked to run; by default all of them.
 pub fn part(damages: impl Iterator<Item = Damage> + Send) -> impl Iterator<Item = Damage> + Send {
     let told = std::env::var("PREVALENCE_DAMAGE_PART").unwrap_or_else(|_| "1/1".to_owned());
     let (part, parts) = told.split_once('/').expect("PREVALENCE_DAMAGE_PART is like 2/5");
@@ -54,7 +54,7 @@ pub fn flips(specimen: &Specimen, look: Look) -> impl Iterator<Item = Damage> + 
     })
 }
 
-/// A damage that gives one file another content.
+/// Makes a damage that gives one file another content.
 pub fn replaced(what: String, name: &Path, content: Vec<u8>) -> Damage {
     let name = name.to_owned();
     Damage::new(format!("{}: {what}", name.display()), move |files| {
@@ -71,7 +71,7 @@ pub fn cuts(specimen: &Specimen, look: Look) -> impl Iterator<Item = Damage> + S
     })
 }
 
-/// Zeros, ones, the file's own first bytes and its whole self behind the end.
+/// Appends zeros, ones, the file's own first bytes, and a copy of the whole file.
 pub fn extensions(specimen: &Specimen) -> impl Iterator<Item = Damage> + Send {
     specimen.files.iter().flat_map(|(name, file)| {
         [1, 3, 8, 511, 512, 4096, 70_000].into_iter().flat_map(move |more| {
@@ -85,8 +85,8 @@ pub fn extensions(specimen: &Specimen) -> impl Iterator<Item = Damage> + Send {
     })
 }
 
-/// Every block of 512 bytes: zeroed, filled with ones, and replaced by the block before it and
-/// behind it, as a disk does that writes to the wrong place.
+/// Damages every block of 512 bytes: it is filled with zeros, filled with ones, and replaced by the
+/// block before or after it, as by a disk that writes to the wrong place.
 pub fn blocks(specimen: &Specimen) -> impl Iterator<Item = Damage> + Send {
     specimen.files.iter().flat_map(|(name, file)| {
         (0..file.len()).step_by(512).flat_map(move |at| {
@@ -110,8 +110,8 @@ pub fn blocks(specimen: &Specimen) -> impl Iterator<Item = Damage> + Send {
     })
 }
 
-/// Every file and every two files deleted, emptied; every two exchanged; each copied to another's
-/// name.
+/// Deletes and empties every file and every two files, exchanges every two, and copies each to
+/// another's name.
 pub fn exchanges(specimen: &Specimen) -> Vec<Damage> {
     let names = specimen.names();
     let mut damages = Vec::new();

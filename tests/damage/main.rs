@@ -1,17 +1,18 @@
-//! Promises 4, 5 and 9 against silent damage: whatever becomes of the files of a small database,
-//! opening it gives the exact state or a typed error. Never a shorter or empty database, never a
-//! panic or a hang, never a file changed by an open that failed, never more than 64 MiB of memory
-//! beyond the size of a file.
+//! Tests promises 4, 5 and 9 against silent damage: after any damage to the files of a small
+//! database, an open gives the exact state or a typed error. It never gives a shorter or empty
+//! database, never panics or hangs, never changes a file when it fails, and never takes more than
+//! 64 MiB of memory beyond the size of a file.
 //!
-//! Files are preallocated with zeros, so most of their bits are such zeros. `cargo test --release`
-//! flips every bit of what is not zero or near to it, and samples the zeros; without `--release` it
-//! does so to one database, and samples the others. Every single bit and length is
+//! Files are preallocated with zeros, so most of their bits are zeros. `cargo test --release` flips
+//! every bit of a byte that is not zero or is near one that is not, and samples the other zeros.
+//! Without `--release`, it does this for one database, and samples the others. This command tests
+//! every bit and every length:
 //!
 //! ```text
 //! cargo test --release --test damage -- --ignored --nocapture
 //! ```
 //!
-//! which takes long: `PREVALENCE_DAMAGE_PART=2/5` does the second fifth of it.
+//! It takes long: `PREVALENCE_DAMAGE_PART=2/5` runs the second fifth of it.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -36,7 +37,7 @@ fn archiving() -> Builder<Ledger> {
     plain().retention(Retention::Archive)
 }
 
-/// Nothing but the exact state is right.
+/// Accepts no state besides the exact one.
 fn nothing_else(_: &Files, _: &[u8]) -> bool {
     false
 }
@@ -47,8 +48,8 @@ fn mix(database: &Database<Ledger>, values: std::ops::Range<u64>) {
     }
 }
 
-/// Four runs: two kept snapshots, segments that only the older one needs, a tail behind the newer
-/// one. Gives the specimen as it was after each run, and what opening it then gives.
+/// Makes a database by four runs: two kept snapshots, segments that only the older one needs, and a
+/// tail behind the newer one. Returns the specimen after each run, with what an open then gives.
 fn closed() -> Vec<Specimen> {
     let workshop = workshop();
     let path = workshop.path().join("closed.db");
@@ -76,7 +77,7 @@ fn newest() -> Specimen {
     closed().pop().unwrap()
 }
 
-/// One run: a segment, two snapshots.
+/// Makes a database by one run: a segment and two snapshots.
 fn small() -> Specimen {
     let workshop = workshop();
     let path = workshop.path().join("small.db");
@@ -93,8 +94,8 @@ fn small() -> Specimen {
     specimen
 }
 
-/// With archives, and with segments that one run made one after the other. The commands carry
-/// zeros, so that most of their bits count as such.
+/// Makes a database with archives, and with segments that one run made one after the other. The
+/// commands carry zeros, so that most of their bits count as zeros.
 fn archived() -> Specimen {
     let workshop = workshop();
     let path = workshop.path().join("archived.db");
@@ -115,8 +116,8 @@ fn archived() -> Specimen {
     specimen
 }
 
-/// As a process leaves it that was killed when it had been idle for a moment: *dirty*, and a mark
-/// vouches for the last batch.
+/// Makes a database as a process leaves it that was killed after a moment without commands:
+/// *dirty*, and a commit marker states that the last batch is durable.
 fn killed() -> Specimen {
     let workshop = workshop();
     let (live, path) = (workshop.path().join("live.db"), workshop.path().join("killed.db"));
@@ -150,13 +151,14 @@ fn ends_with_mark(segment: &[u8]) -> bool {
     mark
 }
 
-/// A build without optimisation is three times as slow, so it looks closely at one specimen only.
+/// Returns the specimens, and how closely to test each. A build without optimisation is three times
+/// slower, so it tests only one specimen closely.
 fn specimens() -> [(Specimen, Look); 4] {
     let others = if cfg!(debug_assertions) { Look::Glance } else { Look::Close };
     [(small(), Look::Close), (newest(), others), (archived(), others), (killed(), others)]
 }
 
-/// All damage of one kind to some specimens.
+/// Applies all damage of one kind to some specimens.
 fn everywhere<'a, D>(
     specimens: &'a [(Specimen, Look)],
     damages: impl Fn(&'a Specimen, Look) -> D,
@@ -176,14 +178,15 @@ fn flipped_bits() {
     everywhere(&specimens(), flips).conclude();
 }
 
-/// In the other segments only what they own is read, so that their zeros are all alike.
+/// An open reads only the owned part of the other segments, so all their zeros are equal.
 #[test]
 #[ignore = "every bit of a small database: about eight minutes; see the top of this file"]
 fn flipped_bits_all_of_them() {
     everywhere(&[(small(), Look::All)], flips).conclude();
 }
 
-/// Of a killed database too: a segment's header states how long the file was made.
+/// This includes a killed database: a segment's header states the length with which the file was
+/// made.
 #[test]
 fn cut_files() {
     everywhere(&specimens(), cuts).conclude();
@@ -200,8 +203,8 @@ fn lengthened_files() {
     everywhere(&specimens(), |specimen, _| extensions(specimen)).conclude();
 }
 
-/// Closed ones only: of a killed one a block can hold the last batch and the mark that vouches for
-/// it, and without both it is as if neither had ever been.
+/// This tests only closed databases. In a killed one, a block can hold the last batch and the
+/// commit marker after it, and without both, it looks as if neither had ever existed.
 #[test]
 fn lost_and_misplaced_blocks() {
     everywhere(&specimens()[..3], |specimen, _| blocks(specimen)).conclude();
@@ -223,8 +226,8 @@ fn deleted_directories() {
         .conclude();
 }
 
-/// Each file, and each two files, from another database of the same program, in place of ours and
-/// beside them.
+/// Puts each file, and each two files, of another database of the same program in the places of
+/// ours, and beside them.
 #[test]
 fn files_of_another_database() {
     let (ours, theirs) = (newest(), newest());
@@ -244,9 +247,9 @@ fn files_of_another_database() {
     judge_all(&ours, damages.into_iter(), &nothing_else).conclude();
 }
 
-/// Every mixture of the files of now with those of each earlier time. A directory that is wholly
-/// the earlier one is that database, as far as anybody can tell; with one file of now it is not,
-/// but for a snapshot, which only the MANIFEST can speak for.
+/// Mixes the current files with those of each earlier time. A directory that holds only earlier
+/// files is the earlier database, as far as an open can tell. With one current file it is not,
+/// except a snapshot, about which only the MANIFEST knows.
 #[test]
 fn files_of_an_earlier_time() {
     let mut stages = closed();
@@ -284,7 +287,7 @@ fn files_of_an_earlier_time() {
     total.conclude();
 }
 
-/// The laboratory can fail: an expectation that is wrong by one command is noticed every time.
+/// The laboratory itself works: it notices every expectation that is wrong by one command.
 #[test]
 fn a_shorter_database_would_be_noticed() {
     let mut specimen = newest();

@@ -1,4 +1,4 @@
-//! An allocator that counts, so that a test can state how much memory an open took at most.
+//! An allocator that counts, so that a test can check the most memory that an open took.
 
 #![allow(unsafe_code)] // an allocator cannot be written without; it only counts and passes on
 
@@ -12,8 +12,9 @@ static COUNTING: Counting = Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// The most bytes that were ever allocated at once in this process. Never reset: with several
-/// opens at a time that could hide a peak, while this can only state too much.
+/// Returns the most bytes that were ever allocated at once in this process. The count is never
+/// reset: with several opens at a time, a reset could hide a peak, while this count can only be too
+/// large.
 pub fn peak() -> usize {
     PEAK.load(Ordering::Relaxed)
 }

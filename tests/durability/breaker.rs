@@ -1,4 +1,5 @@
-//! Random lives of a database: runs that are closed or killed, with any options, in any order.
+//! Tests random lives of a database: runs that are closed or killed, with any options, in any
+//! order.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,7 +127,8 @@ fn random_lives() {
     }
 }
 
-/// The first command of a run is larger than any segment, and comes beside frames that are carried.
+/// The first command of a run is larger than any segment, and follows frames that the new segment
+/// copies.
 #[test]
 fn the_first_command_of_a_run_may_be_of_any_size() {
     let (_directory, path) = temporary();

@@ -1,5 +1,6 @@
-//! Promise 5 where something else stands in place of a file or directory of the database, or beside
-//! it: a typed error at once that changed nothing, or the exact state; never a hang.
+//! Tests promise 5 when something else stands in the place of a file or directory of the database,
+//! or beside it: the open gives the exact state, or at once a typed error that changed nothing. It
+//! never hangs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +11,11 @@ use crate::common::faults::scene::{closed, make_fifo, picture, within_a_minute, 
 use crate::common::faults::{after, builder, execute, judge};
 use crate::common::{bytes, content, copy_directory, temporary};
 
-/// What it is, and how it comes to a place.
+/// A thing that does not belong there: its name, and a function that puts it at a path.
 type Intruder = (&'static str, fn(&Path, &Path));
 
-/// What can stand where a file or directory of ours stood; `elsewhere` is where that went.
+/// What can stand in the place of a file or directory of ours. `elsewhere` is where the original
+/// is.
 const INTRUDERS: [Intruder; 9] = [
     ("a FIFO", |place, _| make_fifo(place)),
     ("an empty directory", |place, _| std::fs::create_dir(place).unwrap()),
@@ -32,8 +34,9 @@ const INTRUDERS: [Intruder; 9] = [
     ("a link to a file that cannot be listed", |place, _| symlink("/dev/null", place).unwrap()),
 ];
 
-/// Puts an intruder in place of one thing of a closed database, opens it, and sees that an error
-/// has changed nothing, or that the state is exact. Gives whether it opened.
+/// Puts an intruder in the place of one file or directory of a closed database, and opens the
+/// database. Checks that an error has changed nothing, or that the state is exact. Returns whether
+/// it opened.
 fn opens_with(template: &Template, name: &Path, intruder: &Intruder, needed: Option<bool>) {
     let directory = workshop();
     let path = directory.path().join("ledger.db");
@@ -68,7 +71,7 @@ fn opens_with(template: &Template, name: &Path, intruder: &Intruder, needed: Opt
     }
 }
 
-/// A closed database, to be copied.
+/// A closed database from which the tests copy.
 struct Template {
     _directory: tempfile::TempDir,
     path: PathBuf,
@@ -112,7 +115,8 @@ fn something_else_in_place_of_a_directory() {
     }
 }
 
-/// Links to regular files and to directories are followed: who wants `journal` on another disk may.
+/// The crate follows links to regular files and to directories, so `journal` may be on another
+/// disk.
 #[test]
 fn links_to_what_was_moved_are_followed() {
     let template = template();

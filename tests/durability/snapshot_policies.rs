@@ -1,4 +1,4 @@
-//! When snapshots come by themselves, where a run is short or its segments are many.
+//! Tests of automatic snapshots when a run is short or has many segments.
 
 use prevalence::{Database, SnapshotPolicy};
 
@@ -24,7 +24,7 @@ fn a_policy_sees_segments() {
     database.close().unwrap();
 }
 
-/// Runs so short that each would give up its snapshot when it is closed.
+/// The runs are so short that each would give up its snapshot when it is closed.
 #[test]
 fn short_runs_get_their_snapshots_too() {
     let (_directory, path) = temporary();

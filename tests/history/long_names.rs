@@ -1,5 +1,5 @@
-//! A directory may have as long a name, and as long a path, as the file system allows: nothing that
-//! the engine makes beside it or inside it needs a longer one.
+//! Tests that a directory may have the longest name and the longest path that the file system
+//! allows: nothing that the engine makes beside it or inside it needs a longer one.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ use crate::common::content;
 const LONGEST_NAME: usize = 255;
 /// The longest path that Linux takes, without the zero behind it.
 const LONGEST_PATH: usize = 4095;
-/// What stands longest inside a database, while it is purged.
+/// The longest path inside a database, which exists during a purge.
 const LONGEST_INSIDE: &str = "/snapshots.purging/00000000000000000000.snapshot";
 
 fn long(letter: &str, bytes: usize) -> String {
     letter.repeat(bytes)
 }
 
-/// Everything that has a directory to work on, on these; both have the same parent.
+/// Runs everything that works on a directory, on these two directories. Both have the same parent.
 fn lives(path: &Path, copy: &Path) {
     let house = party(path);
     assert!(content(path).keys().any(|name| name.starts_with("archive")));
@@ -65,7 +65,7 @@ fn a_path_may_be_as_long_as_what_is_inside_allows() {
     lives(&path, &copy);
 }
 
-/// A directory far down, which leaves a name of some length within so many bytes.
+/// Makes a directory so deep that within it, a name of some length still fits into `bytes`.
 fn parent(outer: &Path, bytes: usize) -> PathBuf {
     let mut parent = outer.to_path_buf();
     while parent.as_os_str().len() + 1 + LONGEST_NAME < bytes {

@@ -1,4 +1,4 @@
-//! Histories whose files are not all there, or not all of one history; and their ends.
+//! Tests of histories whose files are incomplete or from different histories, and of their ends.
 
 use std::ops::Bound::{Excluded, Unbounded};
 use std::path::Path;
@@ -9,7 +9,7 @@ use prevalence::{AtError, Database, Error, Retention, verify_history};
 use super::builder;
 use crate::common::{self, Carry, Ledger, Mix, copy_directory, quiet_panics, temporary};
 
-/// Six commands that fill a segment, and a snapshot.
+/// Executes six commands that fill a segment, and takes a snapshot.
 fn round(database: &Database<Ledger>) {
     for _ in 0..6 {
         database.execute(Carry(vec![7; 9 << 10])).unwrap();
@@ -30,7 +30,8 @@ fn damage(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// Two copies of a history of six commands; each went on with three rounds and a value of its own.
+/// Makes two copies of a history of six commands. Each continues with three rounds and a value of
+/// its own.
 fn two_copies(path: &Path, copy: &Path) {
     let database = builder().open(path).unwrap();
     round(&database);

@@ -1,4 +1,4 @@
-//! Legal erasure: what is purged from a stored history is nowhere any more, and the rest is as it was.
+//! Tests of legal erasure: after a purge, no file holds what was purged, and the rest is unchanged.
 
 use std::path::Path;
 
@@ -82,7 +82,7 @@ fn what_is_erased_is_nowhere_and_the_rest_is_as_it_was() {
     goes_on(house, &path);
 }
 
-/// Forgets the secret in request ids, too.
+/// Purges the secret, also in request ids.
 fn erase_requests(record: &HistoryRecord<House>) -> PurgeAction<House> {
     if record.metadata().request_id.contains(SECRET) {
         return PurgeAction::DropMetadata;
@@ -100,7 +100,7 @@ impl Redacted for (&str, Metadata) {
     }
 }
 
-/// That a purged database is one like any other, and that nothing is left to be purged.
+/// Checks that a purged database works like any other, and that nothing is left to purge.
 fn goes_on(house: Database<House>, path: &Path) {
     let at = house.sequence();
     arrive(&house, "a new guest");
@@ -204,7 +204,7 @@ fn a_directory_on_another_disk_comes_home() {
     assert!(builder().open(&path).unwrap().history().records(..).is_ok());
 }
 
-/// What is done in a history.
+/// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
     Arrive(u8),

@@ -1,5 +1,5 @@
-//! Purges that cannot be: each is told, and changes nothing; and what is written down of those that
-//! were.
+//! Tests of purges that are impossible: each gives an error and changes nothing. Also tests the
+//! records of purges that were done.
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
@@ -128,7 +128,7 @@ fn every_purge_is_written_down() {
     assert!(matches!(&error, Error::Missing { path, .. } if *path == damaged), "{error}");
 }
 
-/// The same house by a program in which parties are louder.
+/// The same house in a program in which parties are louder.
 mod louder {
     use super::*;
 

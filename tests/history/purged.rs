@@ -1,4 +1,4 @@
-//! A house with guests, one of whom must be forgotten; what the tests of purges share.
+//! What the tests of purges share: a house with guests, one of whom must be forgotten.
 
 #![allow(dead_code)] // every test file uses a part of it
 
@@ -16,7 +16,8 @@ use crate::common::content;
 
 pub const SECRET: &str = "Zaphod Beeblebrox";
 
-/// Who is there, and since which command; a number that depends on the order of all commands.
+/// The guests, each with the command of the arrival, and a number that depends on the order of all
+/// commands.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub struct House {
     pub guests: OrdMap<String, u64>,
@@ -76,7 +77,7 @@ impl Command<House> for Leave {
     }
 }
 
-/// Takes room, so that segments are left for the next.
+/// A command that takes room, so that the journal leaves segments for the next.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Party {
     pub noise: Vec<u8>,
@@ -116,7 +117,8 @@ pub fn requesting(house: &Database<House>, request_id: &str) -> Database<House> 
     house.with_metadata(&Metadata { request_id, ..Metadata::default() }).unwrap()
 }
 
-/// Noise that packs badly, so that what is packed beside it stands in the file as it is.
+/// Makes noise that does not compress, so that what is packed beside it stands in the file
+/// unchanged.
 pub fn noise(seed: u64) -> Party {
     let mut state = seed;
     let next = || {
@@ -126,8 +128,8 @@ pub fn noise(seed: u64) -> Party {
     Party { noise: std::iter::repeat_with(next).take(15 << 10).collect() }
 }
 
-/// Three rounds, each of them an archive and a snapshot at least, and a tail; the secret arrives in
-/// the first and in the last, and asks for something in the second.
+/// Makes a history of three rounds and a tail. Each round makes at least an archive and a snapshot.
+/// The secret arrives in the first and in the last round, and asks for something in the second.
 pub fn party(path: &Path) -> Database<House> {
     let house = builder().open(path).unwrap();
     for round in 0..3 {
@@ -152,7 +154,7 @@ pub fn party(path: &Path) -> Database<House> {
     house
 }
 
-/// Redacts what names the secret, and forgets where it asked.
+/// Redacts commands that name the secret, and forgets those in which it asked.
 pub fn erase(record: &HistoryRecord<House>) -> PurgeAction<House> {
     match record.command::<Arrive>() {
         Some(Ok(arrive)) if arrive.name == SECRET => PurgeAction::Redact,
@@ -161,7 +163,7 @@ pub fn erase(record: &HistoryRecord<House>) -> PurgeAction<House> {
     }
 }
 
-/// What stands in a directory: the files as they are, and packed ones unpacked besides.
+/// Returns the files of a directory as they are, and packed files also unpacked.
 pub fn readable(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = content(path);
     for (name, bytes) in files.clone() {
@@ -172,7 +174,7 @@ pub fn readable(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// The content of a packed file, by what `docs::format` says.
+/// Returns the content of a packed file, decoded as `docs::format` says.
 pub fn unpacked(bytes: &[u8]) -> Vec<u8> {
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let mut at = number(12);
@@ -184,7 +186,7 @@ pub fn unpacked(bytes: &[u8]) -> Vec<u8> {
     if number(36) == 0 { packed } else { zstd::decode_all(&packed[..]).unwrap() }
 }
 
-/// The files in which the secret is found, by their suffixes.
+/// Returns the suffixes of the files that hold the secret.
 pub fn holding_secret(path: &Path) -> Vec<String> {
     let found = readable(path)
         .into_iter()
@@ -206,7 +208,8 @@ pub fn records(house: &Database<House>) -> Vec<HistoryRecord<House>> {
     house.history().records(..).unwrap().map(Result::unwrap).collect()
 }
 
-/// What a party makes of the number depends on the database's identity.
+/// Returns the number in the state. A party changes it in a way that depends on the database's
+/// identity.
 pub fn mixed_of(state: &[u8]) -> u64 {
     let (house, _): (House, usize) =
         bincode::serde::decode_from_slice(state, bincode::config::standard()).unwrap();

@@ -1,4 +1,4 @@
-//! Reading history back: every state and every command of random histories.
+//! Tests of reading history: every state and every command of random histories.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -50,7 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..14)
 }
 
-/// What an accepted command came to, by the answer that its caller got.
+/// What an accepted command did, from the answer that its caller got.
 #[derive(Clone, Debug)]
 struct Accepted {
     kind: Kind,
@@ -82,7 +82,7 @@ fn submit(database: &Database<Ledger>, kind: &Kind) -> Waiting {
 }
 
 impl Waiting {
-    /// Whether it was accepted, and what a stamp said.
+    /// Waits for the answer. Returns whether the command was accepted, and what a stamp returned.
     fn wait(self) -> Option<Option<Stamped>> {
         match self {
             Self::Add(pending) => drop(pending.wait().unwrap()),
@@ -101,7 +101,7 @@ impl Waiting {
     }
 }
 
-/// The model after the commands so far, by the rules alone.
+/// Applies an accepted command to the expected model, by the rules alone.
 fn expect(model: &mut Ledger, accepted: &Accepted) {
     match accepted.kind {
         Kind::Add(account, amount) => drop(model.add(account, amount)),
@@ -189,7 +189,7 @@ fn check_records(database: &Database<Ledger>, played: &Played) {
     check_times(database, &records);
 }
 
-/// Ranges begin and end within batches, too.
+/// Checks ranges, which also begin and end within batches.
 fn check_ranges(database: &Database<Ledger>, last: u64) {
     let history = database.history();
     let sequences = |records: prevalence::HistoryRecords<Ledger>| -> Vec<u64> {
@@ -203,7 +203,7 @@ fn check_ranges(database: &Database<Ledger>, last: u64) {
     assert!(sequences(history.records(0..1).unwrap()).is_empty());
 }
 
-/// The state at a time is that of the last command which was not later.
+/// Checks that the state at a time is the state after the last command that was not later.
 fn check_times(database: &Database<Ledger>, records: &[prevalence::HistoryRecord<Ledger>]) {
     let history = database.history();
     for record in records {

@@ -14,10 +14,10 @@ use super::{neighbor, process};
 use crate::common::child::{alone, test_name};
 use crate::common::quiet_panics;
 
-/// The room of a disk that becomes full.
+/// The size of a disk that becomes full.
 const SMALL_DISK_BYTES: u64 = 4 << 20;
 
-/// What is tried, and where.
+/// A hazard, and where it happens.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
     pub hazard: Hazard,
@@ -26,14 +26,14 @@ pub struct Cell {
     pub ending: Ending,
 }
 
-/// What is done behind the step.
+/// What happens after the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The database is used on; the hazard is undone; the database is closed.
+    /// The database is used further; then the hazard is undone; then the database is closed.
     UndoneThenClosed,
-    /// The database is used on, and closed while the hazard is there.
+    /// The database is used further, and closed while the hazard exists.
     UsedAndClosed,
-    /// The database is closed at once, while the hazard is there.
+    /// The database is closed at once, while the hazard exists.
     Closed,
 }
 
@@ -63,7 +63,7 @@ impl std::str::FromStr for Cell {
     }
 }
 
-/// What came of it.
+/// The result of a cell.
 pub enum Verdict {
     /// The step has fewer operations.
     NotReached,
@@ -109,7 +109,7 @@ impl Cell {
         self.ending != Ending::UndoneThenClosed
     }
 
-    /// Plays the cell in this process, and judges it.
+    /// Runs the cell in this process, and judges it.
     pub fn play(self, root: &Path, templates: &Path) -> Verdict {
         let Self { hazard, step, position, .. } = self;
         let scene = Scene::at(root, templates);
@@ -163,7 +163,7 @@ impl Cell {
         }
     }
 
-    /// The database is used on as if nothing had happened.
+    /// Uses the database further, as if nothing had happened.
     fn go_on(self, play: &mut Play<'_>) {
         let hazard = self.hazard;
         if hazard.is_for_one_operation()
@@ -191,7 +191,7 @@ impl Cell {
         }
     }
 
-    /// Ends the run and undoes the hazard, in one order or the other; then all is judged.
+    /// Ends the run and undoes the hazard, in one order or the other. Then it judges everything.
     fn end(self, play: &mut Play<'_>, striker: &Striker, watch: &Watch) {
         let (hazard, scene) = (self.hazard, play.scene);
         if self.closes_under_it() && !hazard.may_end_the_process() {
@@ -224,7 +224,8 @@ impl Cell {
         }
     }
 
-    /// All was said to be well, though the engine has looked.
+    /// Checks our database in its place when no call has failed, although the engine has checked
+    /// the place. It must be exact, and the hazard must not be one of the place.
     fn stands_where_it_was(self, play: &mut Play<'_>) {
         let held = judge(&play.scene.path, &play.may_stand(), self.step.retention());
         // An open takes the archive as it finds it, and who reads it says whose it is.
@@ -236,7 +237,7 @@ impl Cell {
         }
     }
 
-    /// The run goes on where nothing is in doubt, and ends.
+    /// Continues the run if nothing is in doubt, and ends it.
     fn after_the_remedy(self, play: &mut Play<'_>) {
         let hazard = self.hazard;
         play.check_memory();
@@ -263,7 +264,7 @@ impl Cell {
         play.close();
     }
 
-    /// The first error says what happened.
+    /// Checks that the first error says what happened.
     fn check_errors(self, play: &mut Play<'_>) {
         let words = self.hazard.words();
         let says = |error: &&String| !words.iter().any(|word| error.contains(word));

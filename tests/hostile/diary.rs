@@ -1,5 +1,5 @@
-//! The model of the hostile laboratory: which commands were accepted, in their order, so that a
-//! state tells exactly what is in it; and code of a user that panics on demand.
+//! The model of the hostile laboratory: it holds the accepted commands in their order, so that a
+//! state shows exactly what is in it. It also has code of a user that panics on demand.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,19 +7,19 @@ use imbl::Vector;
 use prevalence::{ArchivedSnapshots, Builder, Command, Context, Database, Model, Retention};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What of a user's code fails, each a bit of [`ARMED`].
+/// The parts of a user's code that can fail, each a bit of [`ARMED`].
 pub const APPLY: u32 = 1;
 pub const CLONE: u32 = 2;
 pub const DROP: u32 = 4;
 pub const SERIALIZE: u32 = 8;
 pub const DESERIALIZE: u32 = 16;
-/// Deserialize refuses what Serialize made, again and again.
+/// `Deserialize` always refuses what `Serialize` made.
 pub const UNREADABLE: u32 = 32;
 
-/// What fails at its next use.
+/// The parts that fail at their next use.
 pub static ARMED: AtomicU32 = AtomicU32::new(0);
 
-/// Panics once, if that is to fail.
+/// Panics once, if this part is armed.
 fn fail_once(what: u32) {
     if ARMED.load(Ordering::SeqCst) & what != 0
         && ARMED.fetch_and(!what, Ordering::SeqCst) & what != 0
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Nerves {
     }
 }
 
-/// Enters a number, and carries bytes that fill the journal.
+/// A command that enters a number, and carries bytes that fill the journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Enter {
     pub number: u64,
@@ -108,7 +108,8 @@ prevalence::commands! {
     }
 }
 
-/// Small segments, so that they change; one snapshot, so that what is behind it goes.
+/// Makes a builder with small segments, so that they change, and with one snapshot, so that older
+/// files are removed.
 pub fn builder(retention: Retention) -> Builder<Diary> {
     Database::<Diary>::builder()
         .segment_bytes(64 << 10)

@@ -7,7 +7,7 @@ use prevalence::Retention;
 use super::diary::{Diary, builder};
 use crate::common::content;
 
-/// What our database must hold when it is opened: one of `states`. Gives what is wrong.
+/// Opens our database, which must hold one of `states`. The error says what is wrong.
 pub fn judge(path: &Path, states: &[Vec<u64>], retention: Retention) -> Result<(), String> {
     let database =
         builder(retention).open(path).map_err(|error| format!("it does not open: {error}"))?;
@@ -31,7 +31,7 @@ pub fn judge(path: &Path, states: &[Vec<u64>], retention: Retention) -> Result<(
     again.close().map_err(|error| format!("it does not close again: {error}"))
 }
 
-/// Temporary files and directories of ours, anywhere below a directory.
+/// Lists temporary files and directories of ours, anywhere below a directory.
 pub fn temporaries(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_path_buf()];
@@ -50,7 +50,7 @@ pub fn temporaries(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Whether another database stands as it was made, byte for byte.
+/// Returns whether another database is unchanged, byte for byte.
 pub fn is_untouched(path: &Path, template: &Path) -> bool {
     content(path) == content(template)
 }

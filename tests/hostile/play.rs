@@ -1,4 +1,4 @@
-//! One play of a step: the handle, what was acknowledged, and what was said.
+//! One play of a step: the handle, what was acknowledged, and every error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -10,34 +10,35 @@ use super::scene::{LARGE_BYTES, Scene};
 use super::step::{IN_ITS_PLACE, PURGED};
 use super::strike::Striker;
 
-/// What was done with our database, and what came of it.
+/// What was done with our database, with the results.
 pub struct Play<'a> {
     pub scene: &'a Scene,
     striker: &'a Striker,
     retention: Retention,
     by_relative_path: bool,
-    /// What runs a user's code for its caller may let its panic go on there.
+    /// Whether a call that runs a user's code may pass its panic on to the caller.
     panics_go_on: bool,
     pub database: Option<Database<Diary>>,
-    /// What was acknowledged, in its order.
+    /// The acknowledged numbers, in their order.
     pub entered: Vec<u64>,
-    /// What was in flight at a failure that leaves it in doubt.
+    /// The numbers that were in flight at a failure that left them in doubt.
     pub doubtful: Vec<u64>,
     next: u64,
-    /// Whether the history as it was purged may, or must, stand there.
+    /// Whether the database must hold the purged history (`true`) or may hold it (`false`); `None`
+    /// without a purge.
     purged: Option<bool>,
-    /// Copies, and what they must hold.
+    /// Copies, with the numbers that they must hold.
     pub copies: Vec<(PathBuf, Vec<u64>)>,
     /// Every error.
     pub said: Vec<String>,
-    /// What must never be.
+    /// The broken promises.
     pub violations: Vec<String>,
     pub is_poisoned: bool,
-    /// This run has had a command acknowledged.
+    /// Whether this run has an acknowledged command.
     pub has_begun: bool,
-    /// The database was closed, and that was said to have gone well.
+    /// Whether a close of the database returned `Ok`.
     pub is_closed_well: bool,
-    /// A handle to the database once it is closed.
+    /// A handle to the closed database.
     closed: Option<Database<Diary>>,
 }
 
@@ -64,12 +65,14 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// The step opens, or works on a closed database.
+    /// Sets whether a panic may reach the caller, because the step opens or works on a closed
+    /// database.
     pub fn lets_panics_go_on(&mut self, go_on: bool) {
         self.panics_go_on = go_on;
     }
 
-    /// From now on our database is named as it is from its parent directory.
+    /// Changes to the parent directory of our database, and names the database relative to it from
+    /// now on.
     pub fn work_beside_it(&mut self) {
         std::env::set_current_dir(&self.scene.disk).unwrap();
         self.by_relative_path = true;
@@ -79,7 +82,7 @@ impl<'a> Play<'a> {
         if self.by_relative_path { "app.db".into() } else { self.scene.path.clone() }
     }
 
-    /// Our database holds the numbers 1 to this.
+    /// Notes that our database holds the numbers 1 to `last`.
     pub fn knows(&mut self, last: u64) {
         super::say("knows ", last);
         self.entered = (1..=last).collect();
@@ -96,7 +99,7 @@ impl<'a> Play<'a> {
         self.said.push(error);
     }
 
-    /// Calls the crate, which may refuse, but not panic.
+    /// Calls the crate, which may return an error, but not panic.
     pub fn call<T>(
         &mut self,
         body: impl FnOnce(Option<&Database<Diary>>) -> Result<T, Error>,
@@ -208,7 +211,7 @@ impl<'a> Play<'a> {
         self.copies.push((target, self.entered.clone()));
     }
 
-    /// What was acknowledged stands in a copy.
+    /// Returns whether a copy holds what was acknowledged.
     pub fn is_rescued(&self) -> bool {
         self.copies.iter().any(|(copy, _)| copy.ends_with("rescue.db"))
     }
@@ -224,7 +227,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// A second process, or another part of this one, must not get in.
+    /// Checks that a second process, or another part of this one, cannot open the database.
     pub fn try_to_intrude(&mut self) {
         if self.database.is_none() {
             return;
@@ -238,7 +241,7 @@ impl<'a> Play<'a> {
         drop(intruder);
     }
 
-    /// What readers see is what was acknowledged.
+    /// Checks that readers see what was acknowledged.
     pub fn check_memory(&mut self) {
         let Some(database) = &self.database else { return };
         let held = database.query(Diary::entries);
@@ -250,7 +253,7 @@ impl<'a> Play<'a> {
         self.is_poisoned |= is_poisoned;
     }
 
-    /// What our database may hold.
+    /// Returns the states that our database may hold.
     pub fn may_stand(&self) -> Vec<Vec<u64>> {
         let mut states = Vec::new();
         for doubtful in 0..=self.doubtful.len() {

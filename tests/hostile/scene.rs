@@ -1,5 +1,5 @@
-//! The places of one cell: our database, another one, and where they go; and the templates that
-//! they are copied from.
+//! The directories of one cell: our database, other ones, and where they are moved; and the
+//! templates from which they are copied.
 
 use std::path::{Path, PathBuf};
 
@@ -8,29 +8,29 @@ use prevalence::{Database, Retention};
 use super::diary::{Diary, Enter, builder};
 use crate::common::{content, copy_directory};
 
-/// How often it is tried to copy a database before its end is marked.
+/// How often the test tries to copy a database before the commit marker is written.
 const KILLED_TRIES: u32 = 100;
 
-/// How large a command is that fills a third of a segment.
+/// The size of a command that fills a third of a segment.
 pub const LARGE_BYTES: usize = 20_000;
 
-/// Where the numbers begin that are entered into the other databases.
+/// The first number that is entered into the other databases.
 pub const FIRST_OF_OTHERS: u64 = 1_000_000;
 
-/// Where everything of one cell is.
+/// The paths of one cell.
 #[derive(Clone, Debug)]
 pub struct Scene {
     pub root: PathBuf,
-    /// What our database stands in; in some cells a file system of its own.
+    /// The directory that holds our database; in some cells a file system of its own.
     pub disk: PathBuf,
     pub path: PathBuf,
-    /// Where ours, or a part of it, goes.
+    /// Where our database, or a part of it, is moved.
     pub away: PathBuf,
     /// Another database under the same relative path.
     pub theirs: PathBuf,
-    /// A third one, which takes places.
+    /// A third database, which takes the place of ours.
     pub other: PathBuf,
-    /// Where backups go, and what is restored.
+    /// Where backups and restored databases go.
     pub copies: PathBuf,
     templates: PathBuf,
 }
@@ -50,7 +50,7 @@ impl Scene {
         }
     }
 
-    /// Before anything is mounted.
+    /// Makes the directories, before anything is mounted.
     pub fn make(&self) {
         for directory in [&self.disk, &self.root.join("theirs")] {
             std::fs::create_dir_all(directory).unwrap();
@@ -58,7 +58,7 @@ impl Scene {
         copy_directory(&self.templates.join("other.db"), &self.theirs);
     }
 
-    /// Once everything is mounted.
+    /// Copies the databases, after everything is mounted.
     pub fn furnish(&self, ours: Option<&str>) {
         std::fs::create_dir(&self.copies).unwrap();
         copy_directory(&self.templates.join("other.db"), &self.other);
@@ -67,21 +67,22 @@ impl Scene {
         }
     }
 
-    /// What must be as it was made, byte for byte: where it stands, and what it was copied from.
+    /// Returns the databases that must be unchanged, byte for byte: where each stands, and its
+    /// template.
     pub fn untouched(&self) -> Vec<(&Path, PathBuf)> {
         let template = self.templates.join("other.db");
         [&self.theirs, &self.other].map(|path| (path.as_path(), template.clone())).to_vec()
     }
 }
 
-/// What a template holds: the numbers 1 to this.
+/// The last number in a template, which holds the numbers from 1 on.
 pub const IN_TEMPLATE: u64 = 12;
 
 fn enter(database: &Database<Diary>, number: u64, bytes: usize) {
     database.execute(Enter { number, padding: vec![7; bytes] }).unwrap();
 }
 
-/// A closed database with snapshots, several segments and a tail.
+/// Makes a closed database with snapshots, several segments and a tail.
 fn closed(path: &Path, first: u64, retention: Retention) {
     for run in 0..3 {
         let database = builder(retention).open(path).unwrap();
@@ -96,7 +97,7 @@ fn closed(path: &Path, first: u64, retention: Retention) {
     }
 }
 
-/// As a killed process leaves it: nothing vouches for the last command.
+/// Makes a database as a killed process leaves it: nothing states that the last command is durable.
 fn killed(templates: &Path) {
     let (work, probe) = (templates.join("work"), templates.join("probe"));
     let killed = templates.join("killed.db");

@@ -17,10 +17,10 @@ use crate::common::{copy_directory, segments};
 pub struct Striker {
     pub hazard: Hazard,
     scene: Scene,
-    /// A handle, for the child of a fork.
+    /// A handle for the forked child.
     pub handle: Mutex<Option<Database<Diary>>>,
     is_on: AtomicBool,
-    /// Why it cannot happen here.
+    /// Why the hazard cannot happen here.
     inapplicable: Mutex<Option<String>>,
     pub neighbor: Mutex<Option<Neighbor>>,
     pub forked: Mutex<Option<Forked>>,
@@ -105,7 +105,7 @@ impl Striker {
         Ok(())
     }
 
-    /// A directory inside ours is replaced by that of another database.
+    /// Replaces a directory inside our database by that of another database.
     fn exchange(&self, name: &str) -> std::io::Result<()> {
         let Scene { path, away, other, .. } = &self.scene;
         std::fs::rename(path.join(name), away)?;
@@ -124,7 +124,7 @@ impl Striker {
         Ok(())
     }
 
-    /// Undoes it, as far as it can be undone.
+    /// Undoes the hazard, if it can be undone.
     pub fn lift(&self) {
         if !self.is_on.swap(false, Ordering::SeqCst) || self.inapplicable().is_some() {
             return;
@@ -175,7 +175,7 @@ fn arm(what: u32) {
     diary::ARMED.store(what, Ordering::SeqCst);
 }
 
-/// Takes every byte that is free.
+/// Fills every free byte.
 fn fill_up(ballast: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::options().create(true).append(true).open(ballast).unwrap();

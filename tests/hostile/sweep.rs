@@ -1,4 +1,4 @@
-//! Runs cells, each in a process of its own and with a bound on its time, and counts.
+//! Runs cells, each in a process of its own and with a limit on its time, and counts the results.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,13 +18,13 @@ use super::watch::Position;
 use crate::common::child::assert_ran;
 use crate::common::faults;
 
-/// No cell takes this long: it hangs.
+/// The time after which a cell hangs.
 const LONGEST_CELL: Duration = Duration::from_secs(60);
 
-/// No step has more operations than this; a sweep that comes here does not end.
+/// The most operations of a step. No step has more, so a sweep that reaches this does not end.
 const MOST_OPERATIONS: u64 = 5_000;
 
-/// What a child process said of its cell.
+/// What a child process printed about its cell.
 pub enum Answer {
     NotReached,
     Inapplicable(String),
@@ -33,7 +33,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What must not be.
+    /// Returns what is wrong.
     pub fn wrong(self) -> Vec<String> {
         match self {
             Self::Judged(wrong) => wrong,
@@ -43,7 +43,7 @@ impl Answer {
     }
 }
 
-/// What came of many cells.
+/// The results of many cells.
 #[derive(Default)]
 pub struct Tally {
     pub cells: u64,
@@ -54,7 +54,7 @@ pub struct Tally {
     pub pairs: u64,
 }
 
-/// Where cells are run, and by which planted fault.
+/// Where cells run, and with which planted fault.
 pub struct Sweep {
     workshop: tempfile::TempDir,
     next: AtomicU64,
@@ -62,7 +62,7 @@ pub struct Sweep {
     can: Abilities,
 }
 
-/// What can be tried here.
+/// What this machine allows to try.
 #[derive(Clone, Copy)]
 struct Abilities {
     mounts: bool,
@@ -87,7 +87,7 @@ impl Sweep {
         Self { workshop, next: AtomicU64::new(0), planted: planted.map(str::to_owned), can }
     }
 
-    /// Which hazards can be made to happen here.
+    /// Returns the hazards that can happen on this machine.
     pub fn hazards(&self) -> Vec<Hazard> {
         let can = |hazard: &Hazard| {
             (self.can.mounts || !hazard.needs_mounts())
@@ -165,7 +165,8 @@ impl Sweep {
         Answer::Judged(self.judge_the_dead(cell, root, &said))
     }
 
-    /// The process ended for want of memory: what it had acknowledged stands.
+    /// Judges a process that ended because it had no memory: the database must hold what it
+    /// acknowledged.
     fn judge_the_dead(&self, cell: Cell, root: &Path, said: &[&str]) -> Vec<String> {
         let numbers = |start: &str| -> Vec<u64> {
             said.iter().filter_map(|line| line.strip_prefix(start)?.parse().ok()).collect()
@@ -186,7 +187,7 @@ impl Sweep {
         judge(&scene.path, &states, cell.step.retention()).err().into_iter().collect()
     }
 
-    /// The pairs of hazards and steps.
+    /// Returns the pairs of hazards and steps.
     pub fn pairs(&self, hazards: &[Hazard]) -> Vec<(Hazard, Step)> {
         let of = |&hazard: &Hazard| {
             step::ALL.iter().filter(move |step| step.can_meet(hazard)).map(move |s| (hazard, *s))
@@ -194,8 +195,9 @@ impl Sweep {
         hazards.iter().flat_map(of).collect()
     }
 
-    /// Every `stride`-th position of each pair, from one that differs; and before and behind it.
-    /// Where the stride is 1, each is met with every ending; else the endings take turns.
+    /// Runs every `stride`-th position of each pair, from a start that differs from pair to pair,
+    /// and the positions before and behind the step. If the stride is 1, each position runs with
+    /// every ending; otherwise the endings take turns.
     pub fn sweep(&self, stride: u64) -> Tally {
         let pairs = self.pairs(&self.hazards());
         let tally = Mutex::new(Tally { pairs: pairs.len() as u64, ..Tally::default() });
@@ -239,7 +241,7 @@ impl Sweep {
         panic!("{hazard:?} at {step:?}: there is no end");
     }
 
-    /// Runs one cell and counts it. `false`: it was not reached.
+    /// Runs one cell and counts it. Returns `false` if its position was not reached.
     fn count(&self, cell: Cell, tally: &Mutex<Tally>) -> bool {
         let answer = self.run(cell);
         let Cell { hazard, position, .. } = cell;
@@ -268,7 +270,7 @@ impl Sweep {
     }
 }
 
-/// The positions before and behind a step that mean anything.
+/// Returns the positions before and behind a step that have a meaning.
 pub fn ends_of(hazard: Hazard, step: Step) -> Vec<Position> {
     if hazard.is_everywhere() {
         return vec![Position::Before];
@@ -299,7 +301,7 @@ fn wait(mut child: std::process::Child) -> Option<ExitStatus> {
     status
 }
 
-/// Where a fault is most likely to be seen first: under which hazards, at which steps.
+/// Returns the hazards and the steps that are most likely to show a fault.
 pub fn hints(fault: &str) -> (&'static [Hazard], &'static [Step]) {
     use Hazard::*;
     match fault {
@@ -322,7 +324,7 @@ pub fn hints(fault: &str) -> (&'static [Hazard], &'static [Step]) {
     }
 }
 
-/// The directory in which cells stay, for who looks for the cause of a violation.
+/// Returns the directory of the cells, to look for the cause of a violation.
 pub fn workshop(sweep: &Sweep) -> PathBuf {
     sweep.workshop.path().to_path_buf()
 }

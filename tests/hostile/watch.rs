@@ -1,4 +1,4 @@
-//! When a hazard strikes: at the n-th moment of a step; and what the engine came to behind that.
+//! When a hazard strikes: at the n-th moment of a step; and what the engine did after that.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -41,9 +41,9 @@ impl std::fmt::Display for Position {
 pub struct Watch {
     striker: Arc<Striker>,
     at: u64,
-    /// Moments count from here on.
+    /// Whether moments count now.
     counts: AtomicBool,
-    /// Moments count once the place is locked.
+    /// Whether moments count once the place is locked.
     counts_once_locked: AtomicBool,
     seen: AtomicU64,
     is_striking: AtomicBool,
@@ -73,13 +73,13 @@ impl Watch {
         watch
     }
 
-    /// The step begins.
+    /// Begins to count moments, because the step begins.
     pub fn count(&self, once_locked: bool) {
         let from = if once_locked { &self.counts_once_locked } else { &self.counts };
         from.store(true, Ordering::SeqCst);
     }
 
-    /// The step has ended.
+    /// Ends the count, because the step has ended.
     pub fn count_no_more(&self) {
         self.counts.store(false, Ordering::SeqCst);
         self.counts_once_locked.store(false, Ordering::SeqCst);
@@ -112,15 +112,15 @@ impl Watch {
         }
     }
 
-    /// It strikes now.
+    /// Makes the hazard strike now.
     pub fn strike(&self) {
         self.is_striking.store(true, Ordering::SeqCst);
         self.striker.strike();
         self.has_struck.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it has. A step may end by it while another thread still makes it happen: that is
-    /// waited for, within the bound on the whole cell.
+    /// Returns whether the hazard has struck. A step may end because of it while another thread
+    /// still makes it happen. This waits for that thread, within the time limit of the whole cell.
     pub fn has_struck(&self) -> bool {
         let has_struck = || self.has_struck.load(Ordering::SeqCst);
         while self.is_striking.load(Ordering::SeqCst) && !has_struck() {
@@ -136,7 +136,7 @@ impl Watch {
             .map_or("no moment".to_owned(), |moment| format!("{moment:?}"))
     }
 
-    /// How often the engine looked at its place since.
+    /// Returns how often the engine has checked its place since then.
     pub fn looks_since(&self) -> u64 {
         self.looks_since.load(Ordering::SeqCst)
     }

@@ -1,7 +1,7 @@
-//! Mistakes in the vocabulary that must not compile, and that the message says what to do.
+//! Tests that mistakes in the vocabulary do not compile, and that the message says what to do.
 //!
-//! Calls `rustc` itself instead of comparing whole messages: their wording is the compiler's and
-//! changes from release to release; that ours is in them does not.
+//! It calls `rustc` itself and does not compare whole messages: the compiler's words change from
+//! release to release, but our message in them does not.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +38,8 @@ const MODEL: &str = r#"
     }
 "#;
 
-/// What cargo built `prevalence` as for these tests: the newest library beside this binary.
+/// Finds the library that cargo built from `prevalence` for these tests: the newest one beside this
+/// binary.
 fn library() -> (PathBuf, PathBuf) {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
     let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
@@ -53,7 +54,7 @@ fn library() -> (PathBuf, PathBuf) {
     (deps, newest.expect("cargo builds the library before its tests"))
 }
 
-/// Compiles the model with this vocabulary; `Err` is what the compiler said.
+/// Compiles the model with this vocabulary. The error is the compiler's message.
 fn compile(name: &str, vocabulary: &str) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join(format!("{name}.rs"));
@@ -132,7 +133,7 @@ fn two_commands_under_one_name_do_not_compile() {
     );
 }
 
-/// Whoever writes a helper has no line to add.
+/// The author of a helper has no line to add to `commands!`.
 #[test]
 fn a_parameter_that_is_not_known_to_be_listed_is_told_its_bound() {
     let right = "prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw } }";

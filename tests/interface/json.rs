@@ -1,5 +1,5 @@
-//! What JSON cannot say is an error that says where it is, and never something else that looks
-//! right.
+//! Tests that a value that JSON cannot hold is an error that says where it is, and never another
+//! value that looks right.
 
 use imbl::OrdMap;
 use prevalence::{Command, Context, Database, Error, Model};
@@ -21,7 +21,8 @@ struct Tree {
     children: OrdMap<u32, Tree>,
 }
 
-/// So many levels in JSON, and a number elsewhere: so nothing but the JSON of it is deep.
+/// A value with this many levels in JSON, but only a number in other formats, so that only its JSON
+/// is deep.
 #[derive(Clone, Copy, Default)]
 struct Nested(u32);
 
@@ -106,7 +107,7 @@ fn numbers_that_json_does_not_have_are_an_error_with_their_place() {
     assert_eq!(command(&database).unwrap(), told);
 }
 
-/// On the stack of a test's thread, 2 MiB. An overflow would end the process.
+/// This runs on the stack of a test's thread, 2 MiB. An overflow would end the process.
 #[test]
 fn what_is_too_deep_is_an_error_and_not_the_end_of_the_process() {
     let database = Database::<Quotes>::in_memory().unwrap();

@@ -1,5 +1,5 @@
-//! Whoever copies the README's example into a new crate has something that builds and runs.
-//! (Its text is a doctest too, but that has all that this crate's own tests depend on.)
+//! Tests that the README's example builds and runs in a new crate. (Its text is also a doctest, but
+//! a doctest has all the dependencies of this crate's own tests.)
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,14 +7,15 @@ use std::process::{Command, Output};
 const README: &str = include_str!("../../README.md");
 const FRONT_PAGE: &str = include_str!("../../src/lib.rs");
 
-/// The first block of code in this language.
+/// Returns the first block of code in this language.
 fn block<'a>(text: &'a str, language: &str) -> &'a str {
     let begin = format!("```{language}\n");
     let (_, behind) = text.split_once(&begin).unwrap_or_else(|| panic!("there is no {begin}"));
     behind.split_once("```").expect("a block has an end").0
 }
 
-/// The README's dependencies, but this crate from here, in the version that is asked for.
+/// Makes a manifest with the README's dependencies, but with this crate from here, in the version
+/// that the README asks for.
 fn manifest() -> String {
     let ours = r#"prevalence = ""#;
     let dependencies = block(README, "toml");
@@ -26,7 +27,8 @@ fn manifest() -> String {
     format!("[package]\nname = \"fresh\"\nedition = \"2024\"\n\n{dependencies}\n[workspace]\n")
 }
 
-/// Not below this crate's directory, whose settings must not count; its target directory is.
+/// Makes a directory for a new crate. It is outside this crate's directory, whose settings must not
+/// count, but uses its target directory.
 fn fresh_crate() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_path_buf();

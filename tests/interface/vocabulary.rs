@@ -1,4 +1,4 @@
-//! Tags, names and types over the years: what old journals mean to new programs.
+//! Tests of tags, names and types over the years: what old journals mean to new programs.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ mod second {
     }
 }
 
-/// The current type was renamed in the code only; journals know it as Withdraw.
+/// The current type was renamed only in the code; journals know it as Withdraw.
 mod third {
     use super::*;
     bank!();
@@ -91,7 +91,7 @@ mod third {
     }
 }
 
-/// Model and command were renamed in the code only.
+/// Model and command were renamed only in the code.
 mod renamed {
     use super::*;
     #[derive(Clone, Default, Serialize, Deserialize)]
@@ -182,7 +182,7 @@ mod stranger {
     prevalence::commands! { Library {} }
 }
 
-/// What the first release leaves behind.
+/// Makes what the first release leaves.
 fn first_release(path: &Path) {
     let bank = Database::<first::Bank>::open(path).unwrap();
     bank.execute(first::Deposit(5)).unwrap();
@@ -285,7 +285,7 @@ fn another_model_is_refused_by_name() {
     );
 }
 
-/// A command whose two halves of serde disagree could never be replayed.
+/// A command whose `Serialize` and `Deserialize` disagree could never be replayed.
 mod lopsided {
     use super::*;
     bank!();
@@ -324,8 +324,8 @@ fn a_command_that_cannot_be_replayed_never_gets_into_the_journal() {
     assert_eq!(bank.view().0, expected);
 }
 
-/// The vocabulary becomes durable with the first command that is accepted: a release that was only
-/// started can be taken back, also where it had to write anew what a crash left.
+/// The vocabulary becomes durable with the first accepted command: a release that was only started
+/// can be undone, even if it had to write again what a crash left.
 #[test]
 fn a_release_that_was_only_started_can_be_taken_back() {
     let opened_and_closed = |path: &Path| {

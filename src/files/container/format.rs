@@ -29,11 +29,11 @@ pub(super) const FOOTER_MAGIC: [u8; 8] = *b"PREVSEND";
 const FOOTER_COVERED_BYTES: usize = 52;
 pub(super) const FOOTER_BYTES: usize = FOOTER_COVERED_BYTES + 4;
 
-/// How chunks are packed, as the file header says it.
+/// The code in the file header for chunks that are not compressed.
 pub(crate) const PACKING_PLAIN: u32 = 0;
 pub(crate) const PACKING_ZSTD: u32 = 1;
 
-/// The end of a packed file: what the chunks before it must come to.
+/// The end of a packed file, which states what the chunks before it must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) sequence: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// The end mark and the footer; `checksum` is that of the last chunk.
+    /// Encodes the end mark and the footer; `checksum` is that of the last chunk.
     pub(crate) fn encode(&self, checksum: u32) -> Vec<u8> {
         let mut footer = Vec::with_capacity(FOOTER_COVERED_BYTES + 8);
         footer.extend_from_slice(&FOOTER_MAGIC);
@@ -73,12 +73,12 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// `begin`: where the header ends.
+    /// Makes a reader of chunks; `begin` is where the header ends.
     pub(crate) fn new(path: Arc<Path>, file: Arc<dyn ReadableFile>, begin: u64) -> Self {
         Self { path, file, position: begin, checksum: 0, packed_bytes: 0, chunk: Vec::new() }
     }
 
-    /// The next chunk, verified; `None` at the end mark.
+    /// Reads and verifies the next chunk; `None` at the end mark.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<&[u8]>, StoreError> {
         let length = FieldReader::new(&self.bytes::<4>(0)?).length().ok_or_else(|| self.cut())?;
         if length == 0 {
@@ -114,12 +114,12 @@ impl Chunks {
         Ok(Some(&self.chunk))
     }
 
-    /// The chunk read last.
+    /// Returns the chunk that was read last.
     pub(crate) fn current(&self) -> &[u8] {
         &self.chunk
     }
 
-    /// The footer, verified, once the end mark was reached. Nothing may follow it.
+    /// Reads and verifies the footer, after the end mark was reached. Nothing may follow it.
     pub(crate) fn footer(self) -> Result<Footer, StoreError> {
         let at = self.position + 4;
         let whole = self.bytes::<FOOTER_BYTES>(4)?;
@@ -155,7 +155,7 @@ impl Chunks {
         Ok(footer)
     }
 
-    /// Bytes from `offset` behind the current position on.
+    /// Reads bytes that begin `offset` bytes after the current position.
     fn bytes<const N: usize>(&self, offset: u64) -> Result<[u8; N], StoreError> {
         let mut bytes = [0; N];
         let read = read_up_to(&*self.file, &mut bytes, self.position + offset)

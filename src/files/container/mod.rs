@@ -1,9 +1,9 @@
-//! Owns packed files: a header, compressed and checksummed chunks, a footer with a digest. Snapshots
-//! and archived segments are such files. Knows nothing of what is packed.
+//! Owns packed files: a header, compressed and checksummed chunks, and a footer with a digest.
+//! Snapshots and archived segments are packed files. Knows nothing of what is packed.
 //!
 //! - `format`: chunks and footer
-//! - `write`: stream into a new file, publish it, read it back
-//! - `read`: verify a file, then unpack it on a thread of its own
+//! - `write`: streams into a new file, publishes it and reads it back
+//! - `read`: verifies a file, then unpacks it on a thread of its own
 
 mod format;
 mod read;

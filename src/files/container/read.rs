@@ -1,5 +1,5 @@
-//! Owns reading a packed file: every checksum is verified before anything is unpacked, and the
-//! digest of what was unpacked afterwards. Unpacks on a thread of its own.
+//! Owns reading a packed file: it verifies every checksum before it unpacks anything, and
+//! afterwards the digest of what was unpacked. Unpacks on a thread of its own.
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -18,18 +18,19 @@ use crate::files::fields::{FieldReader, position};
 use crate::files::header::FileHeader;
 use crate::storage::{Pace, ReadableFile, Storage, read_up_to};
 
-/// Unpacked blocks between the two threads; with those in use this bounds the memory of a load.
+/// How many unpacked blocks wait between the two threads. Together with the blocks in use, this
+/// bounds the memory of a load.
 const BLOCKS_AHEAD: usize = 4;
 
-/// Beside commits, what is unpacked is used in pieces of this size, and one is ahead at most: so
-/// whoever uses them, too, has to wait while the unpacker pauses.
+/// The size of a block beside commits. At most one block is ahead, so that the thread that uses the
+/// blocks also waits while the unpacker pauses.
 const TURN_BYTES: usize = 8 << 10;
 const TURNS_AHEAD: usize = 1;
 
-/// Unpacked in steps of this size, well under a millisecond each.
+/// The size of one step of unpacking, which takes well under a millisecond.
 const STEP_BYTES: usize = 32 << 10;
 
-/// A packed file whose checksums all hold.
+/// A packed file, all of whose checksums were verified.
 pub(crate) struct PackedFile {
     pub(crate) path: PathBuf,
     pub(crate) header: FileHeader,
@@ -49,7 +50,8 @@ impl PackedFile {
         Self::from_file(path.to_path_buf(), Arc::new(bytes), magic)
     }
 
-    /// As [`open`](Self::open), but the file may be moved, cut or removed meanwhile.
+    /// Opens a file that others may move, cut or remove meanwhile. Otherwise as
+    /// [`open`](Self::open).
     pub(crate) fn open_beside_others(
         storage: &dyn Storage,
         path: &Path,
@@ -68,8 +70,8 @@ impl PackedFile {
         Self::from_file(path, Arc::new(bytes), magic)
     }
 
-    /// With which sequence the file ends, by its last bytes alone and unverified; `None` where they
-    /// say nothing.
+    /// Returns the sequence that the file's last bytes state, unverified; `None` when they state
+    /// none.
     pub(crate) fn stated_sequence(
         storage: &dyn Storage,
         path: &Path,
@@ -99,30 +101,30 @@ impl PackedFile {
         Ok(Self { path, header, footer, file, chunks_begin })
     }
 
-    /// The file's length in bytes.
+    /// Returns the file's length in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file.length()
     }
 
-    /// That the program cannot use what is packed: the packing is sound.
+    /// Makes the error for content that this program cannot decode, although the packing is intact.
     pub(crate) fn undecodable(&self, reason: String) -> StoreError {
         StoreError::Undecodable { path: self.path.clone(), reason }
     }
 
-    /// That what the chunks unpack to is what was packed.
+    /// Checks that the chunks unpack to what was packed.
     pub(crate) fn verify_content(&self, pace: &Pace<'_>) -> Result<(), StoreError> {
         let blocks = (CHUNK_BYTES, BLOCKS_AHEAD);
         self.unpack_paced(pace, blocks, skip, skip).map(drop)
     }
 
-    /// That something is wrong in what was unpacked.
+    /// Makes the error for unpacked content that is wrong.
     pub(crate) fn corrupt_content(&self, expected: String, found: String) -> StoreError {
         StoreError::corrupt(&self.path, self.chunks_begin, expected, found)
     }
 
     /// Unpacks on another thread while `take` uses what has been unpacked. `take` must use all of
-    /// it, and it must have the digest that the footer states. What stands behind the content is
-    /// passed over.
+    /// it, and it must have the digest that the footer states. An appendix behind the content is
+    /// skipped.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn unpack<R>(
         &self,
@@ -131,7 +133,7 @@ impl PackedFile {
         self.unpack_with(take, skip).map(|(taken, ())| taken)
     }
 
-    /// The content as a stream of its own. Whoever reads it compares it with the footer.
+    /// Returns the content as a stream. The caller must compare it with the footer.
     pub(crate) fn unpacked(&self) -> io::Result<Box<dyn Read + Send>> {
         let path = self.path.as_path().into();
         let chunks = Chunks::new(path, self.file.clone(), self.chunks_begin);
@@ -143,8 +145,8 @@ impl PackedFile {
         })
     }
 
-    /// As `unpack`, and `take_appendix` then uses what stands behind the content, if anything does:
-    /// all of it as well. That has no digest here; whoever put it there must know it by itself.
+    /// Unpacks as `unpack`; then `take_appendix` must use all of the appendix behind the content,
+    /// if there is one. The footer has no digest of the appendix; its owner must check it.
     pub(crate) fn unpack_with<R, A, E: From<StoreError>>(
         &self,
         take: impl FnOnce(&mut Blocks) -> Result<R, E>,
@@ -153,7 +155,8 @@ impl PackedFile {
         self.unpack_at(&Pace::full(), take, take_appendix)
     }
 
-    /// As [`unpack_with`](Self::unpack_with), at a pace that `take` and `take_appendix` keep as well.
+    /// Unpacks as [`unpack_with`](Self::unpack_with), at a pace that `take` and `take_appendix`
+    /// also keep.
     pub(crate) fn unpack_at<R, A, E: From<StoreError>>(
         &self,
         pace: &Pace<'_>,
@@ -187,7 +190,7 @@ impl PackedFile {
                 self.all_taken(&mut blocks)?;
                 Ok((taken, appendix))
             });
-            drop(blocks); // an unpacker that is still at it notices and ends
+            drop(blocks); // an unpacker that is still running notices this and ends
             let unpacked = match unpacker.join() {
                 Ok(unpacked) => unpacked.map_err(StoreError::io("unpack", &self.path))?,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -211,11 +214,11 @@ impl PackedFile {
         if blocks.current().is_empty() {
             return Ok(());
         }
-        Err(self.undecodable("there are bytes left over".to_owned()))
+        Err(self.undecodable("the decoder did not use all bytes of the content".to_owned()))
     }
 
-    /// Sends the content in blocks, and then the appendix. Returns the content's digest. It ends
-    /// early when the receiver is gone.
+    /// Sends the content in blocks, then the appendix. Returns the content's digest. It ends early
+    /// when the receiver is gone.
     fn unpack_into(
         &self,
         outbox: &Sender<Unpacking>,
@@ -253,15 +256,15 @@ impl PackedFile {
 /// What the unpacking thread sends.
 enum Unpacking {
     Block(Vec<u8>),
-    /// The content ends here, or the appendix does.
+    /// The end of the content or of the appendix.
     EndOfPart,
 }
 
-/// What came out of a file.
+/// The result of unpacking a file.
 struct Unpacked {
-    /// Of the content.
+    /// The digest of the content.
     digest: [u8; 16],
-    /// There was more than the header and the footer say.
+    /// Whether the file held more than the header and the footer state.
     is_more: bool,
 }
 
@@ -273,7 +276,7 @@ fn skip(blocks: &mut Blocks) -> Result<(), StoreError> {
 /// The chunks' bytes as one stream.
 struct ChunkReader {
     chunks: Chunks,
-    /// How much of the current chunk was taken.
+    /// How many bytes of the current chunk were taken.
     taken: usize,
 }
 
@@ -305,29 +308,29 @@ impl BufRead for ChunkReader {
     }
 }
 
-/// Unpacked content, or what stands behind it, block by block.
+/// Unpacked content, or an unpacked appendix, block by block.
 pub(crate) struct Blocks {
     inbox: Receiver<Unpacking>,
     block: Vec<u8>,
     at: usize,
-    /// Nothing more belongs to this part.
+    /// Whether this part has ended.
     ended: bool,
 }
 
 impl Blocks {
-    /// One block, for those who come without a file.
+    /// Makes blocks of one block, for tests without a file.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of(block: Vec<u8>) -> Self {
         Self { inbox: bounded(0).1, block, at: 0, ended: true }
     }
 
-    /// What is left of the current block, or the next one; empty at the end.
+    /// Returns what is left of the current block, or the next block; empty at the end.
     pub(crate) fn current(&mut self) -> &[u8] {
         while self.at == self.block.len() {
             if self.ended {
                 return &[];
             }
-            // The other end is gone where unpacking failed, and its thread tells of that.
+            // The sender is gone when unpacking failed. The unpacking thread reports the failure.
             let Ok(next) = self.inbox.recv() else { return &[] };
             self.at = 0;
             self.block = match next {
@@ -341,12 +344,12 @@ impl Blocks {
         self.block.get(self.at..).unwrap_or(&[])
     }
 
-    /// Steps over a part of [`current`](Self::current).
+    /// Skips a part of [`current`](Self::current).
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.at = self.block.len().min(self.at + bytes);
     }
 
-    /// Steps over all that is left.
+    /// Skips all that is left.
     pub(crate) fn skip(&mut self) {
         loop {
             match self.current().len() {
@@ -356,7 +359,7 @@ impl Blocks {
         }
     }
 
-    /// Fills `target`; else, how many bytes were missing.
+    /// Fills `target`. The error is the number of missing bytes.
     pub(crate) fn fill(&mut self, mut target: &mut [u8]) -> Result<(), usize> {
         while !target.is_empty() {
             let available = self.current();
@@ -379,7 +382,7 @@ impl Reader for &mut Blocks {
     }
 
     fn peek_read(&mut self, length: usize) -> Option<&[u8]> {
-        // Only within a block: where one ends, bincode reads field by field.
+        // This peeks only within a block. At the end of a block, bincode reads field by field.
         self.block.get(self.at..self.at.checked_add(length)?)
     }
 

@@ -18,8 +18,8 @@ fn header(packing: u32) -> FileHeader {
     FileHeader { packing, salt: 0, ..test_support::header(ARCHIVE_MAGIC) }
 }
 
-/// A file of one chunk. Its checksums are right whatever `change` does to its footer; `behind`
-/// stands behind that.
+/// Makes and reads a file of one chunk. Its checksums are right, whatever `change` does to its
+/// footer; `behind` follows the footer.
 fn read(packing: u32, change: impl FnOnce(&mut Footer), behind: &[u8]) -> Result<(), StoreError> {
     let mut footer = Footer {
         sequence: 1,
@@ -87,7 +87,7 @@ fn flushing_changes_nothing_of_the_content() {
     }
 }
 
-/// What is left to the page cache goes to disk all at once, and commits wait behind it.
+/// What stays in the page cache goes to the disk all at once, and commits wait for that.
 #[test]
 fn much_content_is_synced_while_it_is_written() {
     let directory = tempfile::tempdir().unwrap();

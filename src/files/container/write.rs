@@ -1,5 +1,5 @@
-//! Owns making a packed file: stream, sync, rename, sync the directory, read back and verify. Never
-//! holds more of the content than a few chunks.
+//! Owns making a packed file: it streams, syncs, renames, syncs the directory, reads back and
+//! verifies. Never holds more of the content than a few chunks.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -14,27 +14,28 @@ use crate::files::header::FileHeader;
 use crate::files::{StoreError, exists};
 use crate::storage::{Pace, Storage, StoredFile, write_all_at};
 
-/// The chunks that are written: smaller than may be read, because each is synced by itself.
+/// The size of the chunks that are written. It is half the size that may be read.
 const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
 
-/// So much is written before it is synced: what accumulates in the page cache goes to disk all at
-/// once, and commits wait behind it; but they also wait behind each sync, so not in small pieces.
+/// How many bytes are written between two syncs. What accumulates in the page cache goes to the
+/// disk all at once, and commits wait for that. Commits also wait for each sync, so the pieces are
+/// not small.
 const SYNC_EVERY_BYTES: u64 = 8 << 20;
 
-/// Content is packed in steps of this size, well under a millisecond each.
+/// The size of one step of packing, which takes well under a millisecond.
 const STEP_BYTES: usize = 8 << 10;
 
 /// How content is packed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packing {
-    /// zstd level; 0 stores the content as it is.
+    /// The zstd level; 0 stores the content uncompressed.
     pub(crate) compression_level: i32,
-    /// zstd's own threads; 0 compresses on the calling one.
+    /// The number of threads that zstd starts; 0 compresses on the calling thread.
     pub(crate) compression_threads: u32,
 }
 
 impl Packing {
-    /// As the file header says it.
+    /// Returns the code for the file header.
     pub(crate) fn code(self) -> u32 {
         if self.compression_level == 0 { PACKING_PLAIN } else { PACKING_ZSTD }
     }
@@ -43,7 +44,7 @@ impl Packing {
 /// Why content was not packed.
 pub(crate) enum WriteFailure {
     Io(io::Error),
-    /// The producer gave up, for this reason.
+    /// The producer of the content failed, for this reason.
     Content(String),
 }
 
@@ -53,9 +54,9 @@ impl From<io::Error> for WriteFailure {
     }
 }
 
-/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are those at
-/// the content's end. When this returns `Ok`, the file is durable under its name and was read back
-/// and verified. `pace` may slow it down, or end it early with an error.
+/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are the
+/// values at the content's end. When this returns `Ok`, the file is durable under its name and was
+/// read back and verified. `pace` may slow it down, or end it early with an error.
 pub(crate) fn write_packed(
     storage: &dyn Storage,
     path: &Path,
@@ -68,10 +69,10 @@ pub(crate) fn write_packed(
     write_packed_with(storage, path, header, (sequence, chain), packing, pace, produce, |_| Ok(()))
 }
 
-/// As [`write_packed`], with something behind the content that is not part of it: it is packed and
-/// checksummed with the content, but neither counted nor digested. The header's `appendix_bytes` must
-/// say how long that is.
-#[expect(clippy::too_many_arguments, reason = "a whole file is described by no less")]
+/// Writes as [`write_packed`], with an appendix behind the content. The appendix is packed and
+/// checksummed with the content, but neither counted nor digested. The header's `appendix_bytes`
+/// must state its length.
+#[expect(clippy::too_many_arguments, reason = "all of these describe the file")]
 pub(crate) fn write_packed_with(
     storage: &dyn Storage,
     path: &Path,
@@ -97,12 +98,12 @@ pub(crate) fn write_packed_with(
         })?;
     assert_eq!(
         appendix_bytes, header.appendix_bytes,
-        "the header says what stands behind the content"
+        "the header states the length of the appendix"
     );
     let footer = Footer {
         sequence,
         raw_bytes: content.bytes,
-        packed_bytes: 0, // known once the last chunk is out
+        packed_bytes: 0, // known once the last chunk was written
         digest: content.digest.digest128().to_le_bytes(),
         chain,
     };
@@ -114,7 +115,7 @@ pub(crate) fn write_packed_with(
     temporary.publish(path).map_err(StoreError::io("rename a new file to", path))?;
     let verified = verify(storage, path, header.magic, pace);
     if verified.is_err() && !replaces {
-        // Nothing names it yet, and it takes room. The first error is the one to tell.
+        // Nothing names this file yet, and it takes room. The caller gets the first error.
         storage.remove(path).and_then(|()| storage.sync_directory(directory)).ok();
     }
     verified
@@ -136,7 +137,7 @@ fn verify(
     Ok(written)
 }
 
-/// What went through before packing.
+/// The size and the digest of what was written, before packing.
 struct Content {
     bytes: u64,
     digest: Box<Xxh3Default>,
@@ -179,7 +180,7 @@ fn measured<W: Write>(
     Ok((inner, content))
 }
 
-/// Counts and digests what passes through, at the pace set.
+/// A writer that counts and digests what passes through, at the given pace.
 struct Measured<'a, W> {
     inner: W,
     content: Content,
@@ -188,9 +189,9 @@ struct Measured<'a, W> {
 
 impl<W: Write> Write for Measured<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Not after each chunk: much content may pack into one.
+        // The pace is not kept chunk by chunk, because much content may pack into one chunk.
         self.pace.step()?;
-        // Who writes much at once passes the buffer by.
+        // A large write bypasses the buffer, so this takes only one step of it.
         let (bytes, _) = bytes.split_at(bytes.len().min(STEP_BYTES));
         self.inner.write_all(bytes)?;
         self.content.digest.update(bytes);
@@ -203,7 +204,7 @@ impl<W: Write> Write for Measured<'_, W> {
     }
 }
 
-/// Cuts the packed stream into chunks and writes each as it fills.
+/// A writer that cuts the packed stream into chunks and writes each chunk once it is full.
 struct ChunkWriter {
     file: Arc<dyn StoredFile>,
     position: u64,
@@ -259,6 +260,6 @@ impl Write for ChunkWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // chunks are cut by size alone; `finish` writes the last one
+        Ok(()) // chunks are cut only by size; `finish` writes the last one
     }
 }

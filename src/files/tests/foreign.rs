@@ -1,5 +1,5 @@
-//! Files of others where this database's own would be: they do not stand for its own, and are not
-//! its to replace or to remove.
+//! Tests with files of other databases in the places of this database's files. Such files do not
+//! count as its own, and it must not replace or remove them.
 
 use std::io;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ fn another_databases_archive_does_not_stand_for_ours() {
     }
 }
 
-/// The archive is there, its segment is still: a crash between the two, or something else.
+/// The archive exists, and so does its segment: a crash came between the two, or something else
+/// happened.
 #[test]
 fn an_archive_of_other_commands_does_not_stand_for_these() {
     let directory = tempfile::tempdir().unwrap();
@@ -67,7 +68,7 @@ fn an_archive_of_other_commands_does_not_stand_for_these() {
 fn a_backup_replaces_no_file_and_may_have_a_bare_name() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Faulty::new(|operation| {
-        // Else it would be made in the working directory.
+        // Otherwise the test would make a directory in the working directory.
         let here = std::env::current_dir().unwrap();
         matches!(operation, Operation::CreateDirectory(path) if path.starts_with(here))
             .then(|| io::Error::other("not here"))
@@ -85,7 +86,7 @@ fn a_backup_replaces_no_file_and_may_have_a_bare_name() {
     assert!(beside, "{error}");
 }
 
-/// A stray snapshot of another database is not this one's to remove.
+/// A database must not remove a stray snapshot of another database.
 #[test]
 fn another_databases_snapshot_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,3 +1,3 @@
-//! Files of others in a database directory.
+//! Tests with files of other databases in a database directory.
 
 mod foreign;

@@ -1,4 +1,5 @@
-//! What sound checksums cover is still looked at, and what a crash may have torn is stepped over.
+//! Tests that a stream checks even what correct checksums cover, and that it skips what a crash may
+//! have torn.
 
 use super::*;
 use crate::files::{Packing, write_packed};
@@ -20,7 +21,7 @@ fn header(magic: [u8; 8], file_bytes: u64) -> FileHeader {
     }
 }
 
-/// Frames one after the other.
+/// The bytes of frames, one after the other.
 struct Content {
     bytes: Vec<u8>,
     next: u64,
@@ -32,7 +33,7 @@ impl Content {
         Self { bytes: Vec::new(), next: 1, chain: FIRST_CHAIN }
     }
 
-    /// A batch of commands of that many bytes each.
+    /// Appends a batch of commands of that many bytes each.
     fn batch(mut self, count: u32, command_bytes: usize) -> Self {
         let length = command_bytes as u32;
         let record = RecordHeader { length, tag: 1, metadata_length: 0, time_ns: 0 };
@@ -52,15 +53,15 @@ impl Content {
         self
     }
 
-    /// Where a mark was to stand, and a power cut left something else.
+    /// Appends what a power cut left in the place of a commit marker.
     fn torn_mark(mut self) -> Self {
         self.bytes.extend_from_slice(&vec![0xee; frame_bytes(0)]);
         self
     }
 }
 
-/// Reads all batches of an archive with that content, whose footer states that end: their first
-/// sequences.
+/// Reads all batches of an archive with that content, whose footer states `end`. Returns their
+/// first sequences.
 fn archived(content: &[u8], end: (u64, u32)) -> Result<Vec<u64>, StoreError> {
     let directory = tempfile::tempdir().unwrap();
     let path = archive_path(directory.path(), 1);
@@ -130,7 +131,7 @@ fn what_passes_has_the_digest_that_is_expected() {
     assert_eq!(read(1001, digest), Err(io::ErrorKind::UnexpectedEof));
 }
 
-/// Reads a segment of two batches, after `change` was made to its file.
+/// Reads a segment of two batches after `change` has changed its file.
 fn segment(change: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u64>, StoreError> {
     let directory = tempfile::tempdir().unwrap();
     let mut bytes = header(SEGMENT_MAGIC, 8192).encode().unwrap();

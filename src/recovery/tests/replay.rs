@@ -1,4 +1,4 @@
-//! Replay of segments that were made by hand.
+//! Tests of the replay of segments that were made by hand.
 
 use super::*;
 use crate::codec::encode_onto;
@@ -8,7 +8,7 @@ use crate::options::RequestLimits;
 use crate::storage::FileBytes;
 use crate::test_support::{Add, Count, header};
 
-/// One `Add`, under whatever tag.
+/// Makes a record of one `Add` with that tag.
 fn record(tag: u16) -> Vec<u8> {
     let mut command = Vec::new();
     encode_onto(&Add(vec![1]), &mut command, 100).unwrap();
@@ -19,7 +19,8 @@ fn record(tag: u16) -> Vec<u8> {
     bytes
 }
 
-/// A segment of frames that each state `count` and hold these records; all of it is sound.
+/// Makes a segment of frames that each state `count` and hold these records. All checksums are
+/// right.
 fn segment(frames: usize, count: u32, tags: &[u16]) -> Segment {
     let header = FileHeader { model_name: "Count".to_owned(), ..header(SEGMENT_MAGIC) };
     let mut bytes = header.encode().unwrap();
@@ -37,7 +38,7 @@ fn segment(frames: usize, count: u32, tags: &[u16]) -> Segment {
     Segment::from_bytes("x".into(), FileBytes::Owned(bytes), 1).unwrap()
 }
 
-/// A model that holds everything up to `sequence`.
+/// Makes a model that holds everything up to `sequence`.
 fn nothing_replayed(sequence: u64) -> Replayed<Count> {
     Replayed {
         model: Count(sequence),
@@ -76,7 +77,8 @@ fn a_frame_with_fewer_records_than_it_states_is_damage() {
     }
 }
 
-/// Three frames, and an open that found the last one unconfirmed and began a segment with it.
+/// Makes two segments: one of three frames, and one that an open began with the last frame, because
+/// it found it unconfirmed.
 fn carried() -> [Vec<u8>; 2] {
     let header = |sequence, salt, chain| FileHeader {
         sequence,
@@ -116,8 +118,9 @@ fn replay_carried([first, second]: [Vec<u8>; 2]) -> Result<u64, Error> {
     Ok(replayed.sequence)
 }
 
-/// Found by the crash laboratory (seed 169): the batch was acknowledged, nothing in the new
-/// segment vouched for it, and that the old one still held it was not looked at.
+/// The crash laboratory found this (seed 169): the batch was acknowledged, nothing in the new
+/// segment stated that it was durable, and the open did not check that the old segment still held
+/// it.
 #[test]
 fn a_segment_that_lost_the_batch_it_was_made_with_is_damaged() {
     assert_eq!(replay_carried(carried()).unwrap(), 3);
@@ -134,7 +137,7 @@ fn a_segment_that_lost_the_batch_it_was_made_with_is_damaged() {
 #[test]
 fn the_header_of_a_torn_batch_vouches_for_the_batch_before_it() {
     let [mut first, _] = carried();
-    // The body of the third frame is torn; its header says that the second was durable.
+    // The body of the third frame is torn. Its header states that the second was durable.
     let last = first.len() - 1;
     first[last - 12..].fill(0);
     let segment = Segment::from_bytes("1".into(), FileBytes::Owned(first), 1).unwrap();
@@ -146,7 +149,7 @@ fn the_header_of_a_torn_batch_vouches_for_the_batch_before_it() {
     assert!(end.torn.is_some());
 }
 
-/// More frames than may wait: the thread that verifies them must not wait for ever.
+/// There are more frames than may wait: the thread that verifies them must not wait for ever.
 #[test]
 fn a_command_that_cannot_be_applied_ends_the_replay() {
     let error = replayed(segment(2 * FRAMES_AHEAD, 1, &[99]), 0).err().unwrap();

@@ -1,5 +1,5 @@
-//! Snapshots on a failing disk: whatever step fails, commands go on, the journal is kept, and the
-//! next try works.
+//! Tests of snapshots on a failing disk: whichever step fails, commands continue, the journal is
+//! kept, and the next try works.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::{Database, Error, Health, Retention};
 
 type Fails = fn(&Operation, &Path) -> bool;
 
-/// Every step of a snapshot and of what follows it.
+/// Every step of a snapshot and of the clean-up after it.
 const STEPS: [(&str, Fails); 10] = [
     ("rename", |op, _| matches!(op, Operation::Publish(path) if ends(path, "snapshot"))),
     ("directory sync", |op, root| *op == Operation::SyncDirectory(root.join("snapshots"))),
@@ -64,7 +64,7 @@ fn a_failed_step_disturbs_nothing_and_is_made_up_for() {
         assert!(matches!(database.health(), Health::SnapshotsFailing(_)), "{step}");
         *armed.lock().unwrap() = false;
         fill(&database);
-        assert_eq!(database.sequence(), 15, "{step}: commands go on");
+        assert_eq!(database.sequence(), 15, "{step}: commands continue");
         let crashed = killed(&root);
         database.snapshot().unwrap();
         assert!(matches!(database.health(), Health::Running), "{step}");
@@ -78,8 +78,8 @@ fn a_failed_step_disturbs_nothing_and_is_made_up_for() {
     }
 }
 
-/// Promise 7, as an order of operations: a segment goes only behind a snapshot that was synced,
-/// renamed, its directory synced, and that the MANIFEST durably names.
+/// Promise 7, as an order of operations: a segment is removed only after a snapshot was synced and
+/// renamed, its directory was synced, and the MANIFEST durably names it.
 #[test]
 fn a_segment_is_removed_last() {
     let directory = tempfile::tempdir().unwrap();
@@ -104,8 +104,8 @@ fn a_segment_is_removed_last() {
     assert!(steps.is_sorted(), "{steps:?} in {log:?}");
 }
 
-/// The rename of the MANIFEST succeeds and the sync of its directory fails: what stands on disk may
-/// be either. Nothing may be removed on the strength of one of them.
+/// The rename of the MANIFEST succeeds, and the sync of its directory fails: the disk may hold
+/// either MANIFEST. Nothing may be removed because of what only one of them states.
 #[test]
 fn an_uncertain_manifest_costs_no_snapshot() {
     let directory = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ fn an_uncertain_manifest_costs_no_snapshot() {
     armed.store(true, Ordering::SeqCst);
     database.snapshot().unwrap_err();
     assert_eq!(Database::<Count>::open(killed(&root).path()).unwrap().sequence(), 10);
-    // Tried again by itself, a second later.
+    // The thread tries again by itself, a second later.
     while matches!(database.health(), Health::SnapshotsFailing(_)) {
         std::thread::yield_now();
     }
@@ -137,7 +137,7 @@ fn a_failed_backup_leaves_nothing_to_open() {
     let armed = Arc::new(AtomicBool::new(true));
     let seen = armed.clone();
     let storage = Faulty::new(move |operation| {
-        // The copy is made beside its target, in a directory with a temporary's name.
+        // The copy is made beside its target, in a directory with a temporary name.
         let name = |path: &Path| Some(path.parent()?.file_name()?.to_str()?.to_owned());
         let backup = |path: &Path| name(path).is_some_and(|name| is_temporary(&name));
         let fails = match operation {
@@ -174,8 +174,8 @@ fn a_history_that_was_begun_goes_on() {
     }
 }
 
-/// The rule that makes a snapshot no more than the journal: the journal is synced before the
-/// snapshot has a name.
+/// The rule that a snapshot is never ahead of the journal: the journal is synced before the
+/// snapshot gets its name.
 #[test]
 fn the_journal_is_synced_before_a_snapshot_has_a_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -193,7 +193,7 @@ fn the_journal_is_synced_before_a_snapshot_has_a_name() {
     assert!(synced.is_some_and(|synced| synced < published), "{log:?}");
 }
 
-/// A model whose snapshot does not end by itself once `ENDLESS` is set.
+/// A model whose snapshot does not end while `ENDLESS` is set.
 #[derive(Clone, Default)]
 struct Endless(u64);
 
@@ -251,7 +251,8 @@ fn a_snapshot_that_fills_the_disk_gives_way_to_the_journal() {
     );
 }
 
-/// There is no room for what `needs_room` for as long as a snapshot is being written.
+/// Tests that a snapshot gives way: while it is being written, there is no room for the operations
+/// for which `needs_room` is true.
 fn gives_way(needs_room: fn(&Operation) -> bool) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_path_buf();
@@ -270,7 +271,7 @@ fn gives_way(needs_room: fn(&Operation) -> bool) {
         &mut (Box::new(|_| {}) as ProgressCallback),
     )
     .unwrap();
-    database.execute(Long(Vec::new())).unwrap(); // or there is nothing to take one of
+    database.execute(Long(Vec::new())).unwrap(); // without a command, no snapshot would be taken
     ENDLESS.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {
         let snapshot = scope.spawn(|| database.snapshot());
@@ -279,7 +280,7 @@ fn gives_way(needs_room: fn(&Operation) -> bool) {
         }
         let executed: Result<Vec<()>, _> =
             (0..10).map(|_| database.execute(Long(vec![1; 100_000]))).collect();
-        ENDLESS.store(executed.is_ok(), Ordering::SeqCst); // a failed test must end as well
+        ENDLESS.store(executed.is_ok(), Ordering::SeqCst); // a failed test must end, too
         executed.unwrap();
         let error = snapshot.join().unwrap().unwrap_err();
         assert!(error.is_disk_full(), "{error}");
@@ -321,7 +322,7 @@ fn an_archive_counts_only_once_its_name_is_durable() {
     let (seen, fails_once, archive) = (log.clone(), armed.clone(), root.join("archive"));
     let storage = Faulty::new(move |operation| {
         let syncs = *operation == Operation::SyncDirectory(archive.clone());
-        // Nor can it be removed then: as if the process were killed before it came to either.
+        // It cannot be removed then, either: this is as if the process were killed before both.
         let removes = matches!(operation, Operation::Remove(path) if ends(path, "archive"));
         let fails = removes || syncs && fails_once.swap(false, Ordering::SeqCst);
         let leaves = matches!(operation, Operation::Rename(path) if ends(path, "journal"));
@@ -336,7 +337,7 @@ fn an_archive_counts_only_once_its_name_is_durable() {
     fill(&database);
     armed.store(true, Ordering::SeqCst);
     database.snapshot().unwrap_err();
-    assert_eq!(log.lock().unwrap().len(), 0, "no segment may go yet");
+    assert_eq!(log.lock().unwrap().len(), 0, "no segment may be removed yet");
     fill(&database);
     database.snapshot().unwrap();
     let log = log.lock().unwrap();

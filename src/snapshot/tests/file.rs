@@ -1,4 +1,4 @@
-//! Snapshots by themselves: every bit, every length, every way of packing.
+//! Tests of snapshot files alone: every bit, every length, every packing.
 
 use std::sync::atomic::AtomicBool;
 
@@ -109,7 +109,7 @@ fn a_cancelled_snapshot_leaves_nothing() {
     assert!(Disk.list(directory.path()).unwrap().is_empty());
 }
 
-/// A model that serde gives up on.
+/// A model that serde cannot encode.
 struct Unencodable;
 
 impl Serialize for Unencodable {
@@ -131,7 +131,7 @@ fn a_model_that_cannot_be_encoded_leaves_nothing() {
     assert!(Disk.list(directory.path()).unwrap().is_empty());
 }
 
-/// A sound packed file with this content, as a snapshot whose footer states `chain`.
+/// Makes an intact packed file with this content: a snapshot whose footer states `chain`.
 fn with_content(content: &[u8], chain: u32) -> Result<PackedFile, Error> {
     let directory = tempfile::tempdir().unwrap();
     let path = snapshot_path(directory.path(), 42);
@@ -153,7 +153,7 @@ fn a_footer_of_another_version_is_noticed() {
 
 #[test]
 fn content_that_ends_within_a_value_is_an_error_not_a_panic() {
-    // The marker of a `u64`, without the number.
+    // This is the marker of a `u64` without the number.
     let file = with_content(&[253], 0xabcd).unwrap();
     assert!(matches!(decode::<u64>(&file), Err(Error::Undecodable { .. })));
 }

@@ -1,4 +1,4 @@
-//! The snapshot thread on a disk that fails, and its predictions.
+//! Tests of snapshot files, and of the snapshot thread: on a failing disk, and its predictions.
 
 mod failure;
 mod worker;

@@ -1,4 +1,4 @@
-//! What the snapshot thread makes of measured rates.
+//! Tests of how the snapshot thread uses measured rates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::options::{RecentVersions, StartupRates};
 use crate::snapshot::current_rates;
 use crate::stats::Counters;
 
-/// How long a replayed command is taken to need, where an open measured 1000 ns and live commands
-/// took 10 ns at first and `later_ns` afterwards.
+/// Returns the estimated time of a replayed command, when an open measured 1000 ns, and live
+/// commands took 10 ns at first and `later_ns` afterwards.
 fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
     let newest = SnapshotInfo {
         sequence: 0,
@@ -56,10 +56,14 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
 #[test]
 fn a_start_is_predicted_slower_where_commands_became_so() {
     assert_eq!(replay_ns(None, false), 1000);
-    // 50 ns on average, five times as slow as at first; twice may be chance.
+    // The average is 50 ns, five times slower than at first. A factor of two may be chance.
     assert_eq!(replay_ns(Some(90), false), 2500);
     assert_eq!(replay_ns(Some(30), false), 1000);
-    assert_eq!(replay_ns(Some(2), false), 1000, "never faster than was measured");
-    // No replay was measured: a third of what live commands take.
+    assert_eq!(
+        replay_ns(Some(2), false),
+        1000,
+        "the estimate is never faster than the measurement"
+    );
+    // Without a measured replay, the estimate is a third of the time of live commands.
     assert_eq!(replay_ns(Some(90), true), 16);
 }

@@ -1,4 +1,4 @@
-//! Owns what a crash leaves of a simulated disk: which unsynced changes there are, and the disk
+//! Owns what a crash leaves of a simulated disk: it finds the unsynced changes, and makes the disk
 //! that remains when some of them survive. Knows nothing of what the bytes mean.
 
 use std::collections::BTreeMap;
@@ -7,46 +7,48 @@ use super::random::Random;
 use super::state::{ChangeKind, DirectoryState, FileState, Node, NodeId, ROOT, State, put};
 use crate::storage::{TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
-/// Disks write whole sectors: an unsynced write may be torn between two of them.
+/// The size of a sector. Disks write whole sectors, so an unsynced write may be torn between two.
 pub(crate) const PIECE_BYTES: usize = 512;
 
-/// Up to so many unsynced pieces, every subset is tried.
+/// The most unsynced pieces of which every subset is tried.
 pub(crate) const EXHAUSTIVE_PIECES: usize = 10;
-/// Up to so many, every combination of old, new and zero.
+/// The most pieces for which every combination of old, new and zero is tried.
 const EXHAUSTIVE_ZEROS: usize = 4;
-/// Random combinations besides those that are tried in order.
+/// The number of random combinations, besides those that are tried in order.
 const RANDOM_CHOICES: usize = 12;
 
-/// Something that survives a power cut by itself, or does not.
+/// One thing that survives a power cut or not, independently of the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Bytes `from` to `to` of the write that is the `change`th unsynced one of `file`.
+    /// Bytes `from` to `to` of the `change`th unsynced write of `file`.
     Piece { file: NodeId, change: usize, from: usize, to: usize },
     /// The length of a file.
     Length { file: NodeId },
-    /// The `change`th unsynced one of a directory's entries.
+    /// The `change`th unsynced change of a directory's entries.
     Entry { directory: NodeId, change: usize },
 }
 
-/// What becomes of a unit.
+/// What happens to a unit at a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Old,
     New,
-    /// Only pieces: their place holds zeros. Others are as `New`.
+    /// The place of a piece holds zeros. An entry is as for `New`, and a length is any that the
+    /// file had.
     Zero,
-    /// Only pieces: their place holds anything. Others are as `New`.
+    /// The place of a piece holds random bytes. Other units are as for `Zero`.
     Garbage,
 }
 
-/// A name under which nothing is ever read.
+/// Returns whether a name is temporary, so that nothing is ever read under it.
 fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
 }
 
 impl State {
-    /// What may or may not survive a power cut now. Left out is what makes no difference: writes of
-    /// what stands there already, and the content of files that have only a temporary name.
+    /// Returns what may or may not survive a power cut now. It leaves out what makes no difference:
+    /// writes of bytes that stand there already, and the content of files that have only a
+    /// temporary name.
     pub(crate) fn units(&self) -> Vec<Unit> {
         let mut units = Vec::new();
         for (node, names) in self.reachable() {
@@ -64,7 +66,7 @@ impl State {
         units
     }
 
-    /// The disk after a power cut that the given units survived as told, and nothing else.
+    /// Returns the disk after a power cut, in which each unit has its fate from `fates`.
     pub(crate) fn after_power_cut(
         &self,
         units: &[Unit],
@@ -77,14 +79,14 @@ impl State {
         cut.after
     }
 
-    /// The disk after the process was killed: everything completed is there, and nothing became
-    /// durable by that.
+    /// Returns the disk after a process kill: every completed operation is there, and the kill made
+    /// nothing durable.
     pub(crate) fn after_kill(&self) -> State {
         self.clone()
     }
 
-    /// A number that tells disks apart as far as any reader could. What stands in temporary files
-    /// and what they are called is left out.
+    /// Returns a number that differs when a reader could tell two disks apart. It leaves out the
+    /// content and the names of temporary files.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
         self.hash_directory(ROOT, &mut hasher);
@@ -228,8 +230,8 @@ impl Cut<'_> {
     }
 }
 
-/// What to try for that many units. All of it where that is little; otherwise none, all, each
-/// alone, all but each, and some at random.
+/// Returns the combinations of fates to try for these units. For few units it returns all
+/// combinations; otherwise none new, all new, each one alone, all but each one, and some at random.
 pub(crate) fn choices(units: &[Unit], random: &mut Random) -> Vec<Vec<Fate>> {
     let count = units.len();
     let pieces = |at: &usize| matches!(units[*at], Unit::Piece { .. });

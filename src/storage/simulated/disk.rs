@@ -1,5 +1,5 @@
-//! Owns the simulated disk as the engine meets it: [`Storage`] over a [`State`], with a log, faults
-//! that were planned, and a gate at which writers can be held.
+//! Owns the simulated disk as the engine uses it: [`Storage`] over a [`State`], with a log, planned
+//! faults, and a gate that can hold writers.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -33,18 +33,18 @@ impl SimulatedDisk {
         self.0.world.lock().unwrap()
     }
 
-    /// What holds now, as after a process kill.
+    /// Returns the state as it is now, which is the state after a process kill.
     pub(crate) fn state(&self) -> State {
         self.world().state.clone()
     }
 
-    /// Everything that happened, taken out of the disk.
+    /// Takes the log of all operations out of the disk.
     pub(crate) fn take_log(&self) -> Vec<Operation> {
         std::mem::take(&mut self.world().log)
     }
 
-    /// Puts something outside the disk into the log. It is numbered under the disk's lock, so that
-    /// numbers come in order.
+    /// Puts an event outside the disk into the log. `number` runs under the disk's lock, so that
+    /// the numbers are in order.
     pub(crate) fn note_with(&self, number: impl FnOnce() -> usize) {
         let mut world = self.world();
         if !world.dead && world.recording {
@@ -63,7 +63,7 @@ impl SimulatedDisk {
         world.failing = None;
     }
 
-    /// How many faults came so far.
+    /// Returns how many faults have happened so far.
     pub(crate) fn faults_fired(&self) -> u64 {
         self.world().faults.fired
     }
@@ -78,7 +78,7 @@ impl SimulatedDisk {
         self.0.changed.notify_all();
     }
 
-    /// Waits until somebody waits at the gate, or `otherwise`; at most two seconds.
+    /// Waits until a writer waits at the gate or `otherwise` is true; at most two seconds.
     pub(crate) fn wait_for_writer(&self, otherwise: impl Fn() -> bool) -> bool {
         let mut world = self.world();
         for _ in 0..20_000 {
@@ -93,7 +93,7 @@ impl SimulatedDisk {
         false
     }
 
-    /// The process dies: from here on nothing it does has an effect.
+    /// Kills the process: from here on, nothing that it does has an effect.
     pub(crate) fn kill(&self) {
         let mut world = self.world();
         world.dead = true;
@@ -102,7 +102,7 @@ impl SimulatedDisk {
         self.0.changed.notify_all();
     }
 
-    /// The clock from here on, in seconds after its start; it may go back.
+    /// Sets the clock, in seconds after its start. It may go back.
     pub(crate) fn set_clock(&self, seconds: u64) {
         self.world().clock_ns = (CLOCK_START + seconds) * 1_000_000_000;
     }
@@ -259,7 +259,7 @@ impl StoredFile for SimulatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // What is written while a sync runs is not covered by it.
+        // A sync does not cover what is written while it runs.
         let upto = self.disk.world().state.changes;
         std::thread::yield_now();
         let mut world = self.disk.world();
@@ -323,7 +323,7 @@ struct SimulatedLock {
 
 impl Lock for SimulatedLock {
     fn unlock(self: Box<Self>) -> io::Result<()> {
-        Ok(()) // dropped, which unlocks
+        Ok(()) // the drop unlocks
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns which operation of a simulated disk is to fail, and how. Knows nothing of what follows.
+//! Owns which operation of a simulated disk fails, and how. Knows nothing of the consequences.
 
 use std::io;
 
@@ -19,9 +19,9 @@ pub(crate) enum Target {
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// With this error of the operating system. A write leaves nothing of what was to be written.
+    /// The operation fails with this error of the operating system. A failed write writes nothing.
     Error(i32),
-    /// A write takes only a part and says so; the operation after it does as it would.
+    /// A write takes only a part and returns its length. The next operation is not affected.
     Short,
     /// A write takes a part; the next one of that file fails with this error.
     ErrorAfterPart(i32),
@@ -29,7 +29,7 @@ pub(crate) enum FaultKind {
     ErrorAmidPart(i32),
 }
 
-/// The `after`th next operation of a kind fails.
+/// The plan that an operation fails, after `after` more operations of its target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) target: Target,
@@ -44,7 +44,7 @@ pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EDQUOT: i32 = 122;
 
 impl Fault {
-    /// Any fault there is.
+    /// Makes a random fault.
     pub(crate) fn random(random: &mut Random) -> Self {
         let errors = [ENOSPC, EDQUOT, EIO, EFBIG];
         let targets = [
@@ -73,7 +73,7 @@ impl Fault {
         Self { target, after: random.below(8) as u64, kind }
     }
 
-    /// Whether the engine must not even notice.
+    /// Returns whether the engine must continue as if the fault had not happened.
     pub(crate) fn is_harmless(&self) -> bool {
         matches!(self.kind, FaultKind::Short | FaultKind::Error(EINTR))
     }
@@ -83,7 +83,7 @@ impl Fault {
 #[derive(Default)]
 pub(super) struct Faults {
     planned: Vec<Fault>,
-    /// How many came.
+    /// How many faults have happened.
     pub(super) fired: u64,
 }
 
@@ -96,7 +96,7 @@ impl Faults {
         self.planned.clear();
     }
 
-    /// Counts one operation; gives how it fails, if it does.
+    /// Counts one operation. Returns how it fails, if it fails.
     pub(super) fn next(&mut self, target: Target) -> Option<FaultKind> {
         let mut due = None;
         self.planned.retain_mut(|fault| {
@@ -115,7 +115,7 @@ impl Faults {
     }
 }
 
-/// How much of a write is taken: each class of lengths as often as the others.
+/// Returns how much of a write is taken. Each class of lengths is equally likely.
 pub(super) fn part_of(length: usize, random: &mut Random) -> usize {
     let classes = [0, 1, length / 2, length.saturating_sub(1), 511, 512, 513];
     random.pick(&classes).min(length)

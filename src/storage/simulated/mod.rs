@@ -1,13 +1,14 @@
-//! Owns a disk in memory that can crash: [`Storage`] with a fault model, an operation log, and
-//! from it every image that a power cut or a process kill may leave. Knows nothing of formats.
+//! Owns a disk in memory that can crash: [`Storage`] with a fault model and an operation log. The
+//! log gives every image that a power cut or a process kill may leave. Knows nothing of formats.
 //!
 //! The fault model:
 //! 1. At a power cut each unsynced write splits into pieces of 512 bytes; each is independently
 //!    old, new, zero or (rarely) garbage. Bytes outside a written range are safe. Only the file's
 //!    own completed sync orders anything: it covers what was written before it began.
-//! 2. A file's length is apart from its data. A sync persists both, and not the name.
-//! 3. Names are durable only after their directory's sync. Any subset survives, a rename whole.
-//! 4. A failed sync is reported once. Those pieces can then never persist; reads show new or old.
+//! 2. A file's length and its data are separate. A sync persists both, but not the name.
+//! 3. Names are durable only after their directory's sync. Any subset of the changes may survive; a
+//!    rename survives as a whole.
+//! 4. A failed sync is reported once. Its pieces can then never persist; reads show new or old.
 //! 5. Writes may be short or fail after some bytes; space may run out at a sync; reads may fail.
 //! 6. A process kill keeps completed operations, and a prefix of the write in flight.
 //! 7. Clocks jump; the order of listings is random.

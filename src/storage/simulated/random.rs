@@ -1,6 +1,6 @@
-//! Owns the laboratory's pseudo-random numbers: the same from the same seed, on every machine.
+//! Owns the laboratory's pseudo-random numbers: one seed gives the same numbers on every machine.
 
-/// SplitMix64.
+/// A generator of pseudo-random numbers: SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -16,12 +16,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `bound - 1`; 0 for a bound of 0.
+    /// Returns a number from 0 to `bound - 1`; 0 for a bound of 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    /// True once in `times`.
+    /// Returns true with a probability of 1 in `times`.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -1,5 +1,5 @@
-//! Owns what a simulated disk holds: for every file and directory what a reader sees, what is on
-//! stable storage, and the changes in between. Knows nothing of threads, faults or crashes.
+//! Owns the content of a simulated disk: for every file and directory, what a reader sees, what is
+//! on stable storage, and the changes in between. Knows nothing of threads, faults or crashes.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) type NodeId = usize;
 
-/// The root directory; it always stands.
+/// The root directory. It always exists.
 pub(crate) const ROOT: NodeId = 0;
 
-/// What happened to a disk, in the order in which it happened.
+/// One operation that happened to a disk.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     CreateFile {
@@ -33,12 +33,12 @@ pub(crate) enum Operation {
         file: NodeId,
         length: u64,
     },
-    /// Changes of the file numbered below `upto` are on stable storage.
+    /// The changes of the file with numbers below `upto` are on stable storage.
     Sync {
         file: NodeId,
         upto: u64,
     },
-    /// Those changes will never be. `keeps`: readers go on seeing them.
+    /// Those changes will never be on stable storage. `keeps`: readers still see them.
     SyncFailed {
         file: NodeId,
         upto: u64,
@@ -52,8 +52,8 @@ pub(crate) enum Operation {
         from: String,
         to: String,
     },
-    /// A rename from one directory into another. Each directory's part of it may survive alone,
-    /// which is more than file systems do.
+    /// A rename from one directory into another. Each directory's part may survive alone, although
+    /// real file systems keep both together.
     Move {
         from: (NodeId, String),
         to: (NodeId, String),
@@ -62,16 +62,16 @@ pub(crate) enum Operation {
         directory: NodeId,
         name: String,
     },
-    /// Something outside the disk; the number means something to whoever noted it.
+    /// An event outside the disk. The number has a meaning only for the caller that noted it.
     Note(usize),
 }
 
-/// A file or a directory, whatever its names are.
+/// A file or a directory, independent of its names.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Node {
     File(FileState),
     Directory(DirectoryState),
-    /// No name leads there any more, whatever survives.
+    /// After any crash, no name leads there any more.
     Gone,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct FileState {
     pub(crate) pending: Vec<Change>,
 }
 
-/// An unsynced change of a file. Length and data are separate: either may be lost alone.
+/// An unsynced change of a file. Length and data are separate changes: each may be lost alone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) number: u64,
@@ -143,7 +143,7 @@ impl EntryChange {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) nodes: Vec<Node>,
-    /// Changes of files so far; each has its number.
+    /// The number of changes of files so far, which is the number of the next change.
     pub(crate) changes: u64,
 }
 
@@ -162,7 +162,7 @@ impl State {
     fn file_mut(&mut self, node: NodeId) -> &mut FileState {
         match &mut self.nodes[node] {
             Node::File(file) => file,
-            other => unreachable!("{other:?} is no file"),
+            other => unreachable!("{other:?} is not a file"),
         }
     }
 
@@ -176,11 +176,11 @@ impl State {
     fn directory_mut(&mut self, node: NodeId) -> &mut DirectoryState {
         match &mut self.nodes[node] {
             Node::Directory(directory) => directory,
-            other => unreachable!("{other:?} is no directory"),
+            other => unreachable!("{other:?} is not a directory"),
         }
     }
 
-    /// Whether a reader finds the node under a name that ends so.
+    /// Returns whether a reader finds the node under a name that ends in `suffix`.
     pub(crate) fn has_name_with(&self, node: NodeId, suffix: &str) -> bool {
         self.nodes.iter().any(|directory| match directory {
             Node::Directory(found) => {
@@ -190,7 +190,7 @@ impl State {
         })
     }
 
-    /// The node that a reader finds at `path`.
+    /// Returns the node that a reader finds at `path`.
     pub(crate) fn find(&self, path: &Path) -> Option<NodeId> {
         let mut node = ROOT;
         for component in path.components() {
@@ -258,7 +258,7 @@ impl State {
     }
 
     fn create(&mut self, directory: NodeId, name: &str, id: NodeId, node: Node) {
-        assert_eq!(id, self.nodes.len(), "nodes are numbered as they come");
+        assert_eq!(id, self.nodes.len(), "nodes are numbered in the order in which they are made");
         self.nodes.push(node);
         self.change_entries(directory, EntryChange::Create { name: name.to_owned(), node: id });
     }
@@ -286,7 +286,7 @@ impl State {
         self.file_mut(file).pending.push(Change { number, kind });
     }
 
-    /// Nodes under any name that may survive a crash, and the names that lead there.
+    /// Returns the nodes under any name that may survive a crash, with the names that lead there.
     pub(crate) fn reachable(&self) -> BTreeMap<NodeId, Vec<&str>> {
         let mut found: BTreeMap<NodeId, Vec<&str>> = BTreeMap::from([(ROOT, Vec::new())]);
         let mut open = vec![ROOT];
@@ -313,8 +313,8 @@ impl State {
     fn forget_unreachable(&mut self) {
         let reachable: Vec<NodeId> = self.reachable().into_keys().collect();
         for (id, node) in self.nodes.iter_mut().enumerate() {
-            // A directory without a name costs nothing; a file may still be open, and then its
-            // owner goes on writing into nothing.
+            // A directory without a name costs nothing. A file without a name may still be open;
+            // then what its owner writes is lost.
             if let Node::File(file) = node
                 && reachable.binary_search(&id).is_err()
                 && !file.current.is_empty()
@@ -334,7 +334,7 @@ impl ChangeKind {
     }
 }
 
-/// Writes `bytes` at `position`, with zeros in front where there was nothing.
+/// Writes `bytes` at `position`, and fills a gap before them with zeros.
 pub(crate) fn put(content: &mut Vec<u8>, position: usize, bytes: &[u8]) {
     let end = position + bytes.len();
     if content.len() < end {
@@ -343,9 +343,9 @@ pub(crate) fn put(content: &mut Vec<u8>, position: usize, bytes: &[u8]) {
     content[position..end].copy_from_slice(bytes);
 }
 
-/// A disk's files by path, for those who look at it from outside.
+/// Access to a disk's files by path, for code outside the disk.
 impl State {
-    /// Every file with its length.
+    /// Returns every file with its length.
     pub(crate) fn files(&self) -> BTreeMap<String, usize> {
         let mut files = BTreeMap::new();
         let mut open = vec![(String::new(), ROOT)];
@@ -363,12 +363,12 @@ impl State {
         files
     }
 
-    /// What a reader finds in the file at `path`.
+    /// Returns what a reader finds in the file at `path`.
     pub(crate) fn content(&self, path: &str) -> Option<&Vec<u8>> {
         Some(&self.file(self.find(Path::new(path))?)?.current)
     }
 
-    /// Makes `content` what durably stands in the file at `path`.
+    /// Replaces the content of the file at `path`, durably.
     pub(crate) fn replace(&mut self, path: &str, content: Vec<u8>) {
         if let Some(node) = self.find(Path::new(path)) {
             let file =

@@ -1,4 +1,4 @@
-//! The fault model, tested by itself: a disk that forgives too much would prove nothing.
+//! Tests of the fault model itself: a disk that hides failures would prove nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn disk() -> SimulatedDisk {
     SimulatedDisk::new(State::empty(), 1, true)
 }
 
-/// A durable file that holds `content`.
+/// Makes a durable file that holds `content`.
 fn file_of(disk: &SimulatedDisk, content: &[u8]) -> Arc<dyn StoredFile> {
     let temporary = disk.create_temporary(Path::new("/")).unwrap();
     let file = temporary.file();
@@ -28,7 +28,7 @@ fn file_of(disk: &SimulatedDisk, content: &[u8]) -> Arc<dyn StoredFile> {
     file
 }
 
-/// Every content that the file may have after a power cut now; none for no file.
+/// Returns every content that the file may have after a power cut now; `None` for no file.
 fn after_cuts(disk: &SimulatedDisk) -> BTreeSet<Option<Vec<u8>>> {
     let mut random = Random::new(7);
     let state = disk.state();
@@ -55,7 +55,7 @@ fn each_piece_of_a_write_is_old_new_or_zero_by_itself() {
     let disk = disk();
     let file = file_of(&disk, &[1; 1536]);
     file.write_at(&[2; 1024], 256).unwrap();
-    // It splits at 512 and 1024; what is outside of it is safe.
+    // The write splits at 512 and 1024; bytes outside of it are safe.
     assert_eq!(disk.state().units().len(), 3);
     let seen = after_cuts(&disk);
     let mut combinations = BTreeSet::new();
@@ -67,8 +67,8 @@ fn each_piece_of_a_write_is_old_new_or_zero_by_itself() {
             combinations.insert([pieces[0][0], pieces[1][0], pieces[2][0]]);
         }
     }
-    assert_eq!(combinations.len(), 27, "old, new and zero for each of three");
-    assert!(seen.len() > 27, "and garbage");
+    assert_eq!(combinations.len(), 27, "each of the three pieces is old, new or zero");
+    assert!(seen.len() > 27, "some pieces hold garbage");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Owns what stands behind a simulated disk's lock: state, log, randomness, faults to come; and how
-//! each operation meets them. Knows nothing of threads.
+//! Owns what the lock of a simulated disk protects: state, log, randomness and planned faults; and
+//! how each operation uses them. Knows nothing of threads.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use super::state::{NodeId, Operation, State};
 /// Where a simulated clock begins, in seconds since 1970.
 pub(super) const CLOCK_START: u64 = 1_800_000_000;
 
-/// A simulated disk's state, and how it behaves.
+/// The state of a simulated disk, and its behavior.
 pub(super) struct World {
     pub(super) state: State,
     pub(super) log: Vec<Operation>,
@@ -21,12 +21,12 @@ pub(super) struct World {
     pub(super) clock_ns: u64,
     pub(super) locked: BTreeSet<NodeId>,
     pub(super) faults: Faults,
-    /// A write of this file fails next, with this error.
+    /// The next write of this file fails with this error.
     pub(super) failing: Option<(NodeId, i32)>,
-    /// Writes wait at the gate.
+    /// Whether writes wait at the gate.
     pub(super) frozen: bool,
     pub(super) waiting: usize,
-    /// The process is dead: nothing it still does has any effect.
+    /// Whether the process is dead: then nothing that it still does has an effect.
     pub(super) dead: bool,
 }
 
@@ -51,7 +51,7 @@ impl World {
         if self.dead { Err(io::Error::other("this process was killed")) } else { Ok(()) }
     }
 
-    /// Counts an operation that may fail.
+    /// Counts an operation, and fails it if a fault is due.
     pub(super) fn may_fail(&mut self, target: Target) -> io::Result<()> {
         self.alive()?;
         match self.faults.next(target) {
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// The directory of a path, and the path's last name.
+    /// Returns the directory of a path, and the path's last name.
     pub(super) fn place(&self, path: &Path) -> io::Result<(NodeId, String)> {
         let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
         let name =
@@ -122,7 +122,7 @@ impl World {
         match fault {
             Some(FaultKind::ErrorAmidPart(code)) => Err(error(code)),
             Some(FaultKind::ErrorAfterPart(code)) if taken == 0 => Err(error(code)),
-            // A regular file takes at least one byte, or says why not.
+            // A write to a regular file takes at least one byte or returns an error.
             Some(FaultKind::Short) if taken == 0 => Err(error(super::faults::EINTR)),
             Some(FaultKind::ErrorAfterPart(code)) => {
                 self.failing = Some((file, code));

@@ -1,7 +1,7 @@
-//! Values that are nested deep: an error where they are too deep, never the end of the process. What
-//! was accepted is read back, in whatever way and on whatever thread.
+//! Tests of values that are nested deep: a value that is too deep is an error, never the end of the
+//! process. An accepted value can be read back, in every way and on every thread.
 //!
-//! Overflowing a stack ends the whole process, so the scenarios run in children of this one.
+//! A stack overflow ends the whole process, so the scenarios run in child processes.
 
 use std::path::Path;
 use std::process::Command as Process;
@@ -18,7 +18,7 @@ use crate::common::temporary;
 const SCENARIO: &str = "PREVALENCE_TEST_SCENARIO";
 const DIRECTORY: &str = "PREVALENCE_TEST_DIRECTORY";
 
-/// Not a test of its own: what the other processes do.
+/// This is not a test of its own: it is what the other processes run.
 #[test]
 fn child() {
     let (Ok(scenario), Ok(path)) = (std::env::var(SCENARIO), std::env::var(DIRECTORY)) else {
@@ -35,7 +35,7 @@ fn child() {
     println!("said done");
 }
 
-/// Runs a scenario in a process of its own, which must come to its end.
+/// Runs a scenario in a process of its own, which must finish.
 fn run(scenario: &str) {
     let (_directory, path) = temporary();
     let output = Process::new(std::env::current_exe().unwrap())
@@ -49,7 +49,7 @@ fn run(scenario: &str) {
     assert!(output.status.success() && said.contains("said done"), "{said}{told}");
 }
 
-/// A list that small commands make longer, and that serde takes for nesting.
+/// A list that small commands make longer, and that serde encodes as nested values.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Chain {
     first: Option<Box<Link>>,
@@ -148,7 +148,7 @@ fn deep_model(path: &Path) {
     assert!(copies.iter().all(|name| !name.ends_with(".tmp")), "{copies:?}");
 }
 
-/// The deepest model of which a snapshot is taken is loaded again, everywhere.
+/// Checks that the deepest model of which a snapshot can be taken can be loaded again everywhere.
 fn deepest_model(path: &Path) {
     let database = open(path);
     let mut length = 0;
@@ -175,7 +175,7 @@ fn deepest_model(path: &Path) {
     assert!(is_too_deep(&error), "{error}");
 }
 
-/// A command that is nested by itself.
+/// A command that is itself nested.
 #[derive(Clone, Serialize, Deserialize)]
 struct Nest(Option<Box<Nest>>);
 
@@ -225,7 +225,7 @@ impl Command<Levels> for Nest {
 
 prevalence::commands! { Levels { 1 => Nest } }
 
-/// Whether the database takes it; anything but "too deep" is wrong.
+/// Returns whether the database accepts it. Any error except "too deep" is wrong.
 fn takes(database: &Database<Levels>, levels: usize) -> bool {
     match database.execute(Nest::of(levels)) {
         Ok(applied) => {
@@ -237,7 +237,7 @@ fn takes(database: &Database<Levels>, levels: usize) -> bool {
     }
 }
 
-/// The deepest command that is taken, executed last.
+/// Returns the depth of the deepest command that is accepted, which it executes last.
 fn deepest(database: &Database<Levels>) -> usize {
     let (mut taken, mut refused) = (1, 1 << 20);
     assert!(!takes(database, refused));
@@ -294,7 +294,7 @@ fn deep_commands(path: &Path) {
     assert_eq!(database.query(|levels| levels.0.clone()), expected.skip(1));
 }
 
-/// What a thread may use to encode does not depend on how much it has.
+/// Checks that the depth that a thread can encode does not depend on the size of its stack.
 fn deep_command_of_a_small_thread(path: &Path) {
     let database = Database::<Levels>::open(path).unwrap();
     let refused = std::thread::scope(|scope| {

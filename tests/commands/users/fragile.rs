@@ -1,4 +1,4 @@
-//! A model that panics where it is told to.
+//! A model that panics where a test tells it to.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::common::quiet_panics;
 
-/// Where the model panics; each panics once, but for those that always do.
+/// The places where the model panics. Each panics once, except those that always panic.
 pub static CLONE: AtomicU32 = AtomicU32::new(0);
 pub static DROP: AtomicU32 = AtomicU32::new(0);
 pub static SERIALIZE: AtomicU32 = AtomicU32::new(0);

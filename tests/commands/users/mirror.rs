@@ -1,4 +1,5 @@
-//! A model that encodes and does not decode: found before anything is given up for its snapshot.
+//! Tests of a model that encodes but does not decode: the crate finds this before it removes
+//! anything because of its snapshot.
 
 use imbl::OrdMap;
 use prevalence::{Command, Context, Database, Error, Health, Model, Retention, SnapshotPolicy};
@@ -8,7 +9,8 @@ use serde_json::Value;
 use super::names;
 use crate::common::{copy_directory, temporary};
 
-/// `Value` decodes only from what describes itself, and its encoding does not.
+/// A model with a `Value`, which decodes only from a self-describing format. The crate's encoding
+/// is not one.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Notes {
     plain: OrdMap<u32, String>,
@@ -94,8 +96,8 @@ fn a_snapshot_that_nobody_can_read_does_not_count() {
     }
 }
 
-/// The type is harmless for as long as its odd part is empty, and what makes it harmful is small:
-/// no snapshot is much larger than the one before.
+/// The type is harmless while its odd part is empty, and a small change makes it harmful: no
+/// snapshot is much larger than the one before.
 #[test]
 fn a_type_that_was_harmless_costs_no_acknowledged_command_either() {
     for keep in 1..=4 {
@@ -125,7 +127,7 @@ fn a_type_that_was_harmless_costs_no_acknowledged_command_either() {
     }
 }
 
-/// Every listed snapshot holds what cannot be decoded; what tells so is the newest.
+/// No listed snapshot can be decoded. The error reports the newest.
 #[test]
 fn where_no_snapshot_can_be_read_the_newest_is_what_is_told() {
     let (_directory, path) = temporary();
@@ -146,7 +148,7 @@ fn where_no_snapshot_can_be_read_the_newest_is_what_is_told() {
     assert_eq!(crate::common::content(&path), before);
 }
 
-/// The same encoding, from a type that does mirror itself.
+/// The same encoding from a type whose `Serialize` and `Deserialize` mirror each other.
 mod as_text {
     use super::*;
 
@@ -240,7 +242,7 @@ fn an_initial_model_that_cannot_be_read_is_told_and_may_be_replaced() {
     assert_eq!(database.sequence(), 1);
 }
 
-/// The older release's snapshot is not replaced by one that nobody can read.
+/// A snapshot that nobody can read does not replace the older release's snapshot.
 #[test]
 fn a_migrated_model_that_cannot_be_read_leaves_the_older_snapshot() {
     use prevalence::{MigrationError, SnapshotReader};

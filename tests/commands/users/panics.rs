@@ -1,5 +1,5 @@
-//! Panics of users' code where nobody expects them: everybody hears of them, nobody of something
-//! else, and the directory opens again.
+//! Tests of panics of users' code in unexpected places: every caller gets the panic as its error,
+//! and no other error, and the directory opens again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::fragile::*;
 use super::names;
 use crate::common::temporary;
 
-/// What everybody hears who asks a database that a panic has ended; then it is opened again.
+/// Checks the error of every call to a database that a panic has ended, and then opens it again.
 fn assert_poisoned(database: Database<Count>, path: &std::path::Path, accepted: u64) {
     assert_told(database.execute(Step::Go));
     assert_told(database.submit(Step::Go).and_then(prevalence::Pending::wait));
@@ -55,7 +55,7 @@ fn a_panic_in_clone_is_told_to_the_first_caller_and_to_all_others() {
     }
 }
 
-/// The rollback clones the checkpoint and drops what the refused command left.
+/// The rollback clones the checkpoint, and drops what the refused command left.
 #[test]
 fn a_panic_amid_a_rollback_is_told_to_the_first_caller_and_to_all_others() {
     for (armed, panics) in [(&CLONE, 1), (&DROP, 1), (&CLONE, ALWAYS), (&DROP, ALWAYS)] {
@@ -71,7 +71,7 @@ fn a_panic_amid_a_rollback_is_told_to_the_first_caller_and_to_all_others() {
     }
 }
 
-/// Those who wait in the queue, and for room in it, behind the one whose command met the panic.
+/// The callers wait in the queue, or for room in it, behind the command that met the panic.
 #[test]
 fn who_waits_behind_a_panic_hears_of_it_too() {
     for armed in [&CLONE, &DROP] {
@@ -231,9 +231,9 @@ fn a_panic_in_clone_when_it_is_opened_is_an_error_and_unlocks_the_directory() {
     assert_eq!(open(&path).query(|count| count.0), 1);
 }
 
-/// What a command has emitted is freed before its answer is.
-/// The initial model is dropped once it is stored: it was on its way out while nobody held what had
-/// been made, so that the lock was never given back.
+/// What a command has emitted is freed before its answer. The initial model is dropped after it was
+/// stored. Earlier, nothing owned the opened database during this drop, so that the lock was never
+/// released.
 #[test]
 fn a_panic_when_the_initial_model_is_freed_unlocks_the_directory() {
     let _turn = Turn::take();

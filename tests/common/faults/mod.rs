@@ -1,5 +1,5 @@
-//! What the real-disk tests stand on: child processes that work on a database and say what was
-//! acknowledged, faults that meet them, and the judgement of what they leave behind.
+//! What the real-disk tests share: child processes that work on a database and print what was
+//! acknowledged, faults that hit them, and the judgement of what they leave.
 
 #![allow(dead_code)] // every test file uses a part of it
 
@@ -17,10 +17,10 @@ use crate::common::{Add, Carry, Ledger, bytes, content};
 pub const ROLE: &str = "PREVALENCE_FAULTS_ROLE";
 pub const DIRECTORY: &str = "PREVALENCE_FAULTS_DIRECTORY";
 
-/// Commands that one `work` process executes one after the other, and then in one batch.
+/// How many commands one `work` process executes one after the other, and then in one batch.
 const ALONE: u64 = 24;
 const TOGETHER: u64 = 5;
-/// Every so many commands there is a large one, so that segments fill up; and a snapshot.
+/// After how many commands there is a large one, so that segments fill, and a snapshot.
 const LARGE_EVERY: u64 = 4;
 const SNAPSHOT_EVERY: u64 = 6;
 
@@ -39,7 +39,7 @@ fn add(sequence: u64) -> Add {
     Add { account: (sequence % 7) as u32, amount: sequence as i64 }
 }
 
-/// The model after the first so many commands.
+/// Returns the encoded model after the command of `sequence`.
 pub fn after(sequence: u64) -> Vec<u8> {
     let mut ledger = Ledger::default();
     for sequence in 1..=sequence {
@@ -52,7 +52,7 @@ pub fn after(sequence: u64) -> Vec<u8> {
     ledger.bytes()
 }
 
-/// Submits the command of a sequence. The answer says why it was not acknowledged.
+/// Submits the command of a sequence. The error says why it was not acknowledged.
 pub fn submit(
     database: &Database<Ledger>,
     sequence: u64,
@@ -74,7 +74,7 @@ pub fn execute(database: &Database<Ledger>, sequence: u64) -> Result<(), String>
     submit(database, sequence)()
 }
 
-/// What a child does that meets a fault.
+/// Runs as the child that a fault hits.
 pub fn work(path: &Path) {
     let database = match builder().open(path) {
         Ok(database) => database,
@@ -110,7 +110,7 @@ pub fn work(path: &Path) {
     }
 }
 
-/// After a failure: nothing is acknowledged any more, by any way; reads go on.
+/// Checks the state after a failure: no call acknowledges a command any more, and reads still work.
 pub fn give_up(database: &Database<Ledger>, sequence: u64, error: &str) {
     println!("said failed: {error}");
     if error.contains("NotWritten") {
@@ -133,8 +133,8 @@ pub fn give_up(database: &Database<Ledger>, sequence: u64, error: &str) {
     }
 }
 
-/// After a failure that leaves nothing in doubt: the state is exactly what was acknowledged, and
-/// commands may be accepted again.
+/// Checks the state after a failure that leaves nothing in doubt: it is exactly what was
+/// acknowledged, and commands may be accepted again.
 pub fn go_on(database: &Database<Ledger>, mut sequence: u64) {
     for _ in 0..3 {
         if bytes(database) != after(sequence - 1) {
@@ -147,28 +147,28 @@ pub fn go_on(database: &Database<Ledger>, mut sequence: u64) {
     }
 }
 
-/// Where and how a fault meets a child.
+/// Where and how a fault hits a child.
 pub enum Fault<'a> {
     None,
-    /// By the preloaded shim: which calls, which of them, what then.
+    /// A fault by the preloaded shim: which calls count, which of them it hits, and what it does.
     Shim {
         calls: &'a str,
         at: u64,
         act: &'a str,
     },
-    /// By `strace`, with this expression for `-e`.
+    /// A fault by `strace`, with this expression for `-e`.
     Strace(String),
-    /// The wall clock is off by these seconds.
+    /// The wall clock is wrong by this number of seconds.
     Clock(i64),
-    /// Any other program that runs the child's command line, which follows its arguments.
+    /// Another program that runs the child. The child's command line follows its arguments.
     Program(&'a [&'a str]),
 }
 
-/// What came of a child.
+/// The result of a child.
 #[derive(Debug)]
 pub struct Outcome {
     pub said: Vec<String>,
-    /// Ended by itself, neither killed nor panicked.
+    /// Whether it ended by itself, without a kill or a panic.
     pub ended: bool,
     pub succeeded: bool,
 }
@@ -192,7 +192,7 @@ impl Outcome {
         self.said.iter().any(|line| line.starts_with(start))
     }
 
-    /// Whether the child noticed that something went wrong.
+    /// Returns whether the child noticed that something went wrong.
     pub fn noticed(&self) -> bool {
         ["failed", "cannot open", "no snapshot", "unwell", "not closed"]
             .iter()
@@ -240,7 +240,7 @@ pub fn start(child: &str, role: &str, path: &Path, fault: &Fault<'_>) -> Command
     command
 }
 
-/// The compiled shim; `None` where there is no C compiler, or where it may not be preloaded.
+/// Returns the compiled shim; `None` without a C compiler, or if the shim cannot be preloaded.
 pub fn shim() -> Option<&'static Path> {
     static SHIM: OnceLock<Option<PathBuf>> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -277,7 +277,7 @@ pub fn has_strace() -> bool {
     there
 }
 
-/// Whether this process may make mounts of its own.
+/// Returns whether this process may make mounts of its own.
 pub fn may_mount() -> bool {
     let tried = Command::new("unshare")
         .args(["-m", "sh", "-c", "mount -t tmpfs none /tmp"])
@@ -295,8 +295,9 @@ pub fn temporaries(path: &Path) -> Vec<PathBuf> {
     content(path).into_keys().filter(is_temporary).collect()
 }
 
-/// Opens what a child left behind: a prefix that contains all that was acknowledged, no temporary,
-/// and it goes on from there. Gives the sequence that was recovered.
+/// Opens what a child left. Checks that it is a prefix that contains every acknowledged command,
+/// that no temporary file is left, and that commands continue from there. Returns the recovered
+/// sequence.
 pub fn judge(path: &Path, acknowledged: u64, what: &str) -> u64 {
     let database = builder().open(path).unwrap_or_else(|error| panic!("{what}: {error}"));
     let recovered = database.sequence();

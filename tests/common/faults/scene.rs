@@ -1,4 +1,4 @@
-//! Directories to try things on: made, looked at, opened by a thread that may hang.
+//! Directories for tests: helpers make them, read them, and open them on a thread that may hang.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::{builder, execute};
 
-/// A fast place for a directory: memory, where there is such a file system.
+/// Makes a temporary directory in a fast place: in memory, if there is such a file system.
 pub fn workshop() -> tempfile::TempDir {
     let made = tempfile::tempdir_in("/dev/shm");
     made.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// No open here takes this long: it hangs.
+/// Runs a function, and fails when it takes longer than a minute: no open here takes that long.
 pub fn within_a_minute<T: Send + 'static>(
     what: &str,
     body: impl FnOnce() -> T + Send + 'static,
@@ -26,7 +26,7 @@ pub fn within_a_minute<T: Send + 'static>(
     })
 }
 
-/// Everything in a directory, without following links: kind, and content or target.
+/// Returns everything in a directory: kind, and content or target. It does not follow links.
 pub fn picture(directory: &Path) -> BTreeMap<PathBuf, String> {
     let mut seen = BTreeMap::new();
     let mut open = vec![directory.to_path_buf()];
@@ -51,7 +51,7 @@ pub fn picture(directory: &Path) -> BTreeMap<PathBuf, String> {
     seen
 }
 
-/// A closed database with two snapshots, archives and a tail; and its sequence.
+/// Makes a closed database with two snapshots, archives and a tail. Returns its sequence.
 pub fn closed(path: &Path) -> u64 {
     let mut sequence = 0;
     for _ in 0..3 {

@@ -1,16 +1,17 @@
-/* Stands between a test's child process and the system (LD_PRELOAD): counts the calls that change
- * files and lets one of them fail, or the process die before, behind or amid it. Other than strace
- * it counts over all threads together, and costs nothing.
+/* Stands between a test's child process and the system (LD_PRELOAD). It counts the calls that
+ * change files, and makes one of them fail, or kills the process before, after or during it.
+ * Unlike strace, it counts over all threads together, and costs nothing.
  *
  *   SHIM_CALLS   which calls count: ",pwrite,fsync,", with a comma on each side of a name
- *   SHIM_AT      which of them it meets, from 1; 0 or absent: none
+ *   SHIM_AT      which of them it hits, from 1; 0 or absent: none
  *   SHIM_DO      before, behind, amid: SIGKILL there ("amid" writes half); short: half is written,
- *                and said so; a number: the call fails with that errno, having done nothing
+ *                and the call returns that; a number: the call does nothing, and fails with
+ *                that errno
  *   SHIM_CLOCK   seconds that are added to the wall clock; so are those in `shim_clock`, which the
  *                process itself may change
  *
- * Where a call failed, "said fault" is printed, with the file; where a regular file whose sync failed is synced
- * again, "said retried".
+ * When a call fails, this prints "said fault" with the file. When a regular file is synced again
+ * after a failed sync, it prints "said retried".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,7 +40,7 @@ static void die(void) {
     for (;;) pause();
 }
 
-/* The fault that meets this call, if it does. */
+/* Returns the fault that hits this call, if one does. */
 static const char *fault(const char *name) {
     const char *calls = getenv("SHIM_CALLS"), *at = getenv("SHIM_AT");
     if (!calls || !at || !strstr(calls, name)) return NULL;
@@ -49,7 +50,7 @@ static const char *fault(const char *name) {
     return what;
 }
 
-/* Whether the call fails; then errno says how, and the parent learns of which file it was. */
+/* Whether the call fails. Then it sets errno, and tells the parent the file. */
 static int fails(const char *what, int file, const char *path) {
     if (!what || what[0] < '0' || what[0] > '9') return 0;
     char link[64], name[PATH_MAX] = "?";
@@ -118,7 +119,7 @@ int unlink(const char *path) {
     const char *what = fault(",unlink,");
     if (fails(what, -1, path)) return -1;
     struct stat status;
-    /* The number of a file that is gone may be given to another. */
+    /* Another file may get the number of a file that is gone. */
     if (stat(path, &status) == 0 && status.st_ino == atomic_load(&failed_inode))
         atomic_store(&failed_inode, 0);
     return behind(what, syscall(SYS_unlinkat, AT_FDCWD, path, 0));

@@ -1,5 +1,5 @@
-//! Three releases of one application over one directory: the worked example of `docs::evolution`,
-//! whose code these are.
+//! Tests three releases of one application on one directory: the worked example of
+//! `docs::evolution`, with its code.
 
 mod release_1;
 mod release_2;
@@ -18,7 +18,7 @@ use crate::common::temporary;
 
 type Balances = BTreeMap<u32, u64>;
 
-/// What every release can be asked for.
+/// What every release can do.
 trait Bank: Model + Default {
     fn balances(&self) -> Balances;
 
@@ -49,7 +49,7 @@ impl Bank for release_3::Bank {
     }
 }
 
-/// What the releases of their time saw, by sequence.
+/// The balances that each release saw in its time, by sequence.
 struct Seen(Vec<Balances>);
 
 impl Seen {
@@ -63,7 +63,7 @@ impl Seen {
     }
 }
 
-/// Two runs: a snapshot at sequence 4 and four commands behind it.
+/// Makes two runs: a snapshot at sequence 4, and four commands behind it.
 fn live_release_1(path: &Path, retention: Retention, seen: &mut Seen) {
     use release_1::{AddInterest, Bank, Deposit, Withdraw};
     for first_account in [1, 3] {
@@ -118,14 +118,14 @@ fn live_release_3(path: &Path, seen: &mut Seen) {
     bank.close().unwrap();
 }
 
-/// For the test-suite of a release: directories that the ones before it left behind.
+/// Checks, for the test suite of a release, a directory that an earlier release left.
 fn means_what_it_meant(fixture: &Path) {
     let report = assert_history::<release_3::Bank>(fixture);
     assert!(report.snapshots_compared > 0, "a history without snapshots proves little");
     assert_deterministic::<release_3::Bank>(fixture);
 }
 
-/// That a release sees at every sequence what the release of its time saw.
+/// Checks that a release sees at every sequence what the release of that time saw.
 fn sees_what_was_seen<B: Bank>(path: &Path, seen: &Seen) {
     let bank = B::builder().open(path).unwrap();
     let history = bank.history();
@@ -256,8 +256,8 @@ mod careless {
     prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw } }
 }
 
-/// Snapshots at the end, so that nothing is left to be replayed, and so much before them that the
-/// segment with the former commands is left behind.
+/// Takes snapshots at the end, so that no command is left to replay. Before them, it executes so
+/// much that the journal leaves the segment with the old commands.
 fn snapshot_at_the_end(path: &Path, retention: Retention) {
     let builder = release_1::Bank::builder().retention(retention).segment_bytes(64 << 10);
     let bank = builder.open(path).unwrap();
@@ -300,7 +300,7 @@ fn a_command_that_is_nowhere_stored_may_be_removed() {
     assert_eq!(bank.query(Bank::balances), expected);
 }
 
-/// A release that counts deposits, of which old snapshots know nothing.
+/// A release that counts deposits, which old snapshots do not hold.
 mod hasty {
     use prevalence::{Command, Context, MigrationError, Model, SnapshotReader};
     use serde::{Deserialize, Serialize};
@@ -348,7 +348,7 @@ fn a_field_that_no_old_snapshot_knows_is_found_out() {
     assert_eq!(divergence.evidence, Evidence::SnapshotDiffers);
 }
 
-/// The guide shows the code that is tested here, and no other.
+/// The guide shows only code that is tested here.
 #[test]
 fn every_block_of_the_guide_is_part_of_these_tests() {
     let sources = [
