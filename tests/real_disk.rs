@@ -157,11 +157,19 @@ fn failed_at(fault: &Fault<'_>, expect: Expect, what: &str) -> Outcome {
     assert!(outcome.succeeded, "{what}: {outcome:?}");
     assert!(!outcome.has("wrong") && !outcome.has("a snapshot of"), "{what}: {outcome:?}");
     assert!(!outcome.has("retried"), "{what}: a failed sync was tried again: {outcome:?}");
-    // Nothing is acknowledged behind a failure.
-    let failed = outcome.said.iter().position(|line| line.starts_with("failed"));
-    let later = &outcome.said[failed.unwrap_or(outcome.said.len())..];
+    // Nothing is acknowledged behind a failure that leaves anything in doubt. One that comes before
+    // anything was written refuses its commands and leaves no trace; then the database goes on.
+    let failed = |line: &&String| line.starts_with("failed");
+    let poisoned = outcome.said.iter().position(|line| failed(&line) && line.contains("Poisoned"));
+    let later = &outcome.said[poisoned.unwrap_or(outcome.said.len())..];
     assert!(later.iter().all(|line| line.parse::<u64>().is_err()), "{what}: {outcome:?}");
-    assert!(failed.is_none_or(|at| outcome.said[at].contains("Poisoned")), "{what}: {outcome:?}");
+    let refused = |line: &&String| failed(line) && line.contains("NotWritten");
+    let named = |line: &String| !failed(&line) || refused(&line) || line.contains("Poisoned");
+    assert!(outcome.said.iter().all(named), "{what}: {outcome:?}");
+    // A file that has its name already is in use: what failed there is in doubt.
+    let met = outcome.said.iter().find_map(|line| line.strip_prefix("fault "));
+    let in_use = met.is_some_and(|file| file.ends_with(".journal"));
+    assert!(!(in_use && outcome.said.iter().any(|line| refused(&line))), "{what}: {outcome:?}");
     if expect == Expect::Nothing {
         assert!(!outcome.noticed() && outcome.has("closed"), "{what}: {outcome:?}");
     }

@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 static atomic_long counted;
-static atomic_ulong failed_inode;
+static atomic_ulong failed_file;
 atomic_long shim_clock;
 
 static void say(const char *line) {
@@ -83,18 +83,24 @@ ssize_t pwrite(int file, const void *bytes, size_t size, off_t position) {
     return pwrite64(file, bytes, size, position);
 }
 
-static unsigned long inode(int file) {
-    struct stat status;
-    return fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? status.st_ino : 0;
+/* Which regular file it is; 0 where it is none. The number of a file that is gone is soon given to
+ * another one, and not every removal passes here, so the time of its birth belongs to it. */
+static unsigned long identity(int file) {
+    struct statx status;
+    unsigned mask = STATX_TYPE | STATX_INO | STATX_BTIME;
+    if (syscall(SYS_statx, file, "", AT_EMPTY_PATH, mask, &status) || !S_ISREG(status.stx_mode))
+        return 0;
+    unsigned long born = status.stx_btime.tv_sec * 1000000000ul + status.stx_btime.tv_nsec;
+    return status.stx_ino ^ (status.stx_mask & STATX_BTIME ? born << 20 : 0);
 }
 
 static int sync_file(const char *name, long number, int file) {
     const char *what = fault(name);
-    unsigned long this = inode(file);
-    if (this && this == atomic_load(&failed_inode)) say("said retried\n");
+    unsigned long this = identity(file);
+    if (this && this == atomic_load(&failed_file)) say("said retried\n");
     if (fails(what, file, NULL)) {
         int error = errno;
-        atomic_store(&failed_inode, this);
+        atomic_store(&failed_file, this);
         errno = error;
         return -1;
     }
@@ -117,10 +123,6 @@ int ftruncate64(int file, off64_t length) {
 int unlink(const char *path) {
     const char *what = fault(",unlink,");
     if (fails(what, -1, path)) return -1;
-    struct stat status;
-    /* The number of a file that is gone may be given to another. */
-    if (stat(path, &status) == 0 && status.st_ino == atomic_load(&failed_inode))
-        atomic_store(&failed_inode, 0);
     return behind(what, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
 }
 
