@@ -16,11 +16,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -84,14 +86,18 @@ ssize_t pwrite(int file, const void *bytes, size_t size, off_t position) {
 }
 
 /* Which regular file it is; 0 where it is none. The number of a file that is gone is soon given to
- * another one, and not every removal passes here, so the time of its birth belongs to it. */
+ * another one, and not every removal passes here, so its generation belongs to it, or where the file
+ * system tells of none, the time of its birth, which may be the same within a few milliseconds. */
 static unsigned long identity(int file) {
     struct statx status;
     unsigned mask = STATX_TYPE | STATX_INO | STATX_BTIME;
     if (syscall(SYS_statx, file, "", AT_EMPTY_PATH, mask, &status) || !S_ISREG(status.stx_mode))
         return 0;
-    unsigned long born = status.stx_btime.tv_sec * 1000000000ul + status.stx_btime.tv_nsec;
-    return status.stx_ino ^ (status.stx_mask & STATX_BTIME ? born << 20 : 0);
+    int generation;
+    unsigned long which = ioctl(file, FS_IOC_GETVERSION, &generation) == 0
+        ? (unsigned)generation
+        : status.stx_btime.tv_sec * 1000000000ul + status.stx_btime.tv_nsec;
+    return status.stx_ino ^ which << 24;
 }
 
 static int sync_file(const char *name, long number, int file) {
