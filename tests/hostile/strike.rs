@@ -116,12 +116,22 @@ impl Striker {
     fn take_segment(&self) -> std::io::Result<()> {
         let newest = segments(&self.scene.path).pop();
         let newest = newest.ok_or_else(|| std::io::Error::other("there is no segment"))?;
-        let content = std::fs::read(&newest)?;
-        std::fs::remove_file(&newest)?;
         if self.hazard == Hazard::SegmentReplaced {
-            std::fs::write(&newest, content)?;
+            // At once: a reader must not come upon half of a copy.
+            let copy = self.scene.disk.join("copy of a segment");
+            std::fs::copy(&newest, &copy)?;
+            std::fs::rename(copy, &newest)?;
+        } else {
+            std::fs::remove_file(&newest)?;
         }
-        Ok(())
+        // Other threads go on meanwhile: what was the newest may be a segment that was left, and an
+        // older one that is damaged is another hazard.
+        match segments(&self.scene.path).pop() {
+            Some(later) if later > newest => {
+                Err(std::io::Error::other("the journal went on to another segment meanwhile"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Undoes the hazard, if it can be undone.

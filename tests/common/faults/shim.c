@@ -17,18 +17,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 static atomic_long counted;
-static atomic_ulong failed_inode;
+static atomic_ulong failed_file;
 atomic_long shim_clock;
 
 static void say(const char *line) {
@@ -84,18 +86,28 @@ ssize_t pwrite(int file, const void *bytes, size_t size, off_t position) {
     return pwrite64(file, bytes, size, position);
 }
 
-static unsigned long inode(int file) {
-    struct stat status;
-    return fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? status.st_ino : 0;
+/* Which regular file it is; 0 where it is none. The number of a file that is gone is soon given to
+ * another one, and not every removal passes here, so its generation belongs to it, or where the file
+ * system tells of none, the time of its birth, which may be the same within a few milliseconds. */
+static unsigned long identity(int file) {
+    struct statx status;
+    unsigned mask = STATX_TYPE | STATX_INO | STATX_BTIME;
+    if (syscall(SYS_statx, file, "", AT_EMPTY_PATH, mask, &status) || !S_ISREG(status.stx_mode))
+        return 0;
+    int generation;
+    unsigned long which = ioctl(file, FS_IOC_GETVERSION, &generation) == 0
+        ? (unsigned)generation
+        : status.stx_btime.tv_sec * 1000000000ul + status.stx_btime.tv_nsec;
+    return status.stx_ino ^ which << 24;
 }
 
 static int sync_file(const char *name, long number, int file) {
     const char *what = fault(name);
-    unsigned long this = inode(file);
-    if (this && this == atomic_load(&failed_inode)) say("said retried\n");
+    unsigned long this = identity(file);
+    if (this && this == atomic_load(&failed_file)) say("said retried\n");
     if (fails(what, file, NULL)) {
         int error = errno;
-        atomic_store(&failed_inode, this);
+        atomic_store(&failed_file, this);
         errno = error;
         return -1;
     }
@@ -118,10 +130,6 @@ int ftruncate64(int file, off64_t length) {
 int unlink(const char *path) {
     const char *what = fault(",unlink,");
     if (fails(what, -1, path)) return -1;
-    struct stat status;
-    /* Another file may get the number of a file that is gone. */
-    if (stat(path, &status) == 0 && status.st_ino == atomic_load(&failed_inode))
-        atomic_store(&failed_inode, 0);
     return behind(what, syscall(SYS_unlinkat, AT_FDCWD, path, 0));
 }
 
