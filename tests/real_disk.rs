@@ -19,15 +19,15 @@ use common::child::test_name;
 use common::faults::{self, DIRECTORY, Fault, Outcome, ROLE, has_shim, has_strace, judge, work};
 use common::{copy_directory, temporary};
 
-/// Every call that changes what is on disk, as the shim names them. (The rename that publishes a
-/// file does not go through libc: it lies between two syncs, so deaths behind the one and before
-/// the other enclose it. `strace` meets it as well.)
+/// Every call that changes the disk, with the names of the shim. (The rename that publishes a file
+/// does not go through libc. It lies between two syncs, so the kills after the first and before the
+/// second enclose it. `strace` also meets it.)
 const CHANGES: &str = ",pwrite,fsync,fdatasync,ftruncate,unlink,rename,mkdir,";
 
-/// No child makes more calls of one kind than this; a sweep that comes here does not end.
+/// The most calls of one kind. No child makes more, so a sweep that reaches this does not end.
 const MOST_CALLS: u64 = 2_000;
 
-/// Not a test of its own: what the other processes do.
+/// This is not a test of its own: it is what the other processes run.
 #[test]
 #[ignore = "what the child processes run"]
 fn child() {
@@ -42,8 +42,8 @@ fn run(role: &str, path: &Path, fault: &Fault<'_>) -> Outcome {
     faults::run(test_name!(child), role, path, fault)
 }
 
-/// Lets `meet` put a fault at every `step`-th place until a child ends without having met one.
-/// Gives the number of places met, and of calls there were.
+/// Lets `meet` put a fault at every `step`-th place, until a child ends without a fault. Returns
+/// the number of places that were hit, and of calls.
 fn sweep(step: u64, mut meet: impl FnMut(u64) -> bool) -> u64 {
     for (met, at) in (0..).zip((1..MOST_CALLS).step_by(step as usize)) {
         if !meet(at) {
@@ -54,7 +54,8 @@ fn sweep(step: u64, mut meet: impl FnMut(u64) -> bool) -> u64 {
     panic!("{MOST_CALLS} calls and no end");
 }
 
-/// Kills a child at one place, and judges. `false` if it was not met.
+/// Kills a child at one place, and judges what it leaves. Returns `false` if the child did not get
+/// there.
 fn killed_at(path: &Path, fault: &Fault<'_>, what: &str) -> bool {
     let outcome = run("work", path, fault);
     let acknowledged = outcome.acknowledged();
@@ -94,7 +95,7 @@ fn killed_at_every_call() {
     kill_everywhere(1);
 }
 
-/// The second run begins with a recovery, and that is where it is killed.
+/// Kills the second run in the recovery with which it begins.
 fn kill_recovery(step: u64) {
     if !has_shim() {
         return;
@@ -128,8 +129,8 @@ fn killed_at_every_call_of_a_recovery() {
     kill_recovery(1);
 }
 
-/// The same directory, killed again and again, each time a little later; nothing is put right in
-/// between.
+/// A process on the same directory is killed again and again, each time a little later, without a
+/// repair in between.
 #[test]
 fn killed_again_and_again_in_recoveries() {
     if !has_shim() {
@@ -147,12 +148,12 @@ fn killed_again_and_again_in_recoveries() {
     judge(&path, acknowledged, "killed 59 times");
 }
 
-/// What must come of a failed call.
+/// What must follow from a failed call.
 #[derive(Clone, Copy, PartialEq)]
 enum Expect {
-    /// The child must notice, or be none the worse for it because it could do something else.
+    /// The child must notice the failure, or must not be harmed because it could do something else.
     Anything,
-    /// Nobody notices.
+    /// The child must not notice the failure.
     Nothing,
 }
 
@@ -236,8 +237,8 @@ fn every_call_fails() {
     fail_everywhere(1);
 }
 
-/// The same by `strace`, which meets every call whether it goes through libc or not. It counts for
-/// each thread by itself, so the first thread that comes to the number is the one that is met.
+/// Does the same with `strace`, which meets every call, whether it goes through libc or not. It
+/// counts for each thread separately, so the fault hits the first thread that reaches the number.
 fn strace_everywhere(step: u64) {
     if !has_strace() {
         return;

@@ -130,9 +130,10 @@ impl<M: Model> Database<M> {
     }
 
     /// Commits the queued commands, ends the database's threads, marks its directory as closed and
-    /// unlocks it. After that every other handle refuses commands with [`ExecuteError::Stopped`] or
-    /// `Poisoned`; reads go on. Closing again does nothing, but reports a failure again. If a
-    /// command or a waker calls this, it returns at once and another thread does the rest.
+    /// unlocks it. After that every other handle refuses commands with
+    /// [`ExecuteError::Stopped`](crate::ExecuteError::Stopped) or `Poisoned`; reads go on. Closing
+    /// again does nothing, but reports a failure again. If a command or a waker calls this, it
+    /// returns at once and another thread does the rest.
     ///
     /// # Errors
     /// [`Error::Poisoned`] if the database has [failed](crate::Poisoned), now or earlier;

@@ -121,7 +121,7 @@ impl<M: Model> Engine<M> {
     /// ends.
     fn forget(&mut self) {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if planted!(ChildUnlocks) {
+        if fault!(ChildUnlocks) {
             drop(running.take().map(|running| running.lock));
         }
         std::mem::forget(running.take());
@@ -185,7 +185,7 @@ fn end_cleanly<M: Model>(shared: &Shared<M>, committer: &SharedCommitter<M>) -> 
     synced?;
     committer.log.close()?;
     // A sync checks this, too, but without writes the last sync may be long ago.
-    if planted!(CloseDoesNotLook) {
+    if fault!(CloseDoesNotLook) {
         return Ok(());
     }
     committer.log.check_stands().map_err(|error| shared.poison(&error).into())

@@ -85,7 +85,7 @@ impl<M: Model> Database<M> {
     /// create a `LOCK` file.
     ///
     /// # Errors
-    /// The errors of [`Builder::open`] for the database that is read; [`Error::Missing`] if there
+    /// The errors of [`Builder::open`](crate::Builder::open) for the database that is read; [`Error::Missing`] if there
     /// is no database at `backup`; [`Error::NotEmpty`] if `target` exists and is not an empty
     /// directory; [`Error::Io`] if the copy could not be written; [`Error::UnreadableModel`] if it
     /// could not be read back.

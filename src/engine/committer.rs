@@ -39,10 +39,10 @@ impl<M: Model> Committer<M> {
 
     /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
     pub(crate) fn commit(&mut self, batch: &mut Batch<M>) {
-        if planted!(AnswerBeforeSync) {
+        if fault!(AnswerBeforeSync) {
             batch.release();
         }
-        if planted!(PublishBeforeSync)
+        if fault!(PublishBeforeSync)
             && let Some(version) = batch.version.clone()
         {
             self.shared.published.publish(version, &mut batch.superseded);
@@ -78,7 +78,7 @@ impl<M: Model> Committer<M> {
             return Err(Failure::Poisoned(poisoned.clone()));
         }
         // This batch depends on one that was not written.
-        if batch.refusals != status.refusals() && !planted!(RefusedBatchKept) {
+        if batch.refusals != status.refusals() && !fault!(RefusedBatchKept) {
             return Err(Failure::NotWritten(self.refused_because.clone()));
         }
         if batch.count == 0 {

@@ -116,7 +116,7 @@ impl<M: Model> Working<M> {
                 }
                 return Ok(());
             }
-            Applied::Rejected if planted!(RejectedCommandJournaled) => {
+            Applied::Rejected if fault!(RejectedCommandJournaled) => {
                 batch.frame.push_record(&record, time_ns);
                 batch.count += 1;
                 self.sequence += 1;
@@ -139,7 +139,7 @@ impl<M: Model> Working<M> {
         }
         let mut sequence = self.checkpoint.sequence;
         for record in Records::new(since) {
-            if planted!(RollbackOffByOne) && sequence + 1 == self.sequence {
+            if fault!(RollbackOffByOne) && sequence + 1 == self.sequence {
                 break;
             }
             let record =

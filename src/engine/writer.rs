@@ -220,7 +220,7 @@ impl<M: Model> Writer<M> {
         batch.fail(&Failure::NotWritten(reason));
         batch.reset();
         batch.refusals = self.refusals;
-        if !planted!(RefusedBatchKept) {
+        if !fault!(RefusedBatchKept) {
             self.working.restart(self.shared.published.pin());
         }
     }

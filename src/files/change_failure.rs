@@ -17,7 +17,7 @@ impl ChangeFailure {
     /// Makes the failure of a step before anything that others could see. If the directory itself
     /// is lost, a second try is useless, and the failure is in doubt.
     pub(crate) fn before_any_change(error: StoreError) -> Self {
-        let is_in_doubt = error.is_place_lost() || planted!(EarlyFailurePoisons);
+        let is_in_doubt = error.is_place_lost() || fault!(EarlyFailurePoisons);
         if is_in_doubt { Self::InDoubt(error) } else { Self::NotDone(error) }
     }
 

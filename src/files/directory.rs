@@ -10,7 +10,7 @@ use crate::storage::{EntryKind, Storage, is_temporary};
 /// Makes a path absolute, so that it stays right after a change of the working directory. It does
 /// not follow links.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
-    if planted!(PathStaysRelative) {
+    if fault!(PathStaysRelative) {
         return Ok(path.to_path_buf());
     }
     std::path::absolute(path).map_err(StoreError::io("find the working directory for", path))

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
+use super::StoreError;
 use super::fields::position;
-use super::{StoreError, header};
 
+/// The version of all file formats together. A change of any format raises it.
+pub(crate) const FORMAT_VERSION: u32 = 1;
 pub(crate) const CHECKSUM_BYTES: usize = 4;
 
 /// Checks that `bytes` begin with `magic`.
@@ -20,11 +22,11 @@ pub(crate) fn check_magic(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<(
 
 /// Checks that this build reads files of that format version.
 pub(crate) fn check_format(path: &Path, found: u32) -> Result<(), StoreError> {
-    if found == header::FORMAT_VERSION {
+    if found == FORMAT_VERSION {
         return Ok(());
     }
     let path = path.to_path_buf();
-    Err(StoreError::UnsupportedFormat { path, found, supported: header::FORMAT_VERSION })
+    Err(StoreError::UnsupportedFormat { path, found, supported: FORMAT_VERSION })
 }
 
 /// Checks that the last bytes are the checksum of the bytes before them. Returns the bytes before.

@@ -3,14 +3,13 @@
 
 use std::path::Path;
 
-use super::envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
+use super::envelope::{
+    CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,
+};
 use super::fields::{FieldReader, position};
 use crate::codec::CODEC_ID;
 use crate::files::{DatabaseId, StoreError};
 use crate::storage::{ReadableFile, read_up_to};
-
-/// The version of all file formats together. A change of any format raises it.
-pub(crate) const FORMAT_VERSION: u32 = 1;
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PREVJRNL";
 pub(crate) const SNAPSHOT_MAGIC: [u8; 8] = *b"PREVSNAP";

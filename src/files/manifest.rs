@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::change_failure::ChangeFailure;
-use super::envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
+use super::envelope::{
+    CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,
+};
 use super::fields::{FieldReader, position};
-use super::header::FORMAT_VERSION;
 use crate::files::{DatabaseId, StoreError, exists};
 use crate::storage::{Storage, publish_file, stage_file, sync_published};
 

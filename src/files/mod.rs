@@ -36,9 +36,11 @@ pub(crate) use container::{
     Blocks, PackedFile, Packing, WriteFailure, write_packed, write_packed_with,
 };
 pub(crate) use directory::{Directory, absolute, exists, kind};
-pub(crate) use envelope::{CHECKSUM_BYTES, check_format, check_magic, checksummed, push_checksum};
+pub(crate) use envelope::{
+    CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,
+};
 pub(crate) use fields::{FieldReader, align_up, all_zero, position};
-pub(crate) use header::{ARCHIVE_MAGIC, FORMAT_VERSION, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
+pub(crate) use header::{ARCHIVE_MAGIC, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};
 pub(crate) use names::{
     PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments, list_snapshots,

@@ -57,7 +57,7 @@ impl Reserve {
     /// be removed.
     pub(crate) fn release(&self) -> bool {
         let mut stands = self.stands();
-        if planted!(ReserveNotGiven) || stands.take().is_none() {
+        if fault!(ReserveNotGiven) || stands.take().is_none() {
             return false;
         }
         self.is_ours() && self.storage.remove(&self.path).is_ok()

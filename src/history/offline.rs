@@ -1,26 +1,22 @@
 //! Owns the history of a directory that nobody has open: it takes the lock and finds the end of the
 //! journal. Changes only the lock file. Knows nothing of models.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::source::HistoryFiles;
 use crate::error::Error;
 use crate::files::{
-    Directory, MANIFEST_NAME, ManifestFile, State, absolute, exchange, exists, list_segments,
-    segment_path, snapshot_path,
+    Directory, ManifestFile, State, absolute, exists, list_segments, segment_path, snapshot_path,
 };
 use crate::journal::{Segment, SegmentScan};
-use crate::recovery::check_archive_end;
-use crate::storage::{Lock, Storage};
+use crate::recovery::{Access, LockedDatabase, check_archive_end};
+use crate::storage::Storage;
 
 /// A locked directory and its files.
 pub(crate) struct OfflineHistory {
     pub(crate) files: Arc<HistoryFiles>,
-    pub(crate) manifest: ManifestFile,
-    lock: Box<dyn Lock>,
-    lock_path: PathBuf,
+    pub(crate) locked: LockedDatabase,
 }
 
 impl OfflineHistory {
@@ -31,11 +27,7 @@ impl OfflineHistory {
         path: &Path,
         model_name: &str,
     ) -> Result<Self, Error> {
-        let unfinished = |_: &dyn Storage, _: &Directory, _: &mut ManifestFile| {
-            Err(Error::PurgeUnfinished { path: path.to_path_buf() })
-        };
-        let lock = |storage: &dyn Storage, lock: &Path| storage.lock_to_read(lock);
-        let offline = Self::locked(storage, path, model_name, lock, unfinished)?;
+        let offline = Self::locked(storage, path, model_name, Access::Read)?;
         offline.check_snapshots()?;
         Ok(offline)
     }
@@ -44,7 +36,7 @@ impl OfflineHistory {
     /// one is missing, but a verification must report it.
     fn check_snapshots(&self) -> Result<(), Error> {
         let HistoryFiles { storage, directory, .. } = &*self.files;
-        for &sequence in &self.manifest.current().snapshots {
+        for &sequence in &self.locked.manifest.current().snapshots {
             let path = snapshot_path(&directory.snapshots, sequence);
             if !exists(&**storage, &path)? {
                 let reason = "the MANIFEST lists this snapshot".to_owned();
@@ -61,48 +53,27 @@ impl OfflineHistory {
         path: &Path,
         model_name: &str,
     ) -> Result<Self, Error> {
-        let lock = |storage: &dyn Storage, lock: &Path| storage.lock(lock);
-        Self::locked(storage, path, model_name, lock, |storage, directory, manifest| {
-            Ok(exchange::finish(storage, directory, manifest)?)
-        })
+        Self::locked(storage, path, model_name, Access::Change)
     }
 
     fn locked(
         storage: Arc<dyn Storage>,
         path: &Path,
         model_name: &str,
-        lock: impl FnOnce(&dyn Storage, &Path) -> io::Result<Option<Box<dyn Lock>>>,
-        swapping: impl FnOnce(&dyn Storage, &Directory, &mut ManifestFile) -> Result<(), Error>,
+        access: Access,
     ) -> Result<Self, Error> {
-        let path = &absolute(path)?;
-        let directory = Directory::at(path);
-        let missing = || Error::Missing {
-            path: path.join(MANIFEST_NAME),
-            reason: "there is no database in this directory".to_owned(),
-        };
-        if !exists(&*storage, path)? {
-            return Err(missing());
-        }
-        let lock_path = directory.lock.clone();
-        let lock = lock(&*storage, &lock_path)
-            .map_err(Error::io("lock", &lock_path))?
-            .ok_or_else(|| Error::Locked { path: path.to_path_buf() })?;
-        let mut manifest = ManifestFile::read(&storage, path)?
-            .filter(|manifest| manifest.current().state != State::Creating)
-            .ok_or_else(missing)?;
-        if manifest.current().state == State::Swapping {
-            swapping(&*storage, &directory, &mut manifest)?;
-        }
-        let (newest, newest_chain) = journal_end(&*storage, &directory, &manifest)?;
-        let database = manifest.current().database;
+        let locked = LockedDatabase::take(&storage, &absolute(path)?, access)?;
+        let directory = locked.directory.clone();
+        let (newest, newest_chain) = journal_end(&*storage, &directory, &locked.manifest)?;
+        let database = locked.manifest.current().database;
         check_archive_end(&*storage, &directory, database)?;
         let model_name = model_name.to_owned();
         let files = HistoryFiles { storage, directory, database, model_name, newest, newest_chain };
-        Ok(Self { files: Arc::new(files), manifest, lock, lock_path })
+        Ok(Self { files: Arc::new(files), locked })
     }
 
     pub(crate) fn close(self) -> Result<(), Error> {
-        self.lock.unlock().map_err(Error::io("unlock", &self.lock_path))
+        self.locked.unlock()
     }
 }
 

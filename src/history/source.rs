@@ -10,7 +10,7 @@ use crate::files::{
     list_snapshots, segment_path, snapshot_path,
 };
 use crate::journal::FrameStream;
-use crate::model::same_name;
+use crate::recovery::check_identity;
 use crate::storage::Storage;
 
 /// The files of one database. The history ends with `newest`. While it is read, files may be
@@ -97,21 +97,7 @@ impl HistoryFiles {
 
     /// Checks that a file belongs to this database and its model.
     pub(crate) fn check_identity(&self, path: &Path, header: &FileHeader) -> Result<(), Error> {
-        if !same_name(&header.model_name, &self.model_name) {
-            return Err(Error::WrongModel {
-                path: path.to_path_buf(),
-                expected: self.model_name.clone(),
-                found: header.model_name.clone(),
-            });
-        }
-        if header.database != self.database {
-            return Err(Error::ForeignFile {
-                path: path.to_path_buf(),
-                expected: self.database,
-                found: header.database,
-            });
-        }
-        Ok(())
+        check_identity(path, header, self.database, &self.model_name)
     }
 
     /// Lists the segments, then the archives. In this order no commands are missed: a segment that

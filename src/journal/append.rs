@@ -142,26 +142,26 @@ impl Journal {
         time_ns: u64,
     ) -> Result<(), ChangeFailure> {
         let needed = position(frame_bytes(frame.payload_length()));
-        let (durable, vouched) = (self.durable_sequence, self.next_sequence - 1);
+        let (durable, written) = (self.durable_sequence, self.next_sequence - 1);
         let (next_sequence, chain) = (self.next_sequence, self.chain);
         let segment = self.segment_with_room(needed)?;
         let (bytes, chain) = frame.seal(
             next_sequence,
             count,
             match durable {
-                _ if planted!(DurableSequenceStuckAtZero) => 0,
-                _ if planted!(DurableSequenceTooHigh) => vouched,
+                _ if fault!(DurableSequenceStuckAtZero) => 0,
+                _ if fault!(DurableSequenceTooHigh) => written,
                 durable => durable,
             },
             segment.salt,
             chain,
         );
-        let mut written = write_all_at(&*segment.file, bytes, segment.position);
-        if planted!(AppendAfterTornTail) && written.is_err() {
+        let mut outcome = write_all_at(&*segment.file, bytes, segment.position);
+        if fault!(AppendAfterTornTail) && outcome.is_err() {
             segment.position += needed;
-            written = write_all_at(&*segment.file, bytes, segment.position);
+            outcome = write_all_at(&*segment.file, bytes, segment.position);
         }
-        written.map_err(StoreError::io("write", &segment.path)).map_err(ChangeFailure::InDoubt)?;
+        outcome.map_err(StoreError::io("write", &segment.path)).map_err(ChangeFailure::InDoubt)?;
         segment.position += needed;
         let is_half_full = segment.position > segment.prepared_bytes / 2;
         self.written_bytes += needed;
@@ -237,7 +237,7 @@ impl Journal {
         let (bytes, _) = self.commit_marker.seal(
             self.next_sequence,
             0,
-            if planted!(DurableSequenceStuckAtZero) { 0 } else { self.durable_sequence },
+            if fault!(DurableSequenceStuckAtZero) { 0 } else { self.durable_sequence },
             segment.salt,
             self.chain,
         );

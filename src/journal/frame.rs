@@ -102,7 +102,7 @@ impl FrameHeader {
         let stored = fields.u32().ok_or_else(end)?;
         let covered = bytes.get(..COVERED_HEADER_BYTES).ok_or_else(end)?;
         let computed = header_checksum(covered, salt);
-        if stored != computed && !planted!(FrameHeaderChecksumNotChecked) {
+        if stored != computed && !fault!(FrameHeaderChecksumNotChecked) {
             let expected = format!("frame header checksum {computed:08x}");
             return Err(fault(COVERED_HEADER_BYTES, expected, format!("{stored:08x}")));
         }
@@ -131,7 +131,7 @@ impl FrameHeader {
         let rest = bytes.get(checksum_at..self.frame_bytes()).ok_or_else(end)?;
         let (stored, padding) = rest.split_at(BODY_CHECKSUM_BYTES);
         let computed = body_checksum(covered, payload, chain);
-        if stored != computed.to_le_bytes() && !planted!(FrameChecksumNotChecked) {
+        if stored != computed.to_le_bytes() && !fault!(FrameChecksumNotChecked) {
             return Err(FrameFault {
                 at: checksum_at,
                 expected: format!("body checksum {:02x?}", computed.to_le_bytes()),

@@ -80,7 +80,7 @@ impl Journal {
         // A segment without a frame was made for a batch that was then refused. It holds nothing,
         // and the new segment gets its name.
         let is_empty = self.newest_segment() == self.next_sequence;
-        if is_empty || planted!(LeftSegmentForgotten) {
+        if is_empty || fault!(LeftSegmentForgotten) {
             return Ok(());
         }
         self.check_stands().map_err(ChangeFailure::InDoubt)
@@ -90,7 +90,7 @@ impl Journal {
     /// old segment is durable before the new one gets its name: a segment's existence proves that
     /// everything before it is durable.
     fn rotate(&mut self, needed: u64) -> Result<(), ChangeFailure> {
-        if self.written_sequence() > self.durable_sequence && !planted!(NoSyncBeforeRotation) {
+        if self.written_sequence() > self.durable_sequence && !fault!(NoSyncBeforeRotation) {
             self.sync().map_err(ChangeFailure::InDoubt)?;
         }
         self.check_left()?;
@@ -165,7 +165,7 @@ impl Journal {
         let JournalOptions { manifest, reserve, .. } = &self.options;
         let update = || {
             lock(manifest).update(|manifest| {
-                if !planted!(ManifestNotDirtied) {
+                if !fault!(ManifestNotDirtied) {
                     manifest.state = State::Dirty;
                 }
                 manifest.newest_segment = first_sequence;

@@ -222,7 +222,7 @@ impl<'a> SegmentScan<'a> {
         {
             self.known_durable = self.known_durable.max(header.durable_sequence);
         }
-        if let Some((at, header)) = self.vouching_header(rest) {
+        if let Some((at, header)) = self.confirming_header(rest) {
             let expected = format!(
                 "{}: the frame at byte {} states that sequence {} was durable",
                 fault.expected,
@@ -239,8 +239,8 @@ impl<'a> SegmentScan<'a> {
     /// Finds an authentic frame header further on that states that the batch here was durable. Then
     /// the batch is damaged, not torn. Chance or user data cannot imitate such a header, because
     /// they lack the salt.
-    fn vouching_header(&self, rest: &[u8]) -> Option<(usize, FrameHeader)> {
-        if planted!(VouchingIgnored) {
+    fn confirming_header(&self, rest: &[u8]) -> Option<(usize, FrameHeader)> {
+        if fault!(DurableMarkIgnored) {
             return None;
         }
         let magic = FRAME_MAGIC.to_le_bytes();
@@ -250,9 +250,9 @@ impl<'a> SegmentScan<'a> {
                 return None;
             }
             let header = self.cursor.header(candidate).ok()?;
-            let vouches = header.first_sequence >= self.cursor.next_sequence
+            let confirms = header.first_sequence >= self.cursor.next_sequence
                 && header.durable_sequence >= self.cursor.next_sequence;
-            vouches.then_some((at, header))
+            confirms.then_some((at, header))
         })
     }
 }

@@ -196,7 +196,7 @@ impl NewSegment {
     /// Syncs the content, renames the file, and makes the name durable, in this order.
     pub(crate) fn publish(self, storage: &dyn Storage) -> Result<OpenSegment, ChangeFailure> {
         let Self { prepared, file, path, first_sequence, salt, position } = self;
-        if !planted!(SegmentNotSynced) {
+        if !fault!(SegmentNotSynced) {
             let synced = file.sync_all().map_err(StoreError::io("sync", &path));
             synced.map_err(ChangeFailure::before_any_change)?;
         }
@@ -205,7 +205,7 @@ impl NewSegment {
             .map_err(StoreError::io("rename a new segment to", &path))
             .map_err(ChangeFailure::of_a_rename)?;
         let directory = path.parent().unwrap_or(Path::new("."));
-        if !planted!(NoDirectorySyncAfterSegment) {
+        if !fault!(NoDirectorySyncAfterSegment) {
             let synced = storage.sync_directory(directory);
             synced
                 .map_err(StoreError::io("sync directory", directory))

@@ -36,7 +36,7 @@ impl SyncGate {
                  the database and open it again",
             )),
             State::Open => file.sync_data().or_else(|error| {
-                if planted!(RetryFailedSync) { file.sync_data() } else { Err(error) }
+                if fault!(RetryFailedSync) { file.sync_data() } else { Err(error) }
             }),
         };
         // Durable data in a file without a name is lost, too.

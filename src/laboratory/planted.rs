@@ -1,6 +1,6 @@
 //! Owns the deliberate faults: the list of them, and which one this process has. A laboratory that
 //! finds no fault proves nothing, so it must catch each of them. Production code asks for a fault
-//! with `planted!` in `crate::faults`, which is the constant `false` in a production build.
+//! with `fault!` in `crate::faults`, which is the constant `false` in a production build.
 
 use std::sync::OnceLock;
 
@@ -53,12 +53,12 @@ faults! {
         NoSyncBeforeRotation: "a segment is left without being synced",
         DurableSequenceStuckAtZero: "frames and marks state that nothing is durable",
         DurableSequenceTooHigh: "a frame states as durable what is not synced yet",
-        VouchingIgnored: "a later frame that states a damaged one to be durable is not looked for",
+        DurableMarkIgnored: "a later frame that states a damaged one to be durable is not looked for",
         ChainNotChecked: "the chain values of segments and MANIFEST are not compared",
         FrameChecksumNotChecked: "the checksum of a frame's body is not checked",
         FrameHeaderChecksumNotChecked: "the checksum of a frame's header is not checked",
         MissingSegmentNotNoticed: "a missing newest segment is not noticed",
-        UnvouchedNotRewritten: "frames that are not known durable are not written again",
+        UnconfirmedNotRewritten: "frames that are not known durable are not written again",
         RollbackOffByOne: "a rollback loses the last accepted command of its batch",
         RejectedCommandJournaled: "a rejected command gets into the journal",
         RequestIdsNotInSnapshot: "a snapshot does not contain the request ids",

@@ -33,7 +33,7 @@ impl OpeningProcess {
     /// Whether the present process was forked from this one.
     pub(crate) fn is_forked(self) -> bool {
         match self.mark {
-            _ if planted!(ForkNotNoticed) => false,
+            _ if fault!(ForkNotNoticed) => false,
             Some(mark) => mark.is_forked(),
             None => std::process::id() != self.id,
         }

@@ -192,7 +192,7 @@ fn purge_locked<M: Model>(
     {
         return Err(Error::HistoryDiverged { divergence: divergence.to_string() });
     }
-    let listed = offline.manifest.current().snapshots.clone();
+    let listed = offline.locked.manifest.current().snapshots.clone();
     let staged = exchange::stage(storage, directory).map_err(Error::from).and_then(|staged| {
         let bytes = how.most_payload_bytes;
         let rewriting = || rewrite::<M>(&files, &listed, &staged, &decisions, initial, bytes);
@@ -212,7 +212,7 @@ fn purge_locked<M: Model>(
             return Err(error);
         }
     };
-    exchange::exchange(storage, directory, &mut offline.manifest, |manifest| {
+    exchange::exchange(storage, directory, &mut offline.locked.manifest, |manifest| {
         (manifest.sequence, manifest.chain) = (files.newest, rewritten.chain);
         manifest.newest_segment = files.newest + 1;
     })?;

@@ -19,21 +19,25 @@ pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
 }
 
 /// Checks that a file belongs to this database and this model.
-pub(crate) fn check_identity<M: Model>(
+pub(crate) fn check_identity(
     path: &Path,
     header: &FileHeader,
-    expected: DatabaseId,
+    database: DatabaseId,
+    model_name: &str,
 ) -> Result<(), Error> {
-    if !same_name(&header.model_name, model_name::<M>()) {
+    if !same_name(&header.model_name, model_name) {
         return Err(Error::WrongModel {
             path: path.to_path_buf(),
-            expected: model_name::<M>().to_owned(),
+            expected: model_name.to_owned(),
             found: header.model_name.clone(),
         });
     }
-    if header.database != expected {
-        let path = path.to_path_buf();
-        return Err(Error::ForeignFile { path, expected, found: header.database });
+    if header.database != database {
+        return Err(Error::ForeignFile {
+            path: path.to_path_buf(),
+            expected: database,
+            found: header.database,
+        });
     }
     Ok(())
 }

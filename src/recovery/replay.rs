@@ -169,7 +169,7 @@ fn scan<'a>(
         bytes_before += segment.file_bytes();
         end.last_segment_used = position(frames.read_so_far().len());
     }
-    if planted!(UnvouchedNotRewritten) {
+    if fault!(UnconfirmedNotRewritten) {
         end.unconfirmed.clear();
     }
     Ok(end)
@@ -198,7 +198,7 @@ fn check_link(segments: &[Segment], index: usize, chain: u32) -> Result<(), Erro
     let Some(segment) = segments.get(index) else {
         return Ok(());
     };
-    if segment.header.chain == chain || planted!(ChainNotChecked) {
+    if segment.header.chain == chain || fault!(ChainNotChecked) {
         return Ok(());
     }
     let before = index.checked_sub(1).and_then(|before| segments.get(before));
@@ -210,7 +210,7 @@ fn check_link(segments: &[Segment], index: usize, chain: u32) -> Result<(), Erro
 
 fn check_known(known: &[KnownChain], end: &JournalEnd<'_>) -> Result<(), Error> {
     let reached = end.next_sequence - 1;
-    let known = if planted!(ChainNotChecked) { &[] } else { known };
+    let known = if fault!(ChainNotChecked) { &[] } else { known };
     match known.iter().find(|known| known.sequence == reached && known.chain != end.chain) {
         None => Ok(()),
         Some(KnownChain { chain, source, .. }) => {

@@ -1,6 +1,6 @@
 //! Owns what an open reports: its progress while it runs, and a report afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The progress of an open, or of a replay of history; see
@@ -91,4 +91,36 @@ pub struct TornTail {
     pub position: u64,
     /// The number of bytes from there to the last byte that is not zero.
     pub bytes: u64,
+}
+
+/// Tells `tracing` what the open found.
+pub(super) fn tell(path: &Path, report: &RecoveryReport) {
+    for damaged in &report.damaged_snapshots {
+        trace_event!(
+            WARN,
+            "a snapshot is damaged; an older one was loaded",
+            path = damaged.path.display(),
+            reason = damaged.reason
+        );
+    }
+    if let Some(torn) = &report.torn_tail {
+        trace_event!(
+            WARN,
+            "a batch that was never acknowledged was cut off",
+            path = torn.path.display(),
+            position = torn.position,
+            bytes = torn.bytes
+        );
+    }
+    trace_event!(
+        INFO,
+        "recovered",
+        path = path.display(),
+        created = report.created,
+        clean = report.clean,
+        snapshot = report.snapshot_sequence,
+        replayed = report.commands_replayed,
+        sequence = report.sequence,
+        total_us = report.total.as_micros()
+    );
 }

@@ -44,7 +44,7 @@ impl Superseded {
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
         self.clear_snapshots(&listed)?;
-        let oldest = if planted!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
+        let oldest = if fault!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
         let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&*self.storage, &self.directory.journal)?;
         for (&first, &next_segment_first) in segments.iter().zip(segments.iter().skip(1)) {

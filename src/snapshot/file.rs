@@ -75,7 +75,7 @@ pub(crate) fn write_version<M: Model>(
     let replaces = exists(storage, &path)?;
     let written_to = if replaces { beside(&path) } else { path.clone() };
     let none = RequestLog::new(RequestLimits::of(0));
-    let requests = if planted!(RequestIdsNotInSnapshot) { &none } else { &version.requests };
+    let requests = if fault!(RequestIdsNotInSnapshot) { &none } else { &version.requests };
     let file = write(storage, &written_to, header, (&version.model, requests), packing, pace)?;
     let readable =
         if is_owed(file.footer.raw_bytes) { check_readable::<M>(&file, pace) } else { Ok(()) };

@@ -251,7 +251,7 @@ impl<M: Model> Snapshotter<M> {
         // must not be ahead of the journal. If it is durable, this does not take the committer's
         // lock, because this thread may be preempted while it holds it.
         if self.shared.counters.durable_sequence.get() < version.sequence
-            && !planted!(SnapshotOfNonDurableVersion)
+            && !fault!(SnapshotOfNonDurableVersion)
         {
             sync_outside_lock(&self.committer)?;
         }
@@ -267,7 +267,7 @@ impl<M: Model> Snapshotter<M> {
         let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
         let header =
             snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
-        if planted!(TruncateBeforeVerify) {
+        if fault!(TruncateBeforeVerify) {
             self.list_in_manifest(&header)?;
             self.tidy()?;
         }

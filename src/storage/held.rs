@@ -31,7 +31,7 @@ pub(crate) struct HeldDisk {
 
 impl HeldDisk {
     fn place(&self) -> Option<Arc<Place>> {
-        if planted!(PlaceByPath) {
+        if fault!(PlaceByPath) {
             return None;
         }
         self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -136,7 +136,7 @@ impl Storage for HeldDisk {
         let mode = Mode::from_raw_mode(0o777);
         rustix::fs::mkdirat(&*found.directory, &found.name, mode)?;
         // From now on this process holds it, so that it notices another directory in its place.
-        if !planted!(MadeAndNotHeld) {
+        if !fault!(MadeAndNotHeld) {
             place.directory(path).transpose()?;
         }
         Ok(())
@@ -220,7 +220,7 @@ impl Storage for HeldDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         moment!(Rename);
-        if planted!(ExchangeByPath) {
+        if fault!(ExchangeByPath) {
             return Disk.rename(from, to);
         }
         let (Some((place, source)), Some((_, target))) =
@@ -330,7 +330,7 @@ impl StoredFile for HeldFile {
         let Some((found, path, identity)) = self.stands.get() else { return Ok(()) };
         let name = Path::new(&found.name);
         let now = FileIdentity::at_name(found.directory.as_fd(), name)?;
-        if now == Some(*identity) || planted!(UnlinkedSegmentNotNoticed) {
+        if now == Some(*identity) || fault!(UnlinkedSegmentNotNoticed) {
             return Ok(());
         }
         let how = if now.is_some() { "replaced" } else { "removed" };
@@ -358,7 +358,7 @@ impl TemporaryFile for HeldTemporary {
     fn publish(mut self: Box<Self>, target: &Path) -> io::Result<()> {
         moment!(Publish);
         let found = self.place.find(target).ok_or(ErrorKind::CrossesDevices)??;
-        if !planted!(PlaceVerifiedOnlyBefore) {
+        if !fault!(PlaceVerifiedOnlyBefore) {
             self.place.verify()?;
         }
         moment!(Changing);

@@ -254,7 +254,7 @@ pub(crate) fn stage_file(
     let temporary = storage.create_temporary(directory)?;
     let file = temporary.file();
     write_all_at(&*file, bytes, 0)?;
-    if !planted!(ManifestNotSynced) {
+    if !fault!(ManifestNotSynced) {
         file.sync_all()?;
     }
     Ok(temporary)
@@ -266,7 +266,7 @@ pub(crate) fn publish_file(
     target: &Path,
     staged: Box<dyn TemporaryFile>,
 ) -> io::Result<()> {
-    if planted!(ManifestRemovedFirst) {
+    if fault!(ManifestRemovedFirst) {
         storage.remove(target).ok();
     }
     staged.publish(target)
@@ -275,7 +275,7 @@ pub(crate) fn publish_file(
 /// Does the third part of [`replace_file`]: syncs the directory.
 pub(crate) fn sync_published(storage: &dyn Storage, target: &Path) -> io::Result<()> {
     let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    if planted!(NoDirectorySyncAfterManifest) {
+    if fault!(NoDirectorySyncAfterManifest) {
         return Ok(());
     }
     storage.sync_directory(directory)

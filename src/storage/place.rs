@@ -156,7 +156,7 @@ impl Place {
         let lock_name = lock_path.file_name().ok_or(ErrorKind::InvalidInput)?;
         for _ in 0..LOCK_TRIES {
             let directory = Arc::new(HeldDirectory::open(CWD, root)?);
-            if !planted!(DirectoryNotLocked) && !flock(&*directory, purpose)? {
+            if !fault!(DirectoryNotLocked) && !flock(&*directory, purpose)? {
                 return Ok(None);
             }
             let lock = open_lock_file(&directory, Path::new(lock_name), purpose)?;
@@ -188,7 +188,7 @@ impl Place {
     /// Releases the locks. The held directories stay readable.
     pub(super) fn unlock(&self) -> io::Result<()> {
         // A forked child shares the lock with its parent, and must not release it.
-        if self.is_of_another_process() && !planted!(ChildUnlocks) {
+        if self.is_of_another_process() && !fault!(ChildUnlocks) {
             return Ok(());
         }
         let unlocked = self.lock.as_ref().map(|(file, _)| {
@@ -262,7 +262,7 @@ impl Place {
         let held = self.forget(from);
         self.forget(to);
         rename(from, to)?;
-        let Some(held) = held.filter(|_| !planted!(ExchangeUnseen)) else { return Ok(()) };
+        let Some(held) = held.filter(|_| !fault!(ExchangeUnseen)) else { return Ok(()) };
         if FileIdentity::at(to.directory.as_fd(), Path::new(&to.name))? == Some(held.identity) {
             return Ok(());
         }
@@ -273,7 +273,7 @@ impl Place {
     /// Checks that the path still leads to the directory that was locked, that its lock file is the
     /// one that was locked, and that the directories inside are those that were opened before.
     pub(super) fn verify(&self) -> io::Result<()> {
-        if planted!(PlaceNotVerified) {
+        if fault!(PlaceNotVerified) {
             return Ok(());
         }
         if self.is_of_another_process() {
@@ -292,14 +292,14 @@ impl Place {
         }
         if let Some((_, lock)) = &self.lock {
             let found = FileIdentity::at(self.directory.as_fd(), Path::new(&self.lock_name))?;
-            if found != Some(*lock) && !planted!(LockFileNotVerified) {
+            if found != Some(*lock) && !fault!(LockFileNotVerified) {
                 return Err(self.lock_lost(found.is_some()));
             }
         }
         let inside = lock(&self.inside);
         for (name, held) in &*inside {
             let found = FileIdentity::at(self.directory.as_fd(), Path::new(name))?;
-            if found != Some(held.identity) && !planted!(InsideNotVerified) {
+            if found != Some(held.identity) && !fault!(InsideNotVerified) {
                 return Err(self.inside_lost(name, found.is_some()));
             }
         }

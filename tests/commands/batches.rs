@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::common::{self, Add, Fail, Failure, Ledger, bytes, quiet_panics, temporary};
 
-/// Long enough that a batch closes only because it is full.
+/// A time so long that a batch closes only because it is full.
 const UNTIL_FULL: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Copy, Debug)]
@@ -120,8 +120,8 @@ proptest! {
     }
 }
 
-/// Every output is the command's place in the order; applying the commands in that order to a
-/// plain model must give the same bytes.
+/// Every output is the command's place in the order. The same commands in that order must give the
+/// same bytes on a plain model.
 #[test]
 fn many_threads_against_a_sequential_oracle() {
     quiet_panics();
@@ -150,8 +150,8 @@ fn many_threads_against_a_sequential_oracle() {
     assert_eq!(bytes(&Database::<Ledger>::open(&path).unwrap()), oracle.bytes());
 }
 
-/// Half of the threads pipeline, half wait for each; every tenth command is a failing one besides.
-/// Gives sequence and value of each accepted command.
+/// Executes commands on one thread. Half of the threads pipeline, half wait for each answer; after
+/// every tenth command, a failing one follows. Returns sequence and value of each accepted command.
 fn run_caller(database: &Database<Ledger>, thread: u64, commands: u64) -> Vec<(u64, u64)> {
     let mut applied = Vec::new();
     let mut pending = Vec::new();

@@ -6,7 +6,7 @@ use prevalence::{
 
 use crate::common::{self, Add, Fail, Failure, Ledger, Mix, Stamp, bytes, quiet_panics, temporary};
 
-/// Where a database is opened.
+/// Where a database is: in memory or on a disk.
 enum Mode {
     Disk(tempfile::TempDir),
     Memory,
@@ -26,7 +26,7 @@ fn builder() -> Builder<Ledger> {
     Database::builder().snapshots(SnapshotPolicy::manual())
 }
 
-/// Runs `body` in both modes; what it gives must be the same in both.
+/// Runs `body` in both modes. The results must be equal.
 fn in_both<T: PartialEq + std::fmt::Debug>(body: impl Fn(&Mode) -> T) {
     let disk = body(&Mode::Disk(tempfile::tempdir().unwrap()));
     assert_eq!(disk, body(&Mode::Memory));
@@ -81,7 +81,7 @@ fn pipelined_commands_keep_their_order_under_every_durability() {
     }
 }
 
-/// Frames of a kilobyte through many small segments, with snapshots behind which they go.
+/// Frames of a kilobyte go through many small segments, which snapshots then allow to be removed.
 #[test]
 fn snapshots_segments_and_archives_come_and_go() {
     for retention in [Retention::Truncate, Retention::Archive] {

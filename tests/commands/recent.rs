@@ -6,7 +6,7 @@ use prevalence::{AtError, Builder, Database, Error, RecentVersions, SnapshotPoli
 
 use crate::common::{Add, Ledger, Mix, until};
 
-/// Longer than any test takes.
+/// A time that is longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
 
 fn builder(count: usize, age: Duration, commands: u64) -> Builder<Ledger> {

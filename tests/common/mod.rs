@@ -192,7 +192,7 @@ pub fn quiet_panics() {
     });
 }
 
-/// Waits for what another thread does.
+/// Waits until another thread has done something.
 pub fn until(done: impl Fn() -> bool) {
     let began = Instant::now();
     while !done() {

@@ -16,15 +16,15 @@ use super::memory;
 use crate::common::faults::scene::workshop;
 use crate::common::{self, Add, Ledger, bytes, content};
 
-/// What the files of a directory hold, by path relative to it.
+/// The content of the files of a directory, by path relative to it.
 pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// No open of these small directories takes this long, not even on a machine that does ten other
-/// things: it hangs.
+/// The time after which an open hangs. No open of these small directories takes this long, even on
+/// a very busy machine.
 const HANGS_AFTER: Duration = Duration::from_secs(120);
 const LARGEST_PEAK: usize = 64 << 20;
 
-/// A closed (or killed) database and what opening it must give.
+/// A closed (or killed) database, with what an open of it must give.
 pub struct Specimen {
     pub files: Files,
     pub expected: Vec<u8>,
@@ -42,7 +42,7 @@ impl Specimen {
     }
 }
 
-/// One damage: the name says what was done, the closure does it.
+/// One damage: its name, and a closure that does it.
 pub struct Damage {
     pub what: String,
     pub change: Box<dyn FnOnce(&mut Files) + Send>,
@@ -54,14 +54,14 @@ impl Damage {
     }
 }
 
-/// What came of all the damage.
+/// The results of all the damage.
 #[derive(Default)]
 pub struct Tally {
     pub directories: u64,
     pub exact: u64,
-    /// Of the exact ones, those that fell back to an older snapshot and said so.
+    /// How many of the exact ones used an older snapshot and reported that.
     pub reported: u64,
-    /// By the name of the error's variant.
+    /// The errors, by the name of the variant.
     pub errors: BTreeMap<String, u64>,
     pub violations: Vec<String>,
 }
@@ -83,7 +83,7 @@ impl Tally {
         *self.errors.entry(kind).or_default() += 1;
     }
 
-    /// Prints the summary and fails if anything went wrong.
+    /// Prints the summary, and fails if anything was wrong.
     pub fn conclude(self) {
         let Self { directories, exact, reported, errors, violations } = self;
         let refused: u64 = errors.values().sum();
@@ -101,7 +101,7 @@ impl Tally {
     }
 }
 
-/// A directory on disk, what it should hold, and what it holds as far as we know.
+/// A directory on disk, with what it should hold, and what it holds as far as we know.
 struct Image {
     root: PathBuf,
     files: Files,
@@ -116,7 +116,7 @@ impl Image {
         image
     }
 
-    /// Makes the directory hold `files`, where nobody else has changed anything in it.
+    /// Makes the directory hold `files`, if nobody else has changed it.
     fn write(&mut self) {
         let surplus: Vec<_> =
             self.on_disk.keys().filter(|name| !self.files.contains_key(*name)).cloned().collect();
@@ -144,7 +144,7 @@ impl Image {
         }
     }
 
-    /// Makes the directory hold exactly `files`, whatever an open has made of it.
+    /// Makes the directory hold exactly `files`, whatever an open has changed in it.
     fn put_right(&mut self) {
         for name in self.there() {
             if !self.files.contains_key(&name) {
@@ -174,7 +174,7 @@ impl Image {
         names
     }
 
-    /// What differs between the directory and `files`; a `LOCK` may have come into being.
+    /// Returns what differs between the directory and `files`, except a new `LOCK`.
     fn difference(&mut self) -> Option<String> {
         for name in self.there() {
             if !self.files.contains_key(&name) && name != Path::new("LOCK") {
@@ -213,7 +213,7 @@ fn holds(path: &Path, wanted: &[u8], buffer: &mut Vec<u8>) -> bool {
 }
 
 /// Damages the specimen in every way that `damages` gives, on all cores, and judges each open.
-/// `also` names further states that are right under the circumstances it can look at.
+/// `also` decides whether another state is right for the given files.
 pub fn judge_all(
     specimen: &Specimen,
     damages: impl Iterator<Item = Damage> + Send,
@@ -266,14 +266,14 @@ fn work(
     }
 }
 
-/// What an open has made of the directory.
+/// What an open has left in the directory.
 enum Left {
-    /// It failed, and was seen to have changed nothing.
+    /// The open failed, and a check showed that it changed nothing.
     Untouched,
     Changed,
 }
 
-/// Undoes a damage; copies only what differs.
+/// Undoes a damage. It copies only what differs.
 fn restore(damaged: &mut Files, whole: &Files) {
     damaged.retain(|name, _| whole.contains_key(name));
     for (name, content) in whole {
@@ -283,7 +283,7 @@ fn restore(damaged: &mut Files, whole: &Files) {
     }
 }
 
-/// Opens a damaged directory: the exact state, or an error that has changed nothing.
+/// Opens a damaged directory, and checks for the exact state or an error that has changed nothing.
 fn judge(
     specimen: &Specimen,
     image: &mut Image,
@@ -321,7 +321,7 @@ fn judge(
     Ok(Left::Changed)
 }
 
-/// A command more, closed, opened again: exactly that command more.
+/// Executes one more command, closes and opens again, and checks for exactly that command.
 fn goes_on(specimen: &Specimen, root: &Path, database: Database<Ledger>) -> Result<(), String> {
     let mut model = database.query(Clone::clone);
     model.add(1, 1);
@@ -331,7 +331,8 @@ fn goes_on(specimen: &Specimen, root: &Path, database: Database<Ledger>) -> Resu
     if bytes(&again) == model.bytes() { Ok(()) } else { Err("afterwards another state".into()) }
 }
 
-/// Ends the whole process, naming the case, when an open hangs: a test that hangs says nothing.
+/// Ends the whole process and names the case when an open hangs, because a test that hangs prints
+/// nothing.
 struct Watchdog {
     case: Arc<Mutex<String>>,
     started: Arc<AtomicU64>,

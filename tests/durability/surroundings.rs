@@ -1,7 +1,7 @@
 //! Promises 4, 5, 6 and 8 where the machine is not as it should be: the disk is full, files may not
 //! grow, the directory is read-only, the clock is wrong, many want to open at once.
 //!
-//! What needs a tool or a right that is missing here says so and is skipped.
+//! A test that needs a tool or a right that is missing here says so and is skipped.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::common::faults::{
 };
 use crate::common::{self, Carry, Ledger, Stamp, bytes, temporary};
 
-/// Not a test of its own: what the other processes do.
+/// This is not a test of its own: it is what the other processes run.
 #[test]
 #[ignore = "what the child processes run"]
 fn child() {
@@ -45,8 +45,8 @@ fn run(role: &str, path: &Path, fault: &Fault<'_>) -> Outcome {
     faults::run(test_name!(child), role, path, fault)
 }
 
-/// Runs what follows in a mount namespace of its own, where `$PREVALENCE_FAULTS_DIRECTORY` is a
-/// file system of 1 MiB.
+/// A shell command that runs what follows it in a mount namespace of its own, in which
+/// `$PREVALENCE_FAULTS_DIRECTORY` is a file system of 1 MiB.
 const SMALL_DISK: &str = "mount -t tmpfs -o size=1m none \"$PREVALENCE_FAULTS_DIRECTORY\" && \
                           exec \"$0\" \"$@\"";
 const READ_ONLY: &str = "mount --bind \"$PREVALENCE_FAULTS_DIRECTORY\" \
@@ -68,7 +68,7 @@ fn a_full_disk_loses_nothing_and_once_there_is_room_it_goes_on() {
     assert!(stopped("failed") > 5 && stopped("cannot open") > 0, "{outcome:?}");
 }
 
-/// What the child does on the small disk: it leaves another number of bytes free each time.
+/// Runs in the child on the small disk. Each time, it leaves another number of bytes free.
 fn fill(disk: &Path) {
     let step = if cfg!(debug_assertions) { 96 } else { 16 };
     for free in (4..900).step_by(step) {
@@ -115,7 +115,7 @@ fn fill(disk: &Path) {
     println!("said done");
 }
 
-/// Takes every byte that is free.
+/// Fills every free byte.
 fn fill_up(ballast: &Path) {
     use std::io::Write;
     let mut file = std::fs::File::options().create(true).append(true).open(ballast).unwrap();
@@ -157,7 +157,7 @@ fn a_file_that_may_not_grow() {
     }
 }
 
-/// A command that makes its segment longer than a file may be.
+/// Executes a command that makes its segment longer than a file may be.
 fn grow(path: &Path) {
     println!("said begin");
     let database = match builder().open(path) {

@@ -8,7 +8,8 @@ use prevalence::{ArchivedSnapshots, Database, Error, Phase, Retention};
 use super::{builder, fill_a_segment};
 use crate::common::{self, Carry, Ledger, Mix, temporary};
 
-/// Some Carry and a Mix of that value, then a snapshot: an archive more. Adds the states.
+/// Executes some `Carry` and a `Mix` of that value, then takes a snapshot, which makes one more
+/// archive. Adds the states.
 fn one_archive(database: &Database<Ledger>, value: u64, states: &mut Vec<Vec<u8>>) {
     for _ in 0..6 {
         database.execute(Carry(vec![7; 10 << 10])).unwrap();
@@ -19,7 +20,7 @@ fn one_archive(database: &Database<Ledger>, value: u64, states: &mut Vec<Vec<u8>
     database.snapshot().unwrap();
 }
 
-/// Four archives, four archived snapshots and a segment. Gives the states.
+/// Makes four archives, four archived snapshots and a segment. Returns the states.
 fn four_archives(path: &Path) -> Vec<Vec<u8>> {
     let database = builder().open(path).unwrap();
     let mut states = vec![database.view().bytes()];
@@ -218,7 +219,7 @@ fn an_archive_of_another_history_is_noticed() {
     assert!(matches!(told, Error::ForeignFile { .. }), "{told}");
 }
 
-/// A copy that went on by itself has the same identity, and files of the same names.
+/// A copy that was used separately has the same identity, and files with the same names.
 #[test]
 fn an_archive_of_a_copy_that_went_on_by_itself_is_noticed() {
     let (_directory, path) = temporary();

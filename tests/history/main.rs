@@ -26,7 +26,8 @@ fn builder() -> Builder<Ledger> {
         .retention(Retention::Archive)
 }
 
-/// Commands of about 60 KiB together: a segment is left for the next one.
+/// Executes commands of about 60 KiB together, so that the journal leaves a segment for the next
+/// one.
 fn fill_a_segment(database: &Database<Ledger>) {
     for _ in 0..6 {
         database.execute(Carry(vec![7; 10 << 10])).unwrap();

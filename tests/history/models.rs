@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{builder, fill_a_segment};
 use crate::common::{self, Add, Carry, Mix, Stamp, temporary};
 
-/// What came in, by caller: a model that nobody thought of at first.
+/// The changes by caller: a model that nobody planned at first.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Callers {
     commands: imbl::OrdMap<String, u64>,
@@ -63,7 +63,7 @@ impl Command<Callers> for Mix {
 
 prevalence::commands! { Callers { 1 => Add, 3 => Stamp, 4 => Carry, 5 => Mix } }
 
-/// As `Callers`, for who counts nothing but additions.
+/// A model as `Callers` that counts only additions.
 mod additions {
     use super::*;
     #[derive(Clone, Default, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{content, temporary};
 
-/// What a release makes of a deposit.
+/// A release, with its way to apply a deposit.
 macro_rules! release {
     ($name:ident, $deposit:expr) => {
         mod $name {
@@ -100,8 +100,8 @@ release!(doubling, |balances, account, cents, _| {
     Ok(())
 });
 
-/// Deposits of these amounts by changing actors, with snapshots after these sequences, in several
-/// runs.
+/// Makes a history of deposits of these amounts by changing actors, with snapshots after these
+/// sequences, in several runs.
 fn history(path: &Path, amounts: &[u64], snapshots: &[u64]) {
     let open = || {
         Database::<first::Bank>::builder()
@@ -143,7 +143,8 @@ fn history(path: &Path, amounts: &[u64], snapshots: &[u64]) {
 const ORDINARY: u64 = 70;
 const LARGE: u64 = 1234;
 
-/// Forty deposits, of which the 23rd is large; snapshots after 10, 20, 30.
+/// Makes a history of forty deposits, of which the 23rd is large, with snapshots after 10, 20 and
+/// 30.
 fn with_one_large(path: &Path) {
     let mut amounts = [ORDINARY; 40];
     amounts[22] = LARGE;
@@ -338,7 +339,7 @@ fn what_is_open_damaged_or_missing_is_not_verified() {
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 }
 
-/// Not the MANIFEST is blamed, which is sound.
+/// The error does not name the MANIFEST, which is intact.
 #[test]
 fn the_journal_of_another_database_is_told_as_such() {
     let (_directory, path) = temporary();
@@ -358,7 +359,7 @@ fn the_journal_of_another_database_is_told_as_such() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
-    /// Wherever the first large deposit is: it is found, however few snapshots there are.
+    /// The first large deposit is found wherever it is, even with few snapshots.
     #[test]
     fn the_former_code_finds_the_first_command_that_parts(
         length in 1..150usize,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{content, quiet_panics};
 
-/// Sequence and value of each command.
+/// A model that holds sequence and value of each command.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
 struct Notes(Vector<(u64, u64)>);
 
@@ -51,10 +51,10 @@ impl Command<Notes> for Note {
 
 prevalence::commands! { Notes { 1 => Note } }
 
-/// So many ids are remembered, of eight that there are.
+/// How many ids are remembered, of the eight that are used.
 const REMEMBERED: usize = 4;
 
-/// What an open is asked for.
+/// The options of an open.
 #[derive(Clone, Debug)]
 struct Setup {
     archive: bool,
@@ -84,14 +84,14 @@ impl Setup {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Request (0: without), command.
+    /// The commands, each with its request (0: none).
     Ask(Vec<(u8, Note)>),
     Snapshot,
     Reopen(Setup),
-    /// The process is killed: what it has synced is there.
+    /// Kills the process: what it has synced remains.
     Kill(Setup),
     Backup(Setup),
-    /// What becomes of the commands, in turn.
+    /// Purges the history: what happens to the commands, in turn.
     Purge(Vec<u8>),
 }
 
@@ -140,12 +140,12 @@ fn setup() -> impl Strategy<Value = Setup> {
     )
 }
 
-/// An accepted command, as it counts now.
+/// An accepted command, in its current form.
 #[derive(Clone, Debug)]
 struct Accepted {
-    /// None: it was redacted.
+    /// The value; `None` if it was redacted.
     value: Option<u64>,
-    /// Empty: without.
+    /// The request id; empty if there is none.
     request_id: String,
 }
 
@@ -154,10 +154,10 @@ struct Life {
     directories: u32,
     path: PathBuf,
     setup: Setup,
-    /// None only within a step.
+    /// The database; `None` only within a step.
     database: Option<Database<Notes>>,
     accepted: Vec<Accepted>,
-    /// Everything from the initial model on is stored.
+    /// Whether everything from the initial model on is stored.
     is_complete: bool,
 }
 
@@ -186,7 +186,7 @@ impl Life {
         self.database = Some(database);
     }
 
-    /// Closed, or as it was when the process was killed.
+    /// Checks the database when it is closed, or as it was when the process was killed.
     fn verify(&self) {
         let report = verify_history::<Notes>(&self.path).unwrap();
         assert_eq!((report.divergence, report.sequence), (None, self.accepted.len() as u64));
@@ -299,14 +299,14 @@ impl Life {
         self.open();
     }
 
-    /// The model after `sequence`.
+    /// Returns the encoded model after `sequence`.
     fn state(&self, sequence: u64) -> Vec<u8> {
         let accepted = self.accepted.iter().zip(1..).take(sequence as usize);
         let notes = accepted.filter_map(|(one, sequence)| Some((sequence, one.value?)));
         bytes(&Notes(notes.collect()))
     }
 
-    /// Everything that can be asked of the history.
+    /// Checks everything that the history can return.
     fn check(&self) {
         let history = self.database().history();
         let newest = self.accepted.len() as u64;
@@ -335,7 +335,7 @@ impl Life {
         assert!(expected.next().is_none());
     }
 
-    /// Asks again for every request; what is not known is rejected and leaves no trace.
+    /// Repeats every request. One that the database does not know is rejected and leaves no trace.
     fn check_requests(&self) {
         let rejected = Note { value: 0, end: End::Rejected, padding: Vec::new() };
         for request in 1..9 {

@@ -42,18 +42,18 @@ listed! {
 use Hazard::*;
 
 impl Hazard {
-    /// Where the path leads, or what stands in the directory, is not what it was. The next look at
-    /// the place must notice it.
+    /// Returns whether it changes where the path leads, or what stands in the directory. The next
+    /// check of the place must notice this.
     pub fn is_of_the_place(self) -> bool {
         self.leads_elsewhere() || self.is_inside()
     }
 
-    /// The path leads to another directory, or nowhere.
+    /// Returns whether the path then leads to another directory, or nowhere.
     pub fn leads_elsewhere(self) -> bool {
         matches!(self, Moved | Replaced | ReplacedAtWork | Removed | MountedOver)
     }
 
-    /// Something in the directory was exchanged.
+    /// Returns whether something in the directory was exchanged.
     fn is_inside(self) -> bool {
         matches!(
             self,
@@ -66,27 +66,29 @@ impl Hazard {
         )
     }
 
-    /// The newest segment has no name any more.
+    /// Returns whether the newest segment then has no name any more.
     pub fn is_of_a_segment(self) -> bool {
         matches!(self, SegmentRemoved | SegmentReplaced)
     }
 
-    /// It cannot be undone: the remedy is a backup from the memory of the process.
+    /// Returns whether it cannot be undone: then the remedy is a backup from the memory of the
+    /// process.
     pub fn is_final(self) -> bool {
         self == Removed || self.is_of_a_segment()
     }
 
-    /// Whether it means anything before a database is opened.
+    /// Returns whether it has no effect before a database is opened.
     pub fn needs_a_place(self) -> bool {
         self.is_of_the_place() || self.is_of_a_segment()
     }
 
-    /// Nothing at all may fail under it.
+    /// Returns whether nothing may fail because of it.
     pub fn is_harmless(self) -> bool {
         matches!(self, Nothing | Chdir | Fork | Signals | ClockForward | ClockBack)
     }
 
-    /// What an error that comes of it must say, one of these; nothing where none must come.
+    /// Returns words of which an error because of it must contain one; none if there must be no
+    /// error.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             hazard if hazard.needs_a_place() => &[
@@ -112,23 +114,23 @@ impl Hazard {
         }
     }
 
-    /// Something fails before anything was written, so that nothing is in doubt and the database
-    /// goes on once it is over.
+    /// Returns whether operations fail before anything is written, so that nothing is in doubt, and
+    /// the database continues once it is over.
     pub fn only_refuses(self) -> bool {
         matches!(self, FullDisk | NoDescriptorOnce | NoDescriptors | ApplyPanics)
     }
 
-    /// It is there all the time, and not from one moment on.
+    /// Returns whether it exists all the time, and not from one moment on.
     pub fn is_everywhere(self) -> bool {
         matches!(self, Nothing | Signals)
     }
 
-    /// Over with the next operation.
+    /// Returns whether it is over after the next operation.
     pub fn is_for_one_operation(self) -> bool {
         self == NoDescriptorOnce
     }
 
-    /// The process may end by it.
+    /// Returns whether it may end the process.
     pub fn may_end_the_process(self) -> bool {
         self == NoMemory
     }
@@ -149,7 +151,7 @@ impl Hazard {
         matches!(self, MountedOver | ReadOnly | FullDisk)
     }
 
-    /// The process that works is not root's.
+    /// Returns whether the working process must not be root's.
     pub fn needs_another_user(self) -> bool {
         matches!(self, NoRights | OtherOwner)
     }

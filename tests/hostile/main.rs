@@ -7,17 +7,17 @@
 //! cargo test --release --test hostile -- --nocapture --ignored  # every position
 //! ```
 //!
-//! What needs root, mounts, or a C compiler says so and is left out where that is missing.
+//! A cell that needs root, mounts or a C compiler says so, and is skipped without them.
 //!
-//! - `hazard`, `strike`: what may happen, and how it is made to happen and undone
+//! - `hazard`, `strike`: what may happen, and the code that makes it happen and undoes it
 //! - `process`: what a hazard does to a whole process (limits, mounts, rights, signals, forks)
-//! - `neighbor`: another process that works where our database was
+//! - `neighbor`: another process that works in the place of our database
 //! - `step`: the steps of the engine
 //! - `watch`: at which operation of a step the hazard strikes
-//! - `scene`, `diary`: the places of a cell, and the model that it runs
-//! - `play`, `cell`: one cell in a process of its own; what was acknowledged, what was said
+//! - `scene`, `diary`: the directories of a cell, and its model
+//! - `play`, `cell`: one cell in a process of its own, with what was acknowledged and every error
 //! - `judge`: the verdict
-//! - `sweep`: which cells are run, each with a bound on its time
+//! - `sweep`: runs many cells, each with a limit on its time
 
 #![cfg(target_os = "linux")] // mounts, and a way to ask for the threads of a process
 #![allow(unsafe_code)] // forks, limits, mounts and signals
@@ -64,21 +64,21 @@ use prevalence::laboratory::SURROUNDINGS_FAULTS;
 use sweep::{Answer, Sweep, Tally, ends_of, hints};
 use watch::Position;
 
-/// Names the cell of a child process: hazard, step, position.
+/// The variable that names the cell of a child process: hazard, step, position.
 const CELL: &str = "PREVALENCE_HOSTILE_CELL";
-/// Where it works, and where the templates are.
+/// The variables for the directory in which the child works, and for that of the templates.
 const ROOT: &str = "PREVALENCE_HOSTILE_ROOT";
 const TEMPLATES: &str = "PREVALENCE_HOSTILE_TEMPLATES";
-/// Names the database of a neighbor process.
+/// The variable that names the database of a neighbor process.
 const NEIGHBOR: &str = "PREVALENCE_HOSTILE_NEIGHBOR";
 
-/// Every so many operations of a step are tried by `cargo test`.
+/// `cargo test` tries one operation of a step in this many.
 const SAMPLE: u64 = 29;
 
-/// A planted fault is looked for at so many operations of a step.
+/// The number of operations of a step at which the laboratory looks for a planted fault.
 const LOOK_FOR_FAULTS_UP_TO: u64 = 250;
 
-/// Says a number without taking any memory: there may be none.
+/// Prints a number without an allocation, because there may be no memory.
 fn say(what: &str, number: u64) {
     use std::io::Write;
     let mut line = [0u8; 64];
@@ -121,7 +121,8 @@ fn hostile_surroundings_lose_nothing_at_any_operation() {
     sweep(1);
 }
 
-/// Looks for a planted fault; gives what showed it, and does not where the fault is not planted.
+/// Looks for a planted fault. Returns what showed it, and `None` if nothing did. Without the fault,
+/// it must find nothing in the same cells.
 fn look_for(fault: &str) -> Option<String> {
     let (sweep, control) = (Sweep::begin(Some(fault)), Sweep::begin(None));
     let can = sweep.hazards();
@@ -148,7 +149,7 @@ fn look_for(fault: &str) -> Option<String> {
     None
 }
 
-/// Each deliberate fault must be caught by a cell.
+/// A cell must catch each deliberate fault.
 #[test]
 fn planted_faults_are_caught() {
     let left = Mutex::new(SURROUNDINGS_FAULTS.to_vec());
@@ -174,7 +175,7 @@ fn planted_faults_are_caught() {
     assert_eq!(caught, SURROUNDINGS_FAULTS.len());
 }
 
-/// One cell, for who looks for the cause of a violation.
+/// Runs one cell, to look for the cause of a violation.
 #[test]
 #[ignore = "runs the cell that PREVALENCE_HOSTILE_ONE names: hazard, step, position, ending"]
 fn one() {

@@ -10,18 +10,18 @@ use super::diary::{Diary, Enter, builder};
 use super::scene::{FIRST_OF_OTHERS, LARGE_BYTES};
 use crate::common::child::{alone, test_name};
 
-/// What the neighbor enters at once, and later.
+/// How many commands the neighbor enters at once, and later.
 const FIRST_COMMANDS: u64 = 3;
 const COMMANDS: u64 = 15;
 
-/// The process, seen from ours.
+/// The neighbor process, as our process sees it.
 pub struct Neighbor {
     process: Child,
     says: BufReader<ChildStdout>,
 }
 
 impl Neighbor {
-    /// Starts it, and waits until it works.
+    /// Starts the process, and waits until it works.
     pub fn start(path: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(alone(test_name!(child)))
@@ -46,7 +46,7 @@ impl Neighbor {
         }
     }
 
-    /// It enters more, closes, and ends.
+    /// Lets the process enter more, close its database, and end.
     pub fn end(mut self) {
         let mut stdin = self.process.stdin.take().unwrap();
         stdin.write_all(b"go on\n").unwrap();
@@ -55,7 +55,7 @@ impl Neighbor {
     }
 }
 
-/// The numbers that it has entered when it ends.
+/// Returns the numbers that the neighbor has entered when it ends.
 pub fn entries() -> Vec<u64> {
     (FIRST_OF_OTHERS..FIRST_OF_OTHERS + FIRST_COMMANDS + COMMANDS).collect()
 }

@@ -13,16 +13,16 @@ use prevalence::{Database, Error, ExecuteError, Health, Retention};
 use super::diary::{Diary, Enter, builder};
 use super::scene::Scene;
 
-/// A user who owns nothing else.
+/// The id of a user who owns nothing else.
 pub const NOBODY: u32 = 65_534;
 
-/// A bound on a child of a fork that hangs.
+/// After how many seconds a forked child that hangs is ended.
 const FORKED_CHILD_S: u32 = 20;
 
-/// How many descriptors a process may have, where nothing is short.
+/// How many descriptors a process may have when they are not scarce.
 const MOST_DESCRIPTORS: u64 = 1024;
 
-/// How much more memory there is than what is in use when it becomes short.
+/// How much free memory is left when memory becomes scarce.
 const MEMORY_LEFT_BYTES: u64 = 256 << 10;
 
 fn checked(result: libc::c_int) -> std::io::Result<()> {
@@ -33,7 +33,7 @@ fn c_string(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
 }
 
-/// Gives this thread, and those that it starts, mounts of their own.
+/// Gives this thread, and the threads that it starts, mounts of their own.
 pub fn unshare_mounts() -> std::io::Result<()> {
     // SAFETY: changes which mounts this thread sees.
     checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
@@ -53,7 +53,7 @@ fn mount(
     checked(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, data) })
 }
 
-/// A new file system in memory.
+/// Mounts a new file system in memory.
 pub fn mount_memory(target: &Path, bytes: u64) -> std::io::Result<()> {
     mount(target, None, 0, &format!("size={bytes},mode=777"))
 }
@@ -78,7 +78,7 @@ pub fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
-/// From now on the process works as nobody, and can still become root.
+/// Makes the process work as the user nobody from now on. It can still become root.
 pub fn become_nobody(scene: &Scene) {
     let mut open = vec![scene.root.clone()];
     while let Some(next) = open.pop() {
@@ -93,7 +93,7 @@ pub fn become_nobody(scene: &Scene) {
     checked(unsafe { libc::setresuid(NOBODY, NOBODY, 0) }).unwrap();
 }
 
-/// The calling thread is root for a moment. (The raw call changes one thread alone.)
+/// Runs `body` as root on the calling thread. (The raw call changes only one thread.)
 pub fn as_root<T>(body: impl FnOnce() -> T) -> T {
     let become_user = |user: u32| {
         // SAFETY: changes the rights of this thread alone.
@@ -112,7 +112,7 @@ pub fn limit_descriptors(limit: u64) {
     checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).unwrap();
 }
 
-/// Limits the memory to little more than what is in use, or no more.
+/// Limits the memory to little more than is in use, or removes the limit.
 pub fn limit_memory(limited: bool) {
     let limit = if limited {
         let used = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -187,14 +187,14 @@ impl Drop for Signals {
     }
 }
 
-/// The child of a fork: it tries everything, and then lives on with all that it has inherited.
+/// A forked child: it tries everything, and then lives on with all that it has inherited.
 pub struct Forked {
     id: libc::pid_t,
     says: libc::c_int,
 }
 
 impl Forked {
-    /// `handle` is one of two that there are; the other is never dropped in the child.
+    /// Forks. `handle` is one of two handles; the child never drops the other one.
     pub fn start(scene: &Scene, handle: Option<Database<Diary>>) -> Self {
         let mut ends = [0; 2];
         // SAFETY: the pointer is that of two descriptors.

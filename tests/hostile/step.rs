@@ -29,15 +29,15 @@ listed! {
 
 use Step::*;
 
-/// How many commands are submitted before one is waited for.
+/// How many commands are submitted before the test waits for the first.
 const TOGETHER: usize = 9;
 
-/// The command that a purge replaces, and by what.
+/// The number that a purge replaces, and its replacement.
 pub const PURGED: u64 = 3;
 pub const IN_ITS_PLACE: u64 = 900_003;
 
 impl Step {
-    /// What our database is copied from.
+    /// Returns the template from which our database is copied.
     pub fn template(self) -> Option<&'static str> {
         match self {
             OpenNew => None,
@@ -51,7 +51,7 @@ impl Step {
         if self == Snapshot { Retention::Truncate } else { Retention::Archive }
     }
 
-    /// Works on a directory that nobody has open.
+    /// Returns whether the step works on a directory that nobody has open.
     pub fn is_offline(self) -> bool {
         matches!(self, Restore | Verify | Purge)
     }
@@ -60,7 +60,7 @@ impl Step {
         matches!(self, OpenNew | Open | OpenKilled)
     }
 
-    /// Whether the hazard means anything there.
+    /// Returns whether the hazard has a meaning at this step.
     pub fn can_meet(self, hazard: Hazard) -> bool {
         let in_memory_only = matches!(self, CommitFirst | Commit | Batches | Rotation | Close);
         match hazard {
@@ -76,7 +76,7 @@ impl Step {
         }
     }
 
-    /// Comes to where the step begins.
+    /// Does everything before the step.
     pub fn prepare(self, play: &mut Play<'_>) {
         play.knows(self.template().map_or(0, |_| super::scene::IN_TEMPLATE));
         if self == OpenKilled {
@@ -99,7 +99,7 @@ impl Step {
         }
     }
 
-    /// The step itself.
+    /// Runs the step.
     pub fn run(self, play: &mut Play<'_>) {
         let path = play.path();
         match self {

@@ -342,7 +342,7 @@ fn a_release_that_was_only_started_can_be_taken_back() {
         bank.close().unwrap();
         opened_and_closed(&path);
     }
-    // What a killed process left: nothing may vouch for its last command yet.
+    // What a killed process left: nothing states yet that its last command is durable.
     let image = path.with_extension("image");
     let bank = Database::<first::Bank>::open(&path).unwrap();
     bank.execute(first::Withdraw(4)).unwrap();

@@ -108,7 +108,7 @@ pub(crate) fn write_packed_with(
         chain,
     };
     chunks.finish(footer).map_err(StoreError::io("write", path))?;
-    if !planted!(SnapshotNotSynced) {
+    if !fault!(SnapshotNotSynced) {
         file.sync_all().map_err(StoreError::io("sync", path))?;
     }
     let replaces = exists(storage, path)?;
@@ -129,7 +129,7 @@ fn verify(
     pace: &Pace<'_>,
 ) -> Result<PackedFile, StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    if !planted!(NoDirectorySyncAfterSnapshot) {
+    if !fault!(NoDirectorySyncAfterSnapshot) {
         storage.sync_directory(directory).map_err(StoreError::io("sync directory", directory))?;
     }
     let written = PackedFile::open(storage, path, magic)?;

@@ -135,7 +135,7 @@ fn a_segment_that_lost_the_batch_it_was_made_with_is_damaged() {
 }
 
 #[test]
-fn the_header_of_a_torn_batch_vouches_for_the_batch_before_it() {
+fn the_header_of_a_torn_batch_states_that_the_batch_before_it_is_durable() {
     let [mut first, _] = carried();
     // The body of the third frame is torn. Its header states that the second was durable.
     let last = first.len() - 1;

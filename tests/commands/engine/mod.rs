@@ -21,7 +21,7 @@ use crate::common::{
     Add, Carry, Fail, Failure, Ledger, Refused, Stamp, bytes, quiet_panics, temporary,
 };
 
-/// Long enough that a test that waits for it has failed.
+/// A time so long that a test that waits for it has failed.
 const NEVER: Duration = Duration::from_secs(600);
 
 #[test]
@@ -267,7 +267,7 @@ fn context_says_the_same_on_replay() {
     assert!(matches!(database.with_metadata(&long), Err(Error::InvalidOption { .. })));
 }
 
-/// The queue is full of commands when the last handle goes, on the writer's own thread.
+/// The queue is full of commands when the last handle is dropped, on the writer's own thread.
 #[test]
 fn the_last_handle_may_be_dropped_by_a_command_while_the_queue_is_full() {
     use dropping::{Dropper, HANDLE, Last};
@@ -303,7 +303,7 @@ fn a_command_that_executes_is_told_so_instead_of_waiting_for_itself() {
     assert!(pending.wait().unwrap());
 }
 
-/// A waker that panics, and one that calls what would wait for the engine.
+/// One waker panics, and one calls a function that would wait for the engine.
 #[test]
 fn what_wakers_do_costs_nobody_else_an_answer() {
     struct Bad(Database<Ledger>, mpsc::Sender<bool>);

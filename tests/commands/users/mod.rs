@@ -2,7 +2,7 @@
 //! without end, panics in `Clone`, `Drop`, `Serialize` and `Deserialize`. Nothing acknowledged is
 //! lost, everybody hears why, and no process ends.
 //!
-//! - `mirror`: a model that encodes and does not decode
+//! - `mirror`: a model that encodes but does not decode
 //! - `deep`: models and commands that are nested deep
 //! - `panics`: panics where nobody expects them; `fragile` is the model that panics
 
@@ -13,7 +13,7 @@ mod panics;
 
 use std::path::Path;
 
-/// The names in a directory.
+/// Returns the names in a directory.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<_> =

@@ -17,7 +17,7 @@ fn add(number: u64) -> Add {
     Add { account: (number % 5) as u32, amount: number as i64 }
 }
 
-/// The encoded model after that many commands of [`work`].
+/// Returns the encoded model after that many commands of [`work`].
 fn after(commands: u64) -> Vec<u8> {
     let mut ledger = Ledger::default();
     for number in 1..=commands {
@@ -31,8 +31,8 @@ fn after(commands: u64) -> Vec<u8> {
     ledger.bytes()
 }
 
-/// Executes commands until there are `goal`, or one fails. Every tenth is large, so that segments
-/// change.
+/// Executes commands until there are `goal`, or until one fails. Every tenth is large, so that
+/// segments change.
 fn work(database: &Database<Ledger>, goal: u64) -> Result<(), String> {
     for number in database.sequence() + 1..=goal {
         let executed = if number % 10 == 0 {
@@ -45,10 +45,11 @@ fn work(database: &Database<Ledger>, goal: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What a running database does when it is noticed that its directory was moved.
+/// An action of a running database that must notice that its directory was moved.
 type Notice = fn(&Database<Ledger>) -> Result<(), String>;
 
-/// `mv app.db app.db.old` under a running database, and another one takes the name.
+/// A user runs `mv app.db app.db.old` under a running database, and another database takes the
+/// name.
 #[test]
 fn a_moved_directory_stops_its_database_and_leaves_the_other_alone() {
     let noticed_by: [(&str, Notice); 3] = [
@@ -134,7 +135,7 @@ fn remove_newest_segment(path: &Path, replaced: bool) {
     }
 }
 
-/// Nothing is acknowledged into a file that nobody can find any more.
+/// No command is acknowledged when its file can no longer be found.
 #[test]
 fn a_removed_segment_is_noticed_before_the_next_answer() {
     for replaced in [false, true] {
@@ -170,7 +171,7 @@ fn a_removed_directory_is_noticed_and_can_be_rescued() {
     assert_eq!((database.sequence(), bytes(&database)), (25, after(25)));
 }
 
-/// Many short runs leave few segments, and a start that is as fast as it was.
+/// Many short runs leave few segments, and the start stays as fast as before.
 #[test]
 fn a_thousand_short_runs_take_little_room() {
     let (_directory, path) = temporary();
@@ -187,10 +188,10 @@ fn a_thousand_short_runs_take_little_room() {
     assert!(taken < 600 << 10, "{taken} bytes");
 }
 
-/// What a killed run left is vouched for by the MANIFEST once a run was closed, even if that one only
-/// read. Found by the crash laboratory (seed 76): a sector that held the last batch and its mark.
+/// Once a run was closed, the MANIFEST states that what an earlier killed run left is durable. This
+/// holds even if the later run only read. Found by the crash laboratory (seed 76): a sector that held the last batch and its mark.
 #[test]
-fn a_close_vouches_for_what_a_killed_run_left() {
+fn a_close_states_that_what_a_killed_run_left_is_durable() {
     let (_directory, path) = temporary();
     let database = builder().open(&path).unwrap();
     work(&database, 5).unwrap();
@@ -210,7 +211,7 @@ fn a_close_vouches_for_what_a_killed_run_left() {
     assert!(matches!(builder().open(&image), Err(Error::Corrupt { .. })));
 }
 
-/// Who opens, reads and closes changes nothing.
+/// A run that opens, reads and closes changes nothing.
 #[test]
 fn a_run_that_only_reads_writes_nothing() {
     let (_directory, path) = temporary();
@@ -228,7 +229,7 @@ fn a_run_that_only_reads_writes_nothing() {
     assert_eq!(content(&image), before);
 }
 
-/// Nothing was acknowledged since, so no sync has looked: the close must.
+/// No command was acknowledged since, so no sync has checked the file: the close must check it.
 #[test]
 fn a_segment_removed_after_the_last_answer_is_noticed_by_the_close() {
     for replaced in [false, true] {
@@ -247,7 +248,7 @@ fn a_segment_removed_after_the_last_answer_is_noticed_by_the_close() {
     }
 }
 
-/// A segment that is left is looked after once more: nobody does it later.
+/// The journal checks a segment once more when it leaves it, because nothing checks it later.
 #[test]
 fn a_segment_removed_before_the_next_one_begins_is_noticed() {
     let (_directory, path) = temporary();

@@ -14,7 +14,8 @@ use crate::common::child::{alone, assert_ran, test_name};
 const ROLE: &str = "PREVALENCE_PLACE_ROLE";
 const DIRECTORY: &str = "PREVALENCE_PLACE_DIRECTORY";
 
-/// Runs this test binary as another process with a role; gives what it printed, once it has ended.
+/// Runs this test binary as another process with a role. Returns what it printed, once it has
+/// ended.
 fn run(role: &str, directory: &Path, before: &[&str]) -> String {
     let this = std::env::current_exe().unwrap();
     let (program, arguments) =
@@ -171,7 +172,7 @@ fn limit_descriptors(limit: u64) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
 }
 
-/// One moment without descriptors, at every stage of the engine.
+/// Tests a moment without free descriptors, at every stage of the engine.
 fn runs_out_of_descriptors(directory: &Path) {
     let path = directory.join("app.db");
     let database = builder().open(&path).unwrap();
@@ -210,7 +211,7 @@ fn a_moment_without_descriptors_refuses_and_goes_on() {
     run("descriptors", directory.path(), &[]);
 }
 
-/// A backup, with the rights and on the mount that a child then finds it.
+/// Makes a backup, whose rights and mount a child then changes.
 fn a_backup() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("source");

@@ -44,11 +44,16 @@ fn a_mark_tells_damage_to_the_last_batch_from_a_torn_write() {
     std::fs::write(&last, &whole).unwrap();
     let database = open(&path).unwrap();
     assert_eq!(bytes(&database), states[4]);
-    assert_eq!(database.recovery().commands_rewritten, 0, "the mark vouched for everything");
+    assert_eq!(
+        database.recovery().commands_rewritten,
+        0,
+        "the mark states that everything is durable"
+    );
 }
 
-/// Flips one bit in every byte that is not a zero far from anything, cuts every file at many
-/// lengths and removes each file of a closed database: the exact state or an error, never less.
+/// This flips one bit in every byte that is not zero or is near such a byte, cuts every file at
+/// many lengths, and removes each file of a closed database. An open gives the exact state or an
+/// error, and never less.
 #[test]
 fn no_damage_to_a_closed_database_goes_unnoticed() {
     let (_directory, path) = temporary();
@@ -125,7 +130,7 @@ fn check_missing_segments(path: &Path) {
     open(path).unwrap();
 }
 
-/// What is known durable must be there, however cleanly it was taken away.
+/// What is known durable must exist, even if it was removed without a trace.
 #[test]
 fn a_shortened_journal_is_an_error() {
     // Closed: the last frame's place holds zeros, as if it had never been.
@@ -146,8 +151,8 @@ fn a_shortened_journal_is_an_error() {
             if path == &last && *position == at as u64),
         "{error}"
     );
-    // Killed: the file ends where the last frame began, which nothing vouches for; but the file
-    // had another length when it was published.
+    // Killed: the file ends where the last frame began. Nothing states that this frame was durable, but the
+    // file had another length when it was published.
     let path = path.with_extension("killed");
     killed(&path, 3, false);
     let last = segments(&path).pop().unwrap();

@@ -19,8 +19,8 @@ fn open(path: &Path) -> Result<Database<Ledger>, Error> {
     Database::<Ledger>::builder().segment_bytes(64 << 10).open(path)
 }
 
-/// A directory as a killed process leaves it: `commands` frames, no clean MANIFEST, and no mark
-/// unless `marked`. Gives the model's bytes after each command too.
+/// Makes a directory as a killed process leaves it: `commands` frames, no clean MANIFEST, and no
+/// commit marker unless `marked`. Returns the model's bytes after each command.
 fn killed(path: &Path, commands: u64, marked: bool) -> Vec<Vec<u8>> {
     let live = path.with_extension("live");
     let database = open(&live).unwrap();
@@ -39,8 +39,8 @@ fn killed(path: &Path, commands: u64, marked: bool) -> Vec<Vec<u8>> {
     states
 }
 
-/// The batches in a segment: position and whole size of each. Marks between them are passed over:
-/// where the writer was idle for a moment is a matter of timing.
+/// Finds the batches in a segment: position and whole size of each. It skips commit markers between
+/// them, because their number depends on timing.
 fn frames(segment: &[u8]) -> Vec<(usize, usize)> {
     all_frames(segment).into_iter().filter(|&(.., mark)| !mark).map(|(at, n, _)| (at, n)).collect()
 }
@@ -65,7 +65,7 @@ fn wait_for_mark(path: &Path) {
     }
 }
 
-/// Takes the mark behind the last batch away, if it was written before the copy was made.
+/// Removes the commit marker behind the last batch, if it was written before the copy was made.
 fn remove_mark(path: &Path) {
     let last = segments(path).pop().unwrap();
     let mut content = std::fs::read(&last).unwrap();
@@ -117,7 +117,7 @@ fn every_prefix_of_a_killed_process_is_whole() {
         let database = open(&image).unwrap();
         assert_eq!(bytes(&database), states[accepted]);
         assert!(!database.recovery().clean);
-        // The last frame is vouched for by nothing, so it is written anew; then go on with it.
+        // Nothing states that the last frame is durable, so it is written again.
         assert_eq!(database.recovery().commands_rewritten, u64::from(accepted > 0));
         database.execute(Add { account: 7, amount: accepted as i64 + 1 }).unwrap();
         assert_eq!(bytes(&database), states[accepted + 1]);
@@ -126,7 +126,7 @@ fn every_prefix_of_a_killed_process_is_whole() {
     }
 }
 
-/// A last batch of several sectors, torn in every way at sector boundaries.
+/// The last batch has several sectors, and is torn in every way at sector boundaries.
 #[test]
 fn a_torn_last_batch_is_cut_and_reported() {
     let (_directory, path) = temporary();
@@ -189,7 +189,7 @@ fn with_image(path: &Path, body: impl FnOnce(&Path)) {
     std::fs::remove_dir_all(&image).unwrap();
 }
 
-/// Files of the right database from the wrong time.
+/// The files are from the right database, but from the wrong time.
 #[test]
 fn files_of_another_past_are_refused() {
     let (_directory, path) = temporary();

@@ -120,7 +120,8 @@ fn an_older_version_of_the_model_is_migrated() {
     assert!(matches!(error, Error::WrongVersion { expected: 1, found: 2, .. }), "{error}");
 }
 
-/// A migration that refuses is no damage: nothing older is opened instead, and nothing deleted.
+/// A migration that fails is not damage: the open does not use an older snapshot, and deletes
+/// nothing.
 mod release_3 {
     use super::*;
 

@@ -144,7 +144,7 @@ fn policies_of_time_bytes_and_close() {
     assert!(database.recovery().clean);
 }
 
-/// Two snapshots and commands behind them; gives the expected bytes.
+/// Makes two snapshots and commands behind them. Returns the expected bytes.
 fn two_snapshots(path: &Path) -> Vec<u8> {
     let database = builder().open(path).unwrap();
     for round in 0..2 {
@@ -207,7 +207,7 @@ fn a_damaged_snapshot_without_the_journal_behind_an_older_one_is_an_error() {
     assert_eq!(content(&path), before);
 }
 
-/// What every damage to a database with snapshots comes to: the exact state, or an error.
+/// Every damage to a database with snapshots gives the exact state or an error.
 #[test]
 fn no_damage_goes_unnoticed() {
     let (_directory, path) = temporary();

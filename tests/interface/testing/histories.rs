@@ -8,7 +8,7 @@ use prevalence::{Database, Retention, SnapshotPolicy};
 use super::*;
 use crate::common::{content, temporary};
 
-/// A history under `Retention::Archive`, with a snapshot after every 20 commands.
+/// Makes a history under `Retention::Archive`, with a snapshot after every 20 commands.
 fn history<M: Model + Default>(path: &Path, execute: impl FnOnce(&Database<M>)) {
     let database = Database::<M>::builder()
         .segment_bytes(64 << 10)
@@ -59,7 +59,8 @@ fn a_history_that_changed_its_meaning_is_told_with_all_that_is_known() {
     says(|| assert_history::<Shelf>(path.join("nowhere")), &["cannot be copied"]);
 }
 
-/// What is said of a history of 701 commands, all of one kind but for those that may be to blame.
+/// Returns the report on a history of 701 commands, all of one kind except those that may be the
+/// cause.
 fn told_of(blamed: impl FnOnce(&Database<Shelf>)) -> String {
     let (_directory, path) = temporary();
     history::<Shelf>(&path, |database| {
@@ -90,7 +91,7 @@ fn the_command_that_is_not_deterministic_is_found_in_a_history() {
     }
 }
 
-/// What the other replay has forgotten since it went through an encoding.
+/// The other replay has forgotten the field, because its model was encoded and decoded.
 #[test]
 fn a_field_that_is_not_stored_is_noticed_in_a_history() {
     let text = told_of(|shelf| {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{self, Add, Carry, Fail, Failure, Ledger, Refused, Stamp};
 
-/// What a failed test says.
+/// Returns the message of a failed test.
 fn failure<T>(test: impl FnOnce() -> T) -> String {
     common::quiet_panics();
     let caught = catch_unwind(AssertUnwindSafe(test));
@@ -119,12 +119,12 @@ fn wrong_expectations_are_told() {
 
 // ---- commands and models that the guard must notice ----
 
-/// A shelf, in the ways that shelves go wrong.
+/// A shelf with every kind of mistake.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Shelf {
     items: OrdMap<u32, u64>,
     picked: Vec<u64>,
-    /// Encoded in order, iterated in any.
+    /// Labels that are encoded in order, but iterated in any order.
     #[serde(serialize_with = "in_order")]
     labels: HashMap<u32, u64>,
     #[serde(skip)]
@@ -175,7 +175,8 @@ fn clock_ns() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
-/// How often this thread has asked, so that tests do not disturb each other.
+/// Returns how often this thread has called it. The count is per thread, so that tests do not
+/// disturb each other.
 fn calls_on_this_thread() -> u64 {
     thread_local! {
         static CALLS: Cell<u64> = const { Cell::new(0) };
