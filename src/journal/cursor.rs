@@ -1,4 +1,4 @@
-//! Owns the rule which bytes are the next frame of a file: an intact header and body, the next
+//! Owns the rule for which bytes are the next frame of a file: an intact header and body, the next
 //! sequence and chain value, and what to do about a lost commit marker. The reader of a mapped
 //! segment and the reader of a streamed file both use it. Knows nothing of where the bytes come
 //! from.
