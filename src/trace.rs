@@ -1,5 +1,5 @@
-//! Owns how the crate tells `tracing` what it does. Without the feature `tracing` nothing of it is
-//! left in the program. Knows nothing of what is told.
+//! Sends what the crate does to `tracing`, if the feature of that name is on. Without it, nothing
+//! of this is left in the program. Knows nothing of what is told.
 
 /// Tells of one event: `trace_event!(LEVEL, "message", field = value, …)`. Fields are told by their
 /// `Display`.

@@ -1,5 +1,4 @@
-//! Owns the handle with which a user works on an open database. Knows which part does what, and
-//! does no work itself.
+//! Owns the handle with which a user works on an open database. It delegates all work.
 
 mod builder;
 mod commands;

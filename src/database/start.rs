@@ -7,6 +7,9 @@
 //!                      └──── spare, bell ───┘
 //! callers ──requests─▶ snapshotter ◀──woken── committer, through the snapshot board
 //! ```
+//!
+//! *Spare* are emptied batches, whose buffers the writer uses again. The *bell* wakes a writer that
+//! waits for the committer.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -28,7 +31,7 @@ use crate::options::{Durability, Options};
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::{Found, Loaded, LoadingThread, Recovered, RecoveryReport};
 use crate::snapshot::{
-    OpenMeasured, Readable, SnapshotRequest, Snapshotter, SnapshotterOptions, Superseded,
+    DecodeCheck, OpenMeasured, SnapshotRequest, Snapshotter, SnapshotterOptions, Superseded,
 };
 use crate::stats::Counters;
 use crate::storage::{Room, Storage};
@@ -162,7 +165,7 @@ fn snapshotter<M: Model>(
         last_taken: Instant::now(),
         retry: None,
         owed: false,
-        readable: Readable::new(found.loaded.info.sequence),
+        decode_check: DecodeCheck::new(found.loaded.info.sequence),
     }
 }
 

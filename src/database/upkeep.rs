@@ -1,4 +1,4 @@
-//! Owns what an operator does with an open database: snapshots, backups, exports, figures. Knows
+//! Owns what an operator does with an open database: snapshots, backups, exports, statistics. Knows
 //! nothing of commands.
 
 use super::{Database, Engine};

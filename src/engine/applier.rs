@@ -1,6 +1,5 @@
-//! Owns applying a record by its tag: a record that is stored, or comes from elsewhere, has no
-//! caller that waits for an answer. A rollback, a replay and a history use it. Knows nothing of
-//! where records come from.
+//! Applies a record by its tag where no caller waits for an answer: in a rollback, a replay, a
+//! history. Knows nothing of where records come from.
 
 use crate::journal::Record;
 use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};

@@ -1,6 +1,6 @@
-//! Owns what the committer needs from a log: the log appends batches, makes them durable, and
-//! reports its progress. The journal on the local disk is one such log. Knows nothing of batches
-//! and callers.
+//! Owns what the committer needs from a log: to append the bytes of a batch, to make them durable,
+//! and to report progress. The journal on the local disk is one such log. Knows nothing of what is
+//! in the bytes, and of callers.
 
 use crate::files::{ChangeFailure, StoreError};
 use crate::journal::{FrameBuffer, Journal};

@@ -1,5 +1,6 @@
-//! Owns the end of a batch: write, sync, publish, answer, in this order. Knows nothing of how the
-//! batch was made.
+//! Finishes a batch: write, sync, publish, answer, in this order. If the disk is full and nothing
+//! was written, it refuses the batch (`NotWritten`); if anything is in doubt, it poisons the
+//! database. Knows nothing of how the batch was made.
 
 use std::sync::Arc;
 

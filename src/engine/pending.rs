@@ -1,5 +1,5 @@
-//! Owns the way of a result from the engine to its caller: where the engine puts it, and how the
-//! caller gets it. Knows nothing of batches.
+//! Brings a result from the engine to its caller: where the engine puts it, and how the caller gets
+//! it. Knows nothing of batches.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -1,5 +1,6 @@
 //! Owns the newest readable version and the way in which readers get it: one atomic pointer, no
-//! lock. Knows nothing of how versions are made.
+//! lock. A version lives as long as a reader, a snapshot or `recent_versions` holds it; the writer
+//! frees the rest (see `batch`). Knows nothing of how versions are made.
 
 use std::fmt;
 use std::ops::Deref;

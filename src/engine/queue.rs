@@ -27,7 +27,7 @@
 //!                               └─┘ (woken, and no row holds)
 //! ```
 //!
-//! Callers, the bell and the end change the state under the lock, so no change is lost between a
+//! Callers, the committer (which rings the bell) and the shutdown change the state under the lock, so no change is lost between a
 //! look and a sleep. While the writer spins it holds no lock: it watches `sent` and `signalled`.
 
 use std::collections::VecDeque;

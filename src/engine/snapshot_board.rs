@@ -1,5 +1,6 @@
-//! Owns what the committer and the snapshot thread tell each other: when a snapshot is due, and the
-//! result of the last one. Knows nothing of how a snapshot is written.
+//! Owns what the committer and the snapshot thread tell each other: at which figures the committer
+//! wakes the snapshot thread, and the result of the last snapshot. Knows nothing of why one is due,
+//! and of how it is written.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};

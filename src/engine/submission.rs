@@ -1,5 +1,5 @@
-//! Owns the two places that know all types of a command. On the caller's thread the command is
-//! encoded; on the writer's thread it is decoded and applied. Between them it is only bytes.
+//! Encodes a command on its caller's thread, and decodes and applies it on the writer's thread.
+//! Between the two it is only bytes: no other place of the engine knows the type of a command.
 
 use super::pending::{Pending, Slot, Ticket};
 use super::queue::{Applied, Submission};

@@ -1,5 +1,6 @@
 //! Owns the exchange of the directories inside a database for new ones: all or none, even after a
-//! crash. Knows nothing of their content, and not why they are exchanged.
+//! crash. Knows nothing of their content. Only a purge uses it, and
+//! the names say so.
 //!
 //! The new directories are made beside the old ones as `NAME.purging`. They count once the MANIFEST
 //! states `Swapping`; after a crash, the next open finishes the exchange: `NAME` becomes

@@ -1,6 +1,6 @@
-//! Owns the disk space that a database keeps in reserve: a file of zeros. When the disk is full,
-//! the file is removed, so that a few more commands or a snapshot can be written. Knows nothing of
-//! what uses the space then.
+//! Owns the disk space that a database keeps in reserve for a full disk: a file of zeros. When the
+//! disk is full, the file is removed, so that a few more commands or a snapshot can be written.
+//! Knows nothing of what uses the space then.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,6 +1,6 @@
-//! Owns why a file is wrong or could not be changed. Knows nothing of models and of the engine: a
-//! user gets each of these as the variant of [`Error`](crate::Error) with the same name, which
-//! explains it.
+//! Owns why a file is wrong or could not be changed, and the text for it. Knows nothing of models
+//! and of the engine: a user gets each of these as the variant of [`Error`](crate::Error) with the
+//! same name, and the documentation there explains it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Owns the way through a stored history frame by frame, file after file, even if files are
-//! archived or removed meanwhile. Knows nothing of models.
+//! Walks a stored history frame by frame, file after file, even if files are archived or removed
+//! meanwhile. Knows nothing of models.
 //!
 //! # How `advance` comes to the next frame
 //!

@@ -1,5 +1,6 @@
-//! Owns how a run begins its first segment: only when it has something to write, so that a run that
-//! only reads changes nothing. Knows nothing of how a batch is written.
+//! Owns what goes into the first segment of a run, and when there is one: only when there is
+//! something to write, so that a run that only reads changes nothing. Knows nothing of how a batch
+//! is written.
 //!
 //! A short run must not cost a segment for ever. So when the last segment holds little, the new one
 //! copies its frames and replaces it. When the program's vocabulary has changed, the new one does

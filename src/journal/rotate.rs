@@ -1,5 +1,5 @@
-//! Owns the change of segments: a run begins its first segment, leaves a full one for the next,
-//! lists each in the MANIFEST, and closes. Knows nothing of how a batch is written.
+//! Owns when the segment changes: a run begins its first one, leaves a full one for the next, lists
+//! each in the MANIFEST, and closes. Knows nothing of how a batch is written.
 
 use super::append::{Journal, JournalOptions, first_segment_bytes};
 use super::begin::Plan;

@@ -1,5 +1,6 @@
-//! Owns reading a segment: it verifies frame after frame, and classifies the segment's end. Never
-//! changes anything, and never knows what a command means.
+//! Reads a segment: it verifies frame after frame, and decides what its end is: complete, a torn
+//! frame that was never acknowledged, or damage. Never changes anything, and never knows what a
+//! command means.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! Owns the journal's vocabulary: the command that each tag stands for, for ever. Knows nothing of
 //! how records are stored.
 
-mod lines;
+mod conflicts;
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use crate::process::panic_message;
 use crate::{codec, json};
 
 #[doc(hidden)]
-pub use lines::{Line, assert_lines_differ};
+pub use conflicts::{Line, assert_lines_differ};
 
 /// The tag of a placeholder for a command that [`purge`](crate::purge()) erased. The placeholder
 /// keeps the sequences of later commands from shifting. No command may have this tag.

@@ -1,4 +1,5 @@
-//! Owns the rules for when a snapshot is due. Knows nothing of how a snapshot is taken.
+//! Owns what a user may set about when a snapshot is taken. Whether one is due is decided in
+//! `snapshot::due`. Knows nothing of how a snapshot is taken.
 
 use std::ops::BitOr;
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! Owns taking a directory: its lock, and the MANIFEST of the database in it. Knows nothing of the
-//! files that the MANIFEST names.
+//! Locks a directory and reads its MANIFEST. Knows nothing of the files that the MANIFEST names.
 
 use std::path::Path;
 use std::sync::Arc;

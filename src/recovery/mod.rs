@@ -1,6 +1,15 @@
-//! Owns opening: lock, MANIFEST, snapshot, journal tail, new segment. Changes nothing on disk
+//! Opens a directory: lock, MANIFEST, snapshot, the journal behind it. Changes nothing on disk
 //! before it has verified all that it read, except to finish a purge. Knows nothing of running
 //! commands.
+//!
+//! - `writer_thread`: the thread on which all of this runs
+//! - `locked`: locks the directory and reads its MANIFEST
+//! - `create`: the first files of a new database
+//! - `load`: reads an existing database to its end
+//! - `replay`: applies the journal to the model of a snapshot
+//! - `compatibility`: whether a file belongs to this database, model and vocabulary
+//! - `archive_checks`: whether the program knows all archived commands
+//! - `report`: what an open tells, while it runs and afterwards
 
 mod archive_checks;
 mod compatibility;

@@ -1,5 +1,5 @@
-//! Owns the writer's thread before there is a writer: the recovery runs on it. Knows nothing of how
-//! the recovery works.
+//! Runs the recovery on the thread that becomes the writer afterwards. Knows nothing of how the
+//! recovery works.
 //!
 //! Allocators such as glibc's give each thread a region of its own, and other threads cannot use
 //! what was freed there. If one thread loaded the model and another replaced it piece by piece, the

@@ -1,5 +1,6 @@
-//! Owns when a snapshot is due: it compares what follows the newest snapshot with the policy, and
-//! predicts how long the next start would take. Knows nothing of how a snapshot is written.
+//! Decides when a snapshot is due, and why: it compares what follows the newest snapshot with the
+//! policy, and predicts how long the next start would take. Knows nothing of how a snapshot is
+//! written.
 
 use std::time::Duration;
 

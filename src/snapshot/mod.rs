@@ -1,27 +1,27 @@
 //! Owns writing a version of the model to a file, and the thread that does this in the background.
 //!
 //! - `file`: writes and reads one snapshot
-//! - `readable`: decides which snapshots are decoded before they count
+//! - `decode_check`: decides which snapshots are decoded before they count
 //! - `due`: decides when a snapshot is due, and predicts the next start
 //! - `worker`: the thread that takes snapshots
 //! - `cleanup`: archives or removes what the listed snapshots supersede
 //! - `export`: writes a copy of a whole database
 
 mod cleanup;
+mod decode_check;
 mod due;
 mod export;
 mod file;
-mod readable;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 pub(crate) use cleanup::Superseded;
+pub(crate) use decode_check::DecodeCheck;
 pub(crate) use due::{OpenMeasured, current_rates, is_overdue, segments_behind};
 pub(crate) use export::write_copy;
 pub(crate) use file::{
     check, decode_snapshot, decode_version, decode_written, encode_model, open_snapshot,
     request_limits, snapshot_header, undecodable_as_current, write_snapshot, write_version,
 };
-pub(crate) use readable::Readable;
 pub(crate) use worker::{SnapshotRequest, Snapshotter, SnapshotterOptions};

@@ -2,6 +2,8 @@
 //! snapshot in the MANIFEST, and only then archives or removes what it supersedes. Commands never
 //! wait for this. After a failure, which users can see, it tries again, and commands continue.
 //!
+//! `owed` says that a snapshot is to be taken.
+//!
 //! | `owed` | `retry` | where the thread stands |
 //! |---|---|---|
 //! | no | `None` | it waits until a snapshot is due, or a caller asks for one |
@@ -19,9 +21,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::cleanup::Superseded;
+use super::decode_check::DecodeCheck;
 use super::due::{is_behind, is_overdue, limits};
 use super::file::{snapshot_header, write_version};
-use super::readable::Readable;
 use crate::engine::{Shared, SharedCommitter, SnapshotInfo, SnapshotState, sync_outside_lock};
 use crate::error::Error;
 use crate::files::{Directory, FileHeader, ManifestFile, Packing, Reserve};
@@ -73,7 +75,7 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) retry: Option<(Instant, Duration)>,
     /// Whether a snapshot must still be taken.
     pub(crate) owed: bool,
-    pub(crate) readable: Readable,
+    pub(crate) decode_check: DecodeCheck,
 }
 
 impl<M: Model> Snapshotter<M> {
@@ -282,7 +284,7 @@ impl<M: Model> Snapshotter<M> {
             *packing,
             &self.pace(),
             |raw_bytes| {
-                decoded = self.readable.is_owed(&kept, raw_bytes);
+                decoded = self.decode_check.is_owed(&kept, raw_bytes);
                 decoded
             },
         )?;
@@ -291,7 +293,7 @@ impl<M: Model> Snapshotter<M> {
         drop(file);
         self.list_in_manifest(&header)?;
         if decoded {
-            self.readable.note(&kept, info.sequence, info.raw_bytes);
+            self.decode_check.note(&kept, info.sequence, info.raw_bytes);
         }
         (self.owed, self.outdated) = (false, false);
         self.last_taken = began;

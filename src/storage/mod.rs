@@ -5,13 +5,13 @@
 mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod full_disk;
 mod held;
 mod memory;
 mod mmap;
 mod place;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) mod simulated;
-mod space;
 mod throttle;
 
 use std::io;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(crate) use disk::Disk;
+pub(crate) use full_disk::Room;
 pub(crate) use held::HeldDisk;
 pub(crate) use memory::Memory;
 pub(crate) use mmap::{FileBytes, ForkMark};
 pub(crate) use place::PlaceLost;
-pub(crate) use space::Room;
 pub(crate) use throttle::Pace;
 
 /// How often an interrupted call is repeated before the interruption counts as a failure.

@@ -1,4 +1,4 @@
-//! Owns the place of an open database: it holds the directory that was locked by descriptors, and
+//! Owns the place of an open database: it holds the locked directory by open descriptors, and
 //! checks whether the path still leads to that directory. Knows nothing of what the files hold.
 //!
 //! A path can change its meaning: somebody moves the directory, puts another one in its place,

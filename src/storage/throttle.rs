@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::space::Room;
+use super::full_disk::Room;
 use crate::stats::Counters;
 
 /// How long the work runs before it pauses.

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 
-use super::twice::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name};
+use super::determinism_check::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name};
 use crate::files::DatabaseId;
 use crate::model::{Metadata, Model, RandomSeed, Registered, time_ns};
 

@@ -11,9 +11,9 @@
 
 #![expect(clippy::panic, reason = "a failed test is a panic")]
 
+mod determinism_check;
 mod fixture;
-mod stored;
-mod twice;
+mod history_check;
 
 pub use fixture::{Executed, Fixture, given};
-pub use stored::{assert_deterministic, assert_history};
+pub use history_check::{assert_deterministic, assert_history};

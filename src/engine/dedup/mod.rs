@@ -1,5 +1,6 @@
-//! Owns the memory of request ids: the sequence at which each id was accepted, as far back as the
-//! limits allow. Knows nothing of what was requested.
+//! Owns the memory of request ids. If a client retries a request, the writer finds its id here and
+//! answers with the sequence at which it was accepted, instead of applying the command again. The
+//! memory goes back as far as the limits allow. Knows nothing of what was requested.
 //!
 //! At every sequence the memory depends only on the commands up to that sequence, so that a replay
 //! makes the same memory. It holds the longest run of the newest ids that is within both limits,

@@ -1,5 +1,6 @@
-//! Owns what the twice compiled modules synchronise with: shuttle's types, and a clock that moves
-//! only when somebody waits for it. Time-outs then depend on the schedule alone.
+//! Owns the synchronisation types of the modules that are compiled a second time: shuttle's types,
+//! and a clock that moves only when somebody waits for it. Time-outs then depend on the schedule
+//! alone.
 
 use std::cell::Cell;
 use std::ops::Add;

@@ -1,4 +1,5 @@
-//! Owns which snapshots are decoded before they count. Knows nothing of how they are decoded.
+//! Decides which snapshots are decoded as a test before older data may be removed. Knows nothing of
+//! how they are decoded.
 //!
 //! A type may encode what it cannot decode, or nest deeper than a stack allows. Then a snapshot is
 //! intact but useless, and the database needs the commands behind an older one. So they are kept:
@@ -9,13 +10,13 @@
 const GROWTH: u64 = 2;
 
 /// The snapshots that this process has decoded.
-pub(crate) struct Readable {
+pub(crate) struct DecodeCheck {
     sequences: Vec<u64>,
     /// The size of the last encoding that this process has both written and decoded.
     raw_bytes: Option<u64>,
 }
 
-impl Readable {
+impl DecodeCheck {
     /// Makes the record of decoded snapshots; `loaded` is the one that the open has decoded.
     pub(crate) fn new(loaded: u64) -> Self {
         Self { sequences: vec![loaded], raw_bytes: None }
@@ -44,7 +45,7 @@ mod tests {
 
     /// Takes snapshots of one size each. Returns which of them were decoded.
     fn decoded(keep: usize, raw_bytes: &[u64]) -> Vec<u64> {
-        let (mut readable, mut listed, mut decoded) = (Readable::new(0), vec![0], Vec::new());
+        let (mut readable, mut listed, mut decoded) = (DecodeCheck::new(0), vec![0], Vec::new());
         for (sequence, &raw_bytes) in (1..).zip(raw_bytes) {
             let kept = &listed[listed.len().saturating_sub(keep - 1)..];
             if readable.is_owed(kept, raw_bytes) {

@@ -1,5 +1,7 @@
-//! Owns the rule for a full disk: background work gives up the space that it has taken when the
-//! journal needs room. Knows nothing of the journal and of the work.
+//! Owns which work gives up its disk space when the disk is full: background work, when the journal
+//! needs room. The other parts of this subject: `files::reserve` keeps a file for that moment, and
+//! `engine::committer` refuses what could not be written. Knows nothing of the journal and of the
+//! work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -143,5 +143,5 @@ impl Message {
 }
 
 #[cfg(test)]
-#[path = "tests/lines.rs"]
+#[path = "tests/conflicts.rs"]
 mod tests;

@@ -1,5 +1,4 @@
-//! Owns the checks of a stored history in an application's tests. Knows nothing of how a history is
-//! read.
+//! Checks a stored history in an application's tests. Knows nothing of how a history is read.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! Owns the check that one command, applied to two copies of a model, does the same twice. Knows
-//! nothing of how a test is written.
+//! Checks that one command, applied to two copies of a model, does the same twice. Knows nothing of
+//! how a test is written.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
