@@ -22,7 +22,7 @@ use common::{copy_directory, temporary};
 /// Every call that changes the disk, with the names of the shim. (The rename that publishes a file
 /// does not go through libc. It lies between two syncs, so the kills after the first and before the
 /// second enclose it. `strace` also meets it.)
-const CHANGES: &str = ",pwrite,fsync,fdatasync,ftruncate,unlink,rename,mkdir,";
+const CHANGES: &str = ",pwrite,fsync,fdatasync,unlink,rename,mkdir,";
 
 /// The most calls of one kind. No child makes more, so a sweep that reaches this does not end.
 const MOST_CALLS: u64 = 2_000;
@@ -187,7 +187,7 @@ fn fail_everywhere(step: u64) {
     if !has_shim() {
         return;
     }
-    // Renames, removals and cuts of an open database do not go through libc: `strace` meets those.
+    // Renames and removals of an open database do not go through libc: `strace` meets those.
     const ERRORS: [(&str, i32, Expect); 9] = [
         (",fdatasync,", 5, Expect::Anything),  // EIO
         (",fsync,", 5, Expect::Anything),      // EIO
@@ -256,8 +256,9 @@ fn strace_everywhere(step: u64) {
         ("rename,renameat,renameat2", "EIO"),
         ("pwrite64", "ENOSPC"),
         ("unlink,unlinkat", "EIO"),
-        ("ftruncate", "EIO"),
     ];
+    // Only files larger than those of this scene are cut before they are removed, so no call of
+    // `ftruncate` is met. A cut that fails is tested on a faulty disk (`snapshot/tests/failure.rs`).
     for (calls, error) in failing {
         println!("{calls} fails with {error}:");
         let mut noticed = 0;
