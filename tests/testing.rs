@@ -466,7 +466,7 @@ fn models_that_do_not_survive_their_encoding_are_noticed_in_a_history() {
     history::<Hashed>(&path, |database| {
         (0..40).for_each(|_| database.execute(Put(30)).unwrap());
     });
-    says(|| assert_deterministic::<Hashed>(&path), &["the model at sequence 1,", "`HashMap`"]);
+    says(|| assert_deterministic::<Hashed>(&path), &["the model at sequence 1 ", "`HashMap`"]);
     let equal = |left: &Hashed, right: &Hashed| left.0 == right.0;
     let report = prevalence::verify_against::<Hashed, Hashed>(&path, equal).unwrap();
     assert_eq!(report.divergence, None);
@@ -476,5 +476,5 @@ fn models_that_do_not_survive_their_encoding_are_noticed_in_a_history() {
     let database = Database::builder().initial(full).open(&path).unwrap();
     database.execute(Clear).unwrap();
     database.close().unwrap();
-    says(|| assert_deterministic::<Gappy>(&path), &["the model at sequence 1,"]);
+    says(|| assert_deterministic::<Gappy>(&path), &["the model at sequence 1 "]);
 }
