@@ -7,17 +7,18 @@
 //!
 //! # How `next` chooses its answer
 //!
-//! Commands that were drained before are answered first, without the lock. Otherwise `next` takes
-//! the lock and answers the first row that holds:
+//! Commands that were drained before are given first, without the lock. Otherwise `next` takes the
+//! lock, and the first row that holds is the answer:
 //!
-//! | row | the state          | answer    | reported again by the next call?       |
-//! |-----|--------------------|-----------|----------------------------------------|
-//! | 1   | commands wait      | `Command` | yes, until all were taken              |
-//! | 2   | the queue stopped  | `Stop`    | yes: a queue never starts again        |
-//! | 3   | the bell was rung  | `Rung`    | no: the answer clears the bell         |
-//! | 4   | no patience is left| `Nothing` | depends on the patience of that call   |
+//! | the state           | the answer | does the next call answer the same?         |
+//! |---------------------|------------|---------------------------------------------|
+//! | commands wait       | `Command`  | yes, until all were given                   |
+//! | the queue stopped   | `Stop`     | yes: a stopped queue never runs again       |
+//! | the bell was rung   | `Rung`     | no: the answer clears the bell              |
+//! | no patience is left | `Nothing`  | if that call has no patience either         |
 //!
-//! If no row holds, the writer idles and looks again. How it idles changes once:
+//! If no row holds, the writer idles and looks again. First it spins, then it sleeps, and after its
+//! deadline it gives up:
 //!
 //! ```text
 //! Patience::None ─────────────────────────────────────┐

@@ -114,10 +114,11 @@ pub struct PurgeReport {
 /// ```
 ///
 /// # Errors
-/// - [`Error::PurgeRefused`] if a later command is refused after the changes. Nothing was changed.
+/// - [`Error::PurgeRefused`] if a replacement, or a command behind a change, is refused. Nothing was
+///   changed.
 /// - [`Error::HistoryDiverged`] if the verification of the old history fails. Nothing was changed.
 /// - [`Error::HistoryTruncated`] if the stored history does not begin with the initial model. Then
-///   nobody knows which erased data the oldest snapshot contains.
+///   the oldest snapshot could still contain the erased data.
 /// - [`Error::UnknownFile`] if the inner directories contain a file that this crate did not write.
 /// - [`Error::Locked`] if the database is open somewhere.
 /// - [`Error::Io`] if files cannot be written. The old history is still there; or, if the exchange

@@ -225,7 +225,7 @@ fn a_command_that_is_refused_now_is_named() {
         let divergence = report.divergence.unwrap();
         assert_eq!((divergence.after, divergence.at), (after, 23));
         let told = divergence.to_string();
-        assert_eq!(told.contains("one of the 2 commands before it"), after == 20, "{told}");
+        assert_eq!(told.contains("before it, from sequence 21 on"), after == 20, "{told}");
         assert!(matches!(&divergence.evidence, Evidence::Refused(why) if why.contains("rejected")));
         assert_eq!(divergence.culprit.unwrap().sequence, 23);
     }

@@ -137,8 +137,8 @@ impl fmt::Display for Divergence {
             )?;
             return match evidence {
                 Evidence::Refused(_) if at - after > 1 => {
-                    let before = at - after - 1;
-                    write!(f, "; one of the {before} commands before it may be the cause")
+                    let first = after + 1;
+                    write!(f, "; the cause may be a command before it, from sequence {first} on")
                 }
                 _ => Ok(()),
             };
