@@ -140,3 +140,10 @@ pub(crate) fn fill(database: &Database<Count>) {
         database.execute(Add(vec![1; 600_000])).unwrap();
     }
 }
+
+/// Waits until only the writer writes. Another thread makes the reserve once.
+pub(crate) fn settle(database: &Database<Count>) {
+    while database.stats().reserve_bytes == 0 {
+        std::thread::yield_now();
+    }
+}

@@ -11,7 +11,7 @@ use crate::engine::committer::lock;
 use crate::options::Options;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Disk, HeldDisk};
-use crate::test_support::{Add, Count, killed, open, small};
+use crate::test_support::{Add, Count, killed, open, settle, small};
 use crate::{Database, Durability, Error, ExecuteError, SnapshotPolicy};
 
 /// Makes a disk whose next sync fails after `armed` is set, and takes long to fail. The sync after
@@ -31,6 +31,7 @@ fn beside_a_failing_sync(body: impl FnOnce(Database<Count>)) -> tempfile::TempDi
     let options = Options { durability: Durability::Buffered, ..small() };
     let database = open(failing_once(&armed), directory.path(), options).unwrap();
     database.execute(Add(vec![1; 25_000])).unwrap();
+    settle(&database);
     armed.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {
         let other = database.clone();

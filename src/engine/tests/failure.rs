@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::options::Options;
 use crate::storage::Disk;
 use crate::storage::faulty::{Faulty, Operation};
-use crate::test_support::{Add, Count, Moody, open, small};
+use crate::test_support::{Add, Count, Moody, open, settle, small};
 use crate::{Database, Durability, Error, ExecuteError, Health, Metadata, WaitError};
 
 /// Makes a disk that fails the operations for which `fails` holds, after `armed` is set.
@@ -47,13 +47,6 @@ fn begin(database: &Database<Count>) {
     let both = [(); 2].map(|()| database.submit(Add(vec![1])).unwrap());
     both.into_iter().for_each(|pending| assert!(pending.wait().is_ok()));
     settle(database);
-}
-
-/// Waits until only the writer writes. Another thread makes the reserve once.
-fn settle(database: &Database<Count>) {
-    while database.stats().reserve_bytes == 0 {
-        std::thread::yield_now();
-    }
 }
 
 fn assert_poisoned_from(database: &Database<Count>, durable: u64) {
@@ -139,14 +132,22 @@ fn a_failed_rotation_poisons_as_well() {
 fn an_interval_sync_that_fails_poisons() {
     let directory = tempfile::tempdir().unwrap();
     let armed = Arc::new(Mutex::new(false));
-    let storage = failing(&armed, |operation| matches!(operation, Operation::SyncData));
+    // The syncs of what was written before, and of a commit marker, still succeed.
+    let mut is_written = false;
+    let storage = failing(&armed, move |operation| match operation {
+        Operation::Write(_, bytes) => {
+            is_written |= *bytes > 1000;
+            false
+        }
+        operation => is_written && matches!(operation, Operation::SyncData),
+    });
     let durability = Durability::Interval(Duration::from_millis(1));
     let database = open(storage, directory.path(), Options { durability, ..small() }).unwrap();
     database.execute(Add(vec![1])).unwrap();
     settle(&database);
     *armed.lock().unwrap() = true;
     // The answer comes before the sync, as this durability allows. The failure shows later.
-    database.execute(Add(vec![1])).unwrap();
+    database.execute(Add(vec![1; 1000])).unwrap();
     let waited = database.wait_for(3, Duration::from_secs(600));
     assert!(matches!(waited, Err(WaitError::Poisoned(_))), "{waited:?}");
     assert!(matches!(database.close(), Err(Error::Poisoned(_))));
