@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::engine::{ENTRIES, Entry, Outcome, Workload};
-use crate::engines::redis;
+use crate::engine::{Outcome, Workload};
+use crate::engines::{ENTRIES, Entry, redis};
 use crate::workload::Figure;
 
 /// The options of the command line.

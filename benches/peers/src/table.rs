@@ -2,7 +2,8 @@
 //! of how the figures were measured.
 
 use crate::driver::Row;
-use crate::engine::{ENTRIES, Kind, Workload};
+use crate::engine::Workload;
+use crate::engines::{ENTRIES, Kind};
 use crate::workload::Figure;
 
 /// Returns the median; for an even number of values, the upper of the two middle ones.

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, Entry, Outcome, WINDOW, Workload};
+use crate::engine::{Engine, Outcome, WINDOW, Workload};
+use crate::engines::Entry;
 use crate::load::{Expected, Put, Puts, random_keys};
 use crate::machine;
 
