@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use driver::Plan;
-use engine::{ENTRIES, Outcome, Workload};
+use engine::{Outcome, Workload};
+use engines::ENTRIES;
 use lexopt::{Arg, ValueExt};
 use workload::Scale;
 
