@@ -112,6 +112,7 @@ mod faults;
 mod trace;
 
 mod codec;
+pub mod collections;
 mod database;
 mod engine;
 mod error;

@@ -44,6 +44,8 @@ pub use evidence::{IMAGE_VARIABLE, replay};
 pub use forged::open_forged;
 pub(crate) use moments::moment;
 pub use moments::{Moment, ignore_moments, watch_moments};
+#[cfg(test)]
+pub(crate) use planted::COLLECTIONS_FAULTS;
 pub use planted::{FAULTS, SURROUNDINGS_FAULTS, VARIABLE};
 pub(crate) use planted::{Planted, is_planted};
 pub use script::run_script;

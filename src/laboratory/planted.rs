@@ -11,10 +11,12 @@ macro_rules! faults {
     (
         crash: { $($name:ident: $what:literal,)* }
         surroundings: { $($outer:ident: $does:literal,)* }
+        collections: { $($inner:ident: $breaks:literal,)* }
     ) => {
         /// A deliberate fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Planted { $(#[doc = $what] $name,)* $(#[doc = $does] $outer,)* }
+        pub(crate) enum Planted { $(#[doc = $what] $name,)* $(#[doc = $does] $outer,)*
+            $(#[doc = $breaks] $inner,)* }
 
         /// Every fault that the crash laboratory must catch, and what it does wrong.
         pub const FAULTS: &[(&str, &str)] = &[$((stringify!($name), $what)),*];
@@ -23,10 +25,16 @@ macro_rules! faults {
         /// wrong. A simulated disk cannot show them.
         pub const SURROUNDINGS_FAULTS: &[(&str, &str)] = &[$((stringify!($outer), $does)),*];
 
+        /// Every fault that the tests of the collections must catch, and what it does wrong.
+        #[cfg(test)]
+        pub(crate) const COLLECTIONS_FAULTS: &[(&str, &str)] =
+            &[$((stringify!($inner), $breaks)),*];
+
         fn named(name: &str) -> Option<Planted> {
             match name {
                 $(stringify!($name) => Some(Planted::$name),)*
                 $(stringify!($outer) => Some(Planted::$outer),)*
+                $(stringify!($inner) => Some(Planted::$inner),)*
                 _ => None,
             }
         }
@@ -82,6 +90,11 @@ faults! {
         PathStaysRelative: "a path is not made absolute",
         ForkNotNoticed: "the child of a fork goes on as if it were its parent",
         ChildUnlocks: "the child of a fork releases its parent's lock",
+    }
+    collections: {
+        BirthNotCompared: "a node is written in place though another version has it",
+        DeadListDividedWrongly: "a version that goes frees what its parent still reaches",
+        DeadListLostAtFork: "a clone forgets what died since the version before",
     }
 }
 

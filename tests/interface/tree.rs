@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "trace",
     "faults",
     "mutex",
+    "collections",
     "execute_error",
     "stats",
     "storage",

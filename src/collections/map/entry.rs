@@ -1,0 +1,144 @@
+//! Owns the place of a key in a map, filled or not. Knows nothing of nodes.
+
+use super::Map;
+
+/// The place of a key; see [`Map::entry`].
+pub enum Entry<'a, K, V> {
+    /// The key is there.
+    Occupied(OccupiedEntry<'a, K, V>),
+    /// The key is not there.
+    Vacant(VacantEntry<'a, K, V>),
+}
+
+/// The place of a key that is there.
+pub struct OccupiedEntry<'a, K, V> {
+    map: &'a mut Map<K, V>,
+    key: K,
+}
+
+/// The place of a key that is not there.
+pub struct VacantEntry<'a, K, V> {
+    map: &'a mut Map<K, V>,
+    key: K,
+}
+
+/// Why an entry that was found must still be there.
+const STILL_THERE: &str = "the entry is there while the map is borrowed";
+
+impl<'a, K: Ord + Clone, V: Clone> Entry<'a, K, V> {
+    pub(super) fn new(map: &'a mut Map<K, V>, key: K) -> Self {
+        if map.contains_key(&key) {
+            Self::Occupied(OccupiedEntry { map, key })
+        } else {
+            Self::Vacant(VacantEntry { map, key })
+        }
+    }
+
+    /// Returns the key.
+    pub fn key(&self) -> &K {
+        match self {
+            Self::Occupied(entry) => &entry.key,
+            Self::Vacant(entry) => &entry.key,
+        }
+    }
+
+    /// Fills the place with `value` if it is empty. Returns writing access to the value.
+    pub fn or_insert(self, value: V) -> &'a mut V {
+        self.or_insert_with(|| value)
+    }
+
+    /// Fills the place with what `value` returns if it is empty.
+    pub fn or_insert_with(self, value: impl FnOnce() -> V) -> &'a mut V {
+        self.or_insert_with_key(|_| value())
+    }
+
+    /// Fills the place with what `value` makes of the key if it is empty.
+    pub fn or_insert_with_key(self, value: impl FnOnce(&K) -> V) -> &'a mut V {
+        match self {
+            Self::Occupied(entry) => entry.into_mut(),
+            Self::Vacant(entry) => {
+                let value = value(&entry.key);
+                entry.insert(value)
+            }
+        }
+    }
+
+    /// Fills the place with the default value if it is empty.
+    pub fn or_default(self) -> &'a mut V
+    where
+        V: Default,
+    {
+        self.or_insert_with(V::default)
+    }
+
+    /// Changes the value if the place is filled.
+    #[must_use]
+    pub fn and_modify(mut self, change: impl FnOnce(&mut V)) -> Self {
+        if let Self::Occupied(entry) = &mut self {
+            change(entry.get_mut());
+        }
+        self
+    }
+}
+
+impl<'a, K: Ord + Clone, V: Clone> OccupiedEntry<'a, K, V> {
+    /// Returns the key.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// Returns the value.
+    #[must_use]
+    pub fn get(&self) -> &V {
+        self.map.get(&self.key).expect(STILL_THERE)
+    }
+
+    /// Returns writing access to the value.
+    pub fn get_mut(&mut self) -> &mut V {
+        self.map.get_mut(&self.key).expect(STILL_THERE)
+    }
+
+    /// Returns writing access to the value, for as long as the map is borrowed.
+    #[must_use]
+    pub fn into_mut(self) -> &'a mut V {
+        self.map.get_mut(&self.key).expect(STILL_THERE)
+    }
+
+    /// Exchanges the value.
+    pub fn insert(&mut self, value: V) -> V {
+        std::mem::replace(self.get_mut(), value)
+    }
+
+    /// Removes the entry, and returns its value.
+    #[must_use]
+    pub fn remove(self) -> V {
+        self.remove_entry().1
+    }
+
+    /// Removes the entry, and returns it.
+    #[must_use]
+    pub fn remove_entry(self) -> (K, V) {
+        self.map.remove_entry(&self.key).expect(STILL_THERE)
+    }
+}
+
+impl<'a, K: Ord + Clone, V: Clone> VacantEntry<'a, K, V> {
+    /// Returns the key.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// Returns the key, and fills nothing.
+    #[must_use]
+    pub fn into_key(self) -> K {
+        self.key
+    }
+
+    /// Fills the place. Returns writing access to the value.
+    pub fn insert(self, value: V) -> &'a mut V {
+        self.map.put(self.key.clone(), value);
+        self.map.get_mut(&self.key).expect(STILL_THERE)
+    }
+}

@@ -1,0 +1,66 @@
+//! Ordered collections whose clone costs nothing: the maps and sets of a model.
+//!
+//! A model is cloned once for every batch of commands, and old versions of it live on in readers and
+//! snapshots. So its collections must share what is equal. [`Map`] and [`Set`] do: a clone takes the
+//! same time for ten entries as for ten million, and a change copies only the path to the entry that
+//! changes, and only if another version has it, too.
+//!
+//! ```
+//! use prevalence::collections::Map;
+//!
+//! let mut accounts: Map<u32, i64> = (0..1000).map(|account| (account, 100)).collect();
+//! let before = accounts.clone();
+//! *accounts.entry(7).or_default() += 50;
+//! accounts.remove(&8);
+//! assert_eq!((before[&7], before.len()), (100, 1000));
+//! assert_eq!((accounts[&7], accounts.len()), (150, 999));
+//! let changed: Vec<_> = before.diff(&accounts).collect();
+//! assert_eq!(changed.len(), 2);
+//! ```
+//!
+//! They behave as [`BTreeMap`](std::collections::BTreeMap) and
+//! [`BTreeSet`](std::collections::BTreeSet), with these differences:
+//!
+//! - Changes need `K: Clone` and `V: Clone`, because a value that another version has, too, is cloned
+//!   before it is changed, and a value that is removed is cloned for the caller.
+//! - Keys and values are `Send` and `Sync` if the map is to cross threads, as with
+//!   [`Arc`](std::sync::Arc).
+//! - [`Map::put`] is an `insert` that does not return the old value. It is faster: it need not read it.
+//!
+//! serde writes and reads them as a `BTreeMap` and a `BTreeSet`: a model can change from one to the
+//! other without a migration.
+//!
+//! If a user's `Clone`, `Drop` or `Ord` panics, memory may leak, but nothing is lost or freed twice.
+//! If an `Ord` is inconsistent, the order is unspecified, and nothing else.
+//!
+//! # How it works
+//!
+//! A map is a B+tree. Its nodes have no count of references; each states the epoch in which it was
+//! born, and each version lists what died since the version before it. The folder's parts:
+//!
+//! - `map`, `set`: what a user sees
+//! - `tree`: one handle to a tree, and all that is done with it
+//! - `family`: the versions of a tree, and what they own; it states the invariants
+//! - `pool`: memory for nodes and for large keys and values
+//! - `shape`: what a node looks like in memory
+//!
+//! This folder has `unsafe` code. Each block says why it is sound, and `audit` in the tests recomputes
+//! the invariants after every step of random lives.
+
+#![allow(unsafe_code)]
+
+mod family;
+mod map;
+mod pool;
+mod set;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use map::{
+    Entry, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Map, OccupiedEntry, Range,
+    VacantEntry, Values, ValuesMut,
+};
+pub use set::Set;
+pub use tree::Difference;

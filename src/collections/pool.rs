@@ -1,0 +1,233 @@
+//! Owns the memory of a family: slabs that are cut into pieces of one kind, and the pieces that are
+//! free. Knows nothing of what the pieces hold.
+//!
+//! A slab is twice as large as the one before, up to a bound, so that a small map stays small. Free
+//! pieces are only listed, and not touched: their memory is cold. When most pieces are free, the
+//! pool sorts them by address and gives back the slabs that are free as a whole.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr;
+use std::sync::Mutex;
+
+use super::shape::{Kind, prefetch};
+use crate::mutex::lock;
+
+/// A piece of memory that a version no longer uses, or that is free.
+#[derive(Clone, Copy)]
+pub(super) struct Dead {
+    pub(super) at: *mut u8,
+    /// The epoch in which it was made; [`UNKNOWN`] if nobody has looked, 0 for a free piece.
+    pub(super) born: u64,
+}
+
+/// A birth that was not looked up, because that would touch cold memory.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
+/// Pieces of each kind.
+pub(super) type Lists = [Vec<Dead>; Kind::COUNT];
+pub(super) const NO_LISTS: Lists = [const { Vec::new() }; Kind::COUNT];
+
+/// No slab is larger than this, unless one piece is.
+const LARGEST_SLAB_BYTES: usize = 1 << 20;
+/// A slab of this size begins at a multiple of it, so that the system can back it with huge pages.
+const PAGE_BYTES: usize = 4096;
+/// With fewer free pieces than this the pool looks for no slab to give back.
+const TRIM_AT_LEAST: usize = 4096;
+
+struct Slab {
+    at: *mut u8,
+    layout: Layout,
+    pieces: usize,
+}
+
+/// The slabs and free pieces of one kind.
+#[derive(Default)]
+struct Shelf {
+    slabs: Vec<Slab>,
+    free: Vec<Vec<Dead>>,
+    free_pieces: usize,
+    pieces: usize,
+    /// With this many free pieces it is worth to look for slabs to give back.
+    trim_at: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Pool {
+    shelves: [Shelf; Kind::COUNT],
+}
+
+/// The pieces that one handle has taken from the pool, to use them without a lock.
+pub(super) struct Cache {
+    free: Lists,
+    /// The part of a new slab that was never used.
+    rest: [*mut u8; Kind::COUNT],
+    rest_pieces: [usize; Kind::COUNT],
+}
+
+impl Pool {
+    /// Gives a list of free pieces, or a new slab, to `cache`.
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) {
+        let shelf = &mut self.shelves[kind as usize];
+        while let Some(list) = shelf.free.pop() {
+            shelf.free_pieces -= list.len();
+            if !list.is_empty() {
+                cache.free[kind as usize] = list;
+                return;
+            }
+        }
+        let pieces = (shelf.pieces.max(1)).min((LARGEST_SLAB_BYTES / layout.size()).max(1));
+        let (bytes, align) = match pieces * layout.size() {
+            bytes if bytes < PAGE_BYTES => (bytes, layout.align()),
+            bytes => (bytes, layout.align().max(PAGE_BYTES)),
+        };
+        let slab = Layout::from_size_align(bytes, align)
+            .expect("a slab is no larger than its bound, or than one piece");
+        // SAFETY: no piece has zero bytes, since each begins with its birth.
+        let at = unsafe { alloc(slab) };
+        if at.is_null() {
+            handle_alloc_error(slab);
+        }
+        shelf.slabs.push(Slab { at, layout: slab, pieces });
+        shelf.pieces += pieces;
+        cache.rest[kind as usize] = at;
+        cache.rest_pieces[kind as usize] = pieces;
+    }
+
+    /// Takes free pieces back. Their contents were dropped.
+    pub(super) fn give(&mut self, kind: Kind, list: Vec<Dead>) {
+        let shelf = &mut self.shelves[kind as usize];
+        shelf.free_pieces += list.len();
+        shelf.free.push(list);
+        if shelf.free_pieces >= shelf.trim_at.max(TRIM_AT_LEAST)
+            && shelf.free_pieces > shelf.pieces / 2
+        {
+            shelf.trim();
+        }
+    }
+
+    /// How many pieces there are, and how many of them are free.
+    #[cfg(test)]
+    pub(super) fn pieces(&self, kind: Kind) -> (usize, usize) {
+        let shelf = &self.shelves[kind as usize];
+        (shelf.pieces, shelf.free_pieces)
+    }
+
+    #[cfg(test)]
+    pub(super) fn free(&self, kind: Kind) -> impl Iterator<Item = *mut u8> {
+        self.shelves[kind as usize].free.iter().flatten().map(|piece| piece.at)
+    }
+
+    #[cfg(test)]
+    pub(super) fn slab_bytes(&self) -> usize {
+        self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
+    }
+}
+
+impl Shelf {
+    /// Gives back the slabs of which all pieces are free. The rest is sorted, so that what is used
+    /// next lies close together.
+    fn trim(&mut self) {
+        let mut free: Vec<Dead> = std::mem::take(&mut self.free).into_iter().flatten().collect();
+        free.sort_unstable_by_key(|piece| piece.at);
+        self.slabs.sort_unstable_by_key(|slab| slab.at);
+        let mut kept = Vec::new();
+        let mut rest = free.as_slice();
+        self.slabs.retain(|slab| {
+            let end = slab.at.wrapping_add(slab.layout.size());
+            let (own, later) = rest.split_at(rest.partition_point(|piece| piece.at < end));
+            rest = later;
+            if own.len() < slab.pieces {
+                if !own.is_empty() {
+                    kept.push(own.to_vec());
+                }
+                return true;
+            }
+            self.pieces -= slab.pieces;
+            // SAFETY: the slab was allocated with this layout, and nothing uses a piece of it.
+            unsafe { dealloc(slab.at, slab.layout) };
+            false
+        });
+        self.free_pieces = kept.iter().map(Vec::len).sum();
+        self.free = kept;
+        self.trim_at = 2 * self.free_pieces;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for slab in self.shelves.iter_mut().flat_map(|shelf| shelf.slabs.drain(..)) {
+            // SAFETY: the slab was allocated with this layout. No handle is left, so nobody uses it.
+            unsafe { dealloc(slab.at, slab.layout) }
+        }
+    }
+}
+
+impl Cache {
+    pub(super) const fn new() -> Self {
+        Self {
+            free: NO_LISTS,
+            rest: [ptr::null_mut(); Kind::COUNT],
+            rest_pieces: [0; Kind::COUNT],
+        }
+    }
+
+    /// Returns a piece of `kind`. Its content is undefined.
+    #[inline(always)]
+    pub(super) fn take(
+        &mut self,
+        kind: Kind,
+        layout: Layout,
+        pool: &Mutex<Pool>,
+    ) -> *mut u8 {
+        let index = kind as usize;
+        if let Some(piece) = self.free[index].pop() {
+            // What is handed out next is cold by now.
+            if let Some(next) = self.free[index].last() {
+                prefetch::<9>(next.at, layout.size());
+            }
+            return piece.at;
+        }
+        if self.rest_pieces[index] == 0 {
+            lock(pool).refill(self, kind, layout);
+            if let Some(piece) = self.free[index].pop() {
+                return piece.at;
+            }
+        }
+        let at = self.rest[index];
+        self.rest[index] = at.wrapping_add(layout.size());
+        self.rest_pieces[index] -= 1;
+        at
+    }
+
+    /// Keeps a piece that nothing uses, for the next [`take`](Self::take).
+    #[inline(always)]
+    pub(super) fn keep(&mut self, kind: Kind, at: *mut u8) {
+        self.free[kind as usize].push(Dead { at, born: 0 });
+    }
+
+    /// Gives everything back.
+    pub(super) fn empty(&mut self, layouts: &[Layout; Kind::COUNT], pool: &mut Pool) {
+        for kind in Kind::ALL {
+            let index = kind as usize;
+            let mut list = std::mem::take(&mut self.free[index]);
+            for _ in 0..std::mem::take(&mut self.rest_pieces[index]) {
+                list.push(Dead { at: self.rest[index], born: 0 });
+                self.rest[index] = self.rest[index].wrapping_add(layouts[index].size());
+            }
+            if !list.is_empty() {
+                pool.give(kind, list);
+            }
+        }
+    }
+
+    /// Every piece that is in this cache.
+    #[cfg(test)]
+    pub(super) fn pieces(&self, kind: Kind, layout: Layout) -> Vec<*mut u8> {
+        let index = kind as usize;
+        let rest = (0..self.rest_pieces[index])
+            .map(|piece| self.rest[index].wrapping_add(piece * layout.size()));
+        self.free[index].iter().map(|piece| piece.at).chain(rest).collect()
+    }
+}

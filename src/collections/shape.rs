@@ -1,0 +1,304 @@
+//! Owns the layout of nodes and cells in memory, and access to their parts. Knows nothing of
+//! versions and of the tree's shape.
+//!
+//! ```text
+//! leaf   header | 32 key slots  | 32 value slots
+//! inner  header | 31 key slots  | 32 pointers to children
+//! cell   birth  | one key or one value
+//! ```
+//!
+//! A slot holds the key or value itself if it is small and owns nothing; otherwise it points to a
+//! cell. So a copy of a node copies few bytes, and never calls the `Clone` of a large value: copies
+//! of a node share its cells, and each cell has a birth of its own.
+//!
+//! `keys[i]` of an inner node is not less than any key below `children[i]`'s right neighbours begin:
+//! everything below `children[i]` is less than `keys[i]`, and everything below `children[i + 1]` is
+//! not.
+
+use std::alloc::Layout;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::marker::PhantomData;
+use std::mem::needs_drop;
+use std::ptr;
+
+/// How many entries a leaf holds.
+pub(super) const LEAF_ENTRIES: usize = 32;
+/// How many children an inner node has.
+pub(super) const FAN_OUT: usize = 32;
+/// A slot that holds more bytes than this points to a cell instead.
+const INLINE_BYTES: usize = 16;
+
+/// What a piece of memory holds. Each kind has its own size, so its own free lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Leaf,
+    Inner,
+    Value,
+    Key,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Leaf, Self::Inner, Self::Value, Self::Key];
+    pub(super) const COUNT: usize = Self::ALL.len();
+}
+
+/// The beginning of a node. A cell begins with its birth, too.
+#[repr(C)]
+pub(super) struct Header {
+    /// The epoch in which the node was made.
+    pub(super) born: u64,
+    /// How many entries, or children, the node has.
+    pub(super) len: u32,
+    /// 0 for a leaf.
+    pub(super) height: u32,
+}
+
+pub(super) type Node = *mut Header;
+
+#[repr(C)]
+pub(super) struct Cell<T> {
+    pub(super) born: u64,
+    pub(super) content: T,
+}
+
+/// A slot that points to a cell.
+type Pointer<T> = *mut Cell<T>;
+
+const fn align_up(bytes: usize, align: usize) -> usize {
+    bytes.next_multiple_of(align)
+}
+
+const fn max(left: usize, right: usize) -> usize {
+    if left > right { left } else { right }
+}
+
+/// Whether a slot holds a `T` itself.
+const fn is_inline<T>() -> bool {
+    size_of::<T>() <= INLINE_BYTES && !needs_drop::<T>()
+}
+
+const fn slot_bytes<T>() -> usize {
+    if is_inline::<T>() { size_of::<T>() } else { size_of::<Pointer<T>>() }
+}
+
+const fn slot_align<T>() -> usize {
+    if is_inline::<T>() { align_of::<T>() } else { align_of::<Pointer<T>>() }
+}
+
+const fn layout(bytes: usize, align: usize) -> Layout {
+    match Layout::from_size_align(bytes, align) {
+        Ok(layout) => layout.pad_to_align(),
+        Err(_) => panic!("a node or a cell is larger than an address space"),
+    }
+}
+
+/// The layout for one type of key and one type of value.
+///
+/// Safety of all its functions: nodes and cells are live ones of this shape; an index is below the
+/// node's length, unless the function says otherwise; what is written belongs to the caller alone.
+pub(super) struct Shape<K, V>(PhantomData<(K, V)>);
+
+impl<K, V> Shape<K, V> {
+    pub(super) const KEY_IS_INLINE: bool = is_inline::<K>();
+    pub(super) const VALUE_IS_INLINE: bool = is_inline::<V>();
+    pub(super) const KEY_BYTES: usize = slot_bytes::<K>();
+    pub(super) const VALUE_BYTES: usize = slot_bytes::<V>();
+    const KEYS_AT: usize = align_up(size_of::<Header>(), slot_align::<K>());
+    const VALUES_AT: usize =
+        align_up(Self::KEYS_AT + LEAF_ENTRIES * Self::KEY_BYTES, slot_align::<V>());
+    const CHILDREN_AT: usize =
+        align_up(Self::KEYS_AT + (FAN_OUT - 1) * Self::KEY_BYTES, align_of::<Node>());
+    const ALIGN: usize = max(align_of::<Header>(), slot_align::<K>());
+    pub(super) const LAYOUTS: [Layout; Kind::COUNT] = [
+        layout(
+            Self::VALUES_AT + LEAF_ENTRIES * Self::VALUE_BYTES,
+            max(Self::ALIGN, slot_align::<V>()),
+        ),
+        layout(Self::CHILDREN_AT + FAN_OUT * size_of::<Node>(), Self::ALIGN),
+        Layout::new::<Cell<V>>(),
+        Layout::new::<Cell<K>>(),
+    ];
+    /// Bytes of a leaf up to the end of its keys: what a search reads.
+    pub(super) const LEAF_SEARCH_BYTES: usize = Self::VALUES_AT;
+    pub(super) const INNER_SEARCH_BYTES: usize = Self::CHILDREN_AT;
+    /// Whether anything has to be done when an entry is gone.
+    pub(super) const DROPS: bool = needs_drop::<K>() || needs_drop::<V>();
+
+    #[inline(always)]
+    pub(super) unsafe fn key_slot(node: Node, index: usize) -> *mut u8 {
+        unsafe { node.cast::<u8>().add(Self::KEYS_AT + index * Self::KEY_BYTES) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn value_slot(leaf: Node, index: usize) -> *mut u8 {
+        unsafe { leaf.cast::<u8>().add(Self::VALUES_AT + index * Self::VALUE_BYTES) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn child_slot(inner: Node, index: usize) -> *mut Node {
+        unsafe { inner.cast::<u8>().add(Self::CHILDREN_AT).cast::<Node>().add(index) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn child(inner: Node, index: usize) -> Node {
+        unsafe { *Self::child_slot(inner, index) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn key_of_slot<'a>(slot: *mut u8) -> &'a K {
+        unsafe {
+            if Self::KEY_IS_INLINE {
+                &*slot.cast::<K>()
+            } else {
+                &(**slot.cast::<Pointer<K>>()).content
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn value_of_slot<'a>(slot: *mut u8) -> &'a V {
+        unsafe {
+            if Self::VALUE_IS_INLINE {
+                &*slot.cast::<V>()
+            } else {
+                &(**slot.cast::<Pointer<V>>()).content
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn key<'a>(node: Node, index: usize) -> &'a K {
+        unsafe { Self::key_of_slot(Self::key_slot(node, index)) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn value<'a>(leaf: Node, index: usize) -> &'a V {
+        unsafe { Self::value_of_slot(Self::value_slot(leaf, index)) }
+    }
+
+    pub(super) unsafe fn value_address(leaf: Node, index: usize) -> *mut V {
+        unsafe {
+            let slot = Self::value_slot(leaf, index);
+            if Self::VALUE_IS_INLINE {
+                slot.cast::<V>()
+            } else {
+                &raw mut (*Self::value_cell(slot)).content
+            }
+        }
+    }
+
+    /// The cell of a key that is not inline.
+    #[inline(always)]
+    pub(super) unsafe fn key_cell(slot: *mut u8) -> *mut Cell<K> {
+        unsafe { *slot.cast::<Pointer<K>>() }
+    }
+
+    /// The cell of a value that is not inline.
+    #[inline(always)]
+    pub(super) unsafe fn value_cell(slot: *mut u8) -> *mut Cell<V> {
+        unsafe { *slot.cast::<Pointer<V>>() }
+    }
+
+    /// Searches the first `count` keys of `node`.
+    #[inline(always)]
+    unsafe fn search_by(
+        node: Node,
+        count: usize,
+        mut compare: impl FnMut(&K) -> Ordering,
+    ) -> Result<usize, usize> {
+        unsafe {
+            let slots = Self::key_slot(node, 0);
+            if Self::KEY_IS_INLINE {
+                std::slice::from_raw_parts(slots.cast::<K>(), count).binary_search_by(compare)
+            } else {
+                std::slice::from_raw_parts(slots.cast::<Pointer<K>>(), count)
+                    .binary_search_by(|&cell| compare(&(*cell).content))
+            }
+        }
+    }
+
+    /// Finds `key` in a leaf, or the index at which it would be.
+    #[inline(always)]
+    pub(super) unsafe fn find<Q>(leaf: Node, key: &Q) -> Result<usize, usize>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        unsafe { Self::search_by(leaf, len(leaf), |other| other.borrow().cmp(key)) }
+    }
+
+    /// Returns the index of the child below which `key` is, if it is in the tree.
+    #[inline(always)]
+    pub(super) unsafe fn child_for<Q>(inner: Node, key: &Q) -> usize
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        unsafe {
+            // The one that follows the last key that is not greater. No key answers `Equal`.
+            let side = |other: &K| match other.borrow().cmp(key) {
+                Ordering::Less | Ordering::Equal => Ordering::Less,
+                Ordering::Greater => Ordering::Greater,
+            };
+            match Self::search_by(inner, len(inner) - 1, side) {
+                Ok(index) | Err(index) => index,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn len(node: Node) -> usize {
+    unsafe { (*node).len as usize }
+}
+
+#[inline(always)]
+pub(super) unsafe fn set_len(node: Node, len: usize) {
+    debug_assert!(len <= LEAF_ENTRIES && len <= FAN_OUT);
+    unsafe { (*node).len = len as u32 }
+}
+
+/// Makes room for one slot at `index` of an array of `count` slots, and copies `slot` into it.
+#[inline(always)]
+pub(super) unsafe fn insert_slot(
+    first: *mut u8,
+    bytes: usize,
+    count: usize,
+    index: usize,
+    slot: *const u8,
+) {
+    unsafe {
+        let at = first.add(index * bytes);
+        ptr::copy(at, at.add(bytes), (count - index) * bytes);
+        ptr::copy_nonoverlapping(slot, at, bytes);
+    }
+}
+
+/// Closes the gap that the slot at `index` of an array of `count` slots leaves.
+#[inline(always)]
+pub(super) unsafe fn remove_slot(first: *mut u8, bytes: usize, count: usize, index: usize) {
+    unsafe {
+        let at = first.add(index * bytes);
+        ptr::copy(at.add(bytes), at, (count - index - 1) * bytes);
+    }
+}
+
+/// Asks for the first lines of what is read or written next, at most `LINES` of them: a search by
+/// halves would ask for one after another.
+#[inline(always)]
+pub(super) fn prefetch<const LINES: usize>(at: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE_BYTES: usize = 64;
+        let mut offset = 0;
+        while offset < bytes && offset < LINES * LINE_BYTES {
+            // SAFETY: a prefetch reads nothing that the program could notice, at any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(offset).cast()) };
+            offset += LINE_BYTES;
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, bytes);
+}

@@ -1,0 +1,22 @@
+//! An audit that finds nothing proves nothing: each deliberate fault must be found.
+
+use std::process::Command;
+
+use crate::laboratory::{COLLECTIONS_FAULTS, VARIABLE};
+
+/// The test that runs in the child of each fault.
+const FINDS: &str = "collections::tests::lives::lives_of_keys_and_values_that_own_memory";
+
+#[test]
+fn planted_faults_are_caught() {
+    for (name, what) in COLLECTIONS_FAULTS {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", FINDS])
+            .env(VARIABLE, name)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains("running 1 test"), "{told}");
+        assert!(!output.status.success(), "not caught: {name}: {what}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Owns building a tree from entries in ascending order: every node but the last of each level is
+//! full. Knows nothing of where the entries come from.
+
+use super::put::KeySlot;
+use super::{MOST_LEVELS, Open, Tree};
+use crate::collections::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
+
+/// A tree in the making. At any moment all that was pushed is part of a whole tree, so a panic of a
+/// user's code leaves nothing half made.
+pub(in crate::collections) struct TreeBuilder<K, V> {
+    tree: Tree<K, V>,
+    /// The last node of each level, from the leaf up.
+    last: [Node; MOST_LEVELS],
+}
+
+impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
+    pub(in crate::collections) fn new() -> Self {
+        Self { tree: Tree::new(), last: [std::ptr::null_mut(); MOST_LEVELS] }
+    }
+
+    /// Appends an entry. If its key is not greater than the last one, it is given back.
+    #[inline]
+    pub(in crate::collections) fn push(&mut self, key: K, value: V) -> Result<(), (K, V)> {
+        let tree = &mut self.tree;
+        tree.open();
+        let mut open = Open::of(tree.changes.get_mut(), &tree.family);
+        // SAFETY: the last node of each level is the tree's own, and belongs to it.
+        unsafe {
+            let leaf = self.last[0];
+            if leaf.is_null() {
+                let leaf = open.node::<K, V>(0);
+                Tree::put_into(&mut open, leaf, 0, key, value);
+                (tree.root, tree.len, self.last[0]) = (leaf, 1, leaf);
+                return Ok(());
+            }
+            let count = len(leaf);
+            if Shape::<K, V>::key(leaf, count - 1) >= &key {
+                return Err((key, value));
+            }
+            if count < LEAF_ENTRIES {
+                Tree::put_into(&mut open, leaf, count, key, value);
+            } else {
+                let separator = key.clone();
+                let leaf = open.node::<K, V>(0);
+                Tree::put_into(&mut open, leaf, 0, key, value);
+                let separator = KeySlot::new::<V>(&mut open, separator);
+                Self::append(tree.height, &mut tree.root, &mut self.last, &mut open, separator, leaf)
+                    .into_iter()
+                    .for_each(|height| tree.height = height);
+                self.last[0] = leaf;
+            }
+            tree.len += 1;
+        }
+        Ok(())
+    }
+
+    /// Appends a leaf to the tree. Returns the height if the tree grows.
+    ///
+    /// # Safety
+    /// The last nodes may be written.
+    unsafe fn append(
+        height: u32,
+        root: &mut Node,
+        last: &mut [Node; MOST_LEVELS],
+        open: &mut Open<'_>,
+        separator: KeySlot<K>,
+        leaf: Node,
+    ) -> Option<u32> {
+        let mut right = leaf;
+        // SAFETY: see above.
+        unsafe {
+            for level in 1..=height {
+                let node = last[level as usize];
+                if len(node) < FAN_OUT {
+                    Tree::<K, V>::insert_child(node, len(node), separator, right);
+                    return None;
+                }
+                // The new node has one child, and the separator goes up.
+                let new = open.node::<K, V>(level);
+                Shape::<K, V>::child_slot(new, 0).write(right);
+                set_len(new, 1);
+                last[level as usize] = new;
+                right = new;
+            }
+            let new_root = open.node::<K, V>(height + 1);
+            assert!(height as usize + 1 < MOST_LEVELS, "a tree of so many levels fits nowhere");
+            Shape::<K, V>::child_slot(new_root, 0).write(*root);
+            set_len(new_root, 1);
+            Tree::<K, V>::insert_child(new_root, 1, separator, right);
+            *root = new_root;
+            last[height as usize + 1] = new_root;
+        }
+        Some(height + 1)
+    }
+
+    pub(in crate::collections) fn finish(self) -> Tree<K, V> {
+        self.tree
+    }
+}

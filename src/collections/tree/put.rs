@@ -1,0 +1,362 @@
+//! Owns putting an entry into a tree, and writing a value in its place. Knows nothing of removals.
+//!
+//! A full node is split in two halves. Where the new entry is the last one, the full node stays as it
+//! is and the new one begins with the new entry: entries that come in ascending order fill all nodes.
+
+use std::borrow::Borrow;
+use std::ptr;
+
+use super::{Open, Path, Tree};
+use crate::collections::pool::UNKNOWN;
+use crate::collections::shape::{
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Shape, insert_slot, len, prefetch, set_len,
+};
+
+/// What was in the place of a new value.
+enum Replaced<V> {
+    Nothing,
+    Old(V),
+    /// Other versions have the old value, and nobody asked for a clone.
+    Unread,
+}
+
+/// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old slots
+/// stay, and whether the new one goes to the right half.
+const fn split(capacity: usize, index: usize) -> (usize, bool) {
+    if index == capacity {
+        return (capacity, true);
+    }
+    let half = capacity / 2;
+    if index > half { (half + 1, index > half + 1) } else { (half, false) }
+}
+
+impl<K: Ord + Clone, V: Clone> Tree<K, V> {
+    /// Descends to the leaf for `key`, and makes all nodes on the way the handle's own. Returns the
+    /// way, the leaf, and whether the leaf was shared before.
+    ///
+    /// # Safety
+    /// `link` is the root of a tree of this height, and not null.
+    #[inline(always)]
+    pub(super) unsafe fn descend_to_write<Q>(
+        mut link: *mut Node,
+        tree_height: u32,
+        open: &mut Open<'_>,
+        key: &Q,
+    ) -> (Path, Node, bool)
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let mut path = Path::new();
+        // SAFETY: the links lead through nodes that this handle may write, since each was made its own
+        // before its child is looked at.
+        unsafe {
+            for height in (1..=tree_height).rev() {
+                let index = Shape::<K, V>::child_for(*link, key);
+                // The child comes while its parent is copied.
+                let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
+                let bytes = Shape::<K, V>::LAYOUTS[kind as usize].size();
+                prefetch::<4>(Shape::<K, V>::child(*link, index).cast(), bytes);
+                let node = Self::own(open, link, height);
+                path.steps[height as usize] = (node, index);
+                link = Shape::<K, V>::child_slot(node, index);
+            }
+            let shared = *link;
+            let leaf = Self::own(open, link, 0);
+            (path, leaf, leaf != shared)
+        }
+    }
+
+    /// Puts an entry into the tree. If the key is there, it stays, and only the value is exchanged.
+    /// Returns whether the key was there.
+    pub(in crate::collections) fn put(&mut self, key: K, value: V) -> bool {
+        !matches!(self.place::<false>(key, value), Replaced::Nothing)
+    }
+
+    /// Does the same, and returns the old value.
+    pub(in crate::collections) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        match self.place::<true>(key, value) {
+            Replaced::Old(value) => Some(value),
+            Replaced::Nothing | Replaced::Unread => None,
+        }
+    }
+
+    fn place<const READS: bool>(&mut self, key: K, value: V) -> Replaced<V> {
+        self.open();
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        if self.root.is_null() {
+            let leaf = open.node::<K, V>(0);
+            // SAFETY: the leaf is new, and has room.
+            unsafe { Self::put_into(&mut open, leaf, 0, key, value) };
+            (self.root, self.len) = (leaf, 1);
+            return Replaced::Nothing;
+        }
+        // SAFETY: the root is a tree of this height. The leaf may be written.
+        unsafe {
+            let (path, leaf, was_copied) =
+                Self::descend_to_write(&raw mut self.root, self.height, &mut open, &key);
+            let index = match Shape::<K, V>::find(leaf, &key) {
+                Ok(index) => {
+                    let slot = Shape::<K, V>::value_slot(leaf, index);
+                    return Self::replace::<READS>(&mut open, slot, was_copied, value);
+                }
+                Err(index) => index,
+            };
+            if len(leaf) < LEAF_ENTRIES {
+                Self::put_into(&mut open, leaf, index, key, value);
+                self.len += 1;
+                return Replaced::Nothing;
+            }
+            // A user's `Clone` may panic, so it is called before anything moves.
+            let (stays, goes_right) = split(LEAF_ENTRIES, index);
+            let is_first_right = goes_right && index == stays;
+            let separator =
+                if is_first_right { key.clone() } else { Shape::<K, V>::key(leaf, stays).clone() };
+            let right = Self::split_leaf(&mut open, leaf, stays);
+            let (into, index) = if goes_right { (right, index - stays) } else { (leaf, index) };
+            Self::put_into(&mut open, into, index, key, value);
+            let separator = KeySlot::new::<V>(&mut open, separator);
+            let tree = (self.root, self.height);
+            (self.root, self.height) = Self::link_right(&mut open, tree, &path, separator, right);
+            self.len += 1;
+        }
+        Replaced::Nothing
+    }
+
+    /// Exchanges the value in `slot` of a leaf that may be written.
+    ///
+    /// # Safety
+    /// The slot holds a value.
+    #[inline(always)]
+    unsafe fn replace<const READS: bool>(
+        open: &mut Open<'_>,
+        slot: *mut u8,
+        was_copied: bool,
+        value: V,
+    ) -> Replaced<V> {
+        // SAFETY: see above.
+        unsafe {
+            if Shape::<K, V>::VALUE_IS_INLINE {
+                return Replaced::Old(ptr::replace(slot.cast::<V>(), value));
+            }
+            let cell = Shape::<K, V>::value_cell(slot);
+            // What a shared leaf holds is shared, too: that cell need not be touched.
+            if !was_copied && open.is_own((*cell).born) {
+                return Replaced::Old(ptr::replace(&raw mut (*cell).content, value));
+            }
+            // A user's `Clone` may panic, so it is called before anything changes.
+            let old = READS.then(|| (*cell).content.clone());
+            open.changes.bury(Kind::Value, cell.cast(), UNKNOWN);
+            let cell = open.cell::<K, V, V>(Kind::Value, value);
+            slot.cast::<*mut Cell<V>>().write(cell);
+            old.map_or(Replaced::Unread, Replaced::Old)
+        }
+    }
+
+    /// Puts an entry into a leaf that may be written and has room.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub(super) unsafe fn put_into(open: &mut Open<'_>, leaf: Node, index: usize, key: K, value: V) {
+        // SAFETY: see above. Nothing here can panic once the slots move.
+        unsafe {
+            let count = len(leaf);
+            let value_slot = Shape::<K, V>::value_slot(leaf, 0);
+            let bytes = Shape::<K, V>::VALUE_BYTES;
+            if Shape::<K, V>::VALUE_IS_INLINE {
+                insert_slot(value_slot, bytes, count, index, (&raw const value).cast());
+                std::mem::forget(value);
+            } else {
+                let cell = open.cell::<K, V, V>(Kind::Value, value);
+                insert_slot(value_slot, bytes, count, index, (&raw const cell).cast());
+            }
+            let key = KeySlot::new::<V>(open, key);
+            key.insert::<V>(Shape::<K, V>::key_slot(leaf, 0), count, index);
+            set_len(leaf, count + 1);
+        }
+    }
+
+    /// Moves the entries of a full leaf from `stays` on to a new leaf, which is returned.
+    ///
+    /// # Safety
+    /// The leaf may be written.
+    unsafe fn split_leaf(open: &mut Open<'_>, leaf: Node, stays: usize) -> Node {
+        let right = open.node::<K, V>(0);
+        // SAFETY: see above; the new leaf has room.
+        unsafe {
+            let moved = len(leaf) - stays;
+            ptr::copy_nonoverlapping(
+                Shape::<K, V>::key_slot(leaf, stays),
+                Shape::<K, V>::key_slot(right, 0),
+                moved * Shape::<K, V>::KEY_BYTES,
+            );
+            ptr::copy_nonoverlapping(
+                Shape::<K, V>::value_slot(leaf, stays),
+                Shape::<K, V>::value_slot(right, 0),
+                moved * Shape::<K, V>::VALUE_BYTES,
+            );
+            set_len(right, moved);
+            set_len(leaf, stays);
+        }
+        right
+    }
+
+    /// Links `right` to the right of the node from which it was split. Returns the root and the
+    /// height.
+    ///
+    /// # Safety
+    /// The path leads to that node through nodes that may be written.
+    unsafe fn link_right(
+        open: &mut Open<'_>,
+        (root, height): (Node, u32),
+        path: &Path,
+        mut separator: KeySlot<K>,
+        mut right: Node,
+    ) -> (Node, u32) {
+        // SAFETY: see above.
+        unsafe {
+            for level in 1..=height {
+                let (node, child) = path.steps[level as usize];
+                let index = child + 1;
+                if len(node) < FAN_OUT {
+                    Self::insert_child(node, index, separator, right);
+                    return (root, height);
+                }
+                let new = open.node::<K, V>(level);
+                separator = Self::split_inner(node, new, index, separator, right);
+                right = new;
+            }
+            let new_root = open.node::<K, V>(height + 1);
+            assert!(height as usize + 1 < super::MOST_LEVELS, "a tree of so many levels fits nowhere");
+            Shape::<K, V>::child_slot(new_root, 0).write(root);
+            set_len(new_root, 1);
+            Self::insert_child(new_root, 1, separator, right);
+            (new_root, height + 1)
+        }
+    }
+
+    /// Puts a child, and the separator before it, into an inner node with room.
+    ///
+    /// # Safety
+    /// The node may be written; `index` is not 0.
+    pub(super) unsafe fn insert_child(node: Node, index: usize, separator: KeySlot<K>, child: Node) {
+        // SAFETY: see above.
+        unsafe {
+            let count = len(node);
+            separator.insert::<V>(Shape::<K, V>::key_slot(node, 0), count - 1, index - 1);
+            let children = Shape::<K, V>::child_slot(node, 0).cast::<u8>();
+            insert_slot(children, size_of::<Node>(), count, index, (&raw const child).cast());
+            set_len(node, count + 1);
+        }
+    }
+
+    /// Splits a full inner node, to which `child` comes at `index`. Returns the separator before the
+    /// `right` half.
+    ///
+    /// # Safety
+    /// The node may be written, and `right` is new.
+    unsafe fn split_inner(
+        node: Node,
+        right: Node,
+        index: usize,
+        separator: KeySlot<K>,
+        child: Node,
+    ) -> KeySlot<K> {
+        let (stays, goes_right) = split(FAN_OUT, index);
+        // SAFETY: see above.
+        unsafe {
+            let moved = FAN_OUT - stays;
+            if moved == 0 {
+                Shape::<K, V>::child_slot(right, 0).write(child);
+                set_len(right, 1);
+                return separator;
+            }
+            ptr::copy_nonoverlapping(
+                Shape::<K, V>::child_slot(node, stays),
+                Shape::<K, V>::child_slot(right, 0),
+                moved,
+            );
+            // The separator between the halves goes up.
+            let up = KeySlot::read::<V>(Shape::<K, V>::key_slot(node, stays - 1));
+            ptr::copy_nonoverlapping(
+                Shape::<K, V>::key_slot(node, stays),
+                Shape::<K, V>::key_slot(right, 0),
+                (moved - 1) * Shape::<K, V>::KEY_BYTES,
+            );
+            set_len(node, stays);
+            set_len(right, moved);
+            let (into, index) = if goes_right { (right, index - stays) } else { (node, index) };
+            Self::insert_child(into, index, separator, child);
+            up
+        }
+    }
+}
+
+/// A key on its way into a slot: itself, or its cell.
+pub(super) enum KeySlot<K> {
+    Inline(K),
+    Cell(*mut Cell<K>),
+}
+
+impl<K> KeySlot<K> {
+    #[inline(always)]
+    pub(super) fn new<V>(open: &mut Open<'_>, key: K) -> Self {
+        if Shape::<K, V>::KEY_IS_INLINE {
+            Self::Inline(key)
+        } else {
+            Self::Cell(open.cell::<K, V, K>(Kind::Key, key))
+        }
+    }
+
+    /// # Safety
+    /// The slot holds a key, and is not read again.
+    unsafe fn read<V>(slot: *mut u8) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            if Shape::<K, V>::KEY_IS_INLINE {
+                Self::Inline(ptr::read(slot.cast::<K>()))
+            } else {
+                Self::Cell(Shape::<K, V>::key_cell(slot))
+            }
+        }
+    }
+
+    /// # Safety
+    /// `first` is the first of `count` key slots with room for one more.
+    #[inline(always)]
+    unsafe fn insert<V>(self, first: *mut u8, count: usize, index: usize) {
+        let bytes = Shape::<K, V>::KEY_BYTES;
+        // SAFETY: see above.
+        unsafe {
+            match self {
+                Self::Inline(key) => {
+                    insert_slot(first, bytes, count, index, (&raw const key).cast());
+                    std::mem::forget(key);
+                }
+                Self::Cell(cell) => {
+                    insert_slot(first, bytes, count, index, (&raw const cell).cast());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_halves_of_a_split_have_room() {
+        for capacity in [LEAF_ENTRIES, FAN_OUT] {
+            for index in 0..=capacity {
+                let (stays, goes_right) = split(capacity, index);
+                let left = stays + usize::from(!goes_right);
+                let right = capacity - stays + usize::from(goes_right);
+                assert!(left <= capacity && right <= capacity && right > 0, "{index}");
+                assert!(index == capacity || left.abs_diff(right) <= 3, "{index}: {left}, {right}");
+                assert!(if goes_right { index >= stays } else { index <= stays }, "{index}");
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Owns removing an entry from a tree, and writing access to a value. Knows nothing of new entries.
+//!
+//! A node that becomes small joins a neighbour if both together leave some room in one node: removals
+//! and insertions at the same place then do not split and join it again and again.
+
+use std::borrow::Borrow;
+use std::ptr;
+
+use super::{Open, Path, Tree};
+use crate::collections::shape::{
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Shape, len, remove_slot, set_len,
+};
+
+/// A node with fewer entries or children than this looks for a neighbour to join.
+const SMALL: usize = 8;
+/// Two neighbours with no more entries or children than this become one.
+const JOINED: usize = 24;
+const _: () = assert!(SMALL < JOINED && JOINED < LEAF_ENTRIES && JOINED < FAN_OUT);
+
+impl<K: Ord + Clone, V: Clone> Tree<K, V> {
+    /// Gives writing access to the value of a key.
+    pub(in crate::collections) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        // A key that is not there must copy nothing.
+        self.get(key)?;
+        self.open();
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        // SAFETY: the tree has an entry, so it has a root. The leaf may be written, and so may the
+        // value after `own_value`. The result borrows the handle.
+        unsafe {
+            let link = &raw mut self.root;
+            let (_, leaf, _) = Self::descend_to_write(link, self.height, &mut open, key);
+            let index = Shape::<K, V>::find(leaf, key).ok()?;
+            Some(&mut *Self::own_value(&mut open, Shape::<K, V>::value_slot(leaf, index)))
+        }
+    }
+
+    /// Makes the value of a slot the handle's own.
+    ///
+    /// # Safety
+    /// The slot is that of a leaf that may be written.
+    pub(super) unsafe fn own_value(open: &mut Open<'_>, slot: *mut u8) -> *mut V {
+        // SAFETY: see above.
+        unsafe {
+            if Shape::<K, V>::VALUE_IS_INLINE {
+                return slot.cast::<V>();
+            }
+            let cell = Shape::<K, V>::value_cell(slot);
+            let born = (*cell).born;
+            if open.is_own(born) {
+                return &raw mut (*cell).content;
+            }
+            let value = (*cell).content.clone();
+            let copy = open.cell::<K, V, V>(Kind::Value, value);
+            slot.cast::<*mut Cell<V>>().write(copy);
+            open.changes.bury(Kind::Value, cell.cast(), born);
+            &raw mut (*copy).content
+        }
+    }
+
+    /// Removes an entry.
+    pub(in crate::collections) fn remove<Q>(&mut self, key: &Q) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        self.get(key)?;
+        self.open();
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        // SAFETY: the tree has an entry, so it has a root. All nodes on the path may be written.
+        unsafe {
+            let link = &raw mut self.root;
+            let (path, leaf, _) = Self::descend_to_write(link, self.height, &mut open, key);
+            let index = Shape::<K, V>::find(leaf, key).ok()?;
+            let entry = Self::take_entry(&mut open, leaf, index);
+            let count = len(leaf);
+            let (keys, values) =
+                (Shape::<K, V>::key_slot(leaf, 0), Shape::<K, V>::value_slot(leaf, 0));
+            remove_slot(keys, Shape::<K, V>::KEY_BYTES, count, index);
+            remove_slot(values, Shape::<K, V>::VALUE_BYTES, count, index);
+            set_len(leaf, count - 1);
+            self.len -= 1;
+            if count - 1 < SMALL {
+                // The separators that go away are dropped last, because a user's `Drop` may panic.
+                let mut separators = Vec::new();
+                Self::join(&mut open, self.height, &path, &mut separators);
+                self.lower();
+                drop(separators);
+            }
+            Some(entry)
+        }
+    }
+
+    /// Takes an entry out of a leaf that may be written. The slots still hold it, and must go.
+    ///
+    /// A user's `Clone` may panic here. Both are cloned, if need be, before either is taken.
+    ///
+    /// # Safety
+    /// The entry is there.
+    unsafe fn take_entry(open: &mut Open<'_>, leaf: Node, index: usize) -> (K, V) {
+        // SAFETY: see above.
+        unsafe {
+            let key_slot = Shape::<K, V>::key_slot(leaf, index);
+            let value_slot = Shape::<K, V>::value_slot(leaf, index);
+            let shared_key = !Shape::<K, V>::KEY_IS_INLINE
+                && !open.is_own((*Shape::<K, V>::key_cell(key_slot)).born);
+            let key_clone = shared_key.then(|| Shape::<K, V>::key_of_slot(key_slot).clone());
+            let value = if Shape::<K, V>::VALUE_IS_INLINE {
+                ptr::read(value_slot.cast::<V>())
+            } else {
+                open.take_content(Kind::Value, Shape::<K, V>::value_cell(value_slot))
+            };
+            let key = Self::take_key(open, key_slot, key_clone);
+            (key, value)
+        }
+    }
+
+    /// Takes a key out of a slot, which must go. `clone` is a clone of it if others reach it.
+    ///
+    /// # Safety
+    /// The slot holds a key, in a node that may be written.
+    unsafe fn take_key(open: &mut Open<'_>, slot: *mut u8, clone: Option<K>) -> K {
+        // SAFETY: see above.
+        unsafe {
+            if Shape::<K, V>::KEY_IS_INLINE {
+                return ptr::read(slot.cast::<K>());
+            }
+            let cell = Shape::<K, V>::key_cell(slot);
+            let born = (*cell).born;
+            if let Some(key) = clone {
+                open.changes.bury(Kind::Key, cell.cast(), born);
+                return key;
+            }
+            let key = ptr::read(&raw const (*cell).content);
+            open.changes.cache.keep(Kind::Key, cell.cast());
+            key
+        }
+    }
+
+    /// Takes a separator away that nobody needs here. If it is the handle's own, it is pushed.
+    ///
+    /// # Safety
+    /// The slot holds a key, in a node that may be written, and must go.
+    unsafe fn drop_separator(open: &mut Open<'_>, slot: *mut u8, separators: &mut Vec<K>) {
+        if Shape::<K, V>::KEY_IS_INLINE {
+            return; // it owns nothing
+        }
+        // SAFETY: see above.
+        unsafe {
+            let cell = Shape::<K, V>::key_cell(slot);
+            let born = (*cell).born;
+            if open.is_own(born) {
+                separators.push(ptr::read(&raw const (*cell).content));
+                open.changes.cache.keep(Kind::Key, cell.cast());
+            } else {
+                open.changes.bury(Kind::Key, cell.cast(), born);
+            }
+        }
+    }
+
+    /// Joins small nodes on the path, from the leaf upwards, with a neighbour.
+    ///
+    /// # Safety
+    /// All nodes of the path may be written.
+    unsafe fn join(open: &mut Open<'_>, height: u32, path: &Path, separators: &mut Vec<K>) {
+        // SAFETY: see above. The neighbour that is written is made the handle's own first.
+        unsafe {
+            for level in 1..=height {
+                let (parent, index) = path.steps[level as usize];
+                let node = Shape::<K, V>::child(parent, index);
+                if len(node) >= SMALL {
+                    return;
+                }
+                if len(parent) == 1 {
+                    if len(node) == 0 {
+                        open.drop_node(node);
+                        set_len(parent, 0);
+                    }
+                    continue;
+                }
+                let left = index.saturating_sub(1);
+                let (a, b) = (
+                    Shape::<K, V>::child(parent, left),
+                    Shape::<K, V>::child(parent, left + 1),
+                );
+                if len(node) == 0 {
+                    Self::unlink(open, parent, index, left, Some(separators));
+                    open.drop_node(node);
+                } else if len(a) + len(b) <= JOINED {
+                    let link = Shape::<K, V>::child_slot(parent, left);
+                    let a = Self::own(open, link, level - 1);
+                    let kept = Self::move_over(open, (parent, left), a, b, level - 1);
+                    Self::unlink(open, parent, left + 1, left, (!kept).then_some(&mut *separators));
+                    open.drop_node(b);
+                } else {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Appends all of `right` to its left neighbour `left`. Returns whether the separator between
+    /// them moved into `left`.
+    ///
+    /// # Safety
+    /// `left` may be written and has room for all.
+    unsafe fn move_over(
+        open: &mut Open<'_>,
+        (parent, separator): (Node, usize),
+        left: Node,
+        right: Node,
+        height: u32,
+    ) -> bool {
+        // SAFETY: see above. If `right` is shared, its inline keys and values are cloned; otherwise
+        // they move, since `right` is not read again.
+        unsafe {
+            let (count, more) = (len(left), len(right));
+            let moves = open.is_own((*right).born);
+            let is_inner = height > 0;
+            // An inner node has one key less than children; the separator stands in the gap.
+            let keys_at = count;
+            let keys = if is_inner { more - 1 } else { more };
+            if moves {
+                ptr::copy_nonoverlapping(
+                    Shape::<K, V>::key_slot(right, 0),
+                    Shape::<K, V>::key_slot(left, keys_at),
+                    keys * Shape::<K, V>::KEY_BYTES,
+                );
+            } else {
+                Self::copy_keys((right, 0), (left, keys_at), keys);
+            }
+            if is_inner {
+                ptr::copy_nonoverlapping(
+                    Shape::<K, V>::key_slot(parent, separator),
+                    Shape::<K, V>::key_slot(left, count - 1),
+                    Shape::<K, V>::KEY_BYTES,
+                );
+                ptr::copy_nonoverlapping(
+                    Shape::<K, V>::child_slot(right, 0),
+                    Shape::<K, V>::child_slot(left, count),
+                    more,
+                );
+            } else if moves {
+                ptr::copy_nonoverlapping(
+                    Shape::<K, V>::value_slot(right, 0),
+                    Shape::<K, V>::value_slot(left, count),
+                    more * Shape::<K, V>::VALUE_BYTES,
+                );
+            } else {
+                Self::copy_values((right, 0), (left, count), more);
+            }
+            set_len(left, count + more);
+            is_inner
+        }
+    }
+
+    /// Takes the child at `index`, and the separator at `separator`, out of an inner node. The
+    /// separator is dropped if there is a list for it.
+    ///
+    /// # Safety
+    /// The node may be written.
+    unsafe fn unlink(
+        open: &mut Open<'_>,
+        node: Node,
+        index: usize,
+        separator: usize,
+        separators: Option<&mut Vec<K>>,
+    ) {
+        // SAFETY: see above.
+        unsafe {
+            let count = len(node);
+            if let Some(separators) = separators {
+                Self::drop_separator(open, Shape::<K, V>::key_slot(node, separator), separators);
+            }
+            let keys = Shape::<K, V>::key_slot(node, 0);
+            remove_slot(keys, Shape::<K, V>::KEY_BYTES, count - 1, separator);
+            let children = Shape::<K, V>::child_slot(node, 0).cast::<u8>();
+            remove_slot(children, size_of::<Node>(), count, index);
+            set_len(node, count - 1);
+        }
+    }
+
+    /// Takes away roots that have only one child, or nothing.
+    fn lower(&mut self) {
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        // SAFETY: the root may be written, as may all of the path that a removal took.
+        unsafe {
+            while !self.root.is_null() {
+                let root = self.root;
+                match (self.height, len(root)) {
+                    (0, 0) => self.root = ptr::null_mut(),
+                    (0, _) => return,
+                    (_, 0) => (self.root, self.height) = (ptr::null_mut(), 0),
+                    (_, 1) => {
+                        self.root = Shape::<K, V>::child(root, 0);
+                        self.height -= 1;
+                    }
+                    _ => return,
+                }
+                open.drop_node(root);
+            }
+        }
+    }
+
+    /// Makes everything in the tree the handle's own.
+    pub(in crate::collections) fn own_all(&mut self) {
+        if self.root.is_null() {
+            return;
+        }
+        self.open();
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        // SAFETY: the root is a tree of this height.
+        unsafe { Self::own_below(&mut open, &raw mut self.root, self.height) }
+    }
+
+    /// # Safety
+    /// `link` is the root, or a child slot of a node that may be written.
+    unsafe fn own_below(open: &mut Open<'_>, link: *mut Node, height: u32) {
+        // SAFETY: see above.
+        unsafe {
+            let node = Self::own(open, link, height);
+            for index in 0..len(node) {
+                if height > 0 {
+                    let child = Shape::<K, V>::child_slot(node, index);
+                    Self::own_below(open, child, height - 1);
+                } else {
+                    Self::own_value(open, Shape::<K, V>::value_slot(node, index));
+                }
+            }
+        }
+    }
+}
