@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use imbl::OrdMap;
 use prevalence::collections::Map;
+use serde::{Deserialize, Serialize};
 
 /// A value of the benches.
 pub trait Value: Clone + PartialEq + 'static {
@@ -22,18 +23,19 @@ impl Value for u64 {
 }
 
 /// 100 bytes that own nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub [u8; 100]);
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes([u32; 25]);
 
 impl Value for Bytes {
+    #[allow(clippy::cast_possible_truncation)]
     fn of(number: u64) -> Self {
-        let mut bytes = [0; 100];
-        bytes[..8].copy_from_slice(&number.to_le_bytes());
-        Self(bytes)
+        let mut words = [7; 25];
+        (words[0], words[1]) = (number as u32, (number >> 32) as u32);
+        Self(words)
     }
 
     fn number(&self) -> u64 {
-        u64::from_le_bytes(*self.0.first_chunk().expect("100 bytes"))
+        u64::from(self.0[0]) | u64::from(self.0[1]) << 32
     }
 }
 

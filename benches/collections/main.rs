@@ -21,6 +21,7 @@ use contestant::{Bytes, Contestant, Value};
 use imbl::OrdMap;
 use ledger::random_key;
 use prevalence::collections::Map;
+use serde::{Serialize, de::DeserializeOwned};
 use support::{is_short, setting};
 
 /// How many old versions live on, as with the recent versions of a database.
@@ -116,7 +117,7 @@ impl Bench {
                     runner::<BTreeMap<u64, V>>(|| std.put(puts, entries)),
                 ],
             );
-            if versions_every > 0 {
+            if !ours.drops.is_empty() {
                 println!(
                     "  drop of an old version: {:.1} µs, imbl {:.1} µs",
                     median(std::mem::take(&mut ours.drops)),
@@ -172,32 +173,23 @@ impl Bench {
         }
     }
 
-    fn decoding(&self) {
-        let name = "decode, 100 bytes";
-        if !self.runs(name) {
+    /// Decodes a snapshot's entries: into maps, and into a `Vec` of pairs as the floor.
+    fn decoding<V: Value + Serialize + DeserializeOwned>(&self, values: &str) {
+        let name = format!("decode, {values}");
+        if !self.runs(&name) {
             return;
         }
         let config = bincode::config::standard();
-        let pairs: Vec<(u64, u64)> = (0..self.entries).map(|key| (key, key)).collect();
+        let pairs: Vec<(u64, V)> = (0..self.entries).map(|key| (key, V::of(key))).collect();
         let bytes = bincode::serde::encode_to_vec(&pairs, config).expect("encodes");
-        fn decoded<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> f64 {
-            let began = processor_time();
-            let (value, _): (T, _) =
-                bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-                    .expect("decodes");
-            let took = processor_time() - began;
-            drop(black_box(value));
-            took.as_secs_f64() * 1e9
-        }
-        #[allow(clippy::cast_precision_loss)]
-        let each = self.entries as f64;
+        let entries = self.entries;
         self.case(
-            "decode, u64",
+            &name,
             "ns",
             vec![
-                ("collections::Map", Box::new(|| decoded::<Map<u64, u64>>(&bytes) / each)),
-                ("imbl::OrdMap", Box::new(|| decoded::<OrdMap<u64, u64>>(&bytes) / each)),
-                ("Vec of pairs", Box::new(|| decoded::<Vec<(u64, u64)>>(&bytes) / each)),
+                runner::<Map<u64, V>>(|| decode::<Map<u64, V>>(&bytes, entries)),
+                runner::<OrdMap<u64, V>>(|| decode::<OrdMap<u64, V>>(&bytes, entries)),
+                ("Vec of pairs", Box::new(|| decode::<Vec<(u64, V)>>(&bytes, entries))),
             ],
         );
     }
@@ -241,6 +233,16 @@ impl<M: Contestant> Versions<M> {
         self.next += puts;
         per_operation(processor_time() - began, puts)
     }
+}
+
+/// Returns the ns for one entry.
+fn decode<T: DeserializeOwned>(bytes: &[u8], entries: u64) -> f64 {
+    let began = processor_time();
+    let decoded = bincode::serde::decode_from_slice(bytes, bincode::config::standard());
+    let took = processor_time() - began;
+    let (value, _): (T, usize) = decoded.expect("the bytes were just encoded");
+    drop(black_box(value));
+    per_operation(took, entries)
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -293,5 +295,6 @@ fn main() {
     };
     bench.of_values::<u64>("u64");
     bench.of_values::<Bytes>("100 bytes");
-    bench.decoding();
+    bench.decoding::<u64>("u64");
+    bench.decoding::<Bytes>("100 bytes");
 }
