@@ -1,7 +1,7 @@
 //! Owns the memory of a family: slabs that are cut into pieces of one kind, and the pieces that are
 //! free. Knows nothing of what the pieces hold.
 //!
-//! A slab is twice as large as the one before, up to a bound, so that a small map stays small. Free
+//! The slabs grow with the family, up to a bound, so that a small map stays small. Free
 //! pieces are only listed, and not touched: their memory is cold. When most pieces are free, the
 //! pool sorts them by address and gives back the slabs that are free as a whole.
 
@@ -32,6 +32,8 @@ pub(super) const NO_LISTS: Lists = [const { Vec::new() }; Kind::COUNT];
 const LARGEST_SLAB_BYTES: usize = 2 << 20;
 /// A slab that has this size or more begins at a multiple of it.
 const PAGE_BYTES: usize = 4096;
+/// A new slab has at most this part of the pieces there are: so much memory may wait for its first use.
+const GROWTH: usize = 4;
 /// With fewer free pieces than this the pool looks for no slab to give back.
 const TRIM_AT_LEAST: usize = 4096;
 
@@ -79,7 +81,7 @@ impl Pool {
             }
         }
         let most = (LARGEST_SLAB_BYTES / layout.size()).max(1);
-        let pieces = shelf.pieces.clamp(1, most);
+        let pieces = (shelf.pieces / GROWTH).clamp(1, most);
         let (bytes, align) = match pieces * layout.size() {
             bytes if pieces == most && bytes <= LARGEST_SLAB_BYTES => {
                 (LARGEST_SLAB_BYTES, LARGEST_SLAB_BYTES)

@@ -56,7 +56,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
                 let bytes = Shape::<K, V>::LAYOUTS[kind as usize].size();
-                prefetch::<4>(Shape::<K, V>::child(*link, index).cast(), bytes);
+                prefetch::<9>(Shape::<K, V>::child(*link, index).cast(), bytes);
                 let node = Self::own(open, link, height);
                 path.steps[height as usize] = (node, index);
                 link = Shape::<K, V>::child_slot(node, index);
