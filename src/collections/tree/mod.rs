@@ -16,12 +16,12 @@ mod diff;
 mod put;
 mod remove;
 
+#[cfg(test)]
+pub(super) use audit::audit;
 pub(super) use build::TreeBuilder;
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
-#[cfg(test)]
-pub(super) use audit::audit;
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
@@ -99,8 +99,7 @@ impl<K, V> Tree<K, V> {
         let mut versions = family.versions();
         // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
         // what these cells hold, since only methods that take the handle mutably keep one.
-        let (version, changes) =
-            unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
+        let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
         if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
             *version = versions.publish(*version, changes, (self.root, self.height), &mut garbage);
         }
@@ -164,11 +163,8 @@ impl<K, V> Tree<K, V> {
         unsafe {
             for height in (1..=self.height).rev() {
                 node = Shape::<K, V>::child(node, Shape::<K, V>::child_for(node, key));
-                if height > 1 {
-                    prefetch::<5>(node.cast(), Shape::<K, V>::INNER_SEARCH_BYTES);
-                } else {
-                    prefetch::<5>(node.cast(), Shape::<K, V>::LEAF_SEARCH_BYTES);
-                }
+                let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
+                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind as usize].size());
             }
             let index = Shape::<K, V>::find(node, key).ok()?;
             Some((Shape::<K, V>::key(node, index), Shape::<K, V>::value(node, index)))

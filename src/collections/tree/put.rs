@@ -56,7 +56,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
                 let bytes = Shape::<K, V>::LAYOUTS[kind as usize].size();
-                prefetch::<9>(Shape::<K, V>::child(*link, index).cast(), bytes);
+                prefetch(Shape::<K, V>::child(*link, index).cast(), bytes);
                 let node = Self::own(open, link, height);
                 path.steps[height as usize] = (node, index);
                 link = Shape::<K, V>::child_slot(node, index);
@@ -228,7 +228,10 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 right = new;
             }
             let new_root = open.node::<K, V>(height + 1);
-            assert!(height as usize + 1 < super::MOST_LEVELS, "a tree of so many levels fits nowhere");
+            assert!(
+                height as usize + 1 < super::MOST_LEVELS,
+                "a tree of so many levels fits nowhere"
+            );
             Shape::<K, V>::child_slot(new_root, 0).write(root);
             set_len(new_root, 1);
             Self::insert_child(new_root, 1, separator, right);
@@ -240,7 +243,12 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     ///
     /// # Safety
     /// The node may be written; `index` is not 0.
-    pub(super) unsafe fn insert_child(node: Node, index: usize, separator: KeySlot<K>, child: Node) {
+    pub(super) unsafe fn insert_child(
+        node: Node,
+        index: usize,
+        separator: KeySlot<K>,
+        child: Node,
+    ) {
         // SAFETY: see above.
         unsafe {
             let count = len(node);
