@@ -2,7 +2,7 @@
 //! Knows nothing of what becomes of it.
 
 use super::Database;
-use crate::engine::{Pending, Refusal, Submitted, on_engine_thread, submission_to};
+use crate::engine::{Pending, Refusal, Submission, Submitted, on_engine_thread, submission_to};
 use crate::execute_error::{ExecuteError, TrySubmitError};
 use crate::model::{Model, Registered};
 
@@ -19,7 +19,9 @@ impl<M: Model> Database<M> {
         &self,
         command: C,
     ) -> Result<C::Output, ExecuteError<C::Rejection>> {
-        self.submit(command)?.wait()
+        let (submission, pending) = self.prepare(&command)?;
+        self.serve_or_queue(submission)?;
+        pending.wait()
     }
 
     /// Executes a command only if the last accepted command still has this sequence. Then the state
@@ -58,7 +60,7 @@ impl<M: Model> Database<M> {
     ) -> Result<C::Output, ExecuteError<C::Rejection>> {
         let (mut submission, pending) = self.prepare(&command)?;
         submission.only_at = Some(sequence);
-        self.engine.queue.send(submission).map_err(|_| self.refused())?;
+        self.serve_or_queue(submission)?;
         pending.wait()
     }
 
@@ -95,6 +97,15 @@ impl<M: Model> Database<M> {
             Ok(()) => Ok(pending),
             Err(Refusal::Full) => Err(TrySubmitError::Busy(command)),
             Err(Refusal::Stopped) => Err(TrySubmitError::Refused(self.refused())),
+        }
+    }
+
+    /// Serves a command on this thread if no other command is on its way. Otherwise it goes to the
+    /// writer's thread by the queue.
+    fn serve_or_queue<R>(&self, submission: Submission<M>) -> Result<(), ExecuteError<R>> {
+        match self.engine.seat.serve(submission) {
+            Ok(()) => Ok(()),
+            Err(submission) => self.engine.queue.send(submission).map_err(|_| self.refused()),
         }
     }
 

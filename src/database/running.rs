@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::engine::{
-    QueueSender, Shared, SharedCommitter, SnapshotInfo, committer, on_engine_thread,
+    QueueSender, Seat, Shared, SharedCommitter, SnapshotInfo, committer, on_engine_thread,
 };
 use crate::error::Error;
 use crate::files::{Directory, Packing, Reserve};
@@ -24,6 +24,7 @@ use crate::storage::{Lock, Storage};
 /// A running database.
 pub(crate) struct Engine<M: Model> {
     pub(crate) queue: Arc<QueueSender<M>>,
+    pub(crate) seat: Arc<Seat<M>>,
     pub(crate) committer: SharedCommitter<M>,
     pub(crate) report: RecoveryReport,
     pub(crate) storage: Arc<dyn Storage>,
@@ -126,7 +127,7 @@ impl<M: Model> Engine<M> {
         }
         std::mem::forget(running.take());
         std::mem::forget((self.shared.clone(), self.queue.clone(), self.committer.clone()));
-        std::mem::forget((self.storage.clone(), self.reserve.clone()));
+        std::mem::forget((self.storage.clone(), self.reserve.clone(), self.seat.clone()));
     }
 }
 

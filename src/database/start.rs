@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::running::{Engine, Running, Syncing};
 use crate::engine::{
-    BatchLimits, Clock, Committer, CommitterEnds, Lane, Published, QueueReceiver, Shared,
+    BatchLimits, Clock, Committer, CommitterEnds, Lane, Published, QueueReceiver, Seat, Shared,
     SharedCommitter, SnapshotBoard, SnapshotState, Status, Working, Writer, committer,
     interval_sync, queue,
 };
@@ -70,6 +70,7 @@ impl<M: Model> Engine<M> {
         let (lane, ends) = connect(&shared, &committer, &receiver);
         let working = working_version(&shared, version, seed, &thread)?;
         let writer = writer(receiver, options, working, lane, &shared, &storage);
+        let seat = Arc::new(Seat::new(writer));
         let spawner = Spawner { shared: &shared, path: &lock_path };
         // Should a later thread fail to start, the earlier ones end with their channels.
         let committing = {
@@ -84,7 +85,8 @@ impl<M: Model> Engine<M> {
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writing = {
             let shared = shared.clone();
-            thread.become_writer(move || shared.run_guarded("writer", || writer.run()))
+            let seat = seat.clone();
+            thread.become_writer(move || shared.run_guarded("writer", || seat.run()))
         };
         let queue = Arc::new(queue);
         let running = Running {
@@ -103,6 +105,7 @@ impl<M: Model> Engine<M> {
         };
         Ok(Self {
             queue,
+            seat,
             committer,
             report: found.report,
             storage,

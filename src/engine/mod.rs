@@ -6,6 +6,7 @@
 //! - `submission`: an encoded command, with the place for its answer
 //! - `record_buffer`: a buffer in which a record is encoded without an allocation of its own
 //! - `queue`: the bounded queue to the writer
+//! - `seat`: the writer between its turns; a lone caller takes it to serve its own command
 //! - `writer`: takes commands from the queue, applies them, closes batches
 //! - `working_version`: the model ahead of what is durable, and how a command is rolled back
 //! - `applier`: applies a record by its tag, without an answer
@@ -33,6 +34,7 @@ mod published_version;
 mod queue;
 mod recent_versions;
 mod record_buffer;
+mod seat;
 mod shared;
 #[cfg(test)]
 mod shuttled;
@@ -68,6 +70,7 @@ pub(crate) use published_version::{Published, Version};
 pub(crate) use queue::{Applied, QueueReceiver, QueueSender, Refusal, Submission, queue};
 pub(crate) use recent_versions::Recent;
 pub(crate) use record_buffer::EncodedRecord;
+pub(crate) use seat::Seat;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};
 pub(crate) use status::Status;

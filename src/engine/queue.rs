@@ -96,6 +96,11 @@ pub(crate) struct QueueReceiver<M: Model> {
     batch_bytes: usize,
 }
 
+/// The place where the writer's thread waits while it is not the writer.
+pub(crate) struct QueueWatch<M: Model> {
+    queue: Arc<Queue<M>>,
+}
+
 /// Wakes the writer.
 pub(crate) struct QueueBell<M: Model> {
     queue: Arc<Queue<M>>,
@@ -332,7 +337,42 @@ impl<M: Model> QueueBell<M> {
     }
 }
 
+impl<M: Model> QueueWatch<M> {
+    /// Waits until [`QueueReceiver::next`] has an answer other than `Nothing`, or until the end of
+    /// the patience. Returns whether it has. Takes nothing. It spins first if it `expects` something
+    /// soon.
+    pub(crate) fn wait(&self, patience: Patience, expects: bool) -> bool {
+        let queue = &*self.queue;
+        let mut state = queue.lock();
+        let mut idle = match patience {
+            Patience::None => Idle::GiveUp,
+            Patience::Until(_) | Patience::Endless if expects => Idle::Spin,
+            Patience::Until(_) | Patience::Endless => Idle::Sleep,
+        };
+        loop {
+            if !state.waiting.is_empty() || state.stopped || state.rung {
+                return true;
+            }
+            queue.signalled.store(false, Ordering::SeqCst);
+            (state, idle) = match idle {
+                Idle::Spin => {
+                    drop(state);
+                    queue.spin();
+                    (queue.lock(), Idle::Sleep)
+                }
+                Idle::Sleep => queue.sleep(state, patience),
+                Idle::GiveUp => return false,
+            };
+        }
+    }
+}
+
 impl<M: Model> QueueReceiver<M> {
+    /// Makes a watch for the thread that waits outside.
+    pub(crate) fn watch(&self) -> QueueWatch<M> {
+        QueueWatch { queue: self.queue.clone() }
+    }
+
     /// Gives the next command, or says why there is none. The module's table shows what it answers
     /// when.
     pub(crate) fn next(&mut self, patience: Patience) -> Next<M> {

@@ -9,4 +9,4 @@ pub(crate) use std::{hint, thread, thread_local};
 pub(crate) use arc_swap::ArcSwap;
 pub(crate) use crossbeam_channel as channel;
 
-pub(crate) use crate::mutex::lock;
+pub(crate) use crate::mutex::{lock, try_lock};

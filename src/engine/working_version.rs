@@ -16,6 +16,7 @@ use super::queue::{Applied, Submission};
 use crate::engine::{Applier, RequestMemory};
 use crate::journal::{Records, record_parts};
 use crate::model::{Context, Model, RandomSeed};
+use crate::process::stack;
 
 pub(crate) struct Working<M: Model> {
     model: M,
@@ -65,12 +66,15 @@ impl<M: Model> Working<M> {
 
     /// Applies one command. An accepted command becomes a record of `batch`; any other leaves no
     /// trace except its answer.
+    ///
+    /// Returns a command that nests too deep for the stack of the calling thread, untouched: the
+    /// stack of the writer's thread may suffice.
     pub(crate) fn apply(
         &mut self,
         submission: Submission<M>,
         batch: &mut Batch<M>,
         now_ns: u64,
-    ) -> Result<(), NotDeterministic> {
+    ) -> Result<Option<Submission<M>>, NotDeterministic> {
         let Submission { record, metadata_length, apply, only_at, ticket } = submission;
         let (metadata, command) = record_parts(&record, metadata_length);
         let request_id = self.requests.id_in(metadata);
@@ -82,7 +86,7 @@ impl<M: Model> Working<M> {
             ticket.put_duplicate(sequence);
             batch.tickets.push(ticket);
             batch.duplicates += 1;
-            return Ok(());
+            return Ok(None);
         }
         if let Some(expected) = only_at.filter(|&expected| expected != self.sequence) {
             // The answer comes with the batch, like a rejection: it may depend on what is not
@@ -90,13 +94,16 @@ impl<M: Model> Working<M> {
             ticket.put_stale(expected, self.sequence);
             batch.tickets.push(ticket);
             batch.stale += 1;
-            return Ok(());
+            return Ok(None);
         }
         // A clock may be set back, but journaled time must not go back.
         let time_ns = self.time_ns.max(now_ns);
         let mut cx =
             Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
+        if matches!(applied, Applied::Undecodable) && !stack::is_known() {
+            return Ok(Some(Submission { record, metadata_length, apply, only_at, ticket }));
+        }
         batch.tickets.push(ticket);
         let events = match self.events.is_empty() {
             true => Vec::new(),
@@ -114,19 +121,20 @@ impl<M: Model> Working<M> {
                 if let Some(id) = request_id {
                     self.requests.remember(self.sequence, id);
                 }
-                return Ok(());
+                return Ok(None);
             }
             Applied::Rejected if fault!(RejectedCommandJournaled) => {
                 batch.frame.push_record(&record, time_ns);
                 batch.count += 1;
                 self.sequence += 1;
-                return Ok(());
+                return Ok(None);
             }
-            Applied::Undecodable => return Ok(()),
+            Applied::Undecodable => return Ok(None),
             Applied::Rejected => batch.rejected += 1,
             Applied::Panicked => batch.panicked += 1,
         }
-        self.roll_back(batch)
+        self.roll_back(batch)?;
+        Ok(None)
     }
 
     /// Restores the model as it was after the batch's last accepted command.

@@ -1,5 +1,5 @@
 //! Owns the only writer: it takes commands from the queue, applies them to the working version, and
-//! hands the batch over. Knows nothing of files.
+//! hands the batch over. Knows nothing of files, and nothing of the thread on which it runs.
 //!
 //! A batch stays open while the committer is busy, and closes when it is full or the committer is
 //! free. So batches grow to the size that the disk needs. If no other command is waiting, the
@@ -19,11 +19,6 @@ use super::sync::channel::{Receiver, Sender};
 use super::working_version::Working;
 use crate::model::{Model, time_ns};
 use crate::storage::Storage;
-
-/// How long the queue must be empty before the writer writes a commit marker. It is so long that a
-/// caller that executes one command after the other never pays for a marker. It is short, because
-/// without a marker, damage to the last batch of a killed process looks like a torn write.
-const IDLE_BEFORE_MARKER: Duration = Duration::from_micros(500);
 
 /// How many commands that were taken from the queue together share one reading of the clock.
 const SHARE_A_TIME: u32 = 16;
@@ -74,6 +69,14 @@ pub(crate) struct Clock {
     drain: u64,
 }
 
+/// How a turn of the writer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing is left to do until somebody wakes the writer.
+    Wait,
+    Stop,
+}
+
 /// What happened to a batch while it was open.
 #[derive(PartialEq)]
 enum Filled {
@@ -82,33 +85,59 @@ enum Filled {
 }
 
 impl<M: Model> Writer<M> {
-    /// Runs until it is told to stop, or until every handle is gone.
-    pub(crate) fn run(mut self) {
-        // The batch is created here, so that a panic of a user's `Clone` or `Drop` loses no ticket:
-        // callers get the panic as their error, and not that the database was closed.
-        let mut batch = Batch::new();
-        let shared = self.shared.clone();
-        if let Err(poisoned) = shared.guarded("writer", || self.work(&mut batch)) {
-            batch.fail(&Failure::Poisoned(poisoned.clone()));
-            self.refuse_all(&Failure::Poisoned(poisoned));
-        }
-        self.working.free();
-    }
-
-    fn work(&mut self, batch: &mut Batch<M>) {
-        while let Some(first) = self.wait_for_first() {
-            batch.refusals = self.refusals;
-            self.apply(first, batch);
-            let filled = self.fill(batch);
-            self.hand_over(batch);
-            if filled == Filled::Stop {
-                return;
+    /// Applies and commits until nothing is left to do.
+    pub(crate) fn work(&mut self, batch: &mut Batch<M>) -> Turn {
+        loop {
+            match self.queue.next(Patience::None) {
+                Next::Command(first) => {
+                    batch.refusals = self.refusals;
+                    self.apply_queued(first, batch);
+                    let filled = self.fill(batch);
+                    self.hand_over(batch);
+                    if filled == Filled::Stop {
+                        return Turn::Stop;
+                    }
+                }
+                Next::Rung => self.reclaim(),
+                Next::Stop => return Turn::Stop,
+                Next::Nothing => return Turn::Wait,
             }
         }
     }
 
+    /// Applies and commits one command on its caller's thread, if nothing else is to be done before
+    /// it. Otherwise it returns the command.
+    pub(crate) fn serve(
+        &mut self,
+        submission: Submission<M>,
+        batch: &mut Batch<M>,
+    ) -> Result<(), Submission<M>> {
+        let must_queue = !self.queue.is_empty()
+            || !self.committer_is_idle()
+            || !self.limits.linger.is_zero()
+            || self.shared.status.poisoned().is_some();
+        if must_queue {
+            return Err(submission);
+        }
+        batch.refusals = self.refusals;
+        self.clock.left = 0;
+        if let Some(too_deep) = self.apply(submission, batch) {
+            return Err(too_deep);
+        }
+        self.hand_over(batch);
+        Ok(())
+    }
+
+    /// Writes the commit marker that the newest batch may still need, if that batch is done.
+    pub(crate) fn write_due_marker(&mut self) {
+        if self.needs_commit_marker && self.committer_is_idle() {
+            lock(&self.lane.committer).write_commit_marker();
+            self.needs_commit_marker = false;
+        }
+    }
+
     /// Answers every command with `failure`, until no handle can submit any more.
-    fn refuse_all(&mut self, failure: &Failure) {
+    pub(crate) fn refuse_all(&mut self, failure: &Failure) {
         loop {
             // Commands that were refused no longer take room.
             self.queue.batch_done();
@@ -128,26 +157,6 @@ impl<M: Model> Writer<M> {
         }
     }
 
-    fn wait_for_first(&mut self) -> Option<Submission<M>> {
-        loop {
-            let patience = if self.needs_commit_marker {
-                Patience::Until(Instant::now() + IDLE_BEFORE_MARKER)
-            } else {
-                Patience::Endless
-            };
-            match self.queue.next(patience) {
-                Next::Command(submission) => return Some(submission),
-                Next::Stop => return None,
-                Next::Nothing if self.committer_is_idle() => {
-                    lock(&self.lane.committer).write_commit_marker();
-                    self.needs_commit_marker = false;
-                }
-                Next::Nothing | Next::Rung => {}
-            }
-            self.reclaim();
-        }
-    }
-
     /// Adds commands until the batch is full, or until it has waited long enough and can be
     /// committed.
     fn fill(&mut self, batch: &mut Batch<M>) -> Filled {
@@ -163,7 +172,7 @@ impl<M: Model> Writer<M> {
                 None => Patience::Endless,
             };
             match (self.queue.next(patience), patience) {
-                (Next::Command(submission), _) => self.apply(submission, batch),
+                (Next::Command(submission), _) => self.apply_queued(submission, batch),
                 (Next::Stop, _) => return Filled::Stop,
                 (Next::Nothing, Patience::None) => return Filled::HandOver,
                 (Next::Nothing, _) => lingers = None,
@@ -183,9 +192,18 @@ impl<M: Model> Writer<M> {
             || batch.frame.payload_length() >= self.limits.bytes
     }
 
-    fn apply(&mut self, submission: Submission<M>, batch: &mut Batch<M>) {
+    fn apply_queued(&mut self, submission: Submission<M>, batch: &mut Batch<M>) {
+        if let Some(too_deep) = self.apply(submission, batch) {
+            // No other thread has more stack. The answer that it is too deep comes with the batch.
+            batch.tickets.push(too_deep.ticket);
+        }
+    }
+
+    /// Applies one command. Returns it if it nests too deep for this thread's stack.
+    fn apply(&mut self, submission: Submission<M>, batch: &mut Batch<M>) -> Option<Submission<M>> {
         if let Some(poisoned) = self.shared.status.poisoned() {
-            return submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
+            submission.ticket.fail(Failure::Poisoned(poisoned.clone()));
+            return None;
         }
         if self.rests_on_a_refusal() {
             self.start_over(batch);
@@ -197,11 +215,12 @@ impl<M: Model> Writer<M> {
             let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.shared.counters.apply_time.add(took);
         }
-        if let Err(error) = applied {
+        applied.unwrap_or_else(|error| {
             // The working version is lost, so the batch must not be committed.
             let poisoned = self.shared.poison(&error);
             batch.fail(&Failure::Poisoned(poisoned));
-        }
+            None
+        })
     }
 
     /// Returns whether a batch could not be written since the working version began.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::files::{Reserve, StoreError};
-use crate::storage::{Storage, TemporaryFile, write_all_at};
+use crate::storage::{Storage, TemporaryFile, write_all_zeros_at};
 
 /// The piece that is written and synced at once. A commit competes with at most one such piece.
 const ZEROS: &[u8] = &[0; 512 << 10];
@@ -198,7 +198,7 @@ fn fill(
         let length = PIECE_BYTES.min(bytes - position);
         let length = usize::try_from(length).map_err(io::Error::other)?;
         let piece = ZEROS.get(..length).ok_or(io::ErrorKind::InvalidInput)?;
-        write_all_at(&*file, piece, position)?;
+        write_all_zeros_at(&*file, piece, position)?;
         file.sync_data()?;
         position += crate::files::position(length);
         if after_piece(began) == Pace::Stop {

@@ -202,12 +202,39 @@ impl ReadableFile for DiskReadable {
     }
 }
 
+/// Writes page by page. Linux keeps what is written in one call as one large folio of the page cache,
+/// and a later write of a few bytes then looks at every block of that folio: a sync of 100 bytes took
+/// 2 to 4 microseconds longer.
+pub(super) fn write_in_pages(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    const PAGE_BYTES: usize = 4096;
+    let mut done = 0;
+    for page in bytes.chunks(PAGE_BYTES) {
+        match file.write_at(page, position + done as u64) {
+            Ok(written) => {
+                done += written;
+                if written < page.len() {
+                    break;
+                }
+            }
+            // The caller comes again with the rest, and then gets the error.
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 struct DiskFile(File);
 
 impl StoredFile for DiskFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         moment!(Write);
         self.0.write_at(bytes, position)
+    }
+
+    fn write_zeros_at(&self, zeros: &[u8], position: u64) -> io::Result<usize> {
+        moment!(Write);
+        write_in_pages(&self.0, zeros, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Disk, DiskReadable, open_regular_flags};
+use super::disk::{Disk, DiskReadable, open_regular_flags, write_in_pages};
 use super::place::{FileIdentity, Found, HeldDirectory, Place, PlaceLost, Purpose, rename};
 use super::{
     EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
@@ -314,6 +314,11 @@ impl StoredFile for HeldFile {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         moment!(Write);
         std::os::unix::fs::FileExt::write_at(&self.file, bytes, position)
+    }
+
+    fn write_zeros_at(&self, zeros: &[u8], position: u64) -> io::Result<usize> {
+        moment!(Write);
+        write_in_pages(&self.file, zeros, position)
     }
 
     fn sync_data(&self) -> io::Result<()> {

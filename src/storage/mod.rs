@@ -163,6 +163,10 @@ pub(crate) fn read_up_to(
 pub(crate) trait StoredFile: Send + Sync {
     /// Writes a prefix of `bytes` at `position` and returns the length of that prefix.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
+    /// Does the same with `zeros`, which later writes will replace piece by piece.
+    fn write_zeros_at(&self, zeros: &[u8], position: u64) -> io::Result<usize> {
+        self.write_at(zeros, position)
+    }
     /// Makes the data, and the length needed to read it, durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes data and metadata durable. It is used before a file is published.
@@ -188,14 +192,27 @@ pub(crate) trait Lock: Send {
 }
 
 /// Writes all of `bytes`. It continues after short and interrupted writes.
-pub(crate) fn write_all_at(
+pub(crate) fn write_all_at(file: &dyn StoredFile, bytes: &[u8], position: u64) -> io::Result<()> {
+    write_all(bytes, position, |bytes, position| file.write_at(bytes, position))
+}
+
+/// Does the same with [`StoredFile::write_zeros_at`].
+pub(crate) fn write_all_zeros_at(
     file: &dyn StoredFile,
+    zeros: &[u8],
+    position: u64,
+) -> io::Result<()> {
+    write_all(zeros, position, |zeros, position| file.write_zeros_at(zeros, position))
+}
+
+fn write_all(
     mut bytes: &[u8],
     mut position: u64,
+    write: impl Fn(&[u8], u64) -> io::Result<usize>,
 ) -> io::Result<()> {
     let mut retries = 0;
     while !bytes.is_empty() {
-        match file.write_at(bytes, position) {
+        match write(bytes, position) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 bytes = bytes.get(written..).ok_or(io::ErrorKind::InvalidData)?;

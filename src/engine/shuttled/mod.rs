@@ -24,6 +24,8 @@ mod pending;
 mod published_version;
 #[path = "../queue.rs"]
 mod queue;
+#[path = "../seat.rs"]
+mod seat;
 #[path = "../shared.rs"]
 mod shared;
 #[path = "../status.rs"]

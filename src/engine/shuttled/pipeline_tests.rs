@@ -12,6 +12,7 @@ use super::explore::explore;
 use super::log::{LogControl, LogWithoutFiles};
 use super::published_version::{Published, Version};
 use super::queue::{QueueSender, queue};
+use super::seat::Seat;
 use super::shared::Shared;
 use super::status::Status;
 use super::submission::submission;
@@ -60,6 +61,7 @@ const ENDLESS: Duration = Duration::MAX;
 struct Pipeline {
     shared: Arc<Shared<Tally>>,
     queue: Arc<QueueSender<Tally>>,
+    seat: Arc<Seat<Tally>>,
     committer: SharedCommitter<Tally>,
     control: Arc<LogControl>,
     durability: Durability,
@@ -109,6 +111,7 @@ fn start(
         needs_commit_marker: true,
         clock: Clock::default(),
     };
+    let seat = Arc::new(Seat::new(writer));
     let committing = {
         let (committer, shared) = (committer.clone(), shared.clone());
         thread::spawn(move || {
@@ -117,10 +120,11 @@ fn start(
     };
     let writing = {
         let shared = shared.clone();
-        thread::spawn(move || shared.run_guarded("writer", || writer.run()))
+        let seat = seat.clone();
+        thread::spawn(move || shared.run_guarded("writer", || seat.run()))
     };
     let (queue, threads) = (Arc::new(sender), [writing, committing]);
-    Pipeline { shared, queue, committer, control, durability, threads }
+    Pipeline { shared, queue, seat, committer, control, durability, threads }
 }
 
 fn no_snapshots() -> SnapshotState {
@@ -156,13 +160,19 @@ impl Pipeline {
     fn spawn_caller(&self, caller: u64) -> thread::JoinHandle<u64> {
         let (shared, queue, control) =
             (self.shared.clone(), self.queue.clone(), self.control.clone());
+        let seat = self.seat.clone();
         let synced = self.durability == Durability::Sync;
         thread::spawn(move || {
             let (mut accepted, mut newest) = (0, 0);
             for number in 0..EACH {
                 let command = Count { refuses: number == caller % EACH };
                 let (submission, pending) = submission(&command, &[], 1000).unwrap();
-                if queue.send(submission).is_err() {
+                // As `Database::execute` does it; the last command goes as by `submit`.
+                let queued = match number + 1 < EACH {
+                    true => seat.serve(submission).err(),
+                    false => Some(submission),
+                };
+                if queued.is_some_and(|submission| queue.send(submission).is_err()) {
                     break;
                 }
                 let answer = pending.wait();

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::ops::Add;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LockResult, PoisonError};
+use std::sync::{Arc, LockResult, PoisonError, TryLockError};
 use std::time::Duration;
 
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
@@ -14,6 +14,15 @@ pub(crate) use shuttle::{thread, thread_local};
 /// As `crate::mutex::lock`.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As `crate::mutex::try_lock`.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 pub(crate) mod channel {
