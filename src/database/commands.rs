@@ -19,9 +19,17 @@ impl<M: Model> Database<M> {
         &self,
         command: C,
     ) -> Result<C::Output, ExecuteError<C::Rejection>> {
+        self.begin(command)?.wait()
+    }
+
+    /// Does all of [`execute`](Self::execute) but the wait for another thread, if there is one.
+    pub(crate) fn begin<C: Registered<M>>(
+        &self,
+        command: C,
+    ) -> Result<Pending<C::Output, C::Rejection>, ExecuteError<C::Rejection>> {
         let (submission, pending) = self.prepare(&command)?;
         self.serve_or_queue(submission)?;
-        pending.wait()
+        Ok(pending)
     }
 
     /// Executes a command only if the last accepted command still has this sequence. Then the state

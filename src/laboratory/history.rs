@@ -226,6 +226,11 @@ impl History {
     }
 
     fn submit(&mut self, order: Order) -> Option<InFlight> {
+        self.submit_by(order, false)
+    }
+
+    /// Submits one command: by `execute`, which may serve it on this thread, or by `submit`.
+    fn submit_by(&mut self, order: Order, executes: bool) -> Option<InFlight> {
         let database = self.database.as_ref()?;
         let journalist = self.journalist.clone();
         let number = journalist.note(Event::Submitted(order.clone()));
@@ -234,6 +239,8 @@ impl History {
         let metadata = Metadata { request_id, ..Metadata::default() };
         let database = database.with_metadata(&metadata).expect("a short request id always fits");
         let submitted = match order.command.clone() {
+            Ordered::Put(put) if executes => database.begin(put),
+            Ordered::Mix(mix) if executes => database.begin(mix),
             Ordered::Put(put) => database.submit(put),
             Ordered::Mix(mix) => database.submit(mix),
         };
@@ -252,8 +259,8 @@ impl History {
 
     fn execute(&mut self) {
         for _ in 0..1 + self.random.below(3) {
-            let order = self.order();
-            let flight = self.submit(order).into_iter().collect();
+            let (order, executes) = (self.order(), self.random.once_in(2));
+            let flight = self.submit_by(order, executes).into_iter().collect();
             self.judge_all(flight);
         }
     }

@@ -7,3 +7,4 @@ mod pending;
 mod queue;
 mod refusal;
 mod refused_lives;
+mod seat;
