@@ -55,6 +55,9 @@ mod pool;
 mod set;
 mod shape;
 #[cfg(test)]
+mod shuttled;
+mod sync;
+#[cfg(any(test, fuzzing))]
 mod tests;
 mod tree;
 
@@ -64,3 +67,7 @@ pub use map::{
 };
 pub use set::Set;
 pub use tree::Difference;
+
+/// The body of a fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) use tests::live_bytes;

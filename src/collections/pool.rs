@@ -7,10 +7,9 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
-use std::sync::Mutex;
 
 use super::shape::{Kind, prefetch};
-use crate::mutex::lock;
+use super::sync::{Mutex, lock};
 
 /// A piece of memory that a version no longer uses, or that is free.
 #[derive(Clone, Copy)]
@@ -91,6 +90,7 @@ impl Pool {
         }
         shelf.slabs.push(Slab { at, layout: slab, pieces });
         shelf.pieces += pieces;
+        poison::poison(at, bytes);
         cache.rest[kind as usize] = at;
         cache.rest_pieces[kind as usize] = pieces;
     }
@@ -98,6 +98,7 @@ impl Pool {
     /// Takes free pieces back. Their contents were dropped.
     pub(super) fn give(&mut self, kind: Kind, list: Vec<Dead>) {
         let shelf = &mut self.shelves[kind as usize];
+        list.iter().for_each(|piece| poison::poison(piece.at, bytes_of(&shelf.slabs)));
         shelf.free_pieces += list.len();
         shelf.free.push(list);
         if shelf.free_pieces >= shelf.trim_at.max(TRIM_AT_LEAST)
@@ -108,18 +109,18 @@ impl Pool {
     }
 
     /// How many pieces there are, and how many of them are free.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind) -> (usize, usize) {
         let shelf = &self.shelves[kind as usize];
         (shelf.pieces, shelf.free_pieces)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn free(&self, kind: Kind) -> impl Iterator<Item = *mut u8> {
         self.shelves[kind as usize].free.iter().flatten().map(|piece| piece.at)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn slab_bytes(&self) -> usize {
         self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
     }
@@ -166,21 +167,12 @@ impl Drop for Pool {
 
 impl Cache {
     pub(super) const fn new() -> Self {
-        Self {
-            free: NO_LISTS,
-            rest: [ptr::null_mut(); Kind::COUNT],
-            rest_pieces: [0; Kind::COUNT],
-        }
+        Self { free: NO_LISTS, rest: [ptr::null_mut(); Kind::COUNT], rest_pieces: [0; Kind::COUNT] }
     }
 
     /// Returns a piece of `kind`. Its content is undefined.
     #[inline(always)]
-    pub(super) fn take(
-        &mut self,
-        kind: Kind,
-        layout: Layout,
-        pool: &Mutex<Pool>,
-    ) -> *mut u8 {
+    pub(super) fn take(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
         let index = kind as usize;
         if let Some(piece) = self.free[index].pop() {
             // What is handed out next is cold by now.
@@ -223,7 +215,7 @@ impl Cache {
     }
 
     /// Every piece that is in this cache.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind, layout: Layout) -> Vec<*mut u8> {
         let index = kind as usize;
         let rest = (0..self.rest_pieces[index])

@@ -3,22 +3,32 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
+use super::super::family::{Changes, VersionId, Versions};
+use super::super::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
+use super::super::sync::lock;
 use super::Tree;
-use crate::collections::family::{Changes, VersionId, Versions};
-use crate::collections::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
-use crate::mutex::lock;
 
 /// The pieces that a tree reaches, with their births.
 type Reached = HashMap<*mut u8, (usize, u64)>;
 type Pieces = HashSet<*mut u8>;
 
-/// Checks all invariants of the family whose handles are exactly `handles`. Returns how many pieces
-/// of memory were lost: none, unless a user's code panicked.
+/// Checks all invariants of the families of these handles, which must be all that they have. Returns
+/// how many pieces of memory were lost: none, unless a user's code panicked.
 ///
 /// # Panics
 /// If an invariant does not hold.
 pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) -> usize {
+    let mut families: HashMap<_, Vec<&Tree<K, V>>> = HashMap::new();
+    for handle in handles {
+        families.entry(handle.family.as_ref().map(Arc::as_ptr)).or_default().push(handle);
+    }
+    families.values().map(|handles| audit_family(handles)).sum()
+}
+
+/// Checks all invariants of the family whose handles are exactly `handles`.
+fn audit_family<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) -> usize {
     let Some(family) = handles.iter().find_map(|tree| tree.family.as_ref()) else {
         assert!(handles.iter().all(|tree| tree.root.is_null() && tree.len == 0));
         return 0;
@@ -57,7 +67,8 @@ pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) 
         dead_everywhere.extend(changes.all_dead());
         for (&piece, &(_, born)) in reached_here {
             assert!(born <= changes.epoch, "a piece of the future");
-            let others = handles.iter().zip(&reached).filter(|(other, _)| !std::ptr::eq(**other, *tree));
+            let others =
+                handles.iter().zip(&reached).filter(|(other, _)| !std::ptr::eq(**other, *tree));
             if born > changes.floor {
                 let shared = others.into_iter().any(|(_, theirs)| theirs.contains_key(&piece))
                     || by_version.values().any(|theirs| theirs.contains_key(&piece));
@@ -68,7 +79,8 @@ pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) 
             }
         }
     }
-    let mut used: Pieces = reached.iter().chain(by_version.values()).flat_map(HashMap::keys).copied().collect();
+    let mut used: Pieces =
+        reached.iter().chain(by_version.values()).flat_map(HashMap::keys).copied().collect();
     used.extend(&dead_everywhere);
     count_lost(handles, &used)
 }
@@ -212,7 +224,8 @@ unsafe fn reach<K, V>(node: Node, height: u32, reached: &mut Reached) {
         let count = len(node);
         if !Shape::<K, V>::KEY_IS_INLINE {
             for index in 0..if height > 0 { count - 1 } else { count } {
-                let cell: *mut Cell<K> = Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
+                let cell: *mut Cell<K> =
+                    Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
                 add(cell.cast(), Kind::Key, (*cell).born);
             }
         }
@@ -228,4 +241,3 @@ unsafe fn reach<K, V>(node: Node, height: u32, reached: &mut Reached) {
         }
     }
 }
-

@@ -1,9 +1,9 @@
 //! Owns building a tree from entries in ascending order: every node but the last of each level is
 //! full. Knows nothing of where the entries come from.
 
+use super::super::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 use super::put::KeySlot;
 use super::{MOST_LEVELS, Open, Tree};
-use crate::collections::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 
 /// A tree in the making. At any moment all that was pushed is part of a whole tree, so a panic of a
 /// user's code leaves nothing half made.
@@ -44,9 +44,16 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
                 let leaf = open.node::<K, V>(0);
                 Tree::put_into(&mut open, leaf, 0, key, value);
                 let separator = KeySlot::new::<V>(&mut open, separator);
-                Self::append(tree.height, &mut tree.root, &mut self.last, &mut open, separator, leaf)
-                    .into_iter()
-                    .for_each(|height| tree.height = height);
+                Self::append(
+                    tree.height,
+                    &mut tree.root,
+                    &mut self.last,
+                    &mut open,
+                    separator,
+                    leaf,
+                )
+                .into_iter()
+                .for_each(|height| tree.height = height);
                 self.last[0] = leaf;
             }
             tree.len += 1;

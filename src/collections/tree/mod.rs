@@ -8,7 +8,7 @@
 //! - `diff`: what differs between two versions
 //! - `audit`: recomputes the invariants, for tests
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod audit;
 mod build;
 mod cursor;
@@ -16,23 +16,25 @@ mod diff;
 mod put;
 mod remove;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use audit::audit;
 pub(super) use build::TreeBuilder;
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
-#[cfg(test)]
-pub(super) use audit::audit;
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::Arc;
 
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
 use super::shape::{Cell, Header, Kind, Node, Shape, len, prefetch, set_len};
+use super::sync::lock;
 
 /// More levels than a tree can have: each level but the highest has at least twelve times as many
 /// nodes as the one above it, since two neighbours that fit into one node become one.
@@ -58,6 +60,11 @@ pub(super) struct Tree<K, V> {
 // lock, and are read through a shared reference only there.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Tree<K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Tree<K, V> {}
+
+// What `share` writes through a shared reference is whole again when a user's code can panic. So a
+// map is as unwind-safe as a `BTreeMap`.
+impl<K: RefUnwindSafe, V: RefUnwindSafe> UnwindSafe for Tree<K, V> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe> RefUnwindSafe for Tree<K, V> {}
 
 /// An open handle, taken apart for changes.
 struct Open<'a> {
@@ -87,7 +94,7 @@ impl<K, V> Tree<K, V> {
         self.len
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn family(&self) -> &Family {
         self.family.as_ref().expect("something was put in")
     }
@@ -98,19 +105,20 @@ impl<K, V> Tree<K, V> {
         let mut garbage = Vec::new();
         let mut versions = family.versions();
         // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
-        // what these cells hold, since only methods that take the handle mutably keep one.
-        let (version, changes) =
-            unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
+        // what these cells hold, since only methods that take the handle mutably keep one. These two
+        // are not used after the lock is given back: another thread may share the handle then.
+        let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
         if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
             *version = versions.publish(*version, changes, (self.root, self.height), &mut garbage);
         }
-        versions.share(*version);
+        let version = *version;
+        versions.share(version);
         drop(versions);
         let shared = Self {
             root: self.root,
             len: self.len,
             height: self.height,
-            version: UnsafeCell::new(*version),
+            version: UnsafeCell::new(version),
             family: Some(family.clone()),
             changes: UnsafeCell::new(None),
             entries: PhantomData,
@@ -230,7 +238,7 @@ impl<K, V> Tree<K, V> {
                 }
             }
         }
-        let mut pool = crate::mutex::lock(&family.pool);
+        let mut pool = lock(&family.pool);
         for chunk in garbage {
             if !chunk.pieces.is_empty() {
                 pool.give(chunk.kind, chunk.pieces);
@@ -280,7 +288,7 @@ impl<K, V> Drop for Tree<K, V> {
             leaving = family.versions().left(tree.parent, &mut garbage);
         }
         if let Some(changes) = self.changes.get_mut() {
-            changes.cache.empty(&Shape::<K, V>::LAYOUTS, &mut crate::mutex::lock(&family.pool));
+            changes.cache.empty(&Shape::<K, V>::LAYOUTS, &mut lock(&family.pool));
         }
         Chunk::drain(&mut own, &mut garbage);
         Self::free(&family, garbage);

@@ -6,10 +6,10 @@
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Tree};
-use crate::collections::shape::{
+use super::super::shape::{
     Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Shape, len, remove_slot, set_len,
 };
+use super::{Open, Path, Tree};
 
 /// A node with fewer entries or children than this looks for a neighbour to join.
 const SMALL: usize = 8;
@@ -182,10 +182,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                     continue;
                 }
                 let left = index.saturating_sub(1);
-                let (a, b) = (
-                    Shape::<K, V>::child(parent, left),
-                    Shape::<K, V>::child(parent, left + 1),
-                );
+                let (a, b) =
+                    (Shape::<K, V>::child(parent, left), Shape::<K, V>::child(parent, left + 1));
                 if len(node) == 0 {
                     Self::unlink(open, parent, index, left, Some(separators));
                     open.drop_node(node);
