@@ -61,6 +61,8 @@ pub(super) struct Cache {
     /// The part of a new slab that was never used.
     rest: [*mut u8; Kind::COUNT],
     rest_pieces: [usize; Kind::COUNT],
+    #[cfg(asan)]
+    piece_bytes: [usize; Kind::COUNT],
 }
 
 impl Pool {
@@ -90,7 +92,11 @@ impl Pool {
         }
         shelf.slabs.push(Slab { at, layout: slab, pieces });
         shelf.pieces += pieces;
-        poison::poison(at, bytes);
+        #[cfg(asan)]
+        {
+            poison::poison(at, bytes);
+            cache.piece_bytes[kind as usize] = layout.size();
+        }
         cache.rest[kind as usize] = at;
         cache.rest_pieces[kind as usize] = pieces;
     }
@@ -98,7 +104,8 @@ impl Pool {
     /// Takes free pieces back. Their contents were dropped.
     pub(super) fn give(&mut self, kind: Kind, list: Vec<Dead>) {
         let shelf = &mut self.shelves[kind as usize];
-        list.iter().for_each(|piece| poison::poison(piece.at, bytes_of(&shelf.slabs)));
+        #[cfg(asan)]
+        list.iter().for_each(|piece| poison::poison(piece.at, shelf.piece_bytes()));
         shelf.free_pieces += list.len();
         shelf.free.push(list);
         if shelf.free_pieces >= shelf.trim_at.max(TRIM_AT_LEAST)
@@ -127,6 +134,11 @@ impl Pool {
 }
 
 impl Shelf {
+    #[cfg(asan)]
+    fn piece_bytes(&self) -> usize {
+        self.slabs.first().map_or(0, |slab| slab.layout.size() / slab.pieces)
+    }
+
     /// Gives back the slabs of which all pieces are free. The rest is sorted, so that what is used
     /// next lies close together.
     fn trim(&mut self) {
@@ -167,12 +179,26 @@ impl Drop for Pool {
 
 impl Cache {
     pub(super) const fn new() -> Self {
-        Self { free: NO_LISTS, rest: [ptr::null_mut(); Kind::COUNT], rest_pieces: [0; Kind::COUNT] }
+        Self {
+            free: NO_LISTS,
+            rest: [ptr::null_mut(); Kind::COUNT],
+            rest_pieces: [0; Kind::COUNT],
+            #[cfg(asan)]
+            piece_bytes: [0; Kind::COUNT],
+        }
     }
 
     /// Returns a piece of `kind`. Its content is undefined.
     #[inline(always)]
     pub(super) fn take(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
+        let at = self.take_unseen(kind, layout, pool);
+        #[cfg(asan)]
+        poison::unpoison(at, layout.size());
+        at
+    }
+
+    #[inline(always)]
+    fn take_unseen(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
         let index = kind as usize;
         if let Some(piece) = self.free[index].pop() {
             // What is handed out next is cold by now.
@@ -196,6 +222,8 @@ impl Cache {
     /// Keeps a piece that nothing uses, for the next [`take`](Self::take).
     #[inline(always)]
     pub(super) fn keep(&mut self, kind: Kind, at: *mut u8) {
+        #[cfg(asan)]
+        poison::poison(at, self.piece_bytes[kind as usize]);
         self.free[kind as usize].push(Dead { at, born: 0 });
     }
 
@@ -221,5 +249,24 @@ impl Cache {
         let rest = (0..self.rest_pieces[index])
             .map(|piece| self.rest[index].wrapping_add(piece * layout.size()));
         self.free[index].iter().map(|piece| piece.at).chain(rest).collect()
+    }
+}
+
+/// Tells AddressSanitizer which pieces are free, in a build with `--cfg asan`: it knows only slabs.
+#[cfg(asan)]
+mod poison {
+    unsafe extern "C" {
+        fn __asan_poison_memory_region(at: *const u8, bytes: usize);
+        fn __asan_unpoison_memory_region(at: *const u8, bytes: usize);
+    }
+
+    pub(super) fn poison(at: *const u8, bytes: usize) {
+        // SAFETY: the piece is part of a slab, and it is free.
+        unsafe { __asan_poison_memory_region(at, bytes) }
+    }
+
+    pub(super) fn unpoison(at: *const u8, bytes: usize) {
+        // SAFETY: the piece is part of a slab, and its new owner writes it before it reads it.
+        unsafe { __asan_unpoison_memory_region(at, bytes) }
     }
 }
