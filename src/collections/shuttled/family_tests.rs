@@ -118,6 +118,24 @@ fn a_chain_goes() {
     assert_eq!(alive.load(SeqCst), 0);
 }
 
+/// A fork and its parent go on two threads, and what the parent owned is used again at once.
+fn a_fork_goes_beside_its_parent() {
+    let alive = Arc::default();
+    let mut base = tree(&alive);
+    let mut parent = base.share();
+    [0, 40, 79].map(|key| parent.put(key, Value::new(200, &alive)));
+    let mut fork = parent.share();
+    fork.put(0, Value::new(300, &alive));
+    let leaving = thread::spawn(move || drop(fork));
+    drop(parent);
+    [0, 40, 79].map(|key| base.put(key, Value::new(key, &alive)));
+    leaving.join().unwrap();
+    assert_sound(&[&base]);
+    assert_eq!(numbers(&base), with(0, 0));
+    drop(base);
+    assert_eq!(alive.load(SeqCst), 0);
+}
+
 /// Several threads clone one open handle at once: it becomes one version.
 fn one_handle_is_shared_at_once() {
     let alive = Arc::default();
@@ -174,16 +192,21 @@ fn rollbacks_beside_readers() {
     assert_eq!(alive.load(SeqCst), 0);
 }
 
-const TESTS: [fn(); 4] =
-    [forks_and_drops, a_chain_goes, one_handle_is_shared_at_once, rollbacks_beside_readers];
+const TESTS: [(fn(), usize); 5] = [
+    (forks_and_drops, 200),
+    (a_chain_goes, 200),
+    (a_fork_goes_beside_its_parent, 1000),
+    (one_handle_is_shared_at_once, 200),
+    (rollbacks_beside_readers, 200),
+];
 
 #[test]
 fn no_order_of_handles_breaks_a_family() {
-    TESTS.into_iter().for_each(|test| explore(200, test));
+    TESTS.into_iter().for_each(|(test, schedules)| explore(schedules, test));
 }
 
 #[test]
 #[ignore = "minutes: a hundred times as many schedules"]
 fn no_order_of_handles_breaks_a_family_for_long() {
-    TESTS.into_iter().for_each(|test| explore(20_000, test));
+    TESTS.into_iter().for_each(|(test, schedules)| explore(100 * schedules, test));
 }

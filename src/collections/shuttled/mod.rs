@@ -21,14 +21,4 @@ mod tree;
 
 mod family_tests;
 
-mod sync {
-    //! What the modules find as `super::sync`.
-    use std::sync::PoisonError;
-
-    pub(super) use shuttle::sync::{Mutex, MutexGuard};
-
-    /// As `crate::mutex::lock`.
-    pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+mod sync;

@@ -326,8 +326,10 @@ impl<K, V> Drop for Tree<K, V> {
         while let Some(tree) = leaving {
             // SAFETY: nobody else reaches what was born after the floor, and the parent, which is
             // pinned, keeps the rest alive.
+            let mut let_go = || family.versions().left(tree.parent, &mut garbage);
+            let too_early = fault!(ParentLetGoTooEarly).then(&mut let_go);
             unsafe { Self::collect_own(tree.root, tree.height, tree.floor, &mut own) };
-            leaving = family.versions().left(tree.parent, &mut garbage);
+            leaving = too_early.unwrap_or_else(let_go);
         }
         if let Some(changes) = self.changes.get_mut() {
             changes.cache.empty(&Shape::<K, V>::LAYOUTS, &mut lock(&family.pool));
@@ -444,6 +446,10 @@ impl<K: Clone, V: Clone> Tree<K, V> {
             set_len(copy, count);
             *link = copy;
             let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
+            if fault!(SharedNodeReused) {
+                open.changes.cache.keep(kind, node.cast());
+                return copy;
+            }
             open.changes.bury(kind, node.cast(), born);
             copy
         }

@@ -57,7 +57,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             }
             let cell = Shape::<K, V>::value_cell(slot);
             let born = (*cell).born;
-            if open.is_own(born) {
+            if open.is_own(born) || fault!(SharedValueWritten) {
                 return &raw mut (*cell).content;
             }
             let value = (*cell).content.clone();
