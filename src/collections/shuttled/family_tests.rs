@@ -121,18 +121,20 @@ fn a_chain_goes() {
 /// A fork and its parent go on two threads, and what the parent owned is used again at once.
 fn a_fork_goes_beside_its_parent() {
     let alive = Arc::default();
-    let mut base = tree(&alive);
+    let base = tree(&alive);
     let mut parent = base.share();
-    [0, 40, 79].map(|key| parent.put(key, Value::new(200, &alive)));
+    [0, 40, 79].into_iter().for_each(|key| _ = parent.put(key, Value::new(200, &alive)));
     let mut fork = parent.share();
     fork.put(0, Value::new(300, &alive));
     let leaving = thread::spawn(move || drop(fork));
     drop(parent);
-    [0, 40, 79].map(|key| base.put(key, Value::new(key, &alive)));
+    // A handle with nothing in reserve takes what has just become free.
+    let mut other = base.share();
+    [0, 40, 79].into_iter().for_each(|key| _ = other.put(key, Value::new(key, &alive)));
     leaving.join().unwrap();
-    assert_sound(&[&base]);
-    assert_eq!(numbers(&base), with(0, 0));
-    drop(base);
+    assert_sound(&[&base, &other]);
+    assert_eq!((numbers(&base), numbers(&other)), (with(0, 0), with(0, 0)));
+    drop((base, other));
     assert_eq!(alive.load(SeqCst), 0);
 }
 

@@ -192,29 +192,29 @@ fn forks_of_forks_are_values<C: Collection>() {
 fn forks_live_and_go_on_any_thread<C: Collection>() {
     let alive = Alive::default();
     let (base, base_std) = C::of(400, &alive);
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (base, base_std, alive) = (&base, &base_std, &alive);
-            scope.spawn(move || {
-                let mut random = Random(thread);
-                let mut forks = Vec::new();
-                for _ in 0..8 {
-                    // All threads clone the same handle at once.
-                    let (mut fork, mut std) = (base.clone(), base_std.clone());
-                    (0..5).for_each(|_| fork.change(&mut std, &mut random, alive));
-                    forks.push((fork.clone(), std.clone()));
-                    fork.change(&mut std, &mut random, alive);
-                    forks.push((fork, std));
-                    let gone = random.below(forks.len() as u64) as usize;
-                    let (fork, std) = forks.swap_remove(gone);
-                    scope.spawn(move || {
-                        assert_same(&fork, &std);
-                        drop(fork);
-                    });
-                }
-                forks.iter().for_each(|(fork, std)| assert_same(fork, std));
-            });
+    let many_forks = &|thread| {
+        let mut random = Random(thread);
+        let mut forks = Vec::new();
+        for _ in 0..8 {
+            // All threads clone the same handle at once.
+            let (mut fork, mut std) = (base.clone(), base_std.clone());
+            (0..5).for_each(|_| fork.change(&mut std, &mut random, &alive));
+            forks.push((fork.clone(), std.clone()));
+            fork.change(&mut std, &mut random, &alive);
+            forks.push((fork, std));
+            let gone = random.below(forks.len() as u64) as usize;
+            let (fork, std) = forks.swap_remove(gone);
+            let elsewhere = move || {
+                assert_same(&fork, &std);
+                drop(fork);
+            };
+            std::thread::spawn(elsewhere).join().unwrap();
         }
+        forks.iter().for_each(|(fork, std)| assert_same(fork, std));
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|id| scope.spawn(move || many_forks(id))).collect();
+        threads.into_iter().for_each(|it| it.join().unwrap());
     });
     assert_same(&base, &base_std);
     assert_sound(&[&base]);
