@@ -137,7 +137,7 @@ impl Pool {
         self.shelves[kind as usize].free.iter().flatten().map(|piece| piece.at)
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(super) fn slab_bytes(&self) -> usize {
         self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
     }

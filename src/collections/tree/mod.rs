@@ -104,7 +104,7 @@ impl<K, V> Tree<K, V> {
         self.len
     }
 
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(super) fn family(&self) -> &Family {
         self.family.as_ref().expect("something was put in")
     }
