@@ -324,10 +324,10 @@ impl<K, V> Drop for Tree<K, V> {
             return;
         }
         while let Some(tree) = leaving {
-            // SAFETY: nobody else reaches what was born after the floor, and the parent, which is
-            // pinned, keeps the rest alive.
             let mut let_go = || family.versions().left(tree.parent, &mut garbage);
             let too_early = fault!(ParentLetGoTooEarly).then(&mut let_go);
+            // SAFETY: nobody else reaches what was born after the floor, and the parent, which is
+            // pinned, keeps the rest alive.
             unsafe { Self::collect_own(tree.root, tree.height, tree.floor, &mut own) };
             leaving = too_early.unwrap_or_else(let_go);
         }
