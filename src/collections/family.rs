@@ -328,11 +328,7 @@ impl Versions {
 
     /// Ends what [`leave`](Self::leave) began, after the tree was searched. The parent may have to go
     /// in the same way.
-    pub(super) fn left(
-        &mut self,
-        parent: VersionId,
-        garbage: &mut Vec<Chunk>,
-    ) -> Option<Leaving> {
+    pub(super) fn left(&mut self, parent: VersionId, garbage: &mut Vec<Chunk>) -> Option<Leaving> {
         if parent == NONE {
             return None;
         }
@@ -435,7 +431,13 @@ impl Versions {
         self.versions[id as usize].dead.iter().flat_map(|it| &it.pieces).map(|it| it.at).collect()
     }
 
-    pub(super) fn check_counts(&self, id: VersionId, clean: u32, open: u32, children: &[VersionId]) {
+    pub(super) fn check_counts(
+        &self,
+        id: VersionId,
+        clean: u32,
+        open: u32,
+        children: &[VersionId],
+    ) {
         let version = &self.versions[id as usize];
         assert_eq!((version.handles, version.open_handles), (clean, open), "the handles of {id}");
         assert_eq!(version.children as usize, children.len(), "the children of {id}");

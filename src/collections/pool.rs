@@ -166,21 +166,12 @@ impl Drop for Pool {
 
 impl Cache {
     pub(super) const fn new() -> Self {
-        Self {
-            free: NO_LISTS,
-            rest: [ptr::null_mut(); Kind::COUNT],
-            rest_pieces: [0; Kind::COUNT],
-        }
+        Self { free: NO_LISTS, rest: [ptr::null_mut(); Kind::COUNT], rest_pieces: [0; Kind::COUNT] }
     }
 
     /// Returns a piece of `kind`. Its content is undefined.
     #[inline(always)]
-    pub(super) fn take(
-        &mut self,
-        kind: Kind,
-        layout: Layout,
-        pool: &Mutex<Pool>,
-    ) -> *mut u8 {
+    pub(super) fn take(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
         let index = kind as usize;
         if let Some(piece) = self.free[index].pop() {
             // What is handed out next is cold by now.

@@ -6,9 +6,7 @@ mod serde;
 mod traits;
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
-pub use iter::{
-    IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Range, Values, ValuesMut,
-};
+pub use iter::{IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Range, Values, ValuesMut};
 
 use std::borrow::Borrow;
 use std::ops::RangeBounds;

@@ -77,9 +77,8 @@ impl<K: Content, V: Content> Life<K, V> {
         let keys = 1 + random.below(if seed % 4 == 0 { 2500 } else { 150 });
         let alive = Arc::default();
         let mut life = Self { random, family: Vec::new(), alive, keys };
-        let first: Oracle = (0..life.random.below(life.keys))
-            .map(|_| (life.key(), life.value()))
-            .collect();
+        let first: Oracle =
+            (0..life.random.below(life.keys)).map(|_| (life.key(), life.value())).collect();
         let map = Map::from_sorted(first.iter().map(|(key, value)| life.entry(*key, *value)));
         life.family.push((map, first));
         life
@@ -308,7 +307,8 @@ fn lives_of_keys_and_values_that_own_memory() {
 fn sets_are_sets() {
     let mut random = Random(1);
     for _ in 0..50 {
-        let mut numbers = || -> Vec<u64> { (0..random.below(200)).map(|_| random.below(300)).collect() };
+        let mut numbers =
+            || -> Vec<u64> { (0..random.below(200)).map(|_| random.below(300)).collect() };
         let (a, b) = (numbers(), numbers());
         let (left, right): (Set<u64>, Set<u64>) = (a.iter().collect_set(), b.iter().collect_set());
         let (x, y): (std::collections::BTreeSet<u64>, std::collections::BTreeSet<u64>) =

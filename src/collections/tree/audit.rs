@@ -57,7 +57,8 @@ pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) 
         dead_everywhere.extend(changes.all_dead());
         for (&piece, &(_, born)) in reached_here {
             assert!(born <= changes.epoch, "a piece of the future");
-            let others = handles.iter().zip(&reached).filter(|(other, _)| !std::ptr::eq(**other, *tree));
+            let others =
+                handles.iter().zip(&reached).filter(|(other, _)| !std::ptr::eq(**other, *tree));
             if born > changes.floor {
                 let shared = others.into_iter().any(|(_, theirs)| theirs.contains_key(&piece))
                     || by_version.values().any(|theirs| theirs.contains_key(&piece));
@@ -68,7 +69,8 @@ pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) 
             }
         }
     }
-    let mut used: Pieces = reached.iter().chain(by_version.values()).flat_map(HashMap::keys).copied().collect();
+    let mut used: Pieces =
+        reached.iter().chain(by_version.values()).flat_map(HashMap::keys).copied().collect();
     used.extend(&dead_everywhere);
     count_lost(handles, &used)
 }
@@ -212,7 +214,8 @@ unsafe fn reach<K, V>(node: Node, height: u32, reached: &mut Reached) {
         let count = len(node);
         if !Shape::<K, V>::KEY_IS_INLINE {
             for index in 0..if height > 0 { count - 1 } else { count } {
-                let cell: *mut Cell<K> = Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
+                let cell: *mut Cell<K> =
+                    Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
                 add(cell.cast(), Kind::Key, (*cell).born);
             }
         }
@@ -228,4 +231,3 @@ unsafe fn reach<K, V>(node: Node, height: u32, reached: &mut Reached) {
         }
     }
 }
-

@@ -44,9 +44,16 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
                 let leaf = open.node::<K, V>(0);
                 Tree::put_into(&mut open, leaf, 0, key, value);
                 let separator = KeySlot::new::<V>(&mut open, separator);
-                Self::append(tree.height, &mut tree.root, &mut self.last, &mut open, separator, leaf)
-                    .into_iter()
-                    .for_each(|height| tree.height = height);
+                Self::append(
+                    tree.height,
+                    &mut tree.root,
+                    &mut self.last,
+                    &mut open,
+                    separator,
+                    leaf,
+                )
+                .into_iter()
+                .for_each(|height| tree.height = height);
                 self.last[0] = leaf;
             }
             tree.len += 1;

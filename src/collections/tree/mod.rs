@@ -16,12 +16,12 @@ mod diff;
 mod put;
 mod remove;
 
+#[cfg(test)]
+pub(super) use audit::audit;
 pub(super) use build::TreeBuilder;
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
-#[cfg(test)]
-pub(super) use audit::audit;
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
@@ -99,8 +99,7 @@ impl<K, V> Tree<K, V> {
         let mut versions = family.versions();
         // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
         // what these cells hold, since only methods that take the handle mutably keep one.
-        let (version, changes) =
-            unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
+        let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
         if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
             *version = versions.publish(*version, changes, (self.root, self.height), &mut garbage);
         }

@@ -228,7 +228,10 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 right = new;
             }
             let new_root = open.node::<K, V>(height + 1);
-            assert!(height as usize + 1 < super::MOST_LEVELS, "a tree of so many levels fits nowhere");
+            assert!(
+                height as usize + 1 < super::MOST_LEVELS,
+                "a tree of so many levels fits nowhere"
+            );
             Shape::<K, V>::child_slot(new_root, 0).write(root);
             set_len(new_root, 1);
             Self::insert_child(new_root, 1, separator, right);
@@ -240,7 +243,12 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     ///
     /// # Safety
     /// The node may be written; `index` is not 0.
-    pub(super) unsafe fn insert_child(node: Node, index: usize, separator: KeySlot<K>, child: Node) {
+    pub(super) unsafe fn insert_child(
+        node: Node,
+        index: usize,
+        separator: KeySlot<K>,
+        child: Node,
+    ) {
         // SAFETY: see above.
         unsafe {
             let count = len(node);

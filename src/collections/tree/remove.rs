@@ -182,10 +182,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                     continue;
                 }
                 let left = index.saturating_sub(1);
-                let (a, b) = (
-                    Shape::<K, V>::child(parent, left),
-                    Shape::<K, V>::child(parent, left + 1),
-                );
+                let (a, b) =
+                    (Shape::<K, V>::child(parent, left), Shape::<K, V>::child(parent, left + 1));
                 if len(node) == 0 {
                     Self::unlink(open, parent, index, left, Some(separators));
                     open.drop_node(node);
