@@ -28,7 +28,7 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
         unsafe {
             let leaf = self.last[0];
             if leaf.is_null() {
-                let leaf = open.node::<K, V>(0);
+                let leaf = open.node::<K, V, K>(0);
                 Tree::put_into(&mut open, leaf, 0, key, value);
                 (tree.root, tree.len, self.last[0]) = (leaf, 1, leaf);
                 return Ok(());
@@ -41,7 +41,7 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
                 Tree::put_into(&mut open, leaf, count, key, value);
             } else {
                 let separator = key.clone();
-                let leaf = open.node::<K, V>(0);
+                let leaf = open.node::<K, V, K>(0);
                 Tree::put_into(&mut open, leaf, 0, key, value);
                 let separator = KeySlot::new::<V>(&mut open, separator);
                 Self::append(
@@ -83,13 +83,13 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
                     return None;
                 }
                 // The new node has one child, and the separator goes up.
-                let new = open.node::<K, V>(level);
+                let new = open.node::<K, V, K>(level);
                 Shape::<K, V>::child_slot(new, 0).write(right);
                 set_len(new, 1);
                 last[level as usize] = new;
                 right = new;
             }
-            let new_root = open.node::<K, V>(height + 1);
+            let new_root = open.node::<K, V, K>(height + 1);
             assert!(height as usize + 1 < MOST_LEVELS, "a tree of so many levels fits nowhere");
             Shape::<K, V>::child_slot(new_root, 0).write(*root);
             set_len(new_root, 1);

@@ -5,6 +5,7 @@
 //! - `remove`: the way back
 //! - `build`: a tree from ascending entries
 //! - `cursor`: a place between two entries, forward and backward
+//! - `sequence`: elements that are found by their position, for vectors
 //! - `diff`: what differs between two versions
 //! - `audit`: recomputes the invariants, for tests
 
@@ -15,13 +16,15 @@ mod cursor;
 mod diff;
 mod put;
 mod remove;
+mod sequence;
 
 #[cfg(test)]
-pub(super) use audit::audit;
+pub(super) use audit::{audit, audit_sequences};
 pub(super) use build::TreeBuilder;
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
+pub(super) use sequence::{Appender, Sequence};
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
@@ -32,14 +35,14 @@ use std::sync::Arc;
 
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
-use super::shape::{Cell, Header, Kind, Node, Shape, len, prefetch, set_len};
+use super::shape::{Cell, Header, Kind, Node, Separator, Shape, len, prefetch, set_len};
 
 /// More levels than a tree can have: each level but the highest has at least twelve times as many
 /// nodes as the one above it, since two neighbours that fit into one node become one.
 const MOST_LEVELS: usize = 20;
 
-/// One handle to a tree of the family.
-pub(super) struct Tree<K, V> {
+/// One handle to a tree of the family. `S` is what inner nodes hold between their children.
+pub(super) struct Tree<K, V, S = K> {
     root: Node,
     len: usize,
     height: u32,
@@ -49,15 +52,15 @@ pub(super) struct Tree<K, V> {
     /// `None` until something is put in.
     family: Option<Arc<Family>>,
     changes: UnsafeCell<Option<Box<Changes>>>,
-    entries: PhantomData<(K, V)>,
+    entries: PhantomData<(K, V, S)>,
 }
 
 // SAFETY: a handle reaches keys and values that other handles, on other threads, reach too, and the
 // last of them drops them. So, like an `Arc`, it may cross threads if they are both `Send` and `Sync`.
 // `version` and `changes` are written through a shared reference only by `share`, under the family's
 // lock, and are read through a shared reference only there.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Tree<K, V> {}
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Tree<K, V> {}
+unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
+unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}
 
 /// An open handle, taken apart for changes.
 struct Open<'a> {
@@ -70,7 +73,7 @@ struct Path {
     steps: [(Node, usize); MOST_LEVELS],
 }
 
-impl<K, V> Tree<K, V> {
+impl<K, V, S> Tree<K, V, S> {
     pub(super) const fn new() -> Self {
         Self {
             root: ptr::null_mut(),
@@ -147,7 +150,9 @@ impl<K, V> Tree<K, V> {
         drop(versions);
         Self::free(&family, garbage);
     }
+}
 
+impl<K, V> Tree<K, V> {
     #[inline]
     pub(super) fn get<Q>(&self, key: &Q) -> Option<(&K, &V)>
     where
@@ -173,7 +178,9 @@ impl<K, V> Tree<K, V> {
             Some((Shape::<K, V>::key(node, index), Shape::<K, V>::value(node, index)))
         }
     }
+}
 
+impl<K, V, S> Tree<K, V, S> {
     /// Collects the pieces below `node` that were born after `floor`.
     ///
     /// # Safety
@@ -185,17 +192,24 @@ impl<K, V> Tree<K, V> {
                 return;
             }
             let count = len(node);
-            if !Shape::<K, V>::KEY_IS_INLINE {
-                for index in 0..if height > 0 { count - 1 } else { count } {
+            if height > 0 {
+                if !Shape::<K, V, S>::SEPARATOR_IS_INLINE {
+                    for index in 0..count - 1 {
+                        let slot = Shape::<K, V, S>::separator_slot(node, index);
+                        let cell = Shape::<K, V, S>::separator_cell(slot);
+                        collect_cell(cell, floor, &mut own[Kind::Key as usize]);
+                    }
+                }
+                for index in 0..count {
+                    Self::collect_own(Shape::<K, V, S>::child(node, index), height - 1, floor, own);
+                }
+            } else if !Shape::<K, V>::KEY_IS_INLINE {
+                for index in 0..count {
                     let cell = Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
                     collect_cell(cell, floor, &mut own[Kind::Key as usize]);
                 }
             }
-            if height > 0 {
-                for index in 0..count {
-                    Self::collect_own(Shape::<K, V>::child(node, index), height - 1, floor, own);
-                }
-            } else if !Shape::<K, V>::VALUE_IS_INLINE {
+            if height == 0 && !Shape::<K, V>::VALUE_IS_INLINE {
                 for index in 0..count {
                     let cell = Shape::<K, V>::value_cell(Shape::<K, V>::value_slot(node, index));
                     collect_cell(cell, floor, &mut own[Kind::Value as usize]);
@@ -257,7 +271,7 @@ unsafe fn drop_cell<T>(at: *mut u8) {
     }
 }
 
-impl<K, V> Drop for Tree<K, V> {
+impl<K, V, S> Drop for Tree<K, V, S> {
     fn drop(&mut self) {
         let Some(family) = self.family.take() else { return };
         let mut garbage = Vec::new();
@@ -279,7 +293,7 @@ impl<K, V> Drop for Tree<K, V> {
             leaving = family.versions().left(tree.parent, &mut garbage);
         }
         if let Some(changes) = self.changes.get_mut() {
-            changes.cache.empty(&Shape::<K, V>::LAYOUTS, &mut crate::mutex::lock(&family.pool));
+            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut crate::mutex::lock(&family.pool));
         }
         Chunk::drain(&mut own, &mut garbage);
         Self::free(&family, garbage);
@@ -297,16 +311,16 @@ impl<'a> Open<'a> {
 
     /// Returns a new piece. Its content is undefined.
     #[inline(always)]
-    fn take<K, V>(&mut self, kind: Kind) -> *mut u8 {
-        let layout = Shape::<K, V>::LAYOUTS[kind as usize];
+    fn take<K, V, S>(&mut self, kind: Kind) -> *mut u8 {
+        let layout = Shape::<K, V, S>::LAYOUTS[kind as usize];
         self.changes.cache.take(kind, layout, &self.family.pool)
     }
 
     /// Returns a new node without content.
     #[inline(always)]
-    fn node<K, V>(&mut self, height: u32) -> Node {
+    fn node<K, V, S>(&mut self, height: u32) -> Node {
         let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-        let node = self.take::<K, V>(kind).cast::<Header>();
+        let node = self.take::<K, V, S>(kind).cast::<Header>();
         // SAFETY: the piece is new, and large enough for a node.
         unsafe { node.write(Header { born: self.changes.epoch, len: 0, height }) };
         node
@@ -335,7 +349,7 @@ impl<'a> Open<'a> {
     /// Puts `content` into a new cell.
     #[inline(always)]
     fn cell<K, V, T>(&mut self, kind: Kind, content: T) -> *mut Cell<T> {
-        let cell = self.take::<K, V>(kind).cast::<Cell<T>>();
+        let cell = self.take::<K, V, K>(kind).cast::<Cell<T>>();
         // SAFETY: the piece is new, and of the kind that holds this type.
         unsafe { cell.write(Cell { born: self.changes.epoch, content }) };
         cell
@@ -364,7 +378,7 @@ impl<'a> Open<'a> {
     }
 }
 
-impl<K: Clone, V: Clone> Tree<K, V> {
+impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
     /// Makes the node at `link` one that may be written: itself if it is the handle's own, otherwise
     /// a copy, and the original is dead.
     ///
@@ -381,11 +395,11 @@ impl<K: Clone, V: Clone> Tree<K, V> {
                 return node;
             }
             let count = len(node);
-            let copy = open.node::<K, V>(height);
+            let copy = open.node::<K, V, S>(height);
             if height > 0 {
-                Self::copy_keys((node, 0), (copy, 0), count - 1);
-                let children = Shape::<K, V>::child_slot(copy, 0);
-                ptr::copy_nonoverlapping(Shape::<K, V>::child_slot(node, 0), children, count);
+                Self::copy_separators((node, 0), (copy, 0), count - 1);
+                let children = Shape::<K, V, S>::child_slot(copy, 0);
+                ptr::copy_nonoverlapping(Shape::<K, V, S>::child_slot(node, 0), children, count);
             } else {
                 Self::copy_keys((node, 0), (copy, 0), count);
                 Self::copy_values((node, 0), (copy, 0), count);
@@ -420,6 +434,27 @@ impl<K: Clone, V: Clone> Tree<K, V> {
         }
     }
 
+    /// Copies `count` separators, as [`copy_keys`](Self::copy_keys).
+    ///
+    /// # Safety
+    /// The slots are there, and those of `to` hold nothing.
+    #[inline(always)]
+    unsafe fn copy_separators(from: (Node, usize), to: (Node, usize), count: usize) {
+        // SAFETY: see above.
+        unsafe {
+            let from = Shape::<K, V, S>::separator_slot(from.0, from.1);
+            let to = Shape::<K, V, S>::separator_slot(to.0, to.1);
+            if Shape::<K, V, S>::SEPARATOR_IS_INLINE {
+                for index in 0..count {
+                    let separator = (*from.cast::<S>().add(index)).clone();
+                    to.cast::<S>().add(index).write(separator);
+                }
+            } else {
+                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V, S>::SEPARATOR_BYTES);
+            }
+        }
+    }
+
     /// Copies `count` values, as [`copy_keys`](Self::copy_keys).
     ///
     /// # Safety
@@ -445,5 +480,12 @@ impl<K: Clone, V: Clone> Tree<K, V> {
 impl Path {
     const fn new() -> Self {
         Self { steps: [(ptr::null_mut(), 0); MOST_LEVELS] }
+    }
+
+    /// Whether it leads to the last leaf of a tree of this height.
+    fn is_last(&self, height: u32) -> bool {
+        let mut steps = self.steps.iter().skip(1).take(height as usize);
+        // SAFETY: the nodes of a path are live while it is used.
+        steps.all(|&(node, child)| child + 1 == unsafe { len(node) })
     }
 }
