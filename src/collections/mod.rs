@@ -57,6 +57,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod vector;
 
 pub use map::{
     Entry, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Map, OccupiedEntry, Range,
@@ -64,3 +65,4 @@ pub use map::{
 };
 pub use set::Set;
 pub use tree::Difference;
+pub use vector::{Vector, VectorIntoIter, VectorIter, VectorIterMut};

@@ -4,6 +4,7 @@ mod lives;
 mod memory;
 mod panics;
 mod planted;
+mod vector;
 
 use std::cell::RefCell;
 use std::cmp::Ordering;

@@ -1,8 +1,11 @@
-//! Owns building a tree from entries in ascending order: every node but the last of each level is
-//! full. Knows nothing of where the entries come from.
+//! Owns building a tree from entries in their order: every node but the last of each level is full.
+//! Knows nothing of where the entries come from.
+
+use std::ptr;
 
 use super::put::KeySlot;
-use super::{MOST_LEVELS, Open, Tree};
+use super::sequence::{Leaves, Sequence};
+use super::{MOST_LEVELS, Open, Path, Tree};
 use crate::collections::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 
 /// A tree in the making. At any moment all that was pushed is part of a whole tree, so a panic of a
@@ -15,7 +18,7 @@ pub(in crate::collections) struct TreeBuilder<K, V> {
 
 impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
     pub(in crate::collections) fn new() -> Self {
-        Self { tree: Tree::new(), last: [std::ptr::null_mut(); MOST_LEVELS] }
+        Self { tree: Tree::new(), last: [ptr::null_mut(); MOST_LEVELS] }
     }
 
     /// Appends an entry. If its key is not greater than the last one, it is given back.
@@ -102,5 +105,45 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
 
     pub(in crate::collections) fn finish(self) -> Tree<K, V> {
         self.tree
+    }
+}
+
+/// Appends elements to a sequence, and looks for the last leaf only when one is full. At any moment
+/// all that was pushed is part of a whole tree.
+pub(in crate::collections) struct Appender<'a, V> {
+    tree: &'a mut Sequence<V>,
+    /// The last leaf, which is the handle's own; null if it was not looked for.
+    leaf: Node,
+}
+
+impl<'a, V: Clone> Appender<'a, V> {
+    pub(in crate::collections) fn new(tree: &'a mut Sequence<V>) -> Self {
+        Self { tree, leaf: ptr::null_mut() }
+    }
+
+    #[inline]
+    pub(in crate::collections) fn push(&mut self, value: V) {
+        // SAFETY: the leaf may be written, since nobody else has had the handle since it was found.
+        unsafe {
+            if self.leaf.is_null() || len(self.leaf) == LEAF_ENTRIES {
+                return self.push_slowly(value);
+            }
+            let mut open = Open::of(self.tree.changes.get_mut(), &self.tree.family);
+            Leaves::<V>::put_into(&mut open, self.leaf, len(self.leaf), (), value);
+        }
+        self.tree.len += 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_slowly(&mut self, value: V) {
+        let tree = &mut *self.tree;
+        tree.insert_at(tree.len, value);
+        let mut path = Path::new();
+        // SAFETY: the tree has an element.
+        let (leaf, _) = unsafe {
+            Sequence::<V>::find_at(tree.root, tree.height, tree.len - 1, &mut path.steps)
+        };
+        self.leaf = leaf;
     }
 }

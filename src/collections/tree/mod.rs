@@ -3,9 +3,10 @@
 //!
 //! - `put`: a new entry, or a new value
 //! - `remove`: the way back
-//! - `build`: a tree from ascending entries
+//! - `build`: a tree from entries in their order
 //! - `cursor`: a place between two entries, forward and backward
 //! - `sequence`: elements that are found by their position, for vectors
+//! - `truncate`: removes the end of a sequence
 //! - `diff`: what differs between two versions
 //! - `audit`: recomputes the invariants, for tests
 
@@ -17,14 +18,15 @@ mod diff;
 mod put;
 mod remove;
 mod sequence;
+mod truncate;
 
 #[cfg(test)]
 pub(super) use audit::{audit, audit_sequences};
-pub(super) use build::TreeBuilder;
+pub(super) use build::{Appender, TreeBuilder};
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
-pub(super) use sequence::{Appender, Sequence};
+pub(super) use sequence::Sequence;
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
@@ -93,6 +95,11 @@ impl<K, V, S> Tree<K, V, S> {
     #[cfg(test)]
     pub(super) fn family(&self) -> &Family {
         self.family.as_ref().expect("something was put in")
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_of_family(&self, other: &Self) -> bool {
+        self.family.as_ref().map(Arc::as_ptr) == other.family.as_ref().map(Arc::as_ptr)
     }
 
     /// Returns a second handle to the same entries. An open handle becomes clean.

@@ -8,8 +8,6 @@
 use std::ptr;
 
 use super::{MOST_LEVELS, Open, Path, Tree, put, remove};
-use crate::collections::family::Chunk;
-use crate::collections::pool::{Dead, Lists, NO_LISTS, UNKNOWN};
 use crate::collections::shape::{
     Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len,
 };
@@ -18,13 +16,13 @@ use crate::collections::shape::{
 pub(in crate::collections) type Sequence<V> = Tree<(), V, usize>;
 
 /// What concerns leaves alone is the same as in a map.
-type Leaves<V> = Tree<(), V>;
+pub(super) type Leaves<V> = Tree<(), V>;
 
 /// Where an element is, or where one is to be put.
-struct Place {
-    path: Path,
-    leaf: Node,
-    index: usize,
+pub(super) struct Place {
+    pub(super) path: Path,
+    pub(super) leaf: Node,
+    pub(super) index: usize,
     /// The leaf was shared before.
     was_copied: bool,
 }
@@ -94,7 +92,7 @@ impl<V: Clone> Sequence<V> {
     /// # Safety
     /// `link` is the root of a tree of this height, and not null. The element, or the gap, is there.
     #[inline(always)]
-    unsafe fn descend_to<const GAP: bool>(
+    pub(super) unsafe fn descend_to<const GAP: bool>(
         mut link: *mut Node,
         tree_height: u32,
         open: &mut Open<'_>,
@@ -304,136 +302,5 @@ impl<V: Clone> Sequence<V> {
             }
             Some(Leaves::<V>::take_entry(open, leaf, index).1)
         }
-    }
-
-    /// Removes all elements but the first `count`, without reading them.
-    pub(in crate::collections) fn truncate(&mut self, count: usize) {
-        if count >= self.len {
-            return;
-        }
-        if count == 0 {
-            *self = Self::new();
-            return;
-        }
-        self.open();
-        let mut open = Open::of(self.changes.get_mut(), &self.family);
-        let mut own = NO_LISTS;
-        // SAFETY: the tree has elements, so it has a root. All nodes on the path may be written, and
-        // nothing panics once they may.
-        unsafe {
-            let link = &raw mut self.root;
-            let Place { path, leaf, index, .. } =
-                Self::descend_to::<false>(link, self.height, &mut open, count - 1);
-            Self::discard_values(&mut open, leaf, index + 1, &mut own);
-            set_len(leaf, index + 1);
-            for level in 1..=self.height {
-                let (node, child) = path.steps[level as usize];
-                for right in child + 1..len(node) {
-                    let right = Shape::<(), V, usize>::child(node, right);
-                    Self::discard(&mut open, right, level - 1, &mut own);
-                }
-                set_len(node, child + 1);
-            }
-            self.len = count;
-            self.lower();
-            // A user's `Drop` may panic, and so may the `Clone` of what joins: the tree is whole.
-            let mut garbage = Vec::new();
-            Chunk::drain(&mut own, &mut garbage);
-            let mut open = Open::of(self.changes.get_mut(), &self.family);
-            Self::free(open.family, garbage);
-            Self::join(&mut open, self.height, &path, &mut Vec::new());
-            self.lower();
-        }
-    }
-
-    /// Lists all below `node`, and itself, as the handle's own or as dead.
-    ///
-    /// # Safety
-    /// The handle no longer reaches it when the caller is done.
-    unsafe fn discard(open: &mut Open<'_>, node: Node, height: u32, own: &mut Lists) {
-        // SAFETY: see above.
-        unsafe {
-            if height == 0 {
-                Self::discard_values(open, node, 0, own);
-            } else {
-                for index in 0..len(node) {
-                    let child = Shape::<(), V, usize>::child(node, index);
-                    Self::discard(open, child, height - 1, own);
-                }
-            }
-            let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-            Self::list(open, kind, node.cast(), (*node).born, own);
-        }
-    }
-
-    /// Does so with the values of a leaf from `from` on.
-    ///
-    /// # Safety
-    /// As for [`discard`](Self::discard).
-    unsafe fn discard_values(open: &mut Open<'_>, leaf: Node, from: usize, own: &mut Lists) {
-        if Shape::<(), V>::VALUE_IS_INLINE {
-            return;
-        }
-        // SAFETY: see above.
-        unsafe {
-            // What a shared leaf holds is shared, too: its cells need not be touched.
-            let is_shared = !open.is_own((*leaf).born);
-            for index in from..len(leaf) {
-                let cell = Shape::<(), V>::value_cell(Shape::<(), V>::value_slot(leaf, index));
-                if is_shared {
-                    open.changes.bury(Kind::Value, cell.cast(), UNKNOWN);
-                } else {
-                    Self::list(open, Kind::Value, cell.cast(), (*cell).born, own);
-                }
-            }
-        }
-    }
-
-    fn list(open: &mut Open<'_>, kind: Kind, at: *mut u8, born: u64, own: &mut Lists) {
-        if open.is_own(born) {
-            own[kind as usize].push(Dead { at, born });
-        } else {
-            open.changes.bury(kind, at, born);
-        }
-    }
-}
-
-/// Appends elements to a sequence, and looks for the last leaf only when one is full. At any moment
-/// all that was pushed is part of a whole tree.
-pub(in crate::collections) struct Appender<'a, V> {
-    tree: &'a mut Sequence<V>,
-    /// The last leaf, which is the handle's own; null if it was not looked for.
-    leaf: Node,
-}
-
-impl<'a, V: Clone> Appender<'a, V> {
-    pub(in crate::collections) fn new(tree: &'a mut Sequence<V>) -> Self {
-        Self { tree, leaf: ptr::null_mut() }
-    }
-
-    #[inline]
-    pub(in crate::collections) fn push(&mut self, value: V) {
-        // SAFETY: the leaf may be written, since nobody else has had the handle since it was found.
-        unsafe {
-            if self.leaf.is_null() || len(self.leaf) == LEAF_ENTRIES {
-                return self.push_slowly(value);
-            }
-            let mut open = Open::of(self.tree.changes.get_mut(), &self.tree.family);
-            Leaves::<V>::put_into(&mut open, self.leaf, len(self.leaf), (), value);
-        }
-        self.tree.len += 1;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn push_slowly(&mut self, value: V) {
-        let tree = &mut *self.tree;
-        tree.insert_at(tree.len, value);
-        let mut path = Path::new();
-        // SAFETY: the tree has an element.
-        let (leaf, _) = unsafe {
-            Sequence::<V>::find_at(tree.root, tree.height, tree.len - 1, &mut path.steps)
-        };
-        self.leaf = leaf;
     }
 }
