@@ -216,6 +216,22 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         }
     }
 
+    /// Moves over `count` entries, which are there.
+    pub(in crate::collections) fn forward(&mut self, mut count: usize) {
+        // SAFETY: the cursor is not at the end while entries are left.
+        unsafe {
+            while count > 0 {
+                let left = len(self.leaf) - self.index;
+                if count < left {
+                    self.index += count;
+                    return;
+                }
+                count -= left;
+                self.next_leaf();
+            }
+        }
+    }
+
     /// Moves to the entry before, and returns it.
     pub(in crate::collections) fn back(&mut self) -> Option<(&'a K, &'a V)> {
         if self.back_place() { self.entry() } else { None }

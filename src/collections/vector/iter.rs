@@ -45,6 +45,16 @@ impl<'a, T> Iterator for VectorIter<'a, T> {
         self.left
     }
 
+    fn nth(&mut self, skipped: usize) -> Option<Self::Item> {
+        if skipped >= self.left {
+            self.left = 0;
+            return None;
+        }
+        self.left -= skipped;
+        self.front.forward(skipped);
+        self.next()
+    }
+
     fn last(mut self) -> Option<Self::Item> {
         self.next_back()
     }

@@ -128,6 +128,16 @@ impl<T: Clone> Vector<T> {
         self.tree.at_mut(index)
     }
 
+    /// Returns writing access to the first element, as [`get_mut`](Self::get_mut).
+    pub fn first_mut(&mut self) -> Option<&mut T> {
+        self.get_mut(0)
+    }
+
+    /// Returns writing access to the last element, as [`get_mut`](Self::get_mut).
+    pub fn last_mut(&mut self) -> Option<&mut T> {
+        self.get_mut(self.len().checked_sub(1)?)
+    }
+
     /// Exchanges the element at `index`. The old one is not read.
     ///
     /// # Panics

@@ -196,6 +196,8 @@ impl<T: Element> Life<T> {
             }
             _ => {
                 assert!(vector.get_mut(len).is_none());
+                assert_eq!(vector.last_mut().map(|it| it.number()), oracle.last().copied());
+                assert_eq!(vector.first_mut().map(|it| it.number()), oracle.first().copied());
                 assert_eq!(vector.get(gap).map(T::number), oracle.get(gap).copied());
             }
         }
@@ -294,6 +296,12 @@ fn assert_range<T: Element>(vector: &Vector<T>, oracle: &[u64], from: usize, to:
     let (front, back) = (both_ends.clone().take(half), both_ends.clone().rev().take(half));
     assert!(front.map(T::number).eq(oracle[from..].iter().take(half).copied()));
     assert!(back.map(T::number).eq(oracle[from..].iter().rev().take(half).copied()));
+    for skipped in [0, 1, half] {
+        let (mut elements, mut numbers) = (both_ends.clone(), oracle[from..].iter());
+        let next = elements.nth(skipped).map(T::number);
+        assert_eq!(next, numbers.nth(skipped).copied());
+        assert!(elements.map(T::number).eq(numbers.copied()));
+    }
     assert_eq!(both_ends.by_ref().count(), oracle.len() - from);
     assert_eq!(both_ends.size_hint(), (0, Some(0)));
     assert_eq!((both_ends.next(), both_ends.next_back()), (None, None));
