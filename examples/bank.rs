@@ -2,14 +2,14 @@
 //!
 //! Run it with `cargo run --example bank`, and read it from top to bottom.
 
-use imbl::OrdMap;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, Database, ExecuteError, Model};
 use serde::{Deserialize, Serialize};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 // 1. The model: everything that the bank knows, as one value in memory. The engine clones it very
-//    often, so the clones should share the contents of its collections, as the maps of `imbl` do.
+//    often, so the clones should share the contents of its collections, as `prevalence::collections` do.
 //    Such a clone costs the same for ten accounts and for ten million.
 
 type Account = u32;
@@ -17,7 +17,7 @@ type Cents = u64;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Bank {
-    accounts: OrdMap<Account, Cents>,
+    accounts: Map<Account, Cents>,
 }
 
 impl Model for Bank {

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use imbl::OrdMap;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, Database, Metadata, Model, Retention};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ const BOB: Account = 2;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Bank {
-    balances: OrdMap<Account, Cents>,
+    balances: Map<Account, Cents>,
 }
 
 impl Model for Bank {
@@ -121,7 +121,7 @@ prevalence::commands! { ChargingBank { 1 => Deposit, 2 => Transfer } }
 /// The sum that each teller has moved. The bank itself never kept this aggregate.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Turnover {
-    by_teller: OrdMap<String, Cents>,
+    by_teller: Map<String, Cents>,
 }
 
 impl Model for Turnover {
@@ -152,12 +152,12 @@ prevalence::commands! { Turnover { 1 => Deposit, 2 => Transfer } }
 //    uses `entry` instead of `get` and `insert`. Step 4 checks that this made no mistake.
 
 mod next_release {
-    use super::{Account, Cents, Command, Context, Deposit, Model, OrdMap, Transfer};
+    use super::{Account, Cents, Command, Context, Deposit, Map, Model, Transfer};
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Default, Serialize, Deserialize)]
     pub(super) struct Bank {
-        pub(super) balances: OrdMap<Account, Cents>,
+        pub(super) balances: Map<Account, Cents>,
     }
 
     impl Model for Bank {

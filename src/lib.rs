@@ -11,18 +11,17 @@
 //! [dependencies]
 //! prevalence = "0.1"
 //! serde = { version = "1", features = ["derive"] } # models and commands are serde types
-//! imbl = { version = "7.0.2", features = ["serde"] } # or others that are cheap to clone
 //! tempfile = "3" # for this example alone
 //! ```
 //!
 //! ```
-//! use imbl::OrdMap;
+//! use prevalence::collections::Map;
 //! use prevalence::{Command, Context, Database, Model};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Clone, Default, Serialize, Deserialize)]
 //! struct Bank {
-//!     balances: OrdMap<u32, u64>,
+//!     balances: Map<u32, u64>,
 //! }
 //!
 //! impl Model for Bank {

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 
-use imbl::OrdMap;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, Database, Model, Pending};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Ledger(pub OrdMap<u64, i64>);
+pub struct Ledger(pub Map<u64, i64>);
 
 impl Model for Ledger {
     type Event = ();

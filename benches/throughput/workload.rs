@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use imbl::OrdMap;
 use prevalence::__private::Registered;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, Model};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -127,7 +127,7 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Values(OrdMap<u64, Value>);
+pub struct Values(Map<u64, Value>);
 
 impl Model for Values {
     type Event = ();

@@ -3,8 +3,8 @@
 //! This file knows nothing of the database. Every rule checks first and changes afterwards, so a
 //! refused message has changed nothing, although the database would roll back a change.
 
-use imbl::OrdMap;
 use prevalence::Model;
+use prevalence::collections::Map;
 use serde::{Deserialize, Serialize};
 
 /// The side of the book to which an order belongs.
@@ -32,13 +32,13 @@ struct Level {
     orders: u64,
 }
 
-/// The model. `OrdMap` shares structure between clones, so a clone costs very little.
+/// The model. `Map` shares structure between clones, so a clone costs very little.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Book {
-    orders: OrdMap<u64, Order>,
+    orders: Map<u64, Order>,
     /// Sorted by price, so that the best price is the first or the last key and needs no search.
-    bids: OrdMap<i64, Level>,
-    asks: OrdMap<i64, Level>,
+    bids: Map<i64, Level>,
+    asks: Map<i64, Level>,
     visible_shares: u64,
     hidden_shares: u64,
     accepted: u64,
@@ -160,7 +160,7 @@ impl Book {
         }
     }
 
-    fn side_mut(&mut self, side: Side) -> &mut OrdMap<i64, Level> {
+    fn side_mut(&mut self, side: Side) -> &mut Map<i64, Level> {
         match side {
             Side::Buy => &mut self.bids,
             Side::Sell => &mut self.asks,
@@ -172,12 +172,12 @@ impl Book {
 impl Book {
     /// Returns the highest price that a buyer offers.
     pub fn best_bid(&self) -> Option<i64> {
-        self.bids.get_max().map(|(price, _)| *price)
+        self.bids.last_key_value().map(|(price, _)| *price)
     }
 
     /// Returns the lowest price that a seller asks.
     pub fn best_ask(&self) -> Option<i64> {
-        self.asks.get_min().map(|(price, _)| *price)
+        self.asks.first_key_value().map(|(price, _)| *price)
     }
 
     pub fn live_orders(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Owns the memory of a family: slabs that are cut into pieces of one kind, and the pieces that are
 //! free. Knows nothing of what the pieces hold.
 //!
-//! A slab is twice as large as the one before, up to a bound, so that a small map stays small. Free
+//! The slabs grow with the family, up to a bound, so that a small map stays small. Free
 //! pieces are only listed, and not touched: their memory is cold. When most pieces are free, the
 //! pool sorts them by address and gives back the slabs that are free as a whole.
 
@@ -27,10 +27,13 @@ pub(super) const UNKNOWN: u64 = u64::MAX;
 pub(super) type Lists = [Vec<Dead>; Kind::COUNT];
 pub(super) const NO_LISTS: Lists = [const { Vec::new() }; Kind::COUNT];
 
-/// No slab is larger than this, unless one piece is.
-const LARGEST_SLAB_BYTES: usize = 1 << 20;
-/// A slab of this size begins at a multiple of it, so that the system can back it with huge pages.
+/// No slab is larger than this, unless one piece is. It is the size of a huge page of x86-64 and
+/// ARMv8: with ordinary pages, each step down a large tree would also wait for the page table.
+const LARGEST_SLAB_BYTES: usize = 2 << 20;
+/// A slab that has this size or more begins at a multiple of it.
 const PAGE_BYTES: usize = 4096;
+/// A new slab has at most this part of the pieces there are: so much memory may wait for its first use.
+const GROWTH: usize = 4;
 /// With fewer free pieces than this the pool looks for no slab to give back.
 const TRIM_AT_LEAST: usize = 4096;
 
@@ -77,17 +80,24 @@ impl Pool {
                 return;
             }
         }
-        let pieces = (shelf.pieces.max(1)).min((LARGEST_SLAB_BYTES / layout.size()).max(1));
+        let most = (LARGEST_SLAB_BYTES / layout.size()).max(1);
+        let pieces = (shelf.pieces / GROWTH).clamp(1, most);
         let (bytes, align) = match pieces * layout.size() {
-            bytes if bytes < PAGE_BYTES => (bytes, layout.align()),
-            bytes => (bytes, layout.align().max(PAGE_BYTES)),
+            bytes if pieces == most && bytes <= LARGEST_SLAB_BYTES => {
+                (LARGEST_SLAB_BYTES, LARGEST_SLAB_BYTES)
+            }
+            bytes if bytes < PAGE_BYTES => (bytes, 1),
+            bytes => (bytes, PAGE_BYTES),
         };
-        let slab = Layout::from_size_align(bytes, align)
+        let slab = Layout::from_size_align(bytes, align.max(layout.align()))
             .expect("a slab is no larger than its bound, or than one piece");
         // SAFETY: no piece has zero bytes, since each begins with its birth.
         let at = unsafe { alloc(slab) };
         if at.is_null() {
             handle_alloc_error(slab);
+        }
+        if align == LARGEST_SLAB_BYTES {
+            advise_huge_page(at);
         }
         shelf.slabs.push(Slab { at, layout: slab, pieces });
         shelf.pieces += pieces;
@@ -123,6 +133,19 @@ impl Pool {
     pub(super) fn slab_bytes(&self) -> usize {
         self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
     }
+}
+
+/// Asks the system for a huge page below a slab of the largest size.
+fn advise_huge_page(slab: *mut u8) {
+    // Where there are no huge pages, or none are left, the slab works as well, only slower.
+    #[cfg(target_os = "linux")]
+    // SAFETY: the bytes belong to the slab, and this advice changes no content.
+    unsafe {
+        use rustix::mm::{Advice, madvise};
+        _ = madvise(slab.cast(), LARGEST_SLAB_BYTES, Advice::LinuxHugepage);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = slab;
 }
 
 impl Shelf {
@@ -176,7 +199,7 @@ impl Cache {
         if let Some(piece) = self.free[index].pop() {
             // What is handed out next is cold by now.
             if let Some(next) = self.free[index].last() {
-                prefetch::<9>(next.at, layout.size());
+                prefetch(next.at, layout.size());
             }
             return piece.at;
         }

@@ -30,6 +30,10 @@ pub(super) const FAN_OUT: usize = 32;
 /// A slot that holds more bytes than this points to a cell instead.
 const INLINE_BYTES: usize = 16;
 
+/// The lines of a node with slots of eight bytes.
+const PREFETCHED_LINES: usize = 9;
+const LINE_BYTES: usize = 64;
+
 /// What a piece of memory holds. Each kind has its own size, so its own free lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -170,9 +174,6 @@ impl<K, V, S> Shape<K, V, S> {
         Layout::new::<Cell<V>>(),
         Layout::new::<Cell<K>>(),
     ];
-    /// Bytes of a leaf up to the end of its keys: what a search reads.
-    pub(super) const LEAF_SEARCH_BYTES: usize = Self::VALUES_AT;
-    pub(super) const INNER_SEARCH_BYTES: usize = Self::CHILDREN_AT;
     /// Whether anything has to be done when an entry is gone.
     pub(super) const DROPS: bool = needs_drop::<K>() || needs_drop::<V>();
 
@@ -385,16 +386,15 @@ pub(super) unsafe fn remove_slot(first: *mut u8, bytes: usize, count: usize, ind
     }
 }
 
-/// Asks for the first lines of what is read or written next, at most `LINES` of them: a search by
-/// halves would ask for one after another.
+/// Asks for what is read or written next, at most [`PREFETCHED_LINES`]: a search by halves would ask
+/// for one line after another.
 #[inline(always)]
-pub(super) fn prefetch<const LINES: usize>(at: *const u8, bytes: usize) {
+pub(super) fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        const LINE_BYTES: usize = 64;
         let mut offset = 0;
-        while offset < bytes && offset < LINES * LINE_BYTES {
+        while offset < bytes && offset < PREFETCHED_LINES * LINE_BYTES {
             // SAFETY: a prefetch reads nothing that the program could notice, at any address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(offset).cast()) };
             offset += LINE_BYTES;

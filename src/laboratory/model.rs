@@ -2,34 +2,19 @@
 //! the same commands, which computes the expected states. Knows nothing of disks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::collections::Map;
 use crate::{Command, Context, Model, codec};
 
 /// A map, a hash that depends on the order of all changes, and their number.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    entries: Arc2<BTreeMap<u16, u64>>,
+    /// The boxes make values that own memory: a node of the map points to them.
+    entries: Map<u16, Box<u64>>,
     hash: u64,
     count: u64,
-}
-
-/// An `Arc` with serde's traits, so that serde's feature `rc` is not needed.
-#[derive(Clone, Debug, Default)]
-struct Arc2<T>(Arc<T>);
-
-impl<T: Serialize> Serialize for Arc2<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Arc2<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::new(T::deserialize(deserializer)?)))
-    }
 }
 
 impl Model for Tally {
@@ -71,7 +56,7 @@ impl Command<Tally> for Put {
     type Rejection = Refused;
 
     fn apply(self, tally: &mut Tally, cx: &mut Context<'_, Tally>) -> Result<(u64, u64), Refused> {
-        Arc::make_mut(&mut tally.entries.0).insert(self.key, self.value);
+        tally.entries.insert(self.key, Box::new(self.value));
         tally.hash = mixed(mixed(tally.hash, self.value), self.padding.len() as u64);
         tally.count += 1;
         cx.emit(tally.count);
@@ -286,8 +271,7 @@ mod tests {
         for value in [3, 250, 251, 70_000, u64::MAX] {
             let put = Put { key: value as u16, value, ending: Ending::Accept, padding: vec![1; 3] };
             reference.submit(&Order { command: Ordered::Put(put), request: None });
-            let entries = Arc::make_mut(&mut tally.entries.0);
-            entries.insert(value as u16, value);
+            tally.entries.insert(value as u16, Box::new(value));
             tally.hash = mixed(mixed(tally.hash, value), 3);
             tally.count += 1;
         }

@@ -26,21 +26,21 @@ use serde::de::DeserializeOwned;
 /// The whole state of an application, as a plain value in memory.
 ///
 /// `clone()` must be O(1), or at least cheap. The engine clones the model once per batch of
-/// commands, so that readers and rollback have their own version. Build it from persistent
-/// (copy-on-write) collections such as [imbl](https://docs.rs/imbl)'s `OrdMap` and `Vector`, or
-/// wrap rarely changing parts in an `Arc`.
+/// commands, so that readers and rollback have their own version. Build it from the
+/// [`collections`](crate::collections) of this crate, from other persistent collections such as those
+/// of [imbl](https://docs.rs/imbl), or wrap rarely changing parts in an `Arc`.
 ///
 /// List the commands that may change a model once, with [`commands!`](crate::commands!).
 /// [`docs::determinism`](crate::docs::determinism) says what a model and its commands must not do.
 ///
 /// ```
-/// use imbl::OrdMap;
+/// use prevalence::collections::Map;
 /// use prevalence::Model;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Clone, Default, Serialize, Deserialize)]
 /// struct Bank {
-///     balances: OrdMap<u32, u64>,
+///     balances: Map<u32, u64>,
 /// }
 ///
 /// impl Model for Bank {

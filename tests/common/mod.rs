@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use imbl::OrdMap;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, Database, Model};
 use serde::{Deserialize, Serialize};
 
 /// Accounts, and how often each was changed.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub struct Ledger {
-    pub accounts: OrdMap<u32, i64>,
+    pub accounts: Map<u32, i64>,
     pub changes: u64,
     /// A value that depends on the order of all `Mix` commands.
     pub mixed: u64,

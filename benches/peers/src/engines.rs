@@ -46,11 +46,11 @@ pub const ENTRIES: &[Entry] = &[
         open: prevalence::ordered,
     },
     Entry {
-        name: "prevalence-hash",
+        name: "prevalence-imbl",
         kind: Kind::Prevalence,
         workloads: ON_A_MILLION,
-        setting: prevalence::HASHED,
-        open: prevalence::hashed,
+        setting: prevalence::IMBL,
+        open: prevalence::of_imbl,
     },
     Entry {
         name: "prevalence-batch",

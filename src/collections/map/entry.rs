@@ -1,6 +1,7 @@
 //! Owns the place of a key in a map, filled or not. Knows nothing of nodes.
 
 use super::Map;
+use crate::collections::tree::Place;
 
 /// The place of a key; see [`Map::entry`].
 pub enum Entry<'a, K, V> {
@@ -14,23 +15,25 @@ pub enum Entry<'a, K, V> {
 pub struct OccupiedEntry<'a, K, V> {
     map: &'a mut Map<K, V>,
     key: K,
+    /// The key's place. It stays valid, since the map is borrowed and changes only here.
+    place: Place,
 }
 
 /// The place of a key that is not there.
 pub struct VacantEntry<'a, K, V> {
     map: &'a mut Map<K, V>,
     key: K,
+    /// The key's place. It stays valid, since the map is borrowed and changes only here.
+    place: Place,
 }
-
-/// Why an entry that was found must still be there.
-const STILL_THERE: &str = "the entry is there while the map is borrowed";
 
 impl<'a, K: Ord + Clone, V: Clone> Entry<'a, K, V> {
     pub(super) fn new(map: &'a mut Map<K, V>, key: K) -> Self {
-        if map.contains_key(&key) {
-            Self::Occupied(OccupiedEntry { map, key })
+        let place = map.tree.find(&key);
+        if place.is_filled() {
+            Self::Occupied(OccupiedEntry { map, key, place })
         } else {
-            Self::Vacant(VacantEntry { map, key })
+            Self::Vacant(VacantEntry { map, key, place })
         }
     }
 
@@ -91,18 +94,21 @@ impl<'a, K: Ord + Clone, V: Clone> OccupiedEntry<'a, K, V> {
     /// Returns the value.
     #[must_use]
     pub fn get(&self) -> &V {
-        self.map.get(&self.key).expect(STILL_THERE)
+        // SAFETY: the place is valid, and filled.
+        unsafe { self.map.tree.value_at(&self.place) }
     }
 
     /// Returns writing access to the value.
     pub fn get_mut(&mut self) -> &mut V {
-        self.map.get_mut(&self.key).expect(STILL_THERE)
+        // SAFETY: the place is valid, and filled.
+        unsafe { self.map.tree.value_mut_at(&mut self.place) }
     }
 
     /// Returns writing access to the value, for as long as the map is borrowed.
     #[must_use]
-    pub fn into_mut(self) -> &'a mut V {
-        self.map.get_mut(&self.key).expect(STILL_THERE)
+    pub fn into_mut(mut self) -> &'a mut V {
+        // SAFETY: the place is valid, and filled.
+        unsafe { self.map.tree.value_mut_at(&mut self.place) }
     }
 
     /// Exchanges the value.
@@ -119,7 +125,8 @@ impl<'a, K: Ord + Clone, V: Clone> OccupiedEntry<'a, K, V> {
     /// Removes the entry, and returns it.
     #[must_use]
     pub fn remove_entry(self) -> (K, V) {
-        self.map.remove_entry(&self.key).expect(STILL_THERE)
+        // SAFETY: the place is valid, and filled.
+        unsafe { self.map.tree.remove_at(self.place) }
     }
 }
 
@@ -138,7 +145,7 @@ impl<'a, K: Ord + Clone, V: Clone> VacantEntry<'a, K, V> {
 
     /// Fills the place. Returns writing access to the value.
     pub fn insert(self, value: V) -> &'a mut V {
-        self.map.put(self.key.clone(), value);
-        self.map.get_mut(&self.key).expect(STILL_THERE)
+        // SAFETY: the place is the key's, valid, and not filled.
+        unsafe { self.map.tree.put_at(self.place, self.key, value) }
     }
 }

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::put::KeySlot;
 use super::sequence::{Leaves, Sequence};
-use super::{MOST_LEVELS, Open, Path, Tree};
+use super::{MOST_LEVELS, Open, Tree};
 use crate::collections::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 
 /// A tree in the making. At any moment all that was pushed is part of a whole tree, so a panic of a
@@ -139,11 +139,11 @@ impl<'a, V: Clone> Appender<'a, V> {
     fn push_slowly(&mut self, value: V) {
         let tree = &mut *self.tree;
         tree.insert_at(tree.len, value);
-        let mut path = Path::new();
-        // SAFETY: the tree has an element.
-        let (leaf, _) = unsafe {
-            Sequence::<V>::find_at(tree.root, tree.height, tree.len - 1, &mut path.steps)
-        };
+        let mut leaf = tree.root;
+        for _ in 0..tree.height {
+            // SAFETY: the tree has an element, so no node is without children.
+            leaf = unsafe { Shape::<(), V, usize>::child(leaf, len(leaf) - 1) };
+        }
         self.leaf = leaf;
     }
 }

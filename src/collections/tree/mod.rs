@@ -31,7 +31,7 @@ pub(super) use sequence::Sequence;
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
-use std::mem::needs_drop;
+use std::mem::{MaybeUninit, needs_drop};
 use std::ptr;
 use std::sync::Arc;
 
@@ -71,8 +71,18 @@ struct Open<'a> {
 }
 
 /// The inner nodes from the root to a leaf, by height, with the index of the child that was taken.
+/// Only the levels of the tree are there; to fill the others would cost more than a search.
 struct Path {
-    steps: [(Node, usize); MOST_LEVELS],
+    steps: [MaybeUninit<(Node, usize)>; MOST_LEVELS],
+}
+
+/// Where a key is in a tree, or would be. It is valid until the tree is changed in another way.
+pub(super) struct Place {
+    path: Path,
+    /// Null if the tree is empty.
+    leaf: Node,
+    /// The index in the leaf; `Err` if the key is not there.
+    found: Result<usize, usize>,
 }
 
 impl<K, V, S> Tree<K, V, S> {
@@ -175,15 +185,47 @@ impl<K, V> Tree<K, V> {
         unsafe {
             for height in (1..=self.height).rev() {
                 node = Shape::<K, V>::child(node, Shape::<K, V>::child_for(node, key));
-                if height > 1 {
-                    prefetch::<5>(node.cast(), Shape::<K, V>::INNER_SEARCH_BYTES);
-                } else {
-                    prefetch::<5>(node.cast(), Shape::<K, V>::LEAF_SEARCH_BYTES);
-                }
+                let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
+                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind as usize].size());
             }
             let index = Shape::<K, V>::find(node, key).ok()?;
             Some((Shape::<K, V>::key(node, index), Shape::<K, V>::value(node, index)))
         }
+    }
+
+    /// Finds the place of a key.
+    #[inline]
+    pub(super) fn find<Q>(&self, key: &Q) -> Place
+    where
+        K: Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let mut path = Path::new();
+        let mut node = self.root;
+        if node.is_null() {
+            return Place { path, leaf: node, found: Err(0) };
+        }
+        // SAFETY: as for `get`.
+        unsafe {
+            for height in (1..=self.height).rev() {
+                let index = Shape::<K, V>::child_for(node, key);
+                path.set(height, node, index);
+                node = Shape::<K, V>::child(node, index);
+                let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
+                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind as usize].size());
+            }
+            Place { path, leaf: node, found: Shape::<K, V>::find(node, key) }
+        }
+    }
+
+    /// Returns the value at a place.
+    ///
+    /// # Safety
+    /// The place is one of this tree, still valid, and filled.
+    pub(super) unsafe fn value_at(&self, place: &Place) -> &V {
+        let index = place.found.unwrap_or_else(|index| index);
+        // SAFETY: see above.
+        unsafe { Shape::<K, V>::value(place.leaf, index) }
     }
 }
 
@@ -486,13 +528,39 @@ impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
 
 impl Path {
     const fn new() -> Self {
-        Self { steps: [(ptr::null_mut(), 0); MOST_LEVELS] }
+        Self { steps: [const { MaybeUninit::uninit() }; MOST_LEVELS] }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, height: u32, node: Node, index: usize) {
+        self.steps[height as usize].write((node, index));
+    }
+
+    /// # Safety
+    /// The path was set at this height.
+    #[inline(always)]
+    unsafe fn step(&self, height: u32) -> (Node, usize) {
+        // SAFETY: see above.
+        unsafe { self.steps[height as usize].assume_init() }
     }
 
     /// Whether it leads to the last leaf of a tree of this height.
-    fn is_last(&self, height: u32) -> bool {
-        let mut steps = self.steps.iter().skip(1).take(height as usize);
-        // SAFETY: the nodes of a path are live while it is used.
-        steps.all(|&(node, child)| child + 1 == unsafe { len(node) })
+    ///
+    /// # Safety
+    /// The path was set at all these heights, and its nodes are live.
+    unsafe fn is_last(&self, height: u32) -> bool {
+        (1..=height).all(|level| {
+            // SAFETY: see above.
+            unsafe {
+                let (node, child) = self.step(level);
+                child + 1 == len(node)
+            }
+        })
+    }
+}
+
+impl Place {
+    pub(super) fn is_filled(&self) -> bool {
+        self.found.is_ok()
     }
 }

@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Tree};
+use super::{Open, Path, Place, Tree};
 use crate::collections::pool::UNKNOWN;
 use crate::collections::shape::{
     Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, insert_slot, len, prefetch, set_len,
@@ -70,9 +70,9 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
                 let bytes = Shape::<K, V>::LAYOUTS[kind as usize].size();
-                prefetch::<4>(Shape::<K, V>::child(*link, index).cast(), bytes);
+                prefetch(Shape::<K, V>::child(*link, index).cast(), bytes);
                 let node = Self::own(open, link, height);
-                path.steps[height as usize] = (node, index);
+                path.set(height, node, index);
                 link = Shape::<K, V>::child_slot(node, index);
             }
             let shared = *link;
@@ -96,27 +96,56 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         self.open();
         let mut open = Open::of(self.changes.get_mut(), &self.family);
         if self.root.is_null() {
-            let leaf = open.node::<K, V, K>(0);
-            // SAFETY: the leaf is new, and has room.
-            unsafe { Self::put_into(&mut open, leaf, 0, key, value) };
-            (self.root, self.len) = (leaf, 1);
+            self.put_first(key, value);
             return Replaced::Nothing;
         }
         // SAFETY: the root is a tree of this height. The leaf may be written.
         unsafe {
             let (path, leaf, was_copied) =
                 Self::descend_to_write(&raw mut self.root, self.height, &mut open, &key);
-            let index = match Shape::<K, V>::find(leaf, &key) {
+            match Shape::<K, V>::find(leaf, &key) {
                 Ok(index) => {
                     let slot = Shape::<K, V>::value_slot(leaf, index);
-                    return Self::replace::<READS>(&mut open, slot, was_copied, value);
+                    Self::replace::<READS>(&mut open, slot, was_copied, value)
                 }
-                Err(index) => index,
-            };
+                Err(index) => {
+                    self.put_new(&path, leaf, index, key, value);
+                    Replaced::Nothing
+                }
+            }
+        }
+    }
+
+    /// Puts the first entry into an open handle. Returns its leaf.
+    fn put_first(&mut self, key: K, value: V) -> Node {
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        let leaf = open.node::<K, V, K>(0);
+        // SAFETY: the leaf is new, and has room.
+        unsafe { Self::put_into(&mut open, leaf, 0, key, value) };
+        (self.root, self.len) = (leaf, 1);
+        leaf
+    }
+
+    /// Puts an entry whose key is not there into an open handle. Returns its leaf and index.
+    ///
+    /// # Safety
+    /// The path leads to the leaf, the key belongs at the index, and all nodes may be written.
+    #[inline(always)]
+    unsafe fn put_new(
+        &mut self,
+        path: &Path,
+        leaf: Node,
+        index: usize,
+        key: K,
+        value: V,
+    ) -> (Node, usize) {
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        // SAFETY: see above.
+        unsafe {
             if len(leaf) < LEAF_ENTRIES {
                 Self::put_into(&mut open, leaf, index, key, value);
                 self.len += 1;
-                return Replaced::Nothing;
+                return (leaf, index);
             }
             // A user's `Clone` may panic, so it is called before anything moves.
             let (stays, goes_right) = split(LEAF_ENTRIES, index);
@@ -128,10 +157,53 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             Self::put_into(&mut open, into, index, key, value);
             let separator = KeySlot::new::<V>(&mut open, separator);
             let tree = (self.root, self.height);
-            (self.root, self.height) = Self::link_right(&mut open, tree, &path, separator, right);
+            (self.root, self.height) = Self::link_right(&mut open, tree, path, separator, right);
             self.len += 1;
+            (into, index)
         }
-        Replaced::Nothing
+    }
+
+    /// Puts an entry at the place of its key, which is not there. Gives writing access to the value.
+    ///
+    /// # Safety
+    /// The place is the key's place in this tree, still valid, and not filled.
+    pub(in crate::collections) unsafe fn put_at(
+        &mut self,
+        mut place: Place,
+        key: K,
+        value: V,
+    ) -> &mut V {
+        self.open();
+        // SAFETY: see above. The result borrows the handle, and the value is the handle's own.
+        unsafe {
+            let (leaf, index) = match place.found {
+                _ if self.root.is_null() => (self.put_first(key, value), 0),
+                Ok(index) | Err(index) => {
+                    self.own_place(&mut place);
+                    self.put_new(&place.path, place.leaf, index, key, value)
+                }
+            };
+            &mut *Shape::<K, V>::value_address(leaf, index)
+        }
+    }
+
+    /// Makes all nodes down to a place the handle's own. The handle is open.
+    ///
+    /// # Safety
+    /// The place is one of this tree, still valid, and the tree is not empty.
+    pub(super) unsafe fn own_place(&mut self, place: &mut Place) {
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        let mut link = &raw mut self.root;
+        // SAFETY: see above. Copies have the same children, so the same indices lead down.
+        unsafe {
+            for height in (1..=self.height).rev() {
+                let (_, index) = place.path.step(height);
+                let node = Self::own(&mut open, link, height);
+                place.path.set(height, node, index);
+                link = Shape::<K, V>::child_slot(node, index);
+            }
+            place.leaf = Self::own(&mut open, link, 0);
+        }
     }
 
     /// Exchanges the value in `slot` of a leaf that may be written.
@@ -227,11 +299,11 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         mut separator: KeySlot<S>,
         mut right: Node,
     ) -> (Node, u32) {
-        let is_last = !S::IS_POSITION || path.is_last(height);
         // SAFETY: see above.
         unsafe {
+            let is_last = !S::IS_POSITION || path.is_last(height);
             for level in 1..=height {
-                let (node, child) = path.steps[level as usize];
+                let (node, child) = path.step(level);
                 let index = child + 1;
                 separator.shift::<K>(Shape::<K, V, S>::start(node, child));
                 if len(node) < FAN_OUT {

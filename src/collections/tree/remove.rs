@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Tree};
+use super::{Open, Path, Place, Tree};
 use crate::collections::shape::{
     Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, len, remove_slot, set_len,
 };
@@ -24,17 +24,24 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        // A key that is not there must copy nothing.
-        self.get(key)?;
+        let mut place = self.find(key);
+        // SAFETY: the place was just found. A key that is not there copies nothing.
+        place.is_filled().then(|| unsafe { self.value_mut_at(&mut place) })
+    }
+
+    /// Gives writing access to the value at a place.
+    ///
+    /// # Safety
+    /// The place is one of this tree, still valid, and filled.
+    pub(in crate::collections) unsafe fn value_mut_at(&mut self, place: &mut Place) -> &mut V {
         self.open();
-        let mut open = Open::of(self.changes.get_mut(), &self.family);
-        // SAFETY: the tree has an entry, so it has a root. The leaf may be written, and so may the
-        // value after `own_value`. The result borrows the handle.
+        let index = place.found.unwrap_or_else(|index| index);
+        // SAFETY: see above. The leaf may be written after `own_place`, and so may the value after
+        // `own_value`. The result borrows the handle.
         unsafe {
-            let link = &raw mut self.root;
-            let (_, leaf, _) = Self::descend_to_write(link, self.height, &mut open, key);
-            let index = Shape::<K, V>::find(leaf, key).ok()?;
-            Some(&mut *Self::own_value(&mut open, Shape::<K, V>::value_slot(leaf, index)))
+            self.own_place(place);
+            let mut open = Open::of(self.changes.get_mut(), &self.family);
+            &mut *Self::own_value(&mut open, Shape::<K, V>::value_slot(place.leaf, index))
         }
     }
 
@@ -67,14 +74,23 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
-        self.get(key)?;
+        let place = self.find(key);
+        // SAFETY: the place was just found. A key that is not there copies nothing.
+        place.is_filled().then(|| unsafe { self.remove_at(place) })
+    }
+
+    /// Removes the entry at a place.
+    ///
+    /// # Safety
+    /// The place is one of this tree, still valid, and filled.
+    pub(in crate::collections) unsafe fn remove_at(&mut self, mut place: Place) -> (K, V) {
         self.open();
-        let mut open = Open::of(self.changes.get_mut(), &self.family);
-        // SAFETY: the tree has an entry, so it has a root. All nodes on the path may be written.
+        let index = place.found.unwrap_or_else(|index| index);
+        // SAFETY: see above. All nodes on the path may be written after `own_place`.
         unsafe {
-            let link = &raw mut self.root;
-            let (path, leaf, _) = Self::descend_to_write(link, self.height, &mut open, key);
-            let index = Shape::<K, V>::find(leaf, key).ok()?;
+            self.own_place(&mut place);
+            let Place { path, leaf, .. } = place;
+            let mut open = Open::of(self.changes.get_mut(), &self.family);
             let entry = Self::take_entry(&mut open, leaf, index);
             let count = len(leaf);
             let (keys, values) =
@@ -90,7 +106,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 self.lower();
                 drop(separators);
             }
-            Some(entry)
+            entry
         }
     }
 
@@ -176,7 +192,7 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         // SAFETY: see above. The neighbour that is written is made the handle's own first.
         unsafe {
             for level in 1..=height {
-                let (parent, index) = path.steps[level as usize];
+                let (parent, index) = path.step(level);
                 let node = Shape::<K, V, S>::child(parent, index);
                 if len(node) >= SMALL {
                     return;

@@ -18,8 +18,8 @@ pub(in crate::collections) type Sequence<V> = Tree<(), V, usize>;
 /// What concerns leaves alone is the same as in a map.
 pub(super) type Leaves<V> = Tree<(), V>;
 
-/// Where an element is, or where one is to be put.
-pub(super) struct Place {
+/// Where an element is, or where one is to be put, in a leaf that may be written.
+pub(super) struct Slot {
     pub(super) path: Path,
     pub(super) leaf: Node,
     pub(super) index: usize,
@@ -43,7 +43,9 @@ impl<V> Sequence<V> {
                 index -= Shape::<(), V, usize>::start(node, child);
                 node = Shape::<(), V, usize>::child(node, child);
                 if height > 1 {
-                    prefetch::<5>(node.cast(), Shape::<(), V, usize>::INNER_SEARCH_BYTES);
+                    // The element's own line is known; an inner node is searched.
+                    let inner = Shape::<(), V, usize>::LAYOUTS[Kind::Inner as usize];
+                    prefetch(node.cast(), inner.size());
                 }
             }
             Some(Shape::<(), V>::value(node, index))
@@ -97,7 +99,7 @@ impl<V: Clone> Sequence<V> {
         tree_height: u32,
         open: &mut Open<'_>,
         mut index: usize,
-    ) -> Place {
+    ) -> Slot {
         let mut path = Path::new();
         // SAFETY: the links lead through nodes that this handle may write, since each was made its own
         // before its child is looked at.
@@ -107,15 +109,15 @@ impl<V: Clone> Sequence<V> {
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
                 let bytes = Shape::<(), V, usize>::LAYOUTS[kind as usize].size();
-                prefetch::<4>(Shape::<(), V, usize>::child(*link, child).cast(), bytes);
+                prefetch(Shape::<(), V, usize>::child(*link, child).cast(), bytes);
                 let node = Self::own(open, link, height);
                 index -= Shape::<(), V, usize>::start(node, child);
-                path.steps[height as usize] = (node, child);
+                path.set(height, node, child);
                 link = Shape::<(), V, usize>::child_slot(node, child);
             }
             let shared = *link;
             let leaf = Self::own(open, link, 0);
-            Place { path, leaf, index, was_copied: leaf != shared }
+            Slot { path, leaf, index, was_copied: leaf != shared }
         }
     }
 
@@ -130,9 +132,9 @@ impl<V: Clone> Sequence<V> {
         // value after `own_value`. The result borrows the handle.
         unsafe {
             let link = &raw mut self.root;
-            let place = Self::descend_to::<false>(link, self.height, &mut open, index);
-            let slot = Shape::<(), V>::value_slot(place.leaf, place.index);
-            Some(&mut *Leaves::<V>::own_value(&mut open, slot))
+            let slot = Self::descend_to::<false>(link, self.height, &mut open, index);
+            let at = Shape::<(), V>::value_slot(slot.leaf, slot.index);
+            Some(&mut *Leaves::<V>::own_value(&mut open, at))
         }
     }
 
@@ -149,9 +151,9 @@ impl<V: Clone> Sequence<V> {
         // SAFETY: the tree has the element, so it has a root. The leaf may be written.
         unsafe {
             let link = &raw mut self.root;
-            let place = Self::descend_to::<false>(link, self.height, &mut open, index);
-            let slot = Shape::<(), V>::value_slot(place.leaf, place.index);
-            Leaves::<V>::replace::<READS>(&mut open, slot, place.was_copied, value).old()
+            let slot = Self::descend_to::<false>(link, self.height, &mut open, index);
+            let at = Shape::<(), V>::value_slot(slot.leaf, slot.index);
+            Leaves::<V>::replace::<READS>(&mut open, at, slot.was_copied, value).old()
         }
     }
 
@@ -169,8 +171,8 @@ impl<V: Clone> Sequence<V> {
         // are. The slots differ, and each cell keeps its birth.
         unsafe {
             let [a, b] = [a, b].map(|index| {
-                let place = Self::descend_to::<false>(link, self.height, &mut open, index);
-                Shape::<(), V>::value_slot(place.leaf, place.index)
+                let slot = Self::descend_to::<false>(link, self.height, &mut open, index);
+                Shape::<(), V>::value_slot(slot.leaf, slot.index)
             });
             ptr::swap_nonoverlapping(a, b, Shape::<(), V>::VALUE_BYTES);
         }
@@ -192,11 +194,11 @@ impl<V: Clone> Sequence<V> {
         // `Clone` may panic only until they may.
         unsafe {
             let link = &raw mut self.root;
-            let mut place = Self::descend_to::<true>(link, self.height, &mut open, index);
-            if place.index == LEAF_ENTRIES {
-                Self::try_neighbour(&mut open, self.height, &mut place);
+            let mut slot = Self::descend_to::<true>(link, self.height, &mut open, index);
+            if slot.index == LEAF_ENTRIES {
+                Self::try_neighbour(&mut open, self.height, &mut slot);
             }
-            let Place { path, leaf, index, .. } = place;
+            let Slot { path, leaf, index, .. } = slot;
             self.len += 1;
             Self::shift_behind(&path, self.height, 1);
             if len(leaf) < LEAF_ENTRIES {
@@ -220,20 +222,20 @@ impl<V: Clone> Sequence<V> {
     ///
     /// # Safety
     /// The path may be written.
-    unsafe fn try_neighbour(open: &mut Open<'_>, height: u32, place: &mut Place) {
+    unsafe fn try_neighbour(open: &mut Open<'_>, height: u32, slot: &mut Slot) {
         if height == 0 {
             return;
         }
-        let (parent, child) = place.path.steps[1];
         // SAFETY: see above.
         unsafe {
+            let (parent, child) = slot.path.step(1);
             if child + 1 == len(parent) {
                 return;
             }
             let link = Shape::<(), V, usize>::child_slot(parent, child + 1);
             if len(*link) < LEAF_ENTRIES {
-                (place.leaf, place.index) = (Self::own(open, link, 0), 0);
-                place.path.steps[1].1 = child + 1;
+                (slot.leaf, slot.index) = (Self::own(open, link, 0), 0);
+                slot.path.set(1, parent, child + 1);
             }
         }
     }
@@ -244,9 +246,12 @@ impl<V: Clone> Sequence<V> {
     /// The path may be written.
     #[inline(always)]
     unsafe fn shift_behind(path: &Path, height: u32, by: usize) {
-        for &(node, child) in path.steps.iter().skip(1).take(height as usize) {
+        for level in 1..=height {
             // SAFETY: see above.
-            unsafe { Shape::<(), V, usize>::shift(node, child, by) };
+            unsafe {
+                let (node, child) = path.step(level);
+                Shape::<(), V, usize>::shift(node, child, by);
+            }
         }
     }
 
@@ -264,7 +269,7 @@ impl<V: Clone> Sequence<V> {
         // SAFETY: the tree has the element, so it has a root. All nodes on the path may be written.
         unsafe {
             let link = &raw mut self.root;
-            let Place { path, leaf, index, .. } =
+            let Slot { path, leaf, index, .. } =
                 Self::descend_to::<false>(link, self.height, &mut open, index);
             let value = Self::take_value::<READS>(&mut open, leaf, index);
             let count = len(leaf);

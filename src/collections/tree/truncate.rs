@@ -2,7 +2,7 @@
 //! another version is cloned. Knows nothing of single elements.
 
 use super::Open;
-use super::sequence::{Place, Sequence};
+use super::sequence::{Sequence, Slot};
 use crate::collections::family::Chunk;
 use crate::collections::pool::{Dead, Lists, NO_LISTS, UNKNOWN};
 use crate::collections::shape::{Kind, Node, Shape, len, set_len};
@@ -24,12 +24,12 @@ impl<V: Clone> Sequence<V> {
         // nothing panics once they may.
         unsafe {
             let link = &raw mut self.root;
-            let Place { path, leaf, index, .. } =
+            let Slot { path, leaf, index, .. } =
                 Self::descend_to::<false>(link, self.height, &mut open, count - 1);
             Self::discard_values(&mut open, leaf, index + 1, &mut own);
             set_len(leaf, index + 1);
             for level in 1..=self.height {
-                let (node, child) = path.steps[level as usize];
+                let (node, child) = path.step(level);
                 for right in child + 1..len(node) {
                     let right = Shape::<(), V, usize>::child(node, right);
                     Self::discard(&mut open, right, level - 1, &mut own);

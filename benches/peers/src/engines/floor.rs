@@ -13,7 +13,7 @@ pub const WRITE: &str = "a bare loop: the bytes of key and value, written one af
     a zero-filled file, then `fdatasync`";
 pub const GROUP: &str = "a plain group commit: a mutex, a condition variable, one buffer; the \
     first caller writes and syncs for all that wait, into a zero-filled file";
-pub const MAP: &str = "not durable: the bare `imbl::OrdMap<u64, ArrayString<100>>`, cloned once \
+pub const MAP: &str = "not durable: the bare `collections::Map<u64, ArrayString<100>>`, cloned once \
     per 1,024 puts";
 
 const FILE_BYTES: usize = 64 << 20;

@@ -5,8 +5,7 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use arrayvec::ArrayString;
-use foldhash::fast::FixedState;
-use imbl::{GenericHashMap, OrdMap, shared_ptr::DefaultSharedPtr};
+use imbl::OrdMap;
 use prevalence::{Command, Context, Database, Model, Pending};
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +13,8 @@ use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
 use crate::load::{LONGEST_VALUE_BYTES, Put, digest};
 
 pub const ORDERED: &str = "defaults (`Durability::Sync`), model \
-    `imbl::OrdMap<u64, ArrayString<100>>`; in `values` 4,096 in flight by `submit`, each acknowledged by itself";
-pub const HASHED: &str = "the same with `imbl::HashMap` and a fixed hasher";
+    `collections::Map<u64, ArrayString<100>>`; in `values` 4,096 in flight by `submit`, each acknowledged by itself";
+pub const IMBL: &str = "the same with `imbl::OrdMap`";
 pub const BATCHED: &str = "the same as `prevalence`, one command of 4,096 puts, one at a time";
 
 /// Text of at most 100 bytes, inline in the model, like the fields of a plain struct. Changing 1 M
@@ -79,11 +78,11 @@ macro_rules! map_model {
     };
 }
 
-map_model!(Ordered, OrdMap<u64, Value>, ordered);
-map_model!(Hashed, GenericHashMap<u64, Value, FixedState, DefaultSharedPtr>, hashed);
+map_model!(Ordered, prevalence::collections::Map<u64, Value>, ordered);
+map_model!(OfImbl, OrdMap<u64, Value>, of_imbl);
 
 prevalence::commands! { Ordered { 1 => Insert, 2 => InsertAll } }
-prevalence::commands! { Hashed { 1 => Insert } }
+prevalence::commands! { OfImbl { 1 => Insert } }
 
 #[derive(Serialize, Deserialize)]
 pub struct Insert(u64, Value);
