@@ -23,11 +23,9 @@
 //!
 //! The dead lists are those of ZFS's snapshots; LMDB frees pages in a similar way.
 
-use std::sync::{Mutex, MutexGuard};
-
 use super::pool::{Cache, Dead, Lists, NO_LISTS, Pool, UNKNOWN};
 use super::shape::{Kind, Node};
-use crate::mutex::lock;
+use super::sync::{Mutex, MutexGuard, lock};
 
 /// The index of a version in its family.
 pub(super) type VersionId = u32;
@@ -301,8 +299,12 @@ impl Versions {
     }
 
     /// Adds a clean handle to version `id`.
+    ///
+    /// # Panics
+    /// If it has 2³² already: only a program that forgets its clones comes that far.
     pub(super) fn share(&mut self, id: VersionId) {
-        self.get(id).handles += 1;
+        let version = self.get(id);
+        version.handles = version.handles.checked_add(1).expect("fewer than 2³² clones of a state");
         self.handles += 1;
     }
 
@@ -407,7 +409,7 @@ impl Versions {
 }
 
 /// What an audit looks at.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Versions {
     pub(super) fn handles(&self) -> usize {
         self.handles
@@ -446,7 +448,7 @@ impl Versions {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Changes {
     pub(super) fn all_dead(&self) -> impl Iterator<Item = *mut u8> {
         let inherited = self.inherited.iter().flat_map(|it| &it.pieces);

@@ -64,6 +64,9 @@ mod pool;
 mod set;
 mod shape;
 #[cfg(test)]
+mod shuttled;
+mod sync;
+#[cfg(any(test, fuzzing))]
 mod tests;
 mod tree;
 mod vector;
@@ -75,3 +78,7 @@ pub use map::{
 pub use set::Set;
 pub use tree::Difference;
 pub use vector::{Vector, VectorIntoIter, VectorIter, VectorIterMut};
+
+/// The body of a fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) use tests::live_bytes;

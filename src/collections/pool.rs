@@ -7,10 +7,9 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
-use std::sync::Mutex;
 
 use super::shape::{Kind, prefetch};
-use crate::mutex::lock;
+use super::sync::{Mutex, lock};
 
 /// A piece of memory that a version no longer uses, or that is free.
 #[derive(Clone, Copy)]
@@ -65,6 +64,8 @@ pub(super) struct Cache {
     /// The part of a new slab that was never used.
     rest: [*mut u8; Kind::COUNT],
     rest_pieces: [usize; Kind::COUNT],
+    #[cfg(asan)]
+    piece_bytes: [usize; Kind::COUNT],
 }
 
 impl Pool {
@@ -101,6 +102,11 @@ impl Pool {
         }
         shelf.slabs.push(Slab { at, layout: slab, pieces });
         shelf.pieces += pieces;
+        #[cfg(asan)]
+        {
+            poison::poison(at, bytes);
+            cache.piece_bytes[kind as usize] = layout.size();
+        }
         cache.rest[kind as usize] = at;
         cache.rest_pieces[kind as usize] = pieces;
     }
@@ -108,6 +114,8 @@ impl Pool {
     /// Takes free pieces back. Their contents were dropped.
     pub(super) fn give(&mut self, kind: Kind, list: Vec<Dead>) {
         let shelf = &mut self.shelves[kind as usize];
+        #[cfg(asan)]
+        list.iter().for_each(|piece| poison::poison(piece.at, shelf.piece_bytes()));
         shelf.free_pieces += list.len();
         shelf.free.push(list);
         if shelf.free_pieces >= shelf.trim_at.max(TRIM_AT_LEAST)
@@ -118,18 +126,18 @@ impl Pool {
     }
 
     /// How many pieces there are, and how many of them are free.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind) -> (usize, usize) {
         let shelf = &self.shelves[kind as usize];
         (shelf.pieces, shelf.free_pieces)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn free(&self, kind: Kind) -> impl Iterator<Item = *mut u8> {
         self.shelves[kind as usize].free.iter().flatten().map(|piece| piece.at)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn slab_bytes(&self) -> usize {
         self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
     }
@@ -149,6 +157,11 @@ fn advise_huge_page(slab: *mut u8) {
 }
 
 impl Shelf {
+    #[cfg(asan)]
+    fn piece_bytes(&self) -> usize {
+        self.slabs.first().map_or(0, |slab| slab.layout.size() / slab.pieces)
+    }
+
     /// Gives back the slabs of which all pieces are free. The rest is sorted, so that what is used
     /// next lies close together.
     fn trim(&mut self) {
@@ -189,12 +202,26 @@ impl Drop for Pool {
 
 impl Cache {
     pub(super) const fn new() -> Self {
-        Self { free: NO_LISTS, rest: [ptr::null_mut(); Kind::COUNT], rest_pieces: [0; Kind::COUNT] }
+        Self {
+            free: NO_LISTS,
+            rest: [ptr::null_mut(); Kind::COUNT],
+            rest_pieces: [0; Kind::COUNT],
+            #[cfg(asan)]
+            piece_bytes: [0; Kind::COUNT],
+        }
     }
 
     /// Returns a piece of `kind`. Its content is undefined.
     #[inline(always)]
     pub(super) fn take(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
+        let at = self.take_unseen(kind, layout, pool);
+        #[cfg(asan)]
+        poison::unpoison(at, layout.size());
+        at
+    }
+
+    #[inline(always)]
+    fn take_unseen(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
         let index = kind as usize;
         if let Some(piece) = self.free[index].pop() {
             // What is handed out next is cold by now.
@@ -218,6 +245,8 @@ impl Cache {
     /// Keeps a piece that nothing uses, for the next [`take`](Self::take).
     #[inline(always)]
     pub(super) fn keep(&mut self, kind: Kind, at: *mut u8) {
+        #[cfg(asan)]
+        poison::poison(at, self.piece_bytes[kind as usize]);
         self.free[kind as usize].push(Dead { at, born: 0 });
     }
 
@@ -237,11 +266,30 @@ impl Cache {
     }
 
     /// Every piece that is in this cache.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind, layout: Layout) -> Vec<*mut u8> {
         let index = kind as usize;
         let rest = (0..self.rest_pieces[index])
             .map(|piece| self.rest[index].wrapping_add(piece * layout.size()));
         self.free[index].iter().map(|piece| piece.at).chain(rest).collect()
+    }
+}
+
+/// Tells AddressSanitizer which pieces are free, in a build with `--cfg asan`: it knows only slabs.
+#[cfg(asan)]
+mod poison {
+    unsafe extern "C" {
+        fn __asan_poison_memory_region(at: *const u8, bytes: usize);
+        fn __asan_unpoison_memory_region(at: *const u8, bytes: usize);
+    }
+
+    pub(super) fn poison(at: *const u8, bytes: usize) {
+        // SAFETY: the piece is part of a slab, and it is free.
+        unsafe { __asan_poison_memory_region(at, bytes) }
+    }
+
+    pub(super) fn unpoison(at: *const u8, bytes: usize) {
+        // SAFETY: the piece is part of a slab, and its new owner writes it before it reads it.
+        unsafe { __asan_unpoison_memory_region(at, bytes) }
     }
 }

@@ -27,7 +27,7 @@ use super::tree::{Difference, TreeBuilder};
 /// assert_eq!(before.difference(&open).collect::<Vec<_>>(), [&7]);
 /// ```
 pub struct Set<K> {
-    map: Map<K, ()>,
+    pub(super) map: Map<K, ()>,
 }
 
 impl<K> Set<K> {

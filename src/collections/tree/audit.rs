@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
+use super::super::family::{Changes, VersionId, Versions};
+use super::super::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
+use super::super::sync::lock;
 use super::{Sequence, Tree};
-use crate::collections::family::{Changes, VersionId, Versions};
-use crate::collections::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
-use crate::mutex::lock;
 
 /// The pieces that a tree reaches, with their births.
 type Reached = HashMap<*mut u8, (usize, u64)>;
@@ -16,8 +17,8 @@ type Pieces = HashSet<*mut u8>;
 /// Checks the nodes of a tree with this root and height, and returns how many entries it has.
 type CheckNodes = unsafe fn(Node, u32) -> usize;
 
-/// Checks all invariants of the family whose handles are exactly `handles`. Returns how many pieces
-/// of memory were lost: none, unless a user's code panicked.
+/// Checks all invariants of the families of these handles, which must be all that they have. Returns
+/// how many pieces of memory were lost: none, unless a user's code panicked.
 ///
 /// # Panics
 /// If an invariant does not hold.
@@ -34,6 +35,15 @@ pub(in crate::collections) fn audit_sequences<V>(handles: &[&Sequence<V>]) -> us
 }
 
 fn audit_with<K, V, S>(handles: &[&Tree<K, V, S>], check_nodes: CheckNodes) -> usize {
+    let mut families: HashMap<_, Vec<&Tree<K, V, S>>> = HashMap::new();
+    for handle in handles {
+        families.entry(handle.family.as_ref().map(Arc::as_ptr)).or_default().push(handle);
+    }
+    families.values().map(|handles| audit_family(handles, check_nodes)).sum()
+}
+
+/// Checks all invariants of the family whose handles are exactly `handles`.
+fn audit_family<K, V, S>(handles: &[&Tree<K, V, S>], check_nodes: CheckNodes) -> usize {
     let Some(family) = handles.iter().find_map(|tree| tree.family.as_ref()) else {
         assert!(handles.iter().all(|tree| tree.root.is_null() && tree.len == 0));
         return 0;

@@ -3,10 +3,10 @@
 
 use std::ptr;
 
+use super::super::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 use super::put::KeySlot;
 use super::sequence::{Leaves, Sequence};
 use super::{MOST_LEVELS, Open, Tree};
-use crate::collections::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 
 /// A tree in the making. At any moment all that was pushed is part of a whole tree, so a panic of a
 /// user's code leaves nothing half made.

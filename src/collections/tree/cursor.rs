@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::ptr;
 
+use super::super::shape::{Node, Shape, len};
 use super::{MOST_LEVELS, Sequence, Tree};
-use crate::collections::shape::{Node, Shape, len};
 
 /// A place in a tree that stays as it is meanwhile.
 pub(in crate::collections) struct Cursor<'a, K, V, S = K> {

@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 
+use super::super::shape::{Node, Shape, len};
 use super::{MOST_LEVELS, Tree};
-use crate::collections::shape::{Node, Shape, len};
 
 /// A key that has not the same value in both trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

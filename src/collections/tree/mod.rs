@@ -10,7 +10,7 @@
 //! - `diff`: what differs between two versions
 //! - `audit`: recomputes the invariants, for tests
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod audit;
 mod build;
 mod cursor;
@@ -20,7 +20,7 @@ mod remove;
 mod sequence;
 mod truncate;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) use audit::{audit, audit_sequences};
 pub(super) use build::{Appender, TreeBuilder};
 pub(super) use cursor::Cursor;
@@ -32,12 +32,14 @@ use std::borrow::Borrow;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, needs_drop};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::Arc;
 
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
 use super::shape::{Cell, Header, Kind, Node, Separator, Shape, len, prefetch, set_len};
+use super::sync::lock;
 
 /// More levels than a tree can have: each level but the highest has at least twelve times as many
 /// nodes as the one above it, since two neighbours that fit into one node become one.
@@ -63,6 +65,11 @@ pub(super) struct Tree<K, V, S = K> {
 // lock, and are read through a shared reference only there.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}
+
+// What `share` writes through a shared reference is whole again when a user's code can panic. So a
+// map is as unwind-safe as a `BTreeMap`.
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> UnwindSafe for Tree<K, V, S> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for Tree<K, V, S> {}
 
 /// An open handle, taken apart for changes.
 struct Open<'a> {
@@ -102,14 +109,9 @@ impl<K, V, S> Tree<K, V, S> {
         self.len
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn family(&self) -> &Family {
         self.family.as_ref().expect("something was put in")
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_of_family(&self, other: &Self) -> bool {
-        self.family.as_ref().map(Arc::as_ptr) == other.family.as_ref().map(Arc::as_ptr)
     }
 
     /// Returns a second handle to the same entries. An open handle becomes clean.
@@ -118,18 +120,20 @@ impl<K, V, S> Tree<K, V, S> {
         let mut garbage = Vec::new();
         let mut versions = family.versions();
         // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
-        // what these cells hold, since only methods that take the handle mutably keep one.
+        // what these cells hold, since only methods that take the handle mutably keep one. These two
+        // are not used after the lock is given back: another thread may share the handle then.
         let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
         if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
             *version = versions.publish(*version, changes, (self.root, self.height), &mut garbage);
         }
-        versions.share(*version);
+        let version = *version;
+        versions.share(version);
         drop(versions);
         let shared = Self {
             root: self.root,
             len: self.len,
             height: self.height,
-            version: UnsafeCell::new(*version),
+            version: UnsafeCell::new(version),
             family: Some(family.clone()),
             changes: UnsafeCell::new(None),
             entries: PhantomData,
@@ -292,7 +296,7 @@ impl<K, V, S> Tree<K, V, S> {
                 }
             }
         }
-        let mut pool = crate::mutex::lock(&family.pool);
+        let mut pool = lock(&family.pool);
         for chunk in garbage {
             if !chunk.pieces.is_empty() {
                 pool.give(chunk.kind, chunk.pieces);
@@ -338,11 +342,13 @@ impl<K, V, S> Drop for Tree<K, V, S> {
         while let Some(tree) = leaving {
             // SAFETY: nobody else reaches what was born after the floor, and the parent, which is
             // pinned, keeps the rest alive.
+            let mut let_go = || family.versions().left(tree.parent, &mut garbage);
+            let too_early = fault!(ParentLetGoTooEarly).then(&mut let_go);
             unsafe { Self::collect_own(tree.root, tree.height, tree.floor, &mut own) };
-            leaving = family.versions().left(tree.parent, &mut garbage);
+            leaving = too_early.unwrap_or_else(let_go);
         }
         if let Some(changes) = self.changes.get_mut() {
-            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut crate::mutex::lock(&family.pool));
+            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut lock(&family.pool));
         }
         Chunk::drain(&mut own, &mut garbage);
         Self::free(&family, garbage);
@@ -456,6 +462,10 @@ impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
             set_len(copy, count);
             *link = copy;
             let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
+            if fault!(SharedNodeReused) {
+                open.changes.cache.keep(kind, node.cast());
+                return copy;
+            }
             open.changes.bury(kind, node.cast(), born);
             copy
         }

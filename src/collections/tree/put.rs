@@ -6,11 +6,11 @@
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Place, Tree};
-use crate::collections::pool::UNKNOWN;
-use crate::collections::shape::{
+use super::super::pool::UNKNOWN;
+use super::super::shape::{
     Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, insert_slot, len, prefetch, set_len,
 };
+use super::{Open, Path, Place, Tree};
 
 /// What was in the place of a new value.
 pub(super) enum Replaced<V> {
@@ -385,7 +385,9 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
             let (into, index) = if goes_right { (right, index - stays) } else { (node, index) };
             Self::insert_child(into, index, separator, child);
             // What was counted from the beginning of `node` is now counted from that of `right`.
-            Shape::<K, V, S>::shift(right, 0, up.position::<K>().wrapping_neg());
+            if !fault!(PositionsKeptAtSplit) {
+                Shape::<K, V, S>::shift(right, 0, up.position::<K>().wrapping_neg());
+            }
             up
         }
     }

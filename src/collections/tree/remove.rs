@@ -6,10 +6,10 @@
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Place, Tree};
-use crate::collections::shape::{
+use super::super::shape::{
     Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, len, remove_slot, set_len,
 };
+use super::{Open, Path, Place, Tree};
 
 /// A node with fewer entries or children than this looks for a neighbour to join.
 pub(super) const SMALL: usize = 8;
@@ -57,7 +57,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             }
             let cell = Shape::<K, V>::value_cell(slot);
             let born = (*cell).born;
-            if open.is_own(born) {
+            if open.is_own(born) || fault!(SharedValueWritten) {
                 return &raw mut (*cell).content;
             }
             let value = (*cell).content.clone();

@@ -7,10 +7,8 @@
 
 use std::ptr;
 
+use super::super::shape::{Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len};
 use super::{MOST_LEVELS, Open, Path, Tree, put, remove};
-use crate::collections::shape::{
-    Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len,
-};
 
 /// One handle to a tree whose elements have no keys. Inner nodes hold positions.
 pub(in crate::collections) type Sequence<V> = Tree<(), V, usize>;
@@ -200,7 +198,9 @@ impl<V: Clone> Sequence<V> {
             }
             let Slot { path, leaf, index, .. } = slot;
             self.len += 1;
-            Self::shift_behind(&path, self.height, 1);
+            if !fault!(PositionsNotMoved) {
+                Self::shift_behind(&path, self.height, 1);
+            }
             if len(leaf) < LEAF_ENTRIES {
                 Leaves::<V>::put_into(&mut open, leaf, index, (), value);
                 return;

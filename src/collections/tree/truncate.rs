@@ -1,11 +1,11 @@
 //! Owns removing the end of a sequence. Its subtrees go as a whole: no element is read, and none of
 //! another version is cloned. Knows nothing of single elements.
 
+use super::super::family::Chunk;
+use super::super::pool::{Dead, Lists, NO_LISTS, UNKNOWN};
+use super::super::shape::{Kind, Node, Shape, len, set_len};
 use super::Open;
 use super::sequence::{Sequence, Slot};
-use crate::collections::family::Chunk;
-use crate::collections::pool::{Dead, Lists, NO_LISTS, UNKNOWN};
-use crate::collections::shape::{Kind, Node, Shape, len, set_len};
 
 impl<V: Clone> Sequence<V> {
     /// Removes all elements but the first `count`, without reading them.

@@ -3,89 +3,30 @@
 
 use super::*;
 use crate::collections::shape::LEAF_ENTRIES;
-
-/// What the lives need of an element.
-trait Element: Clone + PartialEq + Debug + Send + Sync + 'static {
-    fn of(number: u64, alive: &Arc<AtomicI64>) -> Self;
-    fn number(&self) -> u64;
-}
-
-impl Element for u64 {
-    fn of(number: u64, _: &Arc<AtomicI64>) -> Self {
-        number
-    }
-    fn number(&self) -> u64 {
-        *self
-    }
-}
-
-/// Large, but owns nothing.
-impl Element for [u64; 13] {
-    fn of(number: u64, _: &Arc<AtomicI64>) -> Self {
-        [number; 13]
-    }
-    fn number(&self) -> u64 {
-        self[12]
-    }
-}
-
-impl Element for Counted {
-    fn of(number: u64, alive: &Arc<AtomicI64>) -> Self {
-        Self::new(number, alive)
-    }
-    fn number(&self) -> u64 {
-        *self.number
-    }
-}
-
-impl Element for u8 {
-    fn of(number: u64, _: &Arc<AtomicI64>) -> Self {
-        (number % 256) as u8
-    }
-    fn number(&self) -> u64 {
-        u64::from(*self)
-    }
-}
-
-impl Element for String {
-    fn of(number: u64, _: &Arc<AtomicI64>) -> Self {
-        number.to_string()
-    }
-    fn number(&self) -> u64 {
-        self.parse().unwrap()
-    }
-}
-
-/// Takes no memory at all.
-impl Element for () {
-    fn of(_: u64, _: &Arc<AtomicI64>) -> Self {}
-    fn number(&self) -> u64 {
-        0
-    }
-}
+use crate::collections::tests::content::Aligned;
 
 type Oracle = Vec<u64>;
 
 struct Life<T> {
     random: Random,
     family: Vec<(Vector<T>, Oracle)>,
-    alive: Arc<AtomicI64>,
+    alive: Alive,
     /// Longer vectors are cut.
     longest: u64,
 }
 
-impl<T: Element> Life<T> {
+impl<T: Content> Life<T> {
     fn begin(seed: u64) -> Self {
         let mut random = Random(seed);
         let longest = 1 + random.below(if seed % 3 == 0 { 3000 } else { 200 });
-        let mut life = Self { random, family: Vec::new(), alive: Arc::default(), longest };
+        let mut life = Self { random, family: Vec::new(), alive: Alive::default(), longest };
         let first = life.numbers(longest);
         life.family.push((life.vector(&first), first));
         life
     }
 
     fn number(&mut self) -> u64 {
-        T::of(self.random.below(1 << 40), &Arc::default()).number()
+        T::of(self.random.below(1 << 40), &Alive::default()).number()
     }
 
     /// Up to `most` numbers.
@@ -275,7 +216,7 @@ impl<T: Element> Life<T> {
     }
 }
 
-fn assert_equal<T: Element>(vector: &Vector<T>, oracle: &[u64]) {
+fn assert_equal<T: Content>(vector: &Vector<T>, oracle: &[u64]) {
     assert_eq!(vector.len(), oracle.len());
     assert!(vector.iter().map(T::number).eq(oracle.iter().copied()));
     assert!(vector.iter().rev().map(T::number).eq(oracle.iter().rev().copied()));
@@ -287,7 +228,7 @@ fn assert_equal<T: Element>(vector: &Vector<T>, oracle: &[u64]) {
     assert!(vector.get(oracle.len()).is_none());
 }
 
-fn assert_range<T: Element>(vector: &Vector<T>, oracle: &[u64], from: usize, to: usize) {
+fn assert_range<T: Content>(vector: &Vector<T>, oracle: &[u64], from: usize, to: usize) {
     let expected = &oracle[from..to];
     assert!(vector.range(from..to).map(T::number).eq(expected.iter().copied()));
     assert!(vector.range(from..to).rev().map(T::number).eq(expected.iter().rev().copied()));
@@ -315,6 +256,7 @@ fn lives_of_all_contents(seeds: std::ops::Range<u64>, steps: usize) {
         Life::<u8>::begin(seed).run(steps);
         Life::<String>::begin(seed).run(steps);
         Life::<()>::begin(seed).run(steps);
+        Life::<Aligned>::begin(seed).run(steps);
     }
 }
 
