@@ -123,12 +123,16 @@ fn a_fork_goes_beside_its_parent() {
     let alive = Arc::default();
     let mut base = tree(&alive);
     let mut parent = base.share();
-    [0, 40, 79].map(|key| parent.put(key, Value::new(200, &alive)));
+    for key in [0, 40, 79] {
+        parent.put(key, Value::new(200, &alive));
+    }
     let mut fork = parent.share();
     fork.put(0, Value::new(300, &alive));
     let leaving = thread::spawn(move || drop(fork));
     drop(parent);
-    [0, 40, 79].map(|key| base.put(key, Value::new(key, &alive)));
+    for key in [0, 40, 79] {
+        base.put(key, Value::new(key, &alive));
+    }
     leaving.join().unwrap();
     assert_sound(&[&base]);
     assert_eq!(numbers(&base), with(0, 0));
