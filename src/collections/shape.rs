@@ -185,12 +185,14 @@ impl<K, V, S> Shape<K, V, S> {
     /// A node has one separator less than children.
     #[inline(always)]
     pub(super) unsafe fn separator_slot(inner: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
         unsafe { inner.cast::<u8>().add(Self::SEPARATORS_AT + index * Self::SEPARATOR_BYTES) }
     }
 
     /// The cell of a separator that is not inline. Only keys are not, so it is of the kind of a key's.
     #[inline(always)]
     pub(super) unsafe fn separator_cell(slot: *mut u8) -> *mut Cell<S> {
+        // SAFETY: see the type.
         unsafe { *slot.cast::<Pointer<S>>() }
     }
 
@@ -321,6 +323,7 @@ impl<K, V, S: Separator<K>> Shape<K, V, S> {
         if !S::IS_POSITION || child == 0 {
             return 0;
         }
+        // SAFETY: see the type.
         unsafe { (*Self::separator_slot(inner, child - 1).cast::<S>()).position() }
     }
 
@@ -330,6 +333,7 @@ impl<K, V, S: Separator<K>> Shape<K, V, S> {
         if !S::IS_POSITION {
             return;
         }
+        // SAFETY: see the type.
         unsafe {
             let first = Self::separator_slot(inner, from).cast::<S>();
             for separator in std::slice::from_raw_parts_mut(first, len(inner) - 1 - from) {
@@ -343,6 +347,7 @@ impl<V> Shape<(), V, usize> {
     /// The positions at which the node's children end, but for the last one.
     #[inline(always)]
     pub(super) unsafe fn positions<'a>(inner: Node) -> &'a [usize] {
+        // SAFETY: see the type.
         unsafe {
             let first = Self::separator_slot(inner, 0).cast::<usize>();
             std::slice::from_raw_parts(first, len(inner) - 1)

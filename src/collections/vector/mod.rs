@@ -112,12 +112,10 @@ impl<T> Vector<T> {
             Bound::Excluded(&end) => Some(end),
             Bound::Unbounded => Some(len),
         };
-        match (start, end) {
-            (Some(start), Some(end)) if start <= end && end <= len => {
-                VectorIter::new(&self.tree, start..end)
-            }
-            bounds => panic!("no range {bounds:?} in a vector of {len} elements"),
-        }
+        let range = start.zip(end).filter(|&(start, end)| start <= end && end <= len);
+        assert!(range.is_some(), "no range {start:?} to {end:?} in a vector of {len}");
+        let (start, end) = range.unwrap_or_default();
+        VectorIter::new(&self.tree, start..end)
     }
 }
 
@@ -199,11 +197,9 @@ impl<T: Clone> Vector<T> {
     /// # Panics
     /// If there is no such element.
     pub fn remove(&mut self, index: usize) -> T {
-        let len = self.len();
-        let Some(element) = self.tree.remove_at::<true>(index) else {
-            panic!("no element {index} in a vector of {len}");
-        };
-        element
+        assert!(index < self.len(), "no element {index} in a vector of {}", self.len());
+        let element = self.tree.remove_at::<true>(index);
+        element.expect("an element that was asked for is returned")
     }
 
     /// Keeps the first `len` elements, and removes the others without reading them. If there are no

@@ -62,8 +62,8 @@ impl<T> Index<usize> for Vector<T> {
     /// If there is no such element.
     #[inline]
     fn index(&self, index: usize) -> &T {
-        let Some(element) = self.get(index) else { no_element(index, self.len()) };
-        element
+        assert!(index < self.len(), "no element {index} in a vector of {}", self.len());
+        self.get(index).expect("the index is below the length")
     }
 }
 
@@ -71,15 +71,9 @@ impl<T: Clone> IndexMut<usize> for Vector<T> {
     /// # Panics
     /// If there is no such element.
     fn index_mut(&mut self, index: usize) -> &mut T {
-        let len = self.len();
-        let Some(element) = self.get_mut(index) else { no_element(index, len) };
-        element
+        assert!(index < self.len(), "no element {index} in a vector of {}", self.len());
+        self.get_mut(index).expect("the index is below the length")
     }
-}
-
-#[cold]
-fn no_element(index: usize, len: usize) -> ! {
-    panic!("no element {index} in a vector of {len}")
 }
 
 impl<T: Clone> Extend<T> for Vector<T> {

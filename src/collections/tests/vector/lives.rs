@@ -18,7 +18,7 @@ struct Life<T> {
 impl<T: Content> Life<T> {
     fn begin(seed: u64) -> Self {
         let mut random = Random(seed);
-        let longest = 1 + random.below(if seed % 3 == 0 { 3000 } else { 200 });
+        let longest = 1 + random.below(if seed.is_multiple_of(3) { 3000 } else { 200 });
         let mut life = Self { random, family: Vec::new(), alive: Alive::default(), longest };
         let first = life.numbers(longest);
         life.family.push((life.vector(&first), first));
