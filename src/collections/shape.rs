@@ -2,8 +2,8 @@
 //! versions and of the tree's shape.
 //!
 //! ```text
-//! leaf   header | 32 key slots  | 32 value slots
-//! inner  header | 31 key slots  | 32 pointers to children
+//! leaf   header | 32 key slots       | 32 value slots
+//! inner  header | 31 separator slots | 32 pointers to children
 //! cell   birth  | one key or one value
 //! ```
 //!
@@ -11,9 +11,10 @@
 //! cell. So a copy of a node copies few bytes, and never calls the `Clone` of a large value: copies
 //! of a node share its cells, and each cell has a birth of its own.
 //!
-//! `keys[i]` of an inner node is not less than any key below `children[i]`'s right neighbours begin:
-//! everything below `children[i]` is less than `keys[i]`, and everything below `children[i + 1]` is
-//! not.
+//! In a map a separator is a key: everything below `children[i]` is less than `separators[i]`, and
+//! everything below `children[i + 1]` is not. In a vector, whose leaves have no keys, it is a
+//! position: below `children[0..=i]` are `separators[i]` elements. How many are below the last child
+//! is not stored, so an element that comes behind all others changes no inner node.
 
 use std::alloc::Layout;
 use std::borrow::Borrow;
@@ -97,29 +98,79 @@ const fn layout(bytes: usize, align: usize) -> Layout {
     }
 }
 
-/// The layout for one type of key and one type of value.
+/// What stands between two children of an inner node, in a tree with the keys `K`.
+pub(super) trait Separator<K>: Clone {
+    /// Whether it is a number of elements, and not a key.
+    const IS_POSITION: bool;
+
+    /// Returns that number; 0 for a key.
+    fn position(&self) -> usize;
+
+    /// Adds `by` to that number, modulo the size of its type. A key stays as it is.
+    fn shift(&mut self, by: usize);
+}
+
+/// A map finds its way by its keys.
+impl<K: Clone> Separator<K> for K {
+    const IS_POSITION: bool = false;
+
+    #[inline(always)]
+    fn position(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn shift(&mut self, _by: usize) {}
+}
+
+/// A vector has no keys, and finds its way by counting.
+impl Separator<()> for usize {
+    const IS_POSITION: bool = true;
+
+    #[inline(always)]
+    fn position(&self) -> usize {
+        *self
+    }
+
+    #[inline(always)]
+    fn shift(&mut self, by: usize) {
+        *self = self.wrapping_add(by);
+    }
+}
+
+/// The layout for one type of key, one type of value, and one type of separator. A leaf, and a cell,
+/// is the same for every type of separator.
 ///
 /// Safety of all its functions: nodes and cells are live ones of this shape; an index is below the
 /// node's length, unless the function says otherwise; what is written belongs to the caller alone.
-pub(super) struct Shape<K, V>(PhantomData<(K, V)>);
+pub(super) struct Shape<K, V, S = K>(PhantomData<(K, V, S)>);
 
-impl<K, V> Shape<K, V> {
+impl<K, V, S> Shape<K, V, S> {
     pub(super) const KEY_IS_INLINE: bool = is_inline::<K>();
     pub(super) const VALUE_IS_INLINE: bool = is_inline::<V>();
     pub(super) const KEY_BYTES: usize = slot_bytes::<K>();
     pub(super) const VALUE_BYTES: usize = slot_bytes::<V>();
+    pub(super) const SEPARATOR_IS_INLINE: bool = {
+        let is_key = size_of::<Cell<S>>() == size_of::<Cell<K>>();
+        assert!(is_inline::<S>() || is_key, "a cell of a separator is one of a key");
+        is_inline::<S>()
+    };
+    pub(super) const SEPARATOR_BYTES: usize = slot_bytes::<S>();
     const KEYS_AT: usize = align_up(size_of::<Header>(), slot_align::<K>());
     const VALUES_AT: usize =
         align_up(Self::KEYS_AT + LEAF_ENTRIES * Self::KEY_BYTES, slot_align::<V>());
+    const SEPARATORS_AT: usize = align_up(size_of::<Header>(), slot_align::<S>());
     const CHILDREN_AT: usize =
-        align_up(Self::KEYS_AT + (FAN_OUT - 1) * Self::KEY_BYTES, align_of::<Node>());
-    const ALIGN: usize = max(align_of::<Header>(), slot_align::<K>());
+        align_up(Self::SEPARATORS_AT + (FAN_OUT - 1) * Self::SEPARATOR_BYTES, align_of::<Node>());
     pub(super) const LAYOUTS: [Layout; Kind::COUNT] = [
         layout(
             Self::VALUES_AT + LEAF_ENTRIES * Self::VALUE_BYTES,
-            max(Self::ALIGN, slot_align::<V>()),
+            max(align_of::<Header>(), max(slot_align::<K>(), slot_align::<V>())),
         ),
-        layout(Self::CHILDREN_AT + FAN_OUT * size_of::<Node>(), Self::ALIGN),
+        layout(
+            Self::CHILDREN_AT + FAN_OUT * size_of::<Node>(),
+            max(align_of::<Header>(), slot_align::<S>()),
+        ),
         Layout::new::<Cell<V>>(),
         Layout::new::<Cell<K>>(),
     ];
@@ -129,6 +180,20 @@ impl<K, V> Shape<K, V> {
     #[inline(always)]
     pub(super) unsafe fn key_slot(node: Node, index: usize) -> *mut u8 {
         unsafe { node.cast::<u8>().add(Self::KEYS_AT + index * Self::KEY_BYTES) }
+    }
+
+    /// A node has one separator less than children.
+    #[inline(always)]
+    pub(super) unsafe fn separator_slot(inner: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
+        unsafe { inner.cast::<u8>().add(Self::SEPARATORS_AT + index * Self::SEPARATOR_BYTES) }
+    }
+
+    /// The cell of a separator that is not inline. Only keys are not, so it is of the kind of a key's.
+    #[inline(always)]
+    pub(super) unsafe fn separator_cell(slot: *mut u8) -> *mut Cell<S> {
+        // SAFETY: see the type.
+        unsafe { *slot.cast::<Pointer<S>>() }
     }
 
     #[inline(always)]
@@ -200,7 +265,9 @@ impl<K, V> Shape<K, V> {
     pub(super) unsafe fn value_cell(slot: *mut u8) -> *mut Cell<V> {
         unsafe { *slot.cast::<Pointer<V>>() }
     }
+}
 
+impl<K, V> Shape<K, V> {
     /// Searches the first `count` keys of `node`.
     #[inline(always)]
     unsafe fn search_by(
@@ -245,6 +312,45 @@ impl<K, V> Shape<K, V> {
             match Self::search_by(inner, len(inner) - 1, side) {
                 Ok(index) | Err(index) => index,
             }
+        }
+    }
+}
+
+impl<K, V, S: Separator<K>> Shape<K, V, S> {
+    /// Returns how many elements are below the node's children before `child`; 0 in a map.
+    #[inline(always)]
+    pub(super) unsafe fn start(inner: Node, child: usize) -> usize {
+        if !S::IS_POSITION || child == 0 {
+            return 0;
+        }
+        // SAFETY: see the type.
+        unsafe { (*Self::separator_slot(inner, child - 1).cast::<S>()).position() }
+    }
+
+    /// Adds `by` to the positions from `from` on. `from` may be the number of separators.
+    #[inline(always)]
+    pub(super) unsafe fn shift(inner: Node, from: usize, by: usize) {
+        if !S::IS_POSITION {
+            return;
+        }
+        // SAFETY: see the type.
+        unsafe {
+            let first = Self::separator_slot(inner, from).cast::<S>();
+            for separator in std::slice::from_raw_parts_mut(first, len(inner) - 1 - from) {
+                separator.shift(by);
+            }
+        }
+    }
+}
+
+impl<V> Shape<(), V, usize> {
+    /// The positions at which the node's children end, but for the last one.
+    #[inline(always)]
+    pub(super) unsafe fn positions<'a>(inner: Node) -> &'a [usize] {
+        // SAFETY: see the type.
+        unsafe {
+            let first = Self::separator_slot(inner, 0).cast::<usize>();
+            std::slice::from_raw_parts(first, len(inner) - 1)
         }
     }
 }

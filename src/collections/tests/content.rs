@@ -43,6 +43,7 @@ plain_contents! {
     // Large, but owns nothing.
     [u64; 13]: |number| [number; 13], |it| it[12];
     (): |_number| (), |_it| 0;
+    String: |number| number.to_string(), |it| it.parse().unwrap();
     Aligned: |number| Aligned((number % 256) as u8), |it| u64::from(it.0);
     AlignedNothing: |_number| AlignedNothing, |_it| 0;
     Fickle: |number| Fickle(number as u32), |it| u64::from(it.0);

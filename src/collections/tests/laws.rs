@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::content::{Alive, Bomb, Content, Counted};
 use super::*;
-use crate::collections::{Map, Set};
+use crate::collections::tree::audit_sequences;
+use crate::collections::{Map, Set, Vector};
 use crate::mutex::lock;
 
 /// A collection of contents that stand for numbers, and the standard one that it must equal.
@@ -117,6 +118,49 @@ impl<T: Content> Collection for Set<T> {
     }
     fn bytes(&self) -> usize {
         lock(&self.map.tree.family().pool).slab_bytes()
+    }
+}
+
+impl<T: Content> Collection for Vector<T> {
+    type Std = Vec<u64>;
+
+    fn of(entries: u64, alive: &Alive) -> (Self, Self::Std) {
+        ((0..entries).map(|number| T::of(number, alive)).collect(), (0..entries).collect())
+    }
+    fn change(&mut self, std: &mut Self::Std, random: &mut Random, alive: &Alive) {
+        let (index, value) = (random.below(std.len() as u64 + 1) as usize, random.below(1000));
+        match random.below(3) {
+            0 if index < std.len() => assert_eq!(self.remove(index).number(), std.remove(index)),
+            1 if index < std.len() => {
+                let old = self.replace(index, T::of(value, alive));
+                assert_eq!(old.number(), std::mem::replace(&mut std[index], value));
+            }
+            _ => {
+                self.insert(index, T::of(value, alive));
+                std.insert(index, value);
+            }
+        }
+    }
+    fn clear(&mut self) {
+        self.clear();
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.iter().map(T::number)
+    }
+    fn into_numbers(self) -> impl DoubleEndedIterator<Item = u64> {
+        self.into_iter().map(|element| element.number())
+    }
+    fn std_numbers(std: &Self::Std) -> Vec<u64> {
+        std.clone()
+    }
+    fn audit(family: &[&Self]) -> usize {
+        audit_sequences(&family.iter().map(|it| &it.tree).collect::<Vec<_>>())
+    }
+    fn bytes(&self) -> usize {
+        lock(&self.tree.family().pool).slab_bytes()
     }
 }
 
@@ -350,4 +394,5 @@ macro_rules! laws {
 laws! {
     map: Map<u64, u64>, Map<Counted, Counted>;
     set: Set<u64>, Set<Counted>;
+    vector: Vector<u64>, Vector<Counted>;
 }

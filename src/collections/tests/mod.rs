@@ -6,6 +6,7 @@
 //! - `memory`: memory goes back
 //! - `sets`: the algebra of sets
 //! - `types`: keys and values at the edge of what a type can be
+//! - `vector`: what only vectors do
 //! - `planted`: deliberate faults are caught
 
 #![allow(
@@ -33,6 +34,8 @@ mod planted;
 mod sets;
 #[cfg(test)]
 mod types;
+#[cfg(test)]
+mod vector;
 
 pub(crate) use life::live_bytes;
 

@@ -11,6 +11,9 @@ fn finder(fault: &str) -> &'static str {
         "ParentLetGoTooEarly" => {
             "collections::shuttled::family_tests::no_order_of_handles_breaks_a_family"
         }
+        "PositionsNotMoved" | "PositionsKeptAtSplit" => {
+            "collections::tests::vector::lives::lives_are_those_of_a_vec"
+        }
         _ => "collections::tests::lives::lives_of_keys_and_values_that_own_memory",
     }
 }

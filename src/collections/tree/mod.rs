@@ -3,8 +3,10 @@
 //!
 //! - `put`: a new entry, or a new value
 //! - `remove`: the way back
-//! - `build`: a tree from ascending entries
+//! - `build`: a tree from entries in their order
 //! - `cursor`: a place between two entries, forward and backward
+//! - `sequence`: elements that are found by their position, for vectors
+//! - `truncate`: removes the end of a sequence
 //! - `diff`: what differs between two versions
 //! - `audit`: recomputes the invariants, for tests
 
@@ -15,13 +17,16 @@ mod cursor;
 mod diff;
 mod put;
 mod remove;
+mod sequence;
+mod truncate;
 
 #[cfg(any(test, fuzzing))]
-pub(super) use audit::audit;
-pub(super) use build::TreeBuilder;
+pub(super) use audit::{audit, audit_sequences};
+pub(super) use build::{Appender, TreeBuilder};
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
+pub(super) use sequence::Sequence;
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
@@ -33,15 +38,15 @@ use std::sync::Arc;
 
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
-use super::shape::{Cell, Header, Kind, Node, Shape, len, prefetch, set_len};
+use super::shape::{Cell, Header, Kind, Node, Separator, Shape, len, prefetch, set_len};
 use super::sync::lock;
 
 /// More levels than a tree can have: each level but the highest has at least twelve times as many
 /// nodes as the one above it, since two neighbours that fit into one node become one.
 const MOST_LEVELS: usize = 20;
 
-/// One handle to a tree of the family.
-pub(super) struct Tree<K, V> {
+/// One handle to a tree of the family. `S` is what inner nodes hold between their children.
+pub(super) struct Tree<K, V, S = K> {
     root: Node,
     len: usize,
     height: u32,
@@ -51,20 +56,20 @@ pub(super) struct Tree<K, V> {
     /// `None` until something is put in.
     family: Option<Arc<Family>>,
     changes: UnsafeCell<Option<Box<Changes>>>,
-    entries: PhantomData<(K, V)>,
+    entries: PhantomData<(K, V, S)>,
 }
 
 // SAFETY: a handle reaches keys and values that other handles, on other threads, reach too, and the
 // last of them drops them. So, like an `Arc`, it may cross threads if they are both `Send` and `Sync`.
 // `version` and `changes` are written through a shared reference only by `share`, under the family's
 // lock, and are read through a shared reference only there.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Tree<K, V> {}
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Tree<K, V> {}
+unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
+unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}
 
 // What `share` writes through a shared reference is whole again when a user's code can panic. So a
 // map is as unwind-safe as a `BTreeMap`.
-impl<K: RefUnwindSafe, V: RefUnwindSafe> UnwindSafe for Tree<K, V> {}
-impl<K: RefUnwindSafe, V: RefUnwindSafe> RefUnwindSafe for Tree<K, V> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> UnwindSafe for Tree<K, V, S> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for Tree<K, V, S> {}
 
 /// An open handle, taken apart for changes.
 struct Open<'a> {
@@ -87,7 +92,7 @@ pub(super) struct Place {
     found: Result<usize, usize>,
 }
 
-impl<K, V> Tree<K, V> {
+impl<K, V, S> Tree<K, V, S> {
     pub(super) const fn new() -> Self {
         Self {
             root: ptr::null_mut(),
@@ -166,7 +171,9 @@ impl<K, V> Tree<K, V> {
         drop(versions);
         Self::free(&family, garbage);
     }
+}
 
+impl<K, V> Tree<K, V> {
     #[inline]
     pub(super) fn get<Q>(&self, key: &Q) -> Option<(&K, &V)>
     where
@@ -224,7 +231,9 @@ impl<K, V> Tree<K, V> {
         // SAFETY: see above.
         unsafe { Shape::<K, V>::value(place.leaf, index) }
     }
+}
 
+impl<K, V, S> Tree<K, V, S> {
     /// Collects the pieces below `node` that were born after `floor`.
     ///
     /// # Safety
@@ -236,17 +245,24 @@ impl<K, V> Tree<K, V> {
                 return;
             }
             let count = len(node);
-            if !Shape::<K, V>::KEY_IS_INLINE {
-                for index in 0..if height > 0 { count - 1 } else { count } {
+            if height > 0 {
+                if !Shape::<K, V, S>::SEPARATOR_IS_INLINE {
+                    for index in 0..count - 1 {
+                        let slot = Shape::<K, V, S>::separator_slot(node, index);
+                        let cell = Shape::<K, V, S>::separator_cell(slot);
+                        collect_cell(cell, floor, &mut own[Kind::Key as usize]);
+                    }
+                }
+                for index in 0..count {
+                    Self::collect_own(Shape::<K, V, S>::child(node, index), height - 1, floor, own);
+                }
+            } else if !Shape::<K, V>::KEY_IS_INLINE {
+                for index in 0..count {
                     let cell = Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
                     collect_cell(cell, floor, &mut own[Kind::Key as usize]);
                 }
             }
-            if height > 0 {
-                for index in 0..count {
-                    Self::collect_own(Shape::<K, V>::child(node, index), height - 1, floor, own);
-                }
-            } else if !Shape::<K, V>::VALUE_IS_INLINE {
+            if height == 0 && !Shape::<K, V>::VALUE_IS_INLINE {
                 for index in 0..count {
                     let cell = Shape::<K, V>::value_cell(Shape::<K, V>::value_slot(node, index));
                     collect_cell(cell, floor, &mut own[Kind::Value as usize]);
@@ -308,7 +324,7 @@ unsafe fn drop_cell<T>(at: *mut u8) {
     }
 }
 
-impl<K, V> Drop for Tree<K, V> {
+impl<K, V, S> Drop for Tree<K, V, S> {
     fn drop(&mut self) {
         let Some(family) = self.family.take() else { return };
         let mut garbage = Vec::new();
@@ -332,7 +348,7 @@ impl<K, V> Drop for Tree<K, V> {
             leaving = too_early.unwrap_or_else(let_go);
         }
         if let Some(changes) = self.changes.get_mut() {
-            changes.cache.empty(&Shape::<K, V>::LAYOUTS, &mut lock(&family.pool));
+            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut lock(&family.pool));
         }
         Chunk::drain(&mut own, &mut garbage);
         Self::free(&family, garbage);
@@ -350,16 +366,16 @@ impl<'a> Open<'a> {
 
     /// Returns a new piece. Its content is undefined.
     #[inline(always)]
-    fn take<K, V>(&mut self, kind: Kind) -> *mut u8 {
-        let layout = Shape::<K, V>::LAYOUTS[kind as usize];
+    fn take<K, V, S>(&mut self, kind: Kind) -> *mut u8 {
+        let layout = Shape::<K, V, S>::LAYOUTS[kind as usize];
         self.changes.cache.take(kind, layout, &self.family.pool)
     }
 
     /// Returns a new node without content.
     #[inline(always)]
-    fn node<K, V>(&mut self, height: u32) -> Node {
+    fn node<K, V, S>(&mut self, height: u32) -> Node {
         let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-        let node = self.take::<K, V>(kind).cast::<Header>();
+        let node = self.take::<K, V, S>(kind).cast::<Header>();
         // SAFETY: the piece is new, and large enough for a node.
         unsafe { node.write(Header { born: self.changes.epoch, len: 0, height }) };
         node
@@ -388,7 +404,7 @@ impl<'a> Open<'a> {
     /// Puts `content` into a new cell.
     #[inline(always)]
     fn cell<K, V, T>(&mut self, kind: Kind, content: T) -> *mut Cell<T> {
-        let cell = self.take::<K, V>(kind).cast::<Cell<T>>();
+        let cell = self.take::<K, V, K>(kind).cast::<Cell<T>>();
         // SAFETY: the piece is new, and of the kind that holds this type.
         unsafe { cell.write(Cell { born: self.changes.epoch, content }) };
         cell
@@ -417,7 +433,7 @@ impl<'a> Open<'a> {
     }
 }
 
-impl<K: Clone, V: Clone> Tree<K, V> {
+impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
     /// Makes the node at `link` one that may be written: itself if it is the handle's own, otherwise
     /// a copy, and the original is dead.
     ///
@@ -434,11 +450,11 @@ impl<K: Clone, V: Clone> Tree<K, V> {
                 return node;
             }
             let count = len(node);
-            let copy = open.node::<K, V>(height);
+            let copy = open.node::<K, V, S>(height);
             if height > 0 {
-                Self::copy_keys((node, 0), (copy, 0), count - 1);
-                let children = Shape::<K, V>::child_slot(copy, 0);
-                ptr::copy_nonoverlapping(Shape::<K, V>::child_slot(node, 0), children, count);
+                Self::copy_separators((node, 0), (copy, 0), count - 1);
+                let children = Shape::<K, V, S>::child_slot(copy, 0);
+                ptr::copy_nonoverlapping(Shape::<K, V, S>::child_slot(node, 0), children, count);
             } else {
                 Self::copy_keys((node, 0), (copy, 0), count);
                 Self::copy_values((node, 0), (copy, 0), count);
@@ -473,6 +489,27 @@ impl<K: Clone, V: Clone> Tree<K, V> {
                 }
             } else {
                 ptr::copy_nonoverlapping(from, to, count * Shape::<K, V>::KEY_BYTES);
+            }
+        }
+    }
+
+    /// Copies `count` separators, as [`copy_keys`](Self::copy_keys).
+    ///
+    /// # Safety
+    /// The slots are there, and those of `to` hold nothing.
+    #[inline(always)]
+    unsafe fn copy_separators(from: (Node, usize), to: (Node, usize), count: usize) {
+        // SAFETY: see above.
+        unsafe {
+            let from = Shape::<K, V, S>::separator_slot(from.0, from.1);
+            let to = Shape::<K, V, S>::separator_slot(to.0, to.1);
+            if Shape::<K, V, S>::SEPARATOR_IS_INLINE {
+                for index in 0..count {
+                    let separator = (*from.cast::<S>().add(index)).clone();
+                    to.cast::<S>().add(index).write(separator);
+                }
+            } else {
+                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V, S>::SEPARATOR_BYTES);
             }
         }
     }
@@ -515,6 +552,20 @@ impl Path {
     unsafe fn step(&self, height: u32) -> (Node, usize) {
         // SAFETY: see above.
         unsafe { self.steps[height as usize].assume_init() }
+    }
+
+    /// Whether it leads to the last leaf of a tree of this height.
+    ///
+    /// # Safety
+    /// The path was set at all these heights, and its nodes are live.
+    unsafe fn is_last(&self, height: u32) -> bool {
+        (1..=height).all(|level| {
+            // SAFETY: see above.
+            unsafe {
+                let (node, child) = self.step(level);
+                child + 1 == len(node)
+            }
+        })
     }
 }
 

@@ -8,24 +8,38 @@ use std::ptr;
 
 use super::super::pool::UNKNOWN;
 use super::super::shape::{
-    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Shape, insert_slot, len, prefetch, set_len,
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, insert_slot, len, prefetch, set_len,
 };
 use super::{Open, Path, Place, Tree};
 
 /// What was in the place of a new value.
-enum Replaced<V> {
+pub(super) enum Replaced<V> {
     Nothing,
     Old(V),
     /// Other versions have the old value, and nobody asked for a clone.
     Unread,
 }
 
+impl<V> Replaced<V> {
+    pub(super) fn old(self) -> Option<V> {
+        match self {
+            Self::Old(value) => Some(value),
+            Self::Nothing | Self::Unread => None,
+        }
+    }
+}
+
 /// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old slots
 /// stay, and whether the new one goes to the right half.
-const fn split(capacity: usize, index: usize) -> (usize, bool) {
+pub(super) const fn split(capacity: usize, index: usize) -> (usize, bool) {
     if index == capacity {
         return (capacity, true);
     }
+    halves(capacity, index)
+}
+
+/// The same, where no more slots are expected to come at the end.
+const fn halves(capacity: usize, index: usize) -> (usize, bool) {
     let half = capacity / 2;
     if index > half { (half + 1, index > half + 1) } else { (half, false) }
 }
@@ -75,10 +89,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
 
     /// Does the same, and returns the old value.
     pub(in crate::collections) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.place::<true>(key, value) {
-            Replaced::Old(value) => Some(value),
-            Replaced::Nothing | Replaced::Unread => None,
-        }
+        self.place::<true>(key, value).old()
     }
 
     fn place<const READS: bool>(&mut self, key: K, value: V) -> Replaced<V> {
@@ -108,7 +119,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// Puts the first entry into an open handle. Returns its leaf.
     fn put_first(&mut self, key: K, value: V) -> Node {
         let mut open = Open::of(self.changes.get_mut(), &self.family);
-        let leaf = open.node::<K, V>(0);
+        let leaf = open.node::<K, V, K>(0);
         // SAFETY: the leaf is new, and has room.
         unsafe { Self::put_into(&mut open, leaf, 0, key, value) };
         (self.root, self.len) = (leaf, 1);
@@ -200,7 +211,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// # Safety
     /// The slot holds a value.
     #[inline(always)]
-    unsafe fn replace<const READS: bool>(
+    pub(super) unsafe fn replace<const READS: bool>(
         open: &mut Open<'_>,
         slot: *mut u8,
         was_copied: bool,
@@ -253,8 +264,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     ///
     /// # Safety
     /// The leaf may be written.
-    unsafe fn split_leaf(open: &mut Open<'_>, leaf: Node, stays: usize) -> Node {
-        let right = open.node::<K, V>(0);
+    pub(super) unsafe fn split_leaf(open: &mut Open<'_>, leaf: Node, stays: usize) -> Node {
+        let right = open.node::<K, V, K>(0);
         // SAFETY: see above; the new leaf has room.
         unsafe {
             let moved = len(leaf) - stays;
@@ -273,38 +284,42 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         }
         right
     }
+}
 
+impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
     /// Links `right` to the right of the node from which it was split. Returns the root and the
     /// height.
     ///
     /// # Safety
     /// The path leads to that node through nodes that may be written.
-    unsafe fn link_right(
+    pub(super) unsafe fn link_right(
         open: &mut Open<'_>,
         (root, height): (Node, u32),
         path: &Path,
-        mut separator: KeySlot<K>,
+        mut separator: KeySlot<S>,
         mut right: Node,
     ) -> (Node, u32) {
         // SAFETY: see above.
         unsafe {
+            let is_last = !S::IS_POSITION || path.is_last(height);
             for level in 1..=height {
                 let (node, child) = path.step(level);
                 let index = child + 1;
+                separator.shift::<K>(Shape::<K, V, S>::start(node, child));
                 if len(node) < FAN_OUT {
                     Self::insert_child(node, index, separator, right);
                     return (root, height);
                 }
-                let new = open.node::<K, V>(level);
-                separator = Self::split_inner(node, new, index, separator, right);
+                let new = open.node::<K, V, S>(level);
+                separator = Self::split_inner((node, new), index, is_last, separator, right);
                 right = new;
             }
-            let new_root = open.node::<K, V>(height + 1);
+            let new_root = open.node::<K, V, S>(height + 1);
             assert!(
                 height as usize + 1 < super::MOST_LEVELS,
                 "a tree of so many levels fits nowhere"
             );
-            Shape::<K, V>::child_slot(new_root, 0).write(root);
+            Shape::<K, V, S>::child_slot(new_root, 0).write(root);
             set_len(new_root, 1);
             Self::insert_child(new_root, 1, separator, right);
             (new_root, height + 1)
@@ -318,14 +333,14 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     pub(super) unsafe fn insert_child(
         node: Node,
         index: usize,
-        separator: KeySlot<K>,
+        separator: KeySlot<S>,
         child: Node,
     ) {
         // SAFETY: see above.
         unsafe {
             let count = len(node);
-            separator.insert::<V>(Shape::<K, V>::key_slot(node, 0), count - 1, index - 1);
-            let children = Shape::<K, V>::child_slot(node, 0).cast::<u8>();
+            separator.insert::<V>(Shape::<K, V, S>::separator_slot(node, 0), count - 1, index - 1);
+            let children = Shape::<K, V, S>::child_slot(node, 0).cast::<u8>();
             insert_slot(children, size_of::<Node>(), count, index, (&raw const child).cast());
             set_len(node, count + 1);
         }
@@ -337,46 +352,74 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// # Safety
     /// The node may be written, and `right` is new.
     unsafe fn split_inner(
-        node: Node,
-        right: Node,
+        (node, right): (Node, Node),
         index: usize,
-        separator: KeySlot<K>,
+        is_last: bool,
+        separator: KeySlot<S>,
         child: Node,
-    ) -> KeySlot<K> {
-        let (stays, goes_right) = split(FAN_OUT, index);
+    ) -> KeySlot<S> {
+        let (stays, goes_right) =
+            if is_last { split(FAN_OUT, index) } else { halves(FAN_OUT, index) };
         // SAFETY: see above.
         unsafe {
             let moved = FAN_OUT - stays;
             if moved == 0 {
-                Shape::<K, V>::child_slot(right, 0).write(child);
+                Shape::<K, V, S>::child_slot(right, 0).write(child);
                 set_len(right, 1);
                 return separator;
             }
             ptr::copy_nonoverlapping(
-                Shape::<K, V>::child_slot(node, stays),
-                Shape::<K, V>::child_slot(right, 0),
+                Shape::<K, V, S>::child_slot(node, stays),
+                Shape::<K, V, S>::child_slot(right, 0),
                 moved,
             );
             // The separator between the halves goes up.
-            let up = KeySlot::read::<V>(Shape::<K, V>::key_slot(node, stays - 1));
+            let up = KeySlot::<S>::read::<V>(Shape::<K, V, S>::separator_slot(node, stays - 1));
             ptr::copy_nonoverlapping(
-                Shape::<K, V>::key_slot(node, stays),
-                Shape::<K, V>::key_slot(right, 0),
-                (moved - 1) * Shape::<K, V>::KEY_BYTES,
+                Shape::<K, V, S>::separator_slot(node, stays),
+                Shape::<K, V, S>::separator_slot(right, 0),
+                (moved - 1) * Shape::<K, V, S>::SEPARATOR_BYTES,
             );
             set_len(node, stays);
             set_len(right, moved);
             let (into, index) = if goes_right { (right, index - stays) } else { (node, index) };
             Self::insert_child(into, index, separator, child);
+            // What was counted from the beginning of `node` is now counted from that of `right`.
+            if !fault!(PositionsKeptAtSplit) {
+                Shape::<K, V, S>::shift(right, 0, up.position::<K>().wrapping_neg());
+            }
             up
         }
     }
 }
 
-/// A key on its way into a slot: itself, or its cell.
+/// A key or a separator on its way into a slot: itself, or its cell.
 pub(super) enum KeySlot<K> {
     Inline(K),
     Cell(*mut Cell<K>),
+}
+
+impl<S> KeySlot<S> {
+    #[inline(always)]
+    fn position<K>(&self) -> usize
+    where
+        S: Separator<K>,
+    {
+        match self {
+            Self::Inline(separator) => separator.position(),
+            Self::Cell(_) => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn shift<K>(&mut self, by: usize)
+    where
+        S: Separator<K>,
+    {
+        if let Self::Inline(separator) = self {
+            separator.shift(by);
+        }
+    }
 }
 
 impl<K> KeySlot<K> {
