@@ -32,6 +32,9 @@ pub(super) type VersionId = u32;
 /// No version: the parent of the first one.
 pub(super) const NONE: VersionId = VersionId::MAX;
 
+/// Why a version with this id must be there.
+const KNOWN: &str = "handles and versions hold only ids that `add` gave them";
+
 /// After so many dead leaves an open handle looks whether its parent is still needed.
 const ADOPT_AFTER: usize = 4096;
 
@@ -88,6 +91,7 @@ pub(super) struct Family {
 // SAFETY: the pointers in it lead to pieces of the family's slabs. They are followed only by handles,
 // which are `Send` or `Sync` only if the keys and values are both.
 unsafe impl Send for Family {}
+// SAFETY: as for `Send`.
 unsafe impl Sync for Family {}
 
 /// What a handle has changed since its parent version. A clean handle keeps one for its buffers.
@@ -131,7 +135,7 @@ impl Chunk {
     /// Moves the lists into chunks.
     pub(super) fn drain(lists: &mut Lists, chunks: &mut Vec<Self>) {
         for kind in Kind::ALL {
-            let pieces = std::mem::take(&mut lists[kind as usize]);
+            let pieces = std::mem::take(&mut lists[kind]);
             if !pieces.is_empty() {
                 chunks.push(Self::new(kind, pieces));
             }
@@ -202,7 +206,7 @@ impl Changes {
     }
 
     pub(super) fn bury(&mut self, kind: Kind, at: *mut u8, born: u64) {
-        self.dead[kind as usize].push(Dead { at, born });
+        self.dead[kind].push(Dead { at, born });
     }
 }
 
@@ -221,7 +225,7 @@ impl Family {
 
 impl Versions {
     fn get(&mut self, id: VersionId) -> &mut Version {
-        &mut self.versions[id as usize]
+        self.versions.get_mut(id as usize).expect(KNOWN)
     }
 
     pub(super) fn epoch_of(&mut self, id: VersionId) -> u64 {
@@ -230,7 +234,7 @@ impl Versions {
 
     fn add(&mut self, version: Version) -> VersionId {
         if let Some(id) = self.unused.pop() {
-            self.versions[id as usize] = version;
+            *self.get(id) = version;
             return id;
         }
         let id = VersionId::try_from(self.versions.len())
@@ -403,7 +407,7 @@ impl Versions {
             self.adopt_child(next, parent);
             parent = next;
         }
-        changes.adopt_at = (2 * changes.dead[Kind::Leaf as usize].len()).max(ADOPT_AFTER);
+        changes.adopt_at = (2 * changes.dead[Kind::Leaf].len()).max(ADOPT_AFTER);
         parent
     }
 }
@@ -452,6 +456,6 @@ impl Versions {
 impl Changes {
     pub(super) fn all_dead(&self) -> impl Iterator<Item = *mut u8> {
         let inherited = self.inherited.iter().flat_map(|it| &it.pieces);
-        self.dead.iter().flatten().chain(inherited).map(|piece| piece.at)
+        self.dead.0.iter().flatten().chain(inherited).map(|piece| piece.at)
     }
 }

@@ -8,7 +8,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
-use super::shape::{Kind, prefetch};
+use super::shape::{Kind, PerKind, prefetch};
 use super::sync::{Mutex, lock};
 
 /// A piece of memory that a version no longer uses, or that is free.
@@ -23,8 +23,8 @@ pub(super) struct Dead {
 pub(super) const UNKNOWN: u64 = u64::MAX;
 
 /// Pieces of each kind.
-pub(super) type Lists = [Vec<Dead>; Kind::COUNT];
-pub(super) const NO_LISTS: Lists = [const { Vec::new() }; Kind::COUNT];
+pub(super) type Lists = PerKind<Vec<Dead>>;
+pub(super) const NO_LISTS: Lists = PerKind([const { Vec::new() }; Kind::COUNT]);
 
 /// No slab is larger than this, unless one piece is. It is the size of a huge page of x86-64 and
 /// ARMv8: with ordinary pages, each step down a large tree would also wait for the page table.
@@ -55,17 +55,17 @@ struct Shelf {
 
 #[derive(Default)]
 pub(super) struct Pool {
-    shelves: [Shelf; Kind::COUNT],
+    shelves: PerKind<Shelf>,
 }
 
 /// The pieces that one handle has taken from the pool, to use them without a lock.
 pub(super) struct Cache {
     free: Lists,
     /// The part of a new slab that was never used.
-    rest: [*mut u8; Kind::COUNT],
-    rest_pieces: [usize; Kind::COUNT],
+    rest: PerKind<*mut u8>,
+    rest_pieces: PerKind<usize>,
     #[cfg(asan)]
-    piece_bytes: [usize; Kind::COUNT],
+    piece_bytes: PerKind<usize>,
 }
 
 impl Pool {
@@ -73,11 +73,11 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) {
-        let shelf = &mut self.shelves[kind as usize];
+        let shelf = &mut self.shelves[kind];
         while let Some(list) = shelf.free.pop() {
             shelf.free_pieces -= list.len();
             if !list.is_empty() {
-                cache.free[kind as usize] = list;
+                cache.free[kind] = list;
                 return;
             }
         }
@@ -105,15 +105,15 @@ impl Pool {
         #[cfg(asan)]
         {
             poison::poison(at, bytes);
-            cache.piece_bytes[kind as usize] = layout.size();
+            cache.piece_bytes[kind] = layout.size();
         }
-        cache.rest[kind as usize] = at;
-        cache.rest_pieces[kind as usize] = pieces;
+        cache.rest[kind] = at;
+        cache.rest_pieces[kind] = pieces;
     }
 
     /// Takes free pieces back. Their contents were dropped.
     pub(super) fn give(&mut self, kind: Kind, list: Vec<Dead>) {
-        let shelf = &mut self.shelves[kind as usize];
+        let shelf = &mut self.shelves[kind];
         #[cfg(asan)]
         list.iter().for_each(|piece| poison::poison(piece.at, shelf.piece_bytes()));
         shelf.free_pieces += list.len();
@@ -128,18 +128,18 @@ impl Pool {
     /// How many pieces there are, and how many of them are free.
     #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind) -> (usize, usize) {
-        let shelf = &self.shelves[kind as usize];
+        let shelf = &self.shelves[kind];
         (shelf.pieces, shelf.free_pieces)
     }
 
     #[cfg(any(test, fuzzing))]
     pub(super) fn free(&self, kind: Kind) -> impl Iterator<Item = *mut u8> {
-        self.shelves[kind as usize].free.iter().flatten().map(|piece| piece.at)
+        self.shelves[kind].free.iter().flatten().map(|piece| piece.at)
     }
 
     #[cfg(test)]
     pub(super) fn slab_bytes(&self) -> usize {
-        self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
+        self.shelves.0.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
     }
 }
 
@@ -193,7 +193,7 @@ impl Shelf {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for slab in self.shelves.iter_mut().flat_map(|shelf| shelf.slabs.drain(..)) {
+        for slab in self.shelves.0.iter_mut().flat_map(|shelf| shelf.slabs.drain(..)) {
             // SAFETY: the slab was allocated with this layout. No handle is left, so nobody uses it.
             unsafe { dealloc(slab.at, slab.layout) }
         }
@@ -204,10 +204,10 @@ impl Cache {
     pub(super) const fn new() -> Self {
         Self {
             free: NO_LISTS,
-            rest: [ptr::null_mut(); Kind::COUNT],
-            rest_pieces: [0; Kind::COUNT],
+            rest: PerKind([ptr::null_mut(); Kind::COUNT]),
+            rest_pieces: PerKind([0; Kind::COUNT]),
             #[cfg(asan)]
-            piece_bytes: [0; Kind::COUNT],
+            piece_bytes: PerKind([0; Kind::COUNT]),
         }
     }
 
@@ -222,23 +222,22 @@ impl Cache {
 
     #[inline(always)]
     fn take_unseen(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
-        let index = kind as usize;
-        if let Some(piece) = self.free[index].pop() {
+        if let Some(piece) = self.free[kind].pop() {
             // What is handed out next is cold by now.
-            if let Some(next) = self.free[index].last() {
+            if let Some(next) = self.free[kind].last() {
                 prefetch(next.at, layout.size());
             }
             return piece.at;
         }
-        if self.rest_pieces[index] == 0 {
+        if self.rest_pieces[kind] == 0 {
             lock(pool).refill(self, kind, layout);
-            if let Some(piece) = self.free[index].pop() {
+            if let Some(piece) = self.free[kind].pop() {
                 return piece.at;
             }
         }
-        let at = self.rest[index];
-        self.rest[index] = at.wrapping_add(layout.size());
-        self.rest_pieces[index] -= 1;
+        let at = self.rest[kind];
+        self.rest[kind] = at.wrapping_add(layout.size());
+        self.rest_pieces[kind] -= 1;
         at
     }
 
@@ -246,18 +245,17 @@ impl Cache {
     #[inline(always)]
     pub(super) fn keep(&mut self, kind: Kind, at: *mut u8) {
         #[cfg(asan)]
-        poison::poison(at, self.piece_bytes[kind as usize]);
-        self.free[kind as usize].push(Dead { at, born: 0 });
+        poison::poison(at, self.piece_bytes[kind]);
+        self.free[kind].push(Dead { at, born: 0 });
     }
 
     /// Gives everything back.
-    pub(super) fn empty(&mut self, layouts: &[Layout; Kind::COUNT], pool: &mut Pool) {
+    pub(super) fn empty(&mut self, layouts: &PerKind<Layout>, pool: &mut Pool) {
         for kind in Kind::ALL {
-            let index = kind as usize;
-            let mut list = std::mem::take(&mut self.free[index]);
-            for _ in 0..std::mem::take(&mut self.rest_pieces[index]) {
-                list.push(Dead { at: self.rest[index], born: 0 });
-                self.rest[index] = self.rest[index].wrapping_add(layouts[index].size());
+            let mut list = std::mem::take(&mut self.free[kind]);
+            for _ in 0..std::mem::take(&mut self.rest_pieces[kind]) {
+                list.push(Dead { at: self.rest[kind], born: 0 });
+                self.rest[kind] = self.rest[kind].wrapping_add(layouts[kind].size());
             }
             if !list.is_empty() {
                 pool.give(kind, list);
@@ -268,10 +266,9 @@ impl Cache {
     /// Every piece that is in this cache.
     #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind, layout: Layout) -> Vec<*mut u8> {
-        let index = kind as usize;
-        let rest = (0..self.rest_pieces[index])
-            .map(|piece| self.rest[index].wrapping_add(piece * layout.size()));
-        self.free[index].iter().map(|piece| piece.at).chain(rest).collect()
+        let rest = (0..self.rest_pieces[kind])
+            .map(|piece| self.rest[kind].wrapping_add(piece * layout.size()));
+        self.free[kind].iter().map(|piece| piece.at).chain(rest).collect()
     }
 }
 

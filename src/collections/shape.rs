@@ -21,6 +21,7 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
+use std::ops::{Index, IndexMut};
 use std::ptr;
 
 /// How many entries a leaf holds.
@@ -46,6 +47,38 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const ALL: [Self; 4] = [Self::Leaf, Self::Inner, Self::Value, Self::Key];
     pub(super) const COUNT: usize = Self::ALL.len();
+}
+
+/// One value for each kind.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PerKind<T>(pub(super) [T; Kind::COUNT]);
+
+impl<T> Index<Kind> for PerKind<T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, kind: Kind) -> &T {
+        let [leaf, inner, value, key] = &self.0;
+        match kind {
+            Kind::Leaf => leaf,
+            Kind::Inner => inner,
+            Kind::Value => value,
+            Kind::Key => key,
+        }
+    }
+}
+
+impl<T> IndexMut<Kind> for PerKind<T> {
+    #[inline(always)]
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        let [leaf, inner, value, key] = &mut self.0;
+        match kind {
+            Kind::Leaf => leaf,
+            Kind::Inner => inner,
+            Kind::Value => value,
+            Kind::Key => key,
+        }
+    }
 }
 
 /// The beginning of a node. A cell begins with its birth, too.
@@ -91,6 +124,7 @@ const fn slot_align<T>() -> usize {
     if is_inline::<T>() { align_of::<T>() } else { align_of::<Pointer<T>>() }
 }
 
+#[expect(clippy::panic, reason = "only at compile time: a user's type is too large")]
 const fn layout(bytes: usize, align: usize) -> Layout {
     match Layout::from_size_align(bytes, align) {
         Ok(layout) => layout.pad_to_align(),
@@ -162,7 +196,7 @@ impl<K, V, S> Shape<K, V, S> {
     const SEPARATORS_AT: usize = align_up(size_of::<Header>(), slot_align::<S>());
     const CHILDREN_AT: usize =
         align_up(Self::SEPARATORS_AT + (FAN_OUT - 1) * Self::SEPARATOR_BYTES, align_of::<Node>());
-    pub(super) const LAYOUTS: [Layout; Kind::COUNT] = [
+    pub(super) const LAYOUTS: PerKind<Layout> = PerKind([
         layout(
             Self::VALUES_AT + LEAF_ENTRIES * Self::VALUE_BYTES,
             max(align_of::<Header>(), max(slot_align::<K>(), slot_align::<V>())),
@@ -173,12 +207,13 @@ impl<K, V, S> Shape<K, V, S> {
         ),
         Layout::new::<Cell<V>>(),
         Layout::new::<Cell<K>>(),
-    ];
+    ]);
     /// Whether anything has to be done when an entry is gone.
     pub(super) const DROPS: bool = needs_drop::<K>() || needs_drop::<V>();
 
     #[inline(always)]
     pub(super) unsafe fn key_slot(node: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
         unsafe { node.cast::<u8>().add(Self::KEYS_AT + index * Self::KEY_BYTES) }
     }
 
@@ -198,21 +233,25 @@ impl<K, V, S> Shape<K, V, S> {
 
     #[inline(always)]
     pub(super) unsafe fn value_slot(leaf: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
         unsafe { leaf.cast::<u8>().add(Self::VALUES_AT + index * Self::VALUE_BYTES) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn child_slot(inner: Node, index: usize) -> *mut Node {
+        // SAFETY: see the type.
         unsafe { inner.cast::<u8>().add(Self::CHILDREN_AT).cast::<Node>().add(index) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn child(inner: Node, index: usize) -> Node {
+        // SAFETY: see the type.
         unsafe { *Self::child_slot(inner, index) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn key_of_slot<'a>(slot: *mut u8) -> &'a K {
+        // SAFETY: see the type.
         unsafe {
             if Self::KEY_IS_INLINE {
                 &*slot.cast::<K>()
@@ -224,6 +263,7 @@ impl<K, V, S> Shape<K, V, S> {
 
     #[inline(always)]
     pub(super) unsafe fn value_of_slot<'a>(slot: *mut u8) -> &'a V {
+        // SAFETY: see the type.
         unsafe {
             if Self::VALUE_IS_INLINE {
                 &*slot.cast::<V>()
@@ -235,15 +275,18 @@ impl<K, V, S> Shape<K, V, S> {
 
     #[inline(always)]
     pub(super) unsafe fn key<'a>(node: Node, index: usize) -> &'a K {
+        // SAFETY: see the type.
         unsafe { Self::key_of_slot(Self::key_slot(node, index)) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn value<'a>(leaf: Node, index: usize) -> &'a V {
+        // SAFETY: see the type.
         unsafe { Self::value_of_slot(Self::value_slot(leaf, index)) }
     }
 
     pub(super) unsafe fn value_address(leaf: Node, index: usize) -> *mut V {
+        // SAFETY: see the type.
         unsafe {
             let slot = Self::value_slot(leaf, index);
             if Self::VALUE_IS_INLINE {
@@ -257,12 +300,14 @@ impl<K, V, S> Shape<K, V, S> {
     /// The cell of a key that is not inline.
     #[inline(always)]
     pub(super) unsafe fn key_cell(slot: *mut u8) -> *mut Cell<K> {
+        // SAFETY: see the type.
         unsafe { *slot.cast::<Pointer<K>>() }
     }
 
     /// The cell of a value that is not inline.
     #[inline(always)]
     pub(super) unsafe fn value_cell(slot: *mut u8) -> *mut Cell<V> {
+        // SAFETY: see the type.
         unsafe { *slot.cast::<Pointer<V>>() }
     }
 }
@@ -275,6 +320,7 @@ impl<K, V> Shape<K, V> {
         count: usize,
         mut compare: impl FnMut(&K) -> Ordering,
     ) -> Result<usize, usize> {
+        // SAFETY: see the type.
         unsafe {
             let slots = Self::key_slot(node, 0);
             if Self::KEY_IS_INLINE {
@@ -293,6 +339,7 @@ impl<K, V> Shape<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        // SAFETY: see the type.
         unsafe { Self::search_by(leaf, len(leaf), |other| other.borrow().cmp(key)) }
     }
 
@@ -303,6 +350,7 @@ impl<K, V> Shape<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        // SAFETY: see the type.
         unsafe {
             // The one that follows the last key that is not greater. No key answers `Equal`.
             let side = |other: &K| match other.borrow().cmp(key) {
@@ -355,18 +403,28 @@ impl<V> Shape<(), V, usize> {
     }
 }
 
+/// # Safety
+/// The node is live.
 #[inline(always)]
 pub(super) unsafe fn len(node: Node) -> usize {
+    // SAFETY: see above.
     unsafe { (*node).len as usize }
 }
 
+/// # Safety
+/// The node may be written, and so many of its slots are filled.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a node has 32 slots")]
 pub(super) unsafe fn set_len(node: Node, len: usize) {
     debug_assert!(len <= LEAF_ENTRIES && len <= FAN_OUT);
+    // SAFETY: see above.
     unsafe { (*node).len = len as u32 }
 }
 
 /// Makes room for one slot at `index` of an array of `count` slots, and copies `slot` into it.
+///
+/// # Safety
+/// The array belongs to the caller, and has room. The index is at most `count`.
 #[inline(always)]
 pub(super) unsafe fn insert_slot(
     first: *mut u8,
@@ -375,6 +433,7 @@ pub(super) unsafe fn insert_slot(
     index: usize,
     slot: *const u8,
 ) {
+    // SAFETY: see above.
     unsafe {
         let at = first.add(index * bytes);
         ptr::copy(at, at.add(bytes), (count - index) * bytes);
@@ -383,8 +442,12 @@ pub(super) unsafe fn insert_slot(
 }
 
 /// Closes the gap that the slot at `index` of an array of `count` slots leaves.
+///
+/// # Safety
+/// The array belongs to the caller. The index is below `count`.
 #[inline(always)]
 pub(super) unsafe fn remove_slot(first: *mut u8, bytes: usize, count: usize, index: usize) {
+    // SAFETY: see above.
     unsafe {
         let at = first.add(index * bytes);
         ptr::copy(at.add(bytes), at, (count - index - 1) * bytes);

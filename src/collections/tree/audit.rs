@@ -157,7 +157,7 @@ fn count_lost<K, V, S>(handles: &[&Tree<K, V, S>], used: &Pieces) -> usize {
     let mut known = used.len();
     for kind in Kind::ALL {
         let mut free = Pieces::new();
-        let layout = Shape::<K, V, S>::LAYOUTS[kind as usize];
+        let layout = Shape::<K, V, S>::LAYOUTS[kind];
         let cached = handles.iter().flat_map(|tree| {
             // SAFETY: the caller holds the family's lock.
             let changes = unsafe { &*tree.changes.get() };

@@ -6,19 +6,19 @@ use std::ptr;
 use super::super::shape::{FAN_OUT, LEAF_ENTRIES, Node, Shape, len, set_len};
 use super::put::KeySlot;
 use super::sequence::{Leaves, Sequence};
-use super::{MOST_LEVELS, Open, Tree};
+use super::{Levels, MOST_LEVELS, Open, Tree};
 
 /// A tree in the making. At any moment all that was pushed is part of a whole tree, so a panic of a
 /// user's code leaves nothing half made.
 pub(in crate::collections) struct TreeBuilder<K, V> {
     tree: Tree<K, V>,
     /// The last node of each level, from the leaf up.
-    last: [Node; MOST_LEVELS],
+    last: Levels<Node>,
 }
 
 impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
     pub(in crate::collections) fn new() -> Self {
-        Self { tree: Tree::new(), last: [ptr::null_mut(); MOST_LEVELS] }
+        Self { tree: Tree::new(), last: Levels::of(ptr::null_mut()) }
     }
 
     /// Appends an entry. If its key is not greater than the last one, it is given back.
@@ -71,7 +71,7 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
     unsafe fn append(
         height: u32,
         root: &mut Node,
-        last: &mut [Node; MOST_LEVELS],
+        last: &mut Levels<Node>,
         open: &mut Open<'_>,
         separator: KeySlot<K>,
         leaf: Node,
@@ -80,7 +80,7 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
         // SAFETY: see above.
         unsafe {
             for level in 1..=height {
-                let node = last[level as usize];
+                let node = last[level];
                 if len(node) < FAN_OUT {
                     Tree::<K, V>::insert_child(node, len(node), separator, right);
                     return None;
@@ -89,7 +89,7 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
                 let new = open.node::<K, V, K>(level);
                 Shape::<K, V>::child_slot(new, 0).write(right);
                 set_len(new, 1);
-                last[level as usize] = new;
+                last[level] = new;
                 right = new;
             }
             let new_root = open.node::<K, V, K>(height + 1);
@@ -98,7 +98,7 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
             set_len(new_root, 1);
             Tree::<K, V>::insert_child(new_root, 1, separator, right);
             *root = new_root;
-            last[height as usize + 1] = new_root;
+            last[height + 1] = new_root;
         }
         Some(height + 1)
     }

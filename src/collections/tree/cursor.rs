@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::ptr;
 
 use super::super::shape::{Node, Shape, len};
-use super::{MOST_LEVELS, Sequence, Tree};
+use super::{Levels, Sequence, Tree};
 
 /// A place in a tree that stays as it is meanwhile.
 pub(in crate::collections) struct Cursor<'a, K, V, S = K> {
@@ -17,12 +17,13 @@ pub(in crate::collections) struct Cursor<'a, K, V, S = K> {
     leaf: Node,
     index: usize,
     /// The inner nodes above the leaf, by height, with the index of the child that was taken.
-    path: [(Node, usize); MOST_LEVELS],
+    path: Levels<(Node, usize)>,
     tree: PhantomData<&'a (K, V, S)>,
 }
 
 // SAFETY: a cursor is a shared reference to a tree, and only gives shared references to entries.
 unsafe impl<K: Sync, V: Sync, S: Sync> Send for Cursor<'_, K, V, S> {}
+// SAFETY: as for `Send`.
 unsafe impl<K: Sync, V: Sync, S: Sync> Sync for Cursor<'_, K, V, S> {}
 
 impl<K, V, S> Clone for Cursor<'_, K, V, S> {
@@ -44,7 +45,7 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
             height: tree.height,
             leaf: ptr::null_mut(),
             index: 0,
-            path: [(ptr::null_mut(), 0); MOST_LEVELS],
+            path: Levels::of((ptr::null_mut(), 0)),
             tree: PhantomData,
         }
     }
@@ -101,7 +102,7 @@ impl<'a, K, V> Cursor<'a, K, V> {
         unsafe {
             for height in (1..=cursor.height).rev() {
                 let index = Shape::<K, V>::child_for(node, key);
-                cursor.path[height as usize] = (node, index);
+                cursor.path[height] = (node, index);
                 node = Shape::<K, V>::child(node, index);
             }
             cursor.leaf = node;
@@ -125,7 +126,7 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         // SAFETY: see above.
         unsafe {
             for height in (1..=height).rev() {
-                self.path[height as usize] = (node, 0);
+                self.path[height] = (node, 0);
                 node = Shape::<K, V, S>::child(node, 0);
             }
         }
@@ -139,7 +140,7 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         unsafe {
             for height in (1..=height).rev() {
                 let last = len(node) - 1;
-                self.path[height as usize] = (node, last);
+                self.path[height] = (node, last);
                 node = Shape::<K, V, S>::child(node, last);
             }
             (self.leaf, self.index) = (node, len(node) - 1);
@@ -154,9 +155,9 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         // SAFETY: the nodes of the path are live.
         unsafe {
             for height in 1..=self.height {
-                let (node, index) = self.path[height as usize];
+                let (node, index) = self.path[height];
                 if index + 1 < len(node) {
-                    self.path[height as usize].1 = index + 1;
+                    self.path[height].1 = index + 1;
                     return self
                         .descend_first(Shape::<K, V, S>::child(node, index + 1), height - 1);
                 }
@@ -253,9 +254,9 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
                 return true;
             }
             for height in 1..=self.height {
-                let (node, index) = self.path[height as usize];
+                let (node, index) = self.path[height];
                 if index > 0 {
-                    self.path[height as usize].1 = index - 1;
+                    self.path[height].1 = index - 1;
                     self.descend_last(Shape::<K, V, S>::child(node, index - 1), height - 1);
                     return true;
                 }

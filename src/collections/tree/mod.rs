@@ -32,6 +32,7 @@ use std::borrow::Borrow;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, needs_drop};
+use std::ops::{Index, IndexMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::Arc;
@@ -44,6 +45,35 @@ use super::sync::lock;
 /// More levels than a tree can have: each level but the highest has at least twelve times as many
 /// nodes as the one above it, since two neighbours that fit into one node become one.
 const MOST_LEVELS: usize = 20;
+
+/// One value for each level of a tree, from the leaves up.
+#[derive(Clone, Copy)]
+struct Levels<T>([T; MOST_LEVELS]);
+
+/// Why there is a place for a level.
+const IS_A_LEVEL: &str = "no tree has so many levels: a new root asserts it";
+
+impl<T: Copy> Levels<T> {
+    const fn of(value: T) -> Self {
+        Self([value; MOST_LEVELS])
+    }
+}
+
+impl<T> Index<u32> for Levels<T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, level: u32) -> &T {
+        self.0.get(level as usize).expect(IS_A_LEVEL)
+    }
+}
+
+impl<T> IndexMut<u32> for Levels<T> {
+    #[inline(always)]
+    fn index_mut(&mut self, level: u32) -> &mut T {
+        self.0.get_mut(level as usize).expect(IS_A_LEVEL)
+    }
+}
 
 /// One handle to a tree of the family. `S` is what inner nodes hold between their children.
 pub(super) struct Tree<K, V, S = K> {
@@ -64,6 +94,7 @@ pub(super) struct Tree<K, V, S = K> {
 // `version` and `changes` are written through a shared reference only by `share`, under the family's
 // lock, and are read through a shared reference only there.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
+// SAFETY: as for `Send`.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}
 
 // What `share` writes through a shared reference is whole again when a user's code can panic. So a
@@ -80,7 +111,7 @@ struct Open<'a> {
 /// The inner nodes from the root to a leaf, by height, with the index of the child that was taken.
 /// Only the levels of the tree are there; to fill the others would cost more than a search.
 struct Path {
-    steps: [MaybeUninit<(Node, usize)>; MOST_LEVELS],
+    steps: Levels<MaybeUninit<(Node, usize)>>,
 }
 
 /// Where a key is in a tree, or would be. It is valid until the tree is changed in another way.
@@ -146,7 +177,7 @@ impl<K, V, S> Tree<K, V, S> {
     #[inline(always)]
     fn open(&mut self) {
         let is_open = matches!(self.changes.get_mut(), Some(changes)
-            if changes.is_open && changes.dead[Kind::Leaf as usize].len() < changes.adopt_at);
+            if changes.is_open && changes.dead[Kind::Leaf].len() < changes.adopt_at);
         if !is_open {
             self.open_slowly();
         }
@@ -190,7 +221,7 @@ impl<K, V> Tree<K, V> {
             for height in (1..=self.height).rev() {
                 node = Shape::<K, V>::child(node, Shape::<K, V>::child_for(node, key));
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
-                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind as usize].size());
+                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind].size());
             }
             let index = Shape::<K, V>::find(node, key).ok()?;
             Some((Shape::<K, V>::key(node, index), Shape::<K, V>::value(node, index)))
@@ -216,7 +247,7 @@ impl<K, V> Tree<K, V> {
                 path.set(height, node, index);
                 node = Shape::<K, V>::child(node, index);
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
-                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind as usize].size());
+                prefetch(node.cast(), Shape::<K, V>::LAYOUTS[kind].size());
             }
             Place { path, leaf: node, found: Shape::<K, V>::find(node, key) }
         }
@@ -250,7 +281,7 @@ impl<K, V, S> Tree<K, V, S> {
                     for index in 0..count - 1 {
                         let slot = Shape::<K, V, S>::separator_slot(node, index);
                         let cell = Shape::<K, V, S>::separator_cell(slot);
-                        collect_cell(cell, floor, &mut own[Kind::Key as usize]);
+                        collect_cell(cell, floor, &mut own[Kind::Key]);
                     }
                 }
                 for index in 0..count {
@@ -259,17 +290,17 @@ impl<K, V, S> Tree<K, V, S> {
             } else if !Shape::<K, V>::KEY_IS_INLINE {
                 for index in 0..count {
                     let cell = Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
-                    collect_cell(cell, floor, &mut own[Kind::Key as usize]);
+                    collect_cell(cell, floor, &mut own[Kind::Key]);
                 }
             }
             if height == 0 && !Shape::<K, V>::VALUE_IS_INLINE {
                 for index in 0..count {
                     let cell = Shape::<K, V>::value_cell(Shape::<K, V>::value_slot(node, index));
-                    collect_cell(cell, floor, &mut own[Kind::Value as usize]);
+                    collect_cell(cell, floor, &mut own[Kind::Value]);
                 }
             }
             let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-            own[kind as usize].push(Dead { at: node.cast(), born: (*node).born });
+            own[kind].push(Dead { at: node.cast(), born: (*node).born });
         }
     }
 
@@ -367,7 +398,7 @@ impl<'a> Open<'a> {
     /// Returns a new piece. Its content is undefined.
     #[inline(always)]
     fn take<K, V, S>(&mut self, kind: Kind) -> *mut u8 {
-        let layout = Shape::<K, V, S>::LAYOUTS[kind as usize];
+        let layout = Shape::<K, V, S>::LAYOUTS[kind];
         self.changes.cache.take(kind, layout, &self.family.pool)
     }
 
@@ -538,12 +569,12 @@ impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
 
 impl Path {
     const fn new() -> Self {
-        Self { steps: [const { MaybeUninit::uninit() }; MOST_LEVELS] }
+        Self { steps: Levels([const { MaybeUninit::uninit() }; MOST_LEVELS]) }
     }
 
     #[inline(always)]
     fn set(&mut self, height: u32, node: Node, index: usize) {
-        self.steps[height as usize].write((node, index));
+        self.steps[height].write((node, index));
     }
 
     /// # Safety
@@ -551,7 +582,7 @@ impl Path {
     #[inline(always)]
     unsafe fn step(&self, height: u32) -> (Node, usize) {
         // SAFETY: see above.
-        unsafe { self.steps[height as usize].assume_init() }
+        unsafe { self.steps[height].assume_init() }
     }
 
     /// Whether it leads to the last leaf of a tree of this height.

@@ -31,15 +31,13 @@ impl<V> Replaced<V> {
 
 /// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old slots
 /// stay, and whether the new one goes to the right half.
-pub(super) const fn split(capacity: usize, index: usize) -> (usize, bool) {
-    if index == capacity {
+///
+/// Only where the node `is_last` of its level, and the new slot comes behind all others, the node stays
+/// full. Anywhere else, slots that come in descending order would each get a node of their own.
+pub(super) const fn split(capacity: usize, index: usize, is_last: bool) -> (usize, bool) {
+    if index == capacity && is_last {
         return (capacity, true);
     }
-    halves(capacity, index)
-}
-
-/// The same, where no more slots are expected to come at the end.
-const fn halves(capacity: usize, index: usize) -> (usize, bool) {
     let half = capacity / 2;
     if index > half { (half + 1, index > half + 1) } else { (half, false) }
 }
@@ -69,7 +67,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 let index = Shape::<K, V>::child_for(*link, key);
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
-                let bytes = Shape::<K, V>::LAYOUTS[kind as usize].size();
+                let bytes = Shape::<K, V>::LAYOUTS[kind].size();
                 prefetch(Shape::<K, V>::child(*link, index).cast(), bytes);
                 let node = Self::own(open, link, height);
                 path.set(height, node, index);
@@ -148,7 +146,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 return (leaf, index);
             }
             // A user's `Clone` may panic, so it is called before anything moves.
-            let (stays, goes_right) = split(LEAF_ENTRIES, index);
+            let is_last = path.is_last(self.height);
+            let (stays, goes_right) = split(LEAF_ENTRIES, index, is_last);
             let is_first_right = goes_right && index == stays;
             let separator =
                 if is_first_right { key.clone() } else { Shape::<K, V>::key(leaf, stays).clone() };
@@ -301,7 +300,7 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
     ) -> (Node, u32) {
         // SAFETY: see above.
         unsafe {
-            let is_last = !S::IS_POSITION || path.is_last(height);
+            let is_last = path.is_last(height);
             for level in 1..=height {
                 let (node, child) = path.step(level);
                 let index = child + 1;
@@ -358,8 +357,7 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         separator: KeySlot<S>,
         child: Node,
     ) -> KeySlot<S> {
-        let (stays, goes_right) =
-            if is_last { split(FAN_OUT, index) } else { halves(FAN_OUT, index) };
+        let (stays, goes_right) = split(FAN_OUT, index, is_last);
         // SAFETY: see above.
         unsafe {
             let moved = FAN_OUT - stays;
@@ -472,12 +470,15 @@ mod tests {
     #[test]
     fn both_halves_of_a_split_have_room() {
         for capacity in [LEAF_ENTRIES, FAN_OUT] {
-            for index in 0..=capacity {
-                let (stays, goes_right) = split(capacity, index);
+            for (index, is_last) in (0..=capacity).flat_map(|it| [(it, false), (it, true)]) {
+                let (stays, goes_right) = split(capacity, index, is_last);
                 let left = stays + usize::from(!goes_right);
                 let right = capacity - stays + usize::from(goes_right);
                 assert!(left <= capacity && right <= capacity && right > 0, "{index}");
-                assert!(index == capacity || left.abs_diff(right) <= 3, "{index}: {left}, {right}");
+                assert!(
+                    index == capacity && is_last || left.abs_diff(right) <= 3,
+                    "{index}: {left}, {right}"
+                );
                 assert!(if goes_right { index >= stays } else { index <= stays }, "{index}");
             }
         }

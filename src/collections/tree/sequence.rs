@@ -8,7 +8,7 @@
 use std::ptr;
 
 use super::super::shape::{Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len};
-use super::{MOST_LEVELS, Open, Path, Tree, put, remove};
+use super::{Levels, Open, Path, Tree, put, remove};
 
 /// One handle to a tree whose elements have no keys. Inner nodes hold positions.
 pub(in crate::collections) type Sequence<V> = Tree<(), V, usize>;
@@ -42,7 +42,7 @@ impl<V> Sequence<V> {
                 node = Shape::<(), V, usize>::child(node, child);
                 if height > 1 {
                     // The element's own line is known; an inner node is searched.
-                    let inner = Shape::<(), V, usize>::LAYOUTS[Kind::Inner as usize];
+                    let inner = Shape::<(), V, usize>::LAYOUTS[Kind::Inner];
                     prefetch(node.cast(), inner.size());
                 }
             }
@@ -58,14 +58,14 @@ impl<V> Sequence<V> {
         mut node: Node,
         height: u32,
         mut index: usize,
-        path: &mut [(Node, usize); MOST_LEVELS],
+        path: &mut Levels<(Node, usize)>,
     ) -> (Node, usize) {
         // SAFETY: see above.
         unsafe {
             for level in (1..=height).rev() {
                 let child = child_at::<V, false>(node, index);
                 index -= Shape::<(), V, usize>::start(node, child);
-                path[level as usize] = (node, child);
+                path[level] = (node, child);
                 node = Shape::<(), V, usize>::child(node, child);
             }
         }
@@ -106,7 +106,7 @@ impl<V: Clone> Sequence<V> {
                 let child = child_at::<V, GAP>(*link, index);
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
-                let bytes = Shape::<(), V, usize>::LAYOUTS[kind as usize].size();
+                let bytes = Shape::<(), V, usize>::LAYOUTS[kind].size();
                 prefetch(Shape::<(), V, usize>::child(*link, child).cast(), bytes);
                 let node = Self::own(open, link, height);
                 index -= Shape::<(), V, usize>::start(node, child);
@@ -207,7 +207,7 @@ impl<V: Clone> Sequence<V> {
             }
             // Only what is put before all others is at the beginning of a leaf. More may follow.
             let (stays, goes_right) =
-                if index == 0 { (0, false) } else { put::split(LEAF_ENTRIES, index) };
+                if index == 0 { (0, false) } else { put::split(LEAF_ENTRIES, index, true) };
             let right = Leaves::<V>::split_leaf(&mut open, leaf, stays);
             let (into, index) = if goes_right { (right, index - stays) } else { (leaf, index) };
             Leaves::<V>::put_into(&mut open, into, index, (), value);

@@ -93,7 +93,7 @@ impl<V: Clone> Sequence<V> {
 
     fn list(open: &mut Open<'_>, kind: Kind, at: *mut u8, born: u64, own: &mut Lists) {
         if open.is_own(born) {
-            own[kind as usize].push(Dead { at, born });
+            own[kind].push(Dead { at, born });
         } else {
             open.changes.bury(kind, at, born);
         }
