@@ -1,6 +1,8 @@
 //! Owns one handle to a tree: its root, whether it is open, and the pieces that it takes and frees.
 //! Knows nothing of the public types.
 //!
+//! - `place`: the way to a leaf, and where a key is
+//! - `open`: makes nodes the handle's own
 //! - `put`: a new entry, or a new value
 //! - `remove`: the way back
 //! - `build`: a tree from entries in their order
@@ -15,6 +17,8 @@ mod audit;
 mod build;
 mod cursor;
 mod diff;
+mod open;
+mod place;
 mod put;
 mod remove;
 mod sequence;
@@ -26,54 +30,23 @@ pub(super) use build::{Appender, TreeBuilder};
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
+pub(super) use place::Place;
 pub(super) use sequence::Sequence;
 
 use std::borrow::Borrow;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
-use std::mem::{MaybeUninit, needs_drop};
-use std::ops::{Index, IndexMut};
+use std::mem::needs_drop;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::Arc;
 
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
-use super::shape::{Cell, Header, Kind, Node, Separator, Shape, len, prefetch, set_len};
+use super::shape::{Cell, Kind, Node, Shape, len, prefetch};
 use super::sync::lock;
-
-/// More levels than a tree can have: each level but the highest has at least twelve times as many
-/// nodes as the one above it, since two neighbours that fit into one node become one.
-const MOST_LEVELS: usize = 20;
-
-/// One value for each level of a tree, from the leaves up.
-#[derive(Clone, Copy)]
-struct Levels<T>([T; MOST_LEVELS]);
-
-/// Why there is a place for a level.
-const IS_A_LEVEL: &str = "no tree has so many levels: a new root asserts it";
-
-impl<T: Copy> Levels<T> {
-    const fn of(value: T) -> Self {
-        Self([value; MOST_LEVELS])
-    }
-}
-
-impl<T> Index<u32> for Levels<T> {
-    type Output = T;
-
-    #[inline(always)]
-    fn index(&self, level: u32) -> &T {
-        self.0.get(level as usize).expect(IS_A_LEVEL)
-    }
-}
-
-impl<T> IndexMut<u32> for Levels<T> {
-    #[inline(always)]
-    fn index_mut(&mut self, level: u32) -> &mut T {
-        self.0.get_mut(level as usize).expect(IS_A_LEVEL)
-    }
-}
+use open::Open;
+use place::{Levels, MOST_LEVELS, Path};
 
 /// One handle to a tree of the family. `S` is what inner nodes hold between their children.
 pub(super) struct Tree<K, V, S = K> {
@@ -101,27 +74,6 @@ unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, 
 // map is as unwind-safe as a `BTreeMap`.
 impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> UnwindSafe for Tree<K, V, S> {}
 impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for Tree<K, V, S> {}
-
-/// An open handle, taken apart for changes.
-struct Open<'a> {
-    changes: &'a mut Changes,
-    family: &'a Family,
-}
-
-/// The inner nodes from the root to a leaf, by height, with the index of the child that was taken.
-/// Only the levels of the tree are there; to fill the others would cost more than a search.
-struct Path {
-    steps: Levels<MaybeUninit<(Node, usize)>>,
-}
-
-/// Where a key is in a tree, or would be. It is valid until the tree is changed in another way.
-pub(super) struct Place {
-    path: Path,
-    /// Null if the tree is empty.
-    leaf: Node,
-    /// The index in the leaf; `Err` if the key is not there.
-    found: Result<usize, usize>,
-}
 
 impl<K, V, S> Tree<K, V, S> {
     pub(super) const fn new() -> Self {
@@ -383,225 +335,5 @@ impl<K, V, S> Drop for Tree<K, V, S> {
         }
         Chunk::drain(&mut own, &mut garbage);
         Self::free(&family, garbage);
-    }
-}
-
-impl<'a> Open<'a> {
-    /// Takes an open handle apart. Its root stays free for the caller.
-    #[inline(always)]
-    fn of(changes: &'a mut Option<Box<Changes>>, family: &'a Option<Arc<Family>>) -> Self {
-        let changes = changes.as_mut().expect("the handle was opened");
-        let family = family.as_ref().expect("an open handle has a family");
-        Open { changes, family }
-    }
-
-    /// Returns a new piece. Its content is undefined.
-    #[inline(always)]
-    fn take<K, V, S>(&mut self, kind: Kind) -> *mut u8 {
-        let layout = Shape::<K, V, S>::LAYOUTS[kind];
-        self.changes.cache.take(kind, layout, &self.family.pool)
-    }
-
-    /// Returns a new node without content.
-    #[inline(always)]
-    fn node<K, V, S>(&mut self, height: u32) -> Node {
-        let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-        let node = self.take::<K, V, S>(kind).cast::<Header>();
-        // SAFETY: the piece is new, and large enough for a node.
-        unsafe { node.write(Header { born: self.changes.epoch, len: 0, height }) };
-        node
-    }
-
-    #[inline(always)]
-    fn is_own(&self, born: u64) -> bool {
-        born > self.changes.floor || fault!(BirthNotCompared)
-    }
-
-    /// Frees, or declares dead, a node whose content nobody needs here.
-    ///
-    /// # Safety
-    /// The handle no longer reaches the node.
-    unsafe fn drop_node(&mut self, node: Node) {
-        // SAFETY: see above.
-        let (born, height) = unsafe { ((*node).born, (*node).height) };
-        let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-        if self.is_own(born) {
-            self.changes.cache.keep(kind, node.cast());
-        } else {
-            self.changes.bury(kind, node.cast(), born);
-        }
-    }
-
-    /// Puts `content` into a new cell.
-    #[inline(always)]
-    fn cell<K, V, T>(&mut self, kind: Kind, content: T) -> *mut Cell<T> {
-        let cell = self.take::<K, V, K>(kind).cast::<Cell<T>>();
-        // SAFETY: the piece is new, and of the kind that holds this type.
-        unsafe { cell.write(Cell { born: self.changes.epoch, content }) };
-        cell
-    }
-
-    /// Takes the content out of a cell that the handle no longer reaches; a clone of it if other
-    /// versions reach it.
-    ///
-    /// # Safety
-    /// The cell is live, and the handle no longer reaches it, or does so no longer when the caller
-    /// is done.
-    unsafe fn take_content<T: Clone>(&mut self, kind: Kind, cell: *mut Cell<T>) -> T {
-        // SAFETY: see above.
-        unsafe {
-            let born = (*cell).born;
-            if self.is_own(born) {
-                let content = ptr::read(&raw const (*cell).content);
-                self.changes.cache.keep(kind, cell.cast());
-                content
-            } else {
-                let content = (*cell).content.clone();
-                self.changes.bury(kind, cell.cast(), born);
-                content
-            }
-        }
-    }
-}
-
-impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
-    /// Makes the node at `link` one that may be written: itself if it is the handle's own, otherwise
-    /// a copy, and the original is dead.
-    ///
-    /// # Safety
-    /// `link` is the root, or a child slot of a node that may be written.
-    #[inline(always)]
-    unsafe fn own(open: &mut Open<'_>, link: *mut Node, height: u32) -> Node {
-        // SAFETY: see above. A copy is linked only when it is complete, so a panic of a user's
-        // `Clone` loses one piece of memory and nothing else.
-        unsafe {
-            let node = *link;
-            let born = (*node).born;
-            if open.is_own(born) {
-                return node;
-            }
-            let count = len(node);
-            let copy = open.node::<K, V, S>(height);
-            if height > 0 {
-                Self::copy_separators((node, 0), (copy, 0), count - 1);
-                let children = Shape::<K, V, S>::child_slot(copy, 0);
-                ptr::copy_nonoverlapping(Shape::<K, V, S>::child_slot(node, 0), children, count);
-            } else {
-                Self::copy_keys((node, 0), (copy, 0), count);
-                Self::copy_values((node, 0), (copy, 0), count);
-            }
-            set_len(copy, count);
-            *link = copy;
-            let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
-            if fault!(SharedNodeReused) {
-                open.changes.cache.keep(kind, node.cast());
-                return copy;
-            }
-            open.changes.bury(kind, node.cast(), born);
-            copy
-        }
-    }
-
-    /// Copies `count` keys. Inline ones are cloned: a type that owns nothing may still give its
-    /// clones an identity. Cells are shared.
-    ///
-    /// # Safety
-    /// The slots are there, and those of `to` hold nothing.
-    #[inline(always)]
-    unsafe fn copy_keys(from: (Node, usize), to: (Node, usize), count: usize) {
-        // SAFETY: see above.
-        unsafe {
-            let from = Shape::<K, V>::key_slot(from.0, from.1);
-            let to = Shape::<K, V>::key_slot(to.0, to.1);
-            if Shape::<K, V>::KEY_IS_INLINE {
-                for index in 0..count {
-                    let key = (*from.cast::<K>().add(index)).clone();
-                    to.cast::<K>().add(index).write(key);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V>::KEY_BYTES);
-            }
-        }
-    }
-
-    /// Copies `count` separators, as [`copy_keys`](Self::copy_keys).
-    ///
-    /// # Safety
-    /// The slots are there, and those of `to` hold nothing.
-    #[inline(always)]
-    unsafe fn copy_separators(from: (Node, usize), to: (Node, usize), count: usize) {
-        // SAFETY: see above.
-        unsafe {
-            let from = Shape::<K, V, S>::separator_slot(from.0, from.1);
-            let to = Shape::<K, V, S>::separator_slot(to.0, to.1);
-            if Shape::<K, V, S>::SEPARATOR_IS_INLINE {
-                for index in 0..count {
-                    let separator = (*from.cast::<S>().add(index)).clone();
-                    to.cast::<S>().add(index).write(separator);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V, S>::SEPARATOR_BYTES);
-            }
-        }
-    }
-
-    /// Copies `count` values, as [`copy_keys`](Self::copy_keys).
-    ///
-    /// # Safety
-    /// The slots are there, and those of `to` hold nothing.
-    #[inline(always)]
-    unsafe fn copy_values(from: (Node, usize), to: (Node, usize), count: usize) {
-        // SAFETY: see above.
-        unsafe {
-            let from = Shape::<K, V>::value_slot(from.0, from.1);
-            let to = Shape::<K, V>::value_slot(to.0, to.1);
-            if Shape::<K, V>::VALUE_IS_INLINE {
-                for index in 0..count {
-                    let value = (*from.cast::<V>().add(index)).clone();
-                    to.cast::<V>().add(index).write(value);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V>::VALUE_BYTES);
-            }
-        }
-    }
-}
-
-impl Path {
-    const fn new() -> Self {
-        Self { steps: Levels([const { MaybeUninit::uninit() }; MOST_LEVELS]) }
-    }
-
-    #[inline(always)]
-    fn set(&mut self, height: u32, node: Node, index: usize) {
-        self.steps[height].write((node, index));
-    }
-
-    /// # Safety
-    /// The path was set at this height.
-    #[inline(always)]
-    unsafe fn step(&self, height: u32) -> (Node, usize) {
-        // SAFETY: see above.
-        unsafe { self.steps[height].assume_init() }
-    }
-
-    /// Whether it leads to the last leaf of a tree of this height.
-    ///
-    /// # Safety
-    /// The path was set at all these heights, and its nodes are live.
-    unsafe fn is_last(&self, height: u32) -> bool {
-        (1..=height).all(|level| {
-            // SAFETY: see above.
-            unsafe {
-                let (node, child) = self.step(level);
-                child + 1 == len(node)
-            }
-        })
-    }
-}
-
-impl Place {
-    pub(super) fn is_filled(&self) -> bool {
-        self.found.is_ok()
     }
 }
