@@ -24,6 +24,12 @@
 //!
 //! - Changes need `K: Clone` and `V: Clone`, because a value that another version has, too, is cloned
 //!   before it is changed, and a value that is removed is cloned for the caller.
+//! - [`Map::retain`] and [`Set::retain`] only look at what they keep or remove.
+//! - Clones share their keys and values. So these must have no interior mutability that anybody
+//!   relies on: a change through a `Cell` in one clone may or may not be seen in another.
+//! - What no version has any more is dropped soon, but not at once: a map that changes keeps what it
+//!   replaced until it is cloned, or until there are a few thousand such nodes. A map keeps the memory
+//!   of what it removed for its next insertions; a dropped or cleared one gives it back.
 //! - Keys and values are `Send` and `Sync` if the map is to cross threads, as with
 //!   [`Arc`](std::sync::Arc).
 //! - [`Map::put`] is an `insert`, and [`Vector::set`] a [`replace`](Vector::replace), that does not
