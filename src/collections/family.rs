@@ -1,14 +1,15 @@
 //! Owns the versions of one family: which of them are alive, how they descend from each other, and
 //! what died between a version and the one it descends from. Knows nothing of keys and values.
 //!
-//! All maps that were cloned from one map are a family. Their versions form a tree. Each version has
-//! an *epoch*, each node the epoch in which it was *born*, so no node needs a count of references:
+//! All maps that were cloned from one map are a family. Their versions form a tree. Each version
+//! has an *epoch*, each node the epoch in which it was *born*, so no node needs a count of
+//! references:
 //!
 //! - A *handle* (one `Map`) is *clean*, with a version that it may share, or *open*: then it has
 //!   changed since its parent version. The parent's epoch is the handle's *floor*.
-//! - What was born after the floor is reachable from that handle alone, and may be written in place.
-//!   Anything else is copied first. The copy is born in the handle's epoch, and the original is
-//!   *dead* for this handle: it goes on the handle's dead list.
+//! - What was born after the floor is reachable from that handle alone, and may be written in
+//!   place. Anything else is copied first. The copy is born in the handle's epoch, and the original
+//!   is *dead* for this handle: it goes on the handle's dead list.
 //! - A clone makes the open handle a version. Nothing that a version reaches is written again.
 //! - `dead(n)` are the pieces that the parent of version `n` reaches, and `n` does not.
 //!
@@ -88,8 +89,8 @@ pub(super) struct Family {
     pub(super) pool: Mutex<Pool>,
 }
 
-// SAFETY: the pointers in it lead to pieces of the family's slabs. They are followed only by handles,
-// which are `Send` or `Sync` only if the keys and values are both.
+// SAFETY: the pointers in it lead to pieces of the family's slabs. They are followed only by
+// handles, which are `Send` or `Sync` only if the keys and values are both.
 unsafe impl Send for Family {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Family {}
@@ -312,7 +313,8 @@ impl Versions {
         self.handles += 1;
     }
 
-    /// Begins to take a handle away. Returns the tree that the caller has to search, if there is one.
+    /// Begins to take a handle away. Returns the tree that the caller has to search, if there is
+    /// one.
     pub(super) fn leave(
         &mut self,
         id: VersionId,
@@ -332,8 +334,8 @@ impl Versions {
         }
     }
 
-    /// Ends what [`leave`](Self::leave) began, after the tree was searched. The parent may have to go
-    /// in the same way.
+    /// Ends what [`leave`](Self::leave) began, after the tree was searched. The parent may have to
+    /// go in the same way.
     pub(super) fn left(&mut self, parent: VersionId, garbage: &mut Vec<Chunk>) -> Option<Leaving> {
         if parent == NONE {
             return None;
@@ -346,8 +348,8 @@ impl Versions {
         self.handles == 0
     }
 
-    /// Takes version `id` away if nobody needs it: it merges into its only child, or the caller gets
-    /// what it alone reaches.
+    /// Takes version `id` away if nobody needs it: it merges into its only child, or the caller
+    /// gets what it alone reaches.
     fn collapse(&mut self, id: VersionId, garbage: &mut Vec<Chunk>) -> Option<Leaving> {
         let version = self.get(id);
         if version.handles > 0 || version.open_handles > 0 || version.children > 1 {

@@ -31,7 +31,8 @@ pub(super) const NO_LISTS: Lists = PerKind([const { Vec::new() }; Kind::COUNT]);
 const LARGEST_SLAB_BYTES: usize = 2 << 20;
 /// A slab that has this size or more begins at a multiple of it.
 const PAGE_BYTES: usize = 4096;
-/// A new slab has at most this part of the pieces there are: so much memory may wait for its first use.
+/// A new slab has at most this part of the pieces there are: so much memory may wait for its first
+/// use.
 const GROWTH: usize = 4;
 /// With fewer free pieces than this the pool looks for no slab to give back.
 const TRIM_AT_LEAST: usize = 4096;
@@ -194,7 +195,8 @@ impl Shelf {
 impl Drop for Pool {
     fn drop(&mut self) {
         for slab in self.shelves.0.iter_mut().flat_map(|shelf| shelf.slabs.drain(..)) {
-            // SAFETY: the slab was allocated with this layout. No handle is left, so nobody uses it.
+            // SAFETY: the slab was allocated with this layout. No handle is left, so nobody uses
+            // it.
             unsafe { dealloc(slab.at, slab.layout) }
         }
     }

@@ -13,8 +13,8 @@
 //!
 //! In a map a separator is a key: everything below `children[i]` is less than `separators[i]`, and
 //! everything below `children[i + 1]` is not. In a vector, whose leaves have no keys, it is a
-//! position: below `children[0..=i]` are `separators[i]` elements. How many are below the last child
-//! is not stored, so an element that comes behind all others changes no inner node.
+//! position: below `children[0..=i]` are `separators[i]` elements. How many are below the last
+//! child is not stored, so an element that comes behind all others changes no inner node.
 
 use std::alloc::Layout;
 use std::borrow::Borrow;
@@ -172,8 +172,8 @@ impl Separator<()> for usize {
     }
 }
 
-/// The layout for one type of key, one type of value, and one type of separator. A leaf, and a cell,
-/// is the same for every type of separator.
+/// The layout for one type of key, one type of value, and one type of separator. A leaf, and a
+/// cell, is the same for every type of separator.
 ///
 /// Safety of all its functions: nodes and cells are live ones of this shape; an index is below the
 /// node's length, unless the function says otherwise; what is written belongs to the caller alone.
@@ -224,7 +224,8 @@ impl<K, V, S> Shape<K, V, S> {
         unsafe { inner.cast::<u8>().add(Self::SEPARATORS_AT + index * Self::SEPARATOR_BYTES) }
     }
 
-    /// The cell of a separator that is not inline. Only keys are not, so it is of the kind of a key's.
+    /// The cell of a separator that is not inline. Only keys are not, so it is of the kind of a
+    /// key's.
     #[inline(always)]
     pub(super) unsafe fn separator_cell(slot: *mut u8) -> *mut Cell<S> {
         // SAFETY: see the type.
@@ -454,8 +455,8 @@ pub(super) unsafe fn remove_slot(first: *mut u8, bytes: usize, count: usize, ind
     }
 }
 
-/// Asks for what is read or written next, at most [`PREFETCHED_LINES`]: a search by halves would ask
-/// for one line after another.
+/// Asks for what is read or written next, at most [`PREFETCHED_LINES`]: a search by halves would
+/// ask for one line after another.
 #[inline(always)]
 pub(super) fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]

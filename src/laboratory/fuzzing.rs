@@ -147,8 +147,8 @@ pub fn directory_open(data: &[u8]) {
     laboratory::open_forged(data);
 }
 
-/// Lives the life of a few collections: each must equal its standard one, and the invariants must hold
-/// after every step.
+/// Lives the life of a few collections: each must equal its standard one, and the invariants must
+/// hold after every step.
 pub fn collections(data: &[u8]) {
     crate::collections::live_bytes(data);
 }

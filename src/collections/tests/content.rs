@@ -178,8 +178,8 @@ impl Bomb {
         }
     }
 
-    /// Does `work`, in which the call panics that follows `after` others of this kind on this thread.
-    /// Returns `None` if it did.
+    /// Does `work`, in which the call panics that follows `after` others of this kind on this
+    /// thread. Returns `None` if it did.
     pub(super) fn explode<T>(self, after: u64, work: impl FnOnce() -> T) -> Option<T> {
         ARMED.set(Some((self, after)));
         let result = catch_unwind(AssertUnwindSafe(work));

@@ -1,5 +1,5 @@
-//! The laws that hold for every collection: each law is written once, and `laws!` proves it for each
-//! collection. A new collection implements [`Collection`] and gets a line at the end.
+//! The laws that hold for every collection: each law is written once, and `laws!` proves it for
+//! each collection. A new collection implements [`Collection`] and gets a line at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

@@ -1,6 +1,7 @@
 //! Owns the life of a few maps: puts, removals, forks of forks, drops in any order and on other
-//! threads, panics of the user's code. Each map is compared with a `BTreeMap`, and the invariants are
-//! recomputed after every step. `lives` takes the steps from proptest, the fuzz target from its input.
+//! threads, panics of the user's code. Each map is compared with a `BTreeMap`, and the invariants
+//! are recomputed after every step. `lives` takes the steps from proptest, the fuzz target from its
+//! input.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::SeqCst;
@@ -131,7 +132,8 @@ impl<K: Content, V: Content> Life<K, V> {
         if bomb.explode(after, || self.act(which, step)).is_some() {
             return;
         }
-        // The step may have been half done, and the handle may be gone. The others are as they were.
+        // The step may have been half done, and the handle may be gone. The others are as they
+        // were.
         if self.maps.len() == handles {
             let touched: BTreeSet<u64> = match step.what {
                 What::Put

@@ -17,8 +17,8 @@ type Pieces = HashSet<*mut u8>;
 /// Checks the nodes of a tree with this root and height, and returns how many entries it has.
 type CheckNodes = unsafe fn(Node, u32) -> usize;
 
-/// Checks all invariants of the families of these handles, which must be all that they have. Returns
-/// how many pieces of memory were lost: none, unless a user's code panicked.
+/// Checks all invariants of the families of these handles, which must be all that they have.
+/// Returns how many pieces of memory were lost: none, unless a user's code panicked.
 ///
 /// # Panics
 /// If an invariant does not hold.

@@ -1,5 +1,5 @@
-//! Owns what differs between two trees. Skips what both share, so its cost grows with the difference
-//! and not with the trees. Knows nothing of versions: it compares addresses.
+//! Owns what differs between two trees. Skips what both share, so its cost grows with the
+//! difference and not with the trees. Knows nothing of versions: it compares addresses.
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -31,7 +31,8 @@ pub(in crate::collections) struct Differences<'a, K, V> {
     new: Walk<'a, K, V>,
 }
 
-/// A place in a tree: at the beginning of a subtree that was not entered, at an entry, or at the end.
+/// A place in a tree: at the beginning of a subtree that was not entered, at an entry, or at the
+/// end.
 struct Walk<'a, K, V> {
     /// The nodes that were entered, by height, with the index of what comes next in them.
     path: Levels<(Node, usize)>,

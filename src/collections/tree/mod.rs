@@ -63,9 +63,9 @@ pub(super) struct Tree<K, V, S = K> {
 }
 
 // SAFETY: a handle reaches keys and values that other handles, on other threads, reach too, and the
-// last of them drops them. So, like an `Arc`, it may cross threads if they are both `Send` and `Sync`.
-// `version` and `changes` are written through a shared reference only by `share`, under the family's
-// lock, and are read through a shared reference only there.
+// last of them drops them. So, like an `Arc`, it may cross threads if they are both `Send` and
+// `Sync`. `version` and `changes` are written through a shared reference only by `share`, under the
+// family's lock, and are read through a shared reference only there.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
 // SAFETY: as for `Send`.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}
@@ -103,8 +103,8 @@ impl<K, V, S> Tree<K, V, S> {
         let mut garbage = Vec::new();
         let mut versions = family.versions();
         // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
-        // what these cells hold, since only methods that take the handle mutably keep one. These two
-        // are not used after the lock is given back: another thread may share the handle then.
+        // what these cells hold, since only methods that take the handle mutably keep one. These
+        // two are not used after the lock is given back: another thread may share the handle then.
         let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
         if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
             *version = versions.publish(*version, changes, (self.root, self.height), &mut garbage);

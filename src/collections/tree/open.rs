@@ -1,5 +1,5 @@
-//! Owns an open handle while it is changed: it takes pieces, and makes nodes the handle's own. Knows
-//! nothing of what is changed.
+//! Owns an open handle while it is changed: it takes pieces, and makes nodes the handle's own.
+//! Knows nothing of what is changed.
 
 use std::ptr;
 use std::sync::Arc;
@@ -96,8 +96,8 @@ impl<'a> Open<'a> {
 }
 
 impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
-    /// Makes the node at `link` one that may be written: itself if it is the handle's own, otherwise
-    /// a copy, and the original is dead.
+    /// Makes the node at `link` one that may be written: itself if it is the handle's own,
+    /// otherwise a copy, and the original is dead.
     ///
     /// # Safety
     /// `link` is the root, or a child slot of a node that may be written.

@@ -1,7 +1,8 @@
 //! Owns putting an entry into a tree, and writing a value in its place. Knows nothing of removals.
 //!
-//! A full node is split in two halves. Where the new entry is the last one, the full node stays as it
-//! is and the new one begins with the new entry: entries that come in ascending order fill all nodes.
+//! A full node is split in two halves. Where the new entry is the last one, the full node stays as
+//! it is and the new one begins with the new entry: entries that come in ascending order fill all
+//! nodes.
 
 use std::borrow::Borrow;
 use std::ptr;
@@ -29,11 +30,12 @@ impl<V> Replaced<V> {
     }
 }
 
-/// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old slots
-/// stay, and whether the new one goes to the right half.
+/// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old
+/// slots stay, and whether the new one goes to the right half.
 ///
-/// Only where the node `is_last` of its level, and the new slot comes behind all others, the node stays
-/// full. Anywhere else, slots that come in descending order would each get a node of their own.
+/// Only where the node `is_last` of its level, and the new slot comes behind all others, the node
+/// stays full. Anywhere else, slots that come in descending order would each get a node of their
+/// own.
 pub(super) const fn split(capacity: usize, index: usize, is_last: bool) -> (usize, bool) {
     if index == capacity && is_last {
         return (capacity, true);
@@ -60,8 +62,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         Q: Ord + ?Sized,
     {
         let mut path = Path::new();
-        // SAFETY: the links lead through nodes that this handle may write, since each was made its own
-        // before its child is looked at.
+        // SAFETY: the links lead through nodes that this handle may write, since each was made its
+        // own before its child is looked at.
         unsafe {
             for height in (1..=tree_height).rev() {
                 let index = Shape::<K, V>::child_for(*link, key);
@@ -162,7 +164,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         }
     }
 
-    /// Puts an entry at the place of its key, which is not there. Gives writing access to the value.
+    /// Puts an entry at the place of its key, which is not there. Gives writing access to the
+    /// value.
     ///
     /// # Safety
     /// The place is the key's place in this tree, still valid, and not filled.
@@ -345,8 +348,8 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         }
     }
 
-    /// Splits a full inner node, to which `child` comes at `index`. Returns the separator before the
-    /// `right` half.
+    /// Splits a full inner node, to which `child` comes at `index`. Returns the separator before
+    /// the `right` half.
     ///
     /// # Safety
     /// The node may be written, and `right` is new.

@@ -1,7 +1,7 @@
 //! Owns removing an entry from a tree, and writing access to a value. Knows nothing of new entries.
 //!
-//! A node that becomes small joins a neighbour if both together leave some room in one node: removals
-//! and insertions at the same place then do not split and join it again and again.
+//! A node that becomes small joins a neighbour if both together leave some room in one node:
+//! removals and insertions at the same place then do not split and join it again and again.
 
 use std::borrow::Borrow;
 use std::ptr;

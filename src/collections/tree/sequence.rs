@@ -1,9 +1,9 @@
-//! Owns finding, putting and removing elements by their position: a tree without keys. Knows nothing
-//! of the public vector.
+//! Owns finding, putting and removing elements by their position: a tree without keys. Knows
+//! nothing of the public vector.
 //!
 //! An element that comes or goes moves all that are behind it, so on its path the positions of all
-//! children to the right change. Nothing else differs from a map: leaves are the same, and nodes are
-//! split and joined in the same way.
+//! children to the right change. Nothing else differs from a map: leaves are the same, and nodes
+//! are split and joined in the same way.
 
 use std::ptr;
 
@@ -90,7 +90,8 @@ impl<V: Clone> Sequence<V> {
     /// own.
     ///
     /// # Safety
-    /// `link` is the root of a tree of this height, and not null. The element, or the gap, is there.
+    /// `link` is the root of a tree of this height, and not null. The element, or the gap, is
+    /// there.
     #[inline(always)]
     pub(super) unsafe fn descend_to<const GAP: bool>(
         mut link: *mut Node,
@@ -99,8 +100,8 @@ impl<V: Clone> Sequence<V> {
         mut index: usize,
     ) -> Slot {
         let mut path = Path::new();
-        // SAFETY: the links lead through nodes that this handle may write, since each was made its own
-        // before its child is looked at.
+        // SAFETY: the links lead through nodes that this handle may write, since each was made its
+        // own before its child is looked at.
         unsafe {
             for height in (1..=tree_height).rev() {
                 let child = child_at::<V, GAP>(*link, index);
@@ -126,8 +127,8 @@ impl<V: Clone> Sequence<V> {
         }
         self.open();
         let mut open = Open::of(self.changes.get_mut(), &self.family);
-        // SAFETY: the tree has the element, so it has a root. The leaf may be written, and so may the
-        // value after `own_value`. The result borrows the handle.
+        // SAFETY: the tree has the element, so it has a root. The leaf may be written, and so may
+        // the value after `own_value`. The result borrows the handle.
         unsafe {
             let link = &raw mut self.root;
             let slot = Self::descend_to::<false>(link, self.height, &mut open, index);
@@ -165,8 +166,8 @@ impl<V: Clone> Sequence<V> {
         self.open();
         let mut open = Open::of(self.changes.get_mut(), &self.family);
         let link = &raw mut self.root;
-        // SAFETY: the tree has both, so it has a root. Both leaves may be written, and stay where they
-        // are. The slots differ, and each cell keeps its birth.
+        // SAFETY: the tree has both, so it has a root. Both leaves may be written, and stay where
+        // they are. The slots differ, and each cell keeps its birth.
         unsafe {
             let [a, b] = [a, b].map(|index| {
                 let slot = Self::descend_to::<false>(link, self.height, &mut open, index);

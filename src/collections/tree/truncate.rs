@@ -20,8 +20,8 @@ impl<V: Clone> Sequence<V> {
         self.open();
         let mut open = Open::of(self.changes.get_mut(), &self.family);
         let mut own = NO_LISTS;
-        // SAFETY: the tree has elements, so it has a root. All nodes on the path may be written, and
-        // nothing panics once they may.
+        // SAFETY: the tree has elements, so it has a root. All nodes on the path may be written,
+        // and nothing panics once they may.
         unsafe {
             let link = &raw mut self.root;
             let Slot { path, leaf, index, .. } =

@@ -97,8 +97,8 @@ impl<'a, T> Iterator for VectorIterMut<'a, T> {
         self.left = self.left.checked_sub(1)?;
         let ((), element) = self.front.slots()?;
         self.front.next_place();
-        // SAFETY: the tree is borrowed exclusively, its elements are its own, and each place is given
-        // once: `left` keeps the two ends apart.
+        // SAFETY: the tree is borrowed exclusively, its elements are its own, and each place is
+        // given once: `left` keeps the two ends apart.
         Some(unsafe { &mut *element })
     }
 

@@ -120,8 +120,8 @@ impl<T> Vector<T> {
 }
 
 impl<T: Clone> Vector<T> {
-    /// Returns writing access to the element at `index`. If another version has it, too, it is cloned
-    /// first.
+    /// Returns writing access to the element at `index`. If another version has it, too, it is
+    /// cloned first.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.tree.at_mut(index)
     }
@@ -146,8 +146,8 @@ impl<T: Clone> Vector<T> {
 
     /// Exchanges the element at `index`, and returns the old one.
     ///
-    /// If another version has it, too, it is cloned for the caller. [`set`](Self::set) does not need
-    /// that.
+    /// If another version has it, too, it is cloned for the caller. [`set`](Self::set) does not
+    /// need that.
     ///
     /// # Panics
     /// If there is no such element.
@@ -220,9 +220,9 @@ impl<T: Clone> Vector<T> {
         other
     }
 
-    /// Moves all elements of `other` behind those of this vector, and leaves `other` empty. What this
-    /// vector has already is not touched; each element of `other` is moved, or cloned if another
-    /// version has it, too.
+    /// Moves all elements of `other` behind those of this vector, and leaves `other` empty. What
+    /// this vector has already is not touched; each element of `other` is moved, or cloned if
+    /// another version has it, too.
     pub fn append(&mut self, other: &mut Self) {
         self.extend(std::mem::take(other));
     }
@@ -238,8 +238,8 @@ impl<T: Clone> Vector<T> {
         }
     }
 
-    /// Returns the elements with writing access. What other versions have, too, is copied first: all
-    /// of the vector, if it was just cloned.
+    /// Returns the elements with writing access. What other versions have, too, is copied first:
+    /// all of the vector, if it was just cloned.
     pub fn iter_mut(&mut self) -> VectorIterMut<'_, T> {
         self.tree.own_all();
         VectorIterMut::new(&mut self.tree)

@@ -13,8 +13,8 @@ impl<T> Vector<T> {
         self.iter().any(|other| other == element)
     }
 
-    /// Looks for `element` in a sorted vector. Returns its index, or else the index at which it would
-    /// be. If several elements are equal to it, the index is that of any of them.
+    /// Looks for `element` in a sorted vector. Returns its index, or else the index at which it
+    /// would be. If several elements are equal to it, the index is that of any of them.
     ///
     /// # Errors
     /// The index at which the element could be inserted, if there is none.
@@ -57,8 +57,8 @@ impl<T> Vector<T> {
         self.binary_search_by(|element| key_of(element).cmp(key))
     }
 
-    /// Returns how many elements at the beginning satisfy `is_first`, if none does that is behind one
-    /// that does not.
+    /// Returns how many elements at the beginning satisfy `is_first`, if none does that is behind
+    /// one that does not.
     pub fn partition_point(&self, mut is_first: impl FnMut(&T) -> bool) -> usize {
         let side = |element: &T| {
             if is_first(element) { Ordering::Less } else { Ordering::Greater }

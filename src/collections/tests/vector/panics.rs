@@ -1,5 +1,5 @@
-//! A panic of a user's `Clone` or `Drop` at any call: nothing is corrupt, nothing is dropped twice, and
-//! other versions are as they were.
+//! A panic of a user's `Clone` or `Drop` at any call: nothing is corrupt, nothing is dropped twice,
+//! and other versions are as they were.
 
 use super::*;
 
