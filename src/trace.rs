@@ -18,7 +18,8 @@ macro_rules! trace_event {
     };
 }
 
-/// Enters a span until what this returns is dropped: `trace_span!(LEVEL, "name", field = value, …)`.
+/// Enters a span until what this returns is dropped: `trace_span!(LEVEL, "name", field = value,
+/// …)`.
 #[cfg(feature = "tracing")]
 macro_rules! trace_span {
     ($level:ident, $name:literal $(, $field:ident = $value:expr)* $(,)?) => {
@@ -34,8 +35,8 @@ macro_rules! trace_span {
     };
 }
 
-/// Runs what calls the program's subscriber. A panic there must change nothing that the engine does,
-/// and some events come from a `Drop`; the panic hook has told of it. `None` then.
+/// Runs what calls the program's subscriber. A panic there must change nothing that the engine
+/// does, and some events come from a `Drop`; the panic hook has told of it. `None` then.
 #[cfg(feature = "tracing")]
 pub(crate) fn guarded<R>(tell: impl FnOnce() -> R) -> Option<R> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(tell)).ok()

@@ -258,7 +258,8 @@ fn strace_everywhere(step: u64) {
         ("unlink,unlinkat", "EIO"),
     ];
     // Only files larger than those of this scene are cut before they are removed, so no call of
-    // `ftruncate` is met. A cut that fails is tested on a faulty disk (`snapshot/tests/failure.rs`).
+    // `ftruncate` is met. A cut that fails is tested on a faulty disk
+    // (`snapshot/tests/failure.rs`).
     for (calls, error) in failing {
         println!("{calls} fails with {error}:");
         let mut noticed = 0;

@@ -1,9 +1,10 @@
-//! Measures the collections beside `imbl` and a `BTreeMap` in place: puts with and without versions,
-//! reads, memory, and the drop of an old version.
+//! Measures the collections beside `imbl` and a `BTreeMap` in place: puts with and without
+//! versions, reads, memory, and the drop of an old version.
 //!
-//! Each case runs its maps in turns, several rounds, and takes the median of the processor time of the
-//! measuring thread. `cargo bench --bench collections -- FILTER` runs the cases whose names contain
-//! FILTER; `-- --test` runs small forms. Entries: `PREVALENCE_BENCH_ENTRIES` (default 1,000,000).
+//! Each case runs its maps in turns, several rounds, and takes the median of the processor time of
+//! the measuring thread. `cargo bench --bench collections -- FILTER` runs the cases whose names
+//! contain FILTER; `-- --test` runs small forms. Entries: `PREVALENCE_BENCH_ENTRIES` (default
+//! 1,000,000).
 
 mod contestant;
 #[path = "../ledger/mod.rs"]

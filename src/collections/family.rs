@@ -1,14 +1,15 @@
 //! Owns the versions of one family: which of them are alive, how they descend from each other, and
 //! what died between a version and the one it descends from. Knows nothing of keys and values.
 //!
-//! All maps that were cloned from one map are a family. Their versions form a tree. Each version has
-//! an *epoch*, each node the epoch in which it was *born*, so no node needs a count of references:
+//! All maps that were cloned from one map are a family. Their versions form a tree. Each version
+//! has an *epoch*, each node the epoch in which it was *born*, so no node needs a count of
+//! references:
 //!
 //! - A *handle* (one `Map`) is *clean*, with a version that it may share, or *open*: then it has
 //!   changed since its parent version. The parent's epoch is the handle's *floor*.
-//! - What was born after the floor is reachable from that handle alone, and may be written in place.
-//!   Anything else is copied first. The copy is born in the handle's epoch, and the original is
-//!   *dead* for this handle: it goes on the handle's dead list.
+//! - What was born after the floor is reachable from that handle alone, and may be written in
+//!   place. Anything else is copied first. The copy is born in the handle's epoch, and the original
+//!   is *dead* for this handle: it goes on the handle's dead list.
 //! - A clone makes the open handle a version. Nothing that a version reaches is written again.
 //! - `dead(n)` are the pieces that the parent of version `n` reaches, and `n` does not.
 //!
@@ -23,16 +24,17 @@
 //!
 //! The dead lists are those of ZFS's snapshots; LMDB frees pages in a similar way.
 
-use std::sync::{Mutex, MutexGuard};
-
 use super::pool::{Cache, Dead, Lists, NO_LISTS, Pool, UNKNOWN};
 use super::shape::{Kind, Node};
-use crate::mutex::lock;
+use super::sync::{Mutex, MutexGuard, lock};
 
 /// The index of a version in its family.
 pub(super) type VersionId = u32;
 /// No version: the parent of the first one.
 pub(super) const NONE: VersionId = VersionId::MAX;
+
+/// Why a version with this id must be there.
+const KNOWN: &str = "handles and versions hold only ids that `add` gave them";
 
 /// After so many dead leaves an open handle looks whether its parent is still needed.
 const ADOPT_AFTER: usize = 4096;
@@ -87,9 +89,10 @@ pub(super) struct Family {
     pub(super) pool: Mutex<Pool>,
 }
 
-// SAFETY: the pointers in it lead to pieces of the family's slabs. They are followed only by handles,
-// which are `Send` or `Sync` only if the keys and values are both.
+// SAFETY: the pointers in it lead to pieces of the family's slabs. They are followed only by
+// handles, which are `Send` or `Sync` only if the keys and values are both.
 unsafe impl Send for Family {}
+// SAFETY: as for `Send`.
 unsafe impl Sync for Family {}
 
 /// What a handle has changed since its parent version. A clean handle keeps one for its buffers.
@@ -133,7 +136,7 @@ impl Chunk {
     /// Moves the lists into chunks.
     pub(super) fn drain(lists: &mut Lists, chunks: &mut Vec<Self>) {
         for kind in Kind::ALL {
-            let pieces = std::mem::take(&mut lists[kind as usize]);
+            let pieces = std::mem::take(&mut lists[kind]);
             if !pieces.is_empty() {
                 chunks.push(Self::new(kind, pieces));
             }
@@ -204,7 +207,7 @@ impl Changes {
     }
 
     pub(super) fn bury(&mut self, kind: Kind, at: *mut u8, born: u64) {
-        self.dead[kind as usize].push(Dead { at, born });
+        self.dead[kind].push(Dead { at, born });
     }
 }
 
@@ -223,7 +226,7 @@ impl Family {
 
 impl Versions {
     fn get(&mut self, id: VersionId) -> &mut Version {
-        &mut self.versions[id as usize]
+        self.versions.get_mut(id as usize).expect(KNOWN)
     }
 
     pub(super) fn epoch_of(&mut self, id: VersionId) -> u64 {
@@ -232,7 +235,7 @@ impl Versions {
 
     fn add(&mut self, version: Version) -> VersionId {
         if let Some(id) = self.unused.pop() {
-            self.versions[id as usize] = version;
+            *self.get(id) = version;
             return id;
         }
         let id = VersionId::try_from(self.versions.len())
@@ -301,12 +304,17 @@ impl Versions {
     }
 
     /// Adds a clean handle to version `id`.
+    ///
+    /// # Panics
+    /// If it has 2³² already: only a program that forgets its clones comes that far.
     pub(super) fn share(&mut self, id: VersionId) {
-        self.get(id).handles += 1;
+        let version = self.get(id);
+        version.handles = version.handles.checked_add(1).expect("fewer than 2³² clones of a state");
         self.handles += 1;
     }
 
-    /// Begins to take a handle away. Returns the tree that the caller has to search, if there is one.
+    /// Begins to take a handle away. Returns the tree that the caller has to search, if there is
+    /// one.
     pub(super) fn leave(
         &mut self,
         id: VersionId,
@@ -326,8 +334,8 @@ impl Versions {
         }
     }
 
-    /// Ends what [`leave`](Self::leave) began, after the tree was searched. The parent may have to go
-    /// in the same way.
+    /// Ends what [`leave`](Self::leave) began, after the tree was searched. The parent may have to
+    /// go in the same way.
     pub(super) fn left(&mut self, parent: VersionId, garbage: &mut Vec<Chunk>) -> Option<Leaving> {
         if parent == NONE {
             return None;
@@ -340,8 +348,8 @@ impl Versions {
         self.handles == 0
     }
 
-    /// Takes version `id` away if nobody needs it: it merges into its only child, or the caller gets
-    /// what it alone reaches.
+    /// Takes version `id` away if nobody needs it: it merges into its only child, or the caller
+    /// gets what it alone reaches.
     fn collapse(&mut self, id: VersionId, garbage: &mut Vec<Chunk>) -> Option<Leaving> {
         let version = self.get(id);
         if version.handles > 0 || version.open_handles > 0 || version.children > 1 {
@@ -401,13 +409,13 @@ impl Versions {
             self.adopt_child(next, parent);
             parent = next;
         }
-        changes.adopt_at = (2 * changes.dead[Kind::Leaf as usize].len()).max(ADOPT_AFTER);
+        changes.adopt_at = (2 * changes.dead[Kind::Leaf].len()).max(ADOPT_AFTER);
         parent
     }
 }
 
 /// What an audit looks at.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Versions {
     pub(super) fn handles(&self) -> usize {
         self.handles
@@ -446,10 +454,10 @@ impl Versions {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Changes {
     pub(super) fn all_dead(&self) -> impl Iterator<Item = *mut u8> {
         let inherited = self.inherited.iter().flat_map(|it| &it.pieces);
-        self.dead.iter().flatten().chain(inherited).map(|piece| piece.at)
+        self.dead.0.iter().flatten().chain(inherited).map(|piece| piece.at)
     }
 }

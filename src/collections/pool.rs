@@ -7,10 +7,9 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
-use std::sync::Mutex;
 
-use super::shape::{Kind, prefetch};
-use crate::mutex::lock;
+use super::shape::{Kind, PerKind, prefetch};
+use super::sync::{Mutex, lock};
 
 /// A piece of memory that a version no longer uses, or that is free.
 #[derive(Clone, Copy)]
@@ -24,15 +23,16 @@ pub(super) struct Dead {
 pub(super) const UNKNOWN: u64 = u64::MAX;
 
 /// Pieces of each kind.
-pub(super) type Lists = [Vec<Dead>; Kind::COUNT];
-pub(super) const NO_LISTS: Lists = [const { Vec::new() }; Kind::COUNT];
+pub(super) type Lists = PerKind<Vec<Dead>>;
+pub(super) const NO_LISTS: Lists = PerKind([const { Vec::new() }; Kind::COUNT]);
 
 /// No slab is larger than this, unless one piece is. It is the size of a huge page of x86-64 and
 /// ARMv8: with ordinary pages, each step down a large tree would also wait for the page table.
 const LARGEST_SLAB_BYTES: usize = 2 << 20;
 /// A slab that has this size or more begins at a multiple of it.
 const PAGE_BYTES: usize = 4096;
-/// A new slab has at most this part of the pieces there are: so much memory may wait for its first use.
+/// A new slab has at most this part of the pieces there are: so much memory may wait for its first
+/// use.
 const GROWTH: usize = 4;
 /// With fewer free pieces than this the pool looks for no slab to give back.
 const TRIM_AT_LEAST: usize = 4096;
@@ -56,15 +56,17 @@ struct Shelf {
 
 #[derive(Default)]
 pub(super) struct Pool {
-    shelves: [Shelf; Kind::COUNT],
+    shelves: PerKind<Shelf>,
 }
 
 /// The pieces that one handle has taken from the pool, to use them without a lock.
 pub(super) struct Cache {
     free: Lists,
     /// The part of a new slab that was never used.
-    rest: [*mut u8; Kind::COUNT],
-    rest_pieces: [usize; Kind::COUNT],
+    rest: PerKind<*mut u8>,
+    rest_pieces: PerKind<usize>,
+    #[cfg(asan)]
+    piece_bytes: PerKind<usize>,
 }
 
 impl Pool {
@@ -72,11 +74,11 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) {
-        let shelf = &mut self.shelves[kind as usize];
+        let shelf = &mut self.shelves[kind];
         while let Some(list) = shelf.free.pop() {
             shelf.free_pieces -= list.len();
             if !list.is_empty() {
-                cache.free[kind as usize] = list;
+                cache.free[kind] = list;
                 return;
             }
         }
@@ -101,13 +103,20 @@ impl Pool {
         }
         shelf.slabs.push(Slab { at, layout: slab, pieces });
         shelf.pieces += pieces;
-        cache.rest[kind as usize] = at;
-        cache.rest_pieces[kind as usize] = pieces;
+        #[cfg(asan)]
+        {
+            poison::poison(at, bytes);
+            cache.piece_bytes[kind] = layout.size();
+        }
+        cache.rest[kind] = at;
+        cache.rest_pieces[kind] = pieces;
     }
 
     /// Takes free pieces back. Their contents were dropped.
     pub(super) fn give(&mut self, kind: Kind, list: Vec<Dead>) {
-        let shelf = &mut self.shelves[kind as usize];
+        let shelf = &mut self.shelves[kind];
+        #[cfg(asan)]
+        list.iter().for_each(|piece| poison::poison(piece.at, shelf.piece_bytes()));
         shelf.free_pieces += list.len();
         shelf.free.push(list);
         if shelf.free_pieces >= shelf.trim_at.max(TRIM_AT_LEAST)
@@ -118,20 +127,20 @@ impl Pool {
     }
 
     /// How many pieces there are, and how many of them are free.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind) -> (usize, usize) {
-        let shelf = &self.shelves[kind as usize];
+        let shelf = &self.shelves[kind];
         (shelf.pieces, shelf.free_pieces)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn free(&self, kind: Kind) -> impl Iterator<Item = *mut u8> {
-        self.shelves[kind as usize].free.iter().flatten().map(|piece| piece.at)
+        self.shelves[kind].free.iter().flatten().map(|piece| piece.at)
     }
 
     #[cfg(test)]
     pub(super) fn slab_bytes(&self) -> usize {
-        self.shelves.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
+        self.shelves.0.iter().flat_map(|it| &it.slabs).map(|it| it.layout.size()).sum()
     }
 }
 
@@ -149,6 +158,11 @@ fn advise_huge_page(slab: *mut u8) {
 }
 
 impl Shelf {
+    #[cfg(asan)]
+    fn piece_bytes(&self) -> usize {
+        self.slabs.first().map_or(0, |slab| slab.layout.size() / slab.pieces)
+    }
+
     /// Gives back the slabs of which all pieces are free. The rest is sorted, so that what is used
     /// next lies close together.
     fn trim(&mut self) {
@@ -180,8 +194,9 @@ impl Shelf {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for slab in self.shelves.iter_mut().flat_map(|shelf| shelf.slabs.drain(..)) {
-            // SAFETY: the slab was allocated with this layout. No handle is left, so nobody uses it.
+        for slab in self.shelves.0.iter_mut().flat_map(|shelf| shelf.slabs.drain(..)) {
+            // SAFETY: the slab was allocated with this layout. No handle is left, so nobody uses
+            // it.
             unsafe { dealloc(slab.at, slab.layout) }
         }
     }
@@ -189,46 +204,60 @@ impl Drop for Pool {
 
 impl Cache {
     pub(super) const fn new() -> Self {
-        Self { free: NO_LISTS, rest: [ptr::null_mut(); Kind::COUNT], rest_pieces: [0; Kind::COUNT] }
+        Self {
+            free: NO_LISTS,
+            rest: PerKind([ptr::null_mut(); Kind::COUNT]),
+            rest_pieces: PerKind([0; Kind::COUNT]),
+            #[cfg(asan)]
+            piece_bytes: PerKind([0; Kind::COUNT]),
+        }
     }
 
     /// Returns a piece of `kind`. Its content is undefined.
     #[inline(always)]
     pub(super) fn take(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
-        let index = kind as usize;
-        if let Some(piece) = self.free[index].pop() {
+        let at = self.take_unseen(kind, layout, pool);
+        #[cfg(asan)]
+        poison::unpoison(at, layout.size());
+        at
+    }
+
+    #[inline(always)]
+    fn take_unseen(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
+        if let Some(piece) = self.free[kind].pop() {
             // What is handed out next is cold by now.
-            if let Some(next) = self.free[index].last() {
+            if let Some(next) = self.free[kind].last() {
                 prefetch(next.at, layout.size());
             }
             return piece.at;
         }
-        if self.rest_pieces[index] == 0 {
+        if self.rest_pieces[kind] == 0 {
             lock(pool).refill(self, kind, layout);
-            if let Some(piece) = self.free[index].pop() {
+            if let Some(piece) = self.free[kind].pop() {
                 return piece.at;
             }
         }
-        let at = self.rest[index];
-        self.rest[index] = at.wrapping_add(layout.size());
-        self.rest_pieces[index] -= 1;
+        let at = self.rest[kind];
+        self.rest[kind] = at.wrapping_add(layout.size());
+        self.rest_pieces[kind] -= 1;
         at
     }
 
     /// Keeps a piece that nothing uses, for the next [`take`](Self::take).
     #[inline(always)]
     pub(super) fn keep(&mut self, kind: Kind, at: *mut u8) {
-        self.free[kind as usize].push(Dead { at, born: 0 });
+        #[cfg(asan)]
+        poison::poison(at, self.piece_bytes[kind]);
+        self.free[kind].push(Dead { at, born: 0 });
     }
 
     /// Gives everything back.
-    pub(super) fn empty(&mut self, layouts: &[Layout; Kind::COUNT], pool: &mut Pool) {
+    pub(super) fn empty(&mut self, layouts: &PerKind<Layout>, pool: &mut Pool) {
         for kind in Kind::ALL {
-            let index = kind as usize;
-            let mut list = std::mem::take(&mut self.free[index]);
-            for _ in 0..std::mem::take(&mut self.rest_pieces[index]) {
-                list.push(Dead { at: self.rest[index], born: 0 });
-                self.rest[index] = self.rest[index].wrapping_add(layouts[index].size());
+            let mut list = std::mem::take(&mut self.free[kind]);
+            for _ in 0..std::mem::take(&mut self.rest_pieces[kind]) {
+                list.push(Dead { at: self.rest[kind], born: 0 });
+                self.rest[kind] = self.rest[kind].wrapping_add(layouts[kind].size());
             }
             if !list.is_empty() {
                 pool.give(kind, list);
@@ -237,11 +266,29 @@ impl Cache {
     }
 
     /// Every piece that is in this cache.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind, layout: Layout) -> Vec<*mut u8> {
-        let index = kind as usize;
-        let rest = (0..self.rest_pieces[index])
-            .map(|piece| self.rest[index].wrapping_add(piece * layout.size()));
-        self.free[index].iter().map(|piece| piece.at).chain(rest).collect()
+        let rest = (0..self.rest_pieces[kind])
+            .map(|piece| self.rest[kind].wrapping_add(piece * layout.size()));
+        self.free[kind].iter().map(|piece| piece.at).chain(rest).collect()
+    }
+}
+
+/// Tells AddressSanitizer which pieces are free, in a build with `--cfg asan`: it knows only slabs.
+#[cfg(asan)]
+mod poison {
+    unsafe extern "C" {
+        fn __asan_poison_memory_region(at: *const u8, bytes: usize);
+        fn __asan_unpoison_memory_region(at: *const u8, bytes: usize);
+    }
+
+    pub(super) fn poison(at: *const u8, bytes: usize) {
+        // SAFETY: the piece is part of a slab, and it is free.
+        unsafe { __asan_poison_memory_region(at, bytes) }
+    }
+
+    pub(super) fn unpoison(at: *const u8, bytes: usize) {
+        // SAFETY: the piece is part of a slab, and its new owner writes it before it reads it.
+        unsafe { __asan_unpoison_memory_region(at, bytes) }
     }
 }

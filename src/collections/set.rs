@@ -27,7 +27,7 @@ use super::tree::{Difference, TreeBuilder};
 /// assert_eq!(before.difference(&open).collect::<Vec<_>>(), [&7]);
 /// ```
 pub struct Set<K> {
-    map: Map<K, ()>,
+    pub(super) map: Map<K, ()>,
 }
 
 impl<K> Set<K> {
@@ -180,8 +180,8 @@ impl<K: Ord> Set<K> {
 }
 
 impl<K: Ord + Clone> Set<K> {
-    /// Makes a set of elements in ascending order, faster than by single insertions. Where an element
-    /// is not greater than the one before, it is inserted like any other.
+    /// Makes a set of elements in ascending order, faster than by single insertions. Where an
+    /// element is not greater than the one before, it is inserted like any other.
     pub fn from_sorted(elements: impl IntoIterator<Item = K>) -> Self {
         Self { map: Map::from_sorted(elements.into_iter().map(|key| (key, ()))) }
     }

@@ -2,8 +2,8 @@
 //! versions and of the tree's shape.
 //!
 //! ```text
-//! leaf   header | 32 key slots  | 32 value slots
-//! inner  header | 31 key slots  | 32 pointers to children
+//! leaf   header | 32 key slots       | 32 value slots
+//! inner  header | 31 separator slots | 32 pointers to children
 //! cell   birth  | one key or one value
 //! ```
 //!
@@ -11,15 +11,17 @@
 //! cell. So a copy of a node copies few bytes, and never calls the `Clone` of a large value: copies
 //! of a node share its cells, and each cell has a birth of its own.
 //!
-//! `keys[i]` of an inner node is not less than any key below `children[i]`'s right neighbours begin:
-//! everything below `children[i]` is less than `keys[i]`, and everything below `children[i + 1]` is
-//! not.
+//! In a map a separator is a key: everything below `children[i]` is less than `separators[i]`, and
+//! everything below `children[i + 1]` is not. In a vector, whose leaves have no keys, it is a
+//! position: below `children[0..=i]` are `separators[i]` elements. How many are below the last
+//! child is not stored, so an element that comes behind all others changes no inner node.
 
 use std::alloc::Layout;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
+use std::ops::{Index, IndexMut};
 use std::ptr;
 
 /// How many entries a leaf holds.
@@ -45,6 +47,38 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const ALL: [Self; 4] = [Self::Leaf, Self::Inner, Self::Value, Self::Key];
     pub(super) const COUNT: usize = Self::ALL.len();
+}
+
+/// One value for each kind.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PerKind<T>(pub(super) [T; Kind::COUNT]);
+
+impl<T> Index<Kind> for PerKind<T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, kind: Kind) -> &T {
+        let [leaf, inner, value, key] = &self.0;
+        match kind {
+            Kind::Leaf => leaf,
+            Kind::Inner => inner,
+            Kind::Value => value,
+            Kind::Key => key,
+        }
+    }
+}
+
+impl<T> IndexMut<Kind> for PerKind<T> {
+    #[inline(always)]
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        let [leaf, inner, value, key] = &mut self.0;
+        match kind {
+            Kind::Leaf => leaf,
+            Kind::Inner => inner,
+            Kind::Value => value,
+            Kind::Key => key,
+        }
+    }
 }
 
 /// The beginning of a node. A cell begins with its birth, too.
@@ -90,6 +124,7 @@ const fn slot_align<T>() -> usize {
     if is_inline::<T>() { align_of::<T>() } else { align_of::<Pointer<T>>() }
 }
 
+#[expect(clippy::panic, reason = "only at compile time: a user's type is too large")]
 const fn layout(bytes: usize, align: usize) -> Layout {
     match Layout::from_size_align(bytes, align) {
         Ok(layout) => layout.pad_to_align(),
@@ -97,57 +132,127 @@ const fn layout(bytes: usize, align: usize) -> Layout {
     }
 }
 
-/// The layout for one type of key and one type of value.
+/// What stands between two children of an inner node, in a tree with the keys `K`.
+pub(super) trait Separator<K>: Clone {
+    /// Whether it is a number of elements, and not a key.
+    const IS_POSITION: bool;
+
+    /// Returns that number; 0 for a key.
+    fn position(&self) -> usize;
+
+    /// Adds `by` to that number, modulo the size of its type. A key stays as it is.
+    fn shift(&mut self, by: usize);
+}
+
+/// A map finds its way by its keys.
+impl<K: Clone> Separator<K> for K {
+    const IS_POSITION: bool = false;
+
+    #[inline(always)]
+    fn position(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn shift(&mut self, _by: usize) {}
+}
+
+/// A vector has no keys, and finds its way by counting.
+impl Separator<()> for usize {
+    const IS_POSITION: bool = true;
+
+    #[inline(always)]
+    fn position(&self) -> usize {
+        *self
+    }
+
+    #[inline(always)]
+    fn shift(&mut self, by: usize) {
+        *self = self.wrapping_add(by);
+    }
+}
+
+/// The layout for one type of key, one type of value, and one type of separator. A leaf, and a
+/// cell, is the same for every type of separator.
 ///
 /// Safety of all its functions: nodes and cells are live ones of this shape; an index is below the
 /// node's length, unless the function says otherwise; what is written belongs to the caller alone.
-pub(super) struct Shape<K, V>(PhantomData<(K, V)>);
+pub(super) struct Shape<K, V, S = K>(PhantomData<(K, V, S)>);
 
-impl<K, V> Shape<K, V> {
+impl<K, V, S> Shape<K, V, S> {
     pub(super) const KEY_IS_INLINE: bool = is_inline::<K>();
     pub(super) const VALUE_IS_INLINE: bool = is_inline::<V>();
     pub(super) const KEY_BYTES: usize = slot_bytes::<K>();
     pub(super) const VALUE_BYTES: usize = slot_bytes::<V>();
+    pub(super) const SEPARATOR_IS_INLINE: bool = {
+        let is_key = size_of::<Cell<S>>() == size_of::<Cell<K>>();
+        assert!(is_inline::<S>() || is_key, "a cell of a separator is one of a key");
+        is_inline::<S>()
+    };
+    pub(super) const SEPARATOR_BYTES: usize = slot_bytes::<S>();
     const KEYS_AT: usize = align_up(size_of::<Header>(), slot_align::<K>());
     const VALUES_AT: usize =
         align_up(Self::KEYS_AT + LEAF_ENTRIES * Self::KEY_BYTES, slot_align::<V>());
+    const SEPARATORS_AT: usize = align_up(size_of::<Header>(), slot_align::<S>());
     const CHILDREN_AT: usize =
-        align_up(Self::KEYS_AT + (FAN_OUT - 1) * Self::KEY_BYTES, align_of::<Node>());
-    const ALIGN: usize = max(align_of::<Header>(), slot_align::<K>());
-    pub(super) const LAYOUTS: [Layout; Kind::COUNT] = [
+        align_up(Self::SEPARATORS_AT + (FAN_OUT - 1) * Self::SEPARATOR_BYTES, align_of::<Node>());
+    pub(super) const LAYOUTS: PerKind<Layout> = PerKind([
         layout(
             Self::VALUES_AT + LEAF_ENTRIES * Self::VALUE_BYTES,
-            max(Self::ALIGN, slot_align::<V>()),
+            max(align_of::<Header>(), max(slot_align::<K>(), slot_align::<V>())),
         ),
-        layout(Self::CHILDREN_AT + FAN_OUT * size_of::<Node>(), Self::ALIGN),
+        layout(
+            Self::CHILDREN_AT + FAN_OUT * size_of::<Node>(),
+            max(align_of::<Header>(), slot_align::<S>()),
+        ),
         Layout::new::<Cell<V>>(),
         Layout::new::<Cell<K>>(),
-    ];
+    ]);
     /// Whether anything has to be done when an entry is gone.
     pub(super) const DROPS: bool = needs_drop::<K>() || needs_drop::<V>();
 
     #[inline(always)]
     pub(super) unsafe fn key_slot(node: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
         unsafe { node.cast::<u8>().add(Self::KEYS_AT + index * Self::KEY_BYTES) }
+    }
+
+    /// A node has one separator less than children.
+    #[inline(always)]
+    pub(super) unsafe fn separator_slot(inner: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
+        unsafe { inner.cast::<u8>().add(Self::SEPARATORS_AT + index * Self::SEPARATOR_BYTES) }
+    }
+
+    /// The cell of a separator that is not inline. Only keys are not, so it is of the kind of a
+    /// key's.
+    #[inline(always)]
+    pub(super) unsafe fn separator_cell(slot: *mut u8) -> *mut Cell<S> {
+        // SAFETY: see the type.
+        unsafe { *slot.cast::<Pointer<S>>() }
     }
 
     #[inline(always)]
     pub(super) unsafe fn value_slot(leaf: Node, index: usize) -> *mut u8 {
+        // SAFETY: see the type.
         unsafe { leaf.cast::<u8>().add(Self::VALUES_AT + index * Self::VALUE_BYTES) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn child_slot(inner: Node, index: usize) -> *mut Node {
+        // SAFETY: see the type.
         unsafe { inner.cast::<u8>().add(Self::CHILDREN_AT).cast::<Node>().add(index) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn child(inner: Node, index: usize) -> Node {
+        // SAFETY: see the type.
         unsafe { *Self::child_slot(inner, index) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn key_of_slot<'a>(slot: *mut u8) -> &'a K {
+        // SAFETY: see the type.
         unsafe {
             if Self::KEY_IS_INLINE {
                 &*slot.cast::<K>()
@@ -159,6 +264,7 @@ impl<K, V> Shape<K, V> {
 
     #[inline(always)]
     pub(super) unsafe fn value_of_slot<'a>(slot: *mut u8) -> &'a V {
+        // SAFETY: see the type.
         unsafe {
             if Self::VALUE_IS_INLINE {
                 &*slot.cast::<V>()
@@ -170,15 +276,18 @@ impl<K, V> Shape<K, V> {
 
     #[inline(always)]
     pub(super) unsafe fn key<'a>(node: Node, index: usize) -> &'a K {
+        // SAFETY: see the type.
         unsafe { Self::key_of_slot(Self::key_slot(node, index)) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn value<'a>(leaf: Node, index: usize) -> &'a V {
+        // SAFETY: see the type.
         unsafe { Self::value_of_slot(Self::value_slot(leaf, index)) }
     }
 
     pub(super) unsafe fn value_address(leaf: Node, index: usize) -> *mut V {
+        // SAFETY: see the type.
         unsafe {
             let slot = Self::value_slot(leaf, index);
             if Self::VALUE_IS_INLINE {
@@ -192,15 +301,19 @@ impl<K, V> Shape<K, V> {
     /// The cell of a key that is not inline.
     #[inline(always)]
     pub(super) unsafe fn key_cell(slot: *mut u8) -> *mut Cell<K> {
+        // SAFETY: see the type.
         unsafe { *slot.cast::<Pointer<K>>() }
     }
 
     /// The cell of a value that is not inline.
     #[inline(always)]
     pub(super) unsafe fn value_cell(slot: *mut u8) -> *mut Cell<V> {
+        // SAFETY: see the type.
         unsafe { *slot.cast::<Pointer<V>>() }
     }
+}
 
+impl<K, V> Shape<K, V> {
     /// Searches the first `count` keys of `node`.
     #[inline(always)]
     unsafe fn search_by(
@@ -208,6 +321,7 @@ impl<K, V> Shape<K, V> {
         count: usize,
         mut compare: impl FnMut(&K) -> Ordering,
     ) -> Result<usize, usize> {
+        // SAFETY: see the type.
         unsafe {
             let slots = Self::key_slot(node, 0);
             if Self::KEY_IS_INLINE {
@@ -226,6 +340,7 @@ impl<K, V> Shape<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        // SAFETY: see the type.
         unsafe { Self::search_by(leaf, len(leaf), |other| other.borrow().cmp(key)) }
     }
 
@@ -236,6 +351,7 @@ impl<K, V> Shape<K, V> {
         K: Borrow<Q>,
         Q: Ord + ?Sized,
     {
+        // SAFETY: see the type.
         unsafe {
             // The one that follows the last key that is not greater. No key answers `Equal`.
             let side = |other: &K| match other.borrow().cmp(key) {
@@ -249,18 +365,67 @@ impl<K, V> Shape<K, V> {
     }
 }
 
+impl<K, V, S: Separator<K>> Shape<K, V, S> {
+    /// Returns how many elements are below the node's children before `child`; 0 in a map.
+    #[inline(always)]
+    pub(super) unsafe fn start(inner: Node, child: usize) -> usize {
+        if !S::IS_POSITION || child == 0 {
+            return 0;
+        }
+        // SAFETY: see the type.
+        unsafe { (*Self::separator_slot(inner, child - 1).cast::<S>()).position() }
+    }
+
+    /// Adds `by` to the positions from `from` on. `from` may be the number of separators.
+    #[inline(always)]
+    pub(super) unsafe fn shift(inner: Node, from: usize, by: usize) {
+        if !S::IS_POSITION {
+            return;
+        }
+        // SAFETY: see the type.
+        unsafe {
+            let first = Self::separator_slot(inner, from).cast::<S>();
+            for separator in std::slice::from_raw_parts_mut(first, len(inner) - 1 - from) {
+                separator.shift(by);
+            }
+        }
+    }
+}
+
+impl<V> Shape<(), V, usize> {
+    /// The positions at which the node's children end, but for the last one.
+    #[inline(always)]
+    pub(super) unsafe fn positions<'a>(inner: Node) -> &'a [usize] {
+        // SAFETY: see the type.
+        unsafe {
+            let first = Self::separator_slot(inner, 0).cast::<usize>();
+            std::slice::from_raw_parts(first, len(inner) - 1)
+        }
+    }
+}
+
+/// # Safety
+/// The node is live.
 #[inline(always)]
 pub(super) unsafe fn len(node: Node) -> usize {
+    // SAFETY: see above.
     unsafe { (*node).len as usize }
 }
 
+/// # Safety
+/// The node may be written, and so many of its slots are filled.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a node has 32 slots")]
 pub(super) unsafe fn set_len(node: Node, len: usize) {
     debug_assert!(len <= LEAF_ENTRIES && len <= FAN_OUT);
+    // SAFETY: see above.
     unsafe { (*node).len = len as u32 }
 }
 
 /// Makes room for one slot at `index` of an array of `count` slots, and copies `slot` into it.
+///
+/// # Safety
+/// The array belongs to the caller, and has room. The index is at most `count`.
 #[inline(always)]
 pub(super) unsafe fn insert_slot(
     first: *mut u8,
@@ -269,6 +434,7 @@ pub(super) unsafe fn insert_slot(
     index: usize,
     slot: *const u8,
 ) {
+    // SAFETY: see above.
     unsafe {
         let at = first.add(index * bytes);
         ptr::copy(at, at.add(bytes), (count - index) * bytes);
@@ -277,16 +443,20 @@ pub(super) unsafe fn insert_slot(
 }
 
 /// Closes the gap that the slot at `index` of an array of `count` slots leaves.
+///
+/// # Safety
+/// The array belongs to the caller. The index is below `count`.
 #[inline(always)]
 pub(super) unsafe fn remove_slot(first: *mut u8, bytes: usize, count: usize, index: usize) {
+    // SAFETY: see above.
     unsafe {
         let at = first.add(index * bytes);
         ptr::copy(at.add(bytes), at, (count - index - 1) * bytes);
     }
 }
 
-/// Asks for what is read or written next, at most [`PREFETCHED_LINES`]: a search by halves would ask
-/// for one line after another.
+/// Asks for what is read or written next, at most [`PREFETCHED_LINES`]: a search by halves would
+/// ask for one line after another.
 #[inline(always)]
 pub(super) fn prefetch(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]

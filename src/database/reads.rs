@@ -1,5 +1,5 @@
-//! Owns how a caller reads: the newest version, a pinned or a recent one, the history, a fork to try
-//! commands on. Knows nothing of how versions come about.
+//! Owns how a caller reads: the newest version, a pinned or a recent one, the history, a fork to
+//! try commands on. Knows nothing of how versions come about.
 
 use super::{Database, Engine, Sandbox};
 use crate::engine::{AtError, View, on_engine_thread};

@@ -1,5 +1,5 @@
-//! Owns how a running database is put together of what an open found: its parts, the channels between
-//! them, and their threads. Knows nothing of what the parts do.
+//! Owns how a running database is put together of what an open found: its parts, the channels
+//! between them, and their threads. Knows nothing of what the parts do.
 //!
 //! ```text
 //! callers ──queue──▶ writer ──batches──▶ committer ──▶ log

@@ -85,10 +85,10 @@ impl<M: Model> Database<M> {
     /// create a `LOCK` file.
     ///
     /// # Errors
-    /// The errors of [`Builder::open`](crate::Builder::open) for the database that is read; [`Error::Missing`] if there
-    /// is no database at `backup`; [`Error::NotEmpty`] if `target` exists and is not an empty
-    /// directory; [`Error::Io`] if the copy could not be written; [`Error::UnreadableModel`] if it
-    /// could not be read back.
+    /// The errors of [`Builder::open`](crate::Builder::open) for the database that is read;
+    /// [`Error::Missing`] if there is no database at `backup`; [`Error::NotEmpty`] if `target`
+    /// exists and is not an empty directory; [`Error::Io`] if the copy could not be written;
+    /// [`Error::UnreadableModel`] if it could not be read back.
     pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), Error> {
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
         let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());

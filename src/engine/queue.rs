@@ -28,8 +28,9 @@
 //!                               └─┘ (woken, and no row holds)
 //! ```
 //!
-//! Callers, the committer (which rings the bell) and the shutdown change the state under the lock, so no change is lost between a
-//! look and a sleep. While the writer spins it holds no lock: it watches `sent` and `signalled`.
+//! Callers, the committer (which rings the bell) and the shutdown change the state under the lock,
+//! so no change is lost between a look and a sleep. While the writer spins it holds no lock: it
+//! watches `sent` and `signalled`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};

@@ -1,5 +1,6 @@
 //! Owns reading what was ever accepted: commands from `archive/` and `journal/`, states from
-//! snapshots and replay. Changes nothing on disk but the lock file. Knows nothing of how commands got there.
+//! snapshots and replay. Changes nothing on disk but the lock file. Knows nothing of how commands
+//! got there.
 //!
 //! - `source`: which file of archive and journal holds which sequence
 //! - `frames`: the frames of these files in sequence order

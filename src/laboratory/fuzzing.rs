@@ -147,6 +147,12 @@ pub fn directory_open(data: &[u8]) {
     laboratory::open_forged(data);
 }
 
+/// Lives the life of a few collections: each must equal its standard one, and the invariants must
+/// hold after every step.
+pub fn collections(data: &[u8]) {
+    crate::collections::live_bytes(data);
+}
+
 #[cfg(test)]
 #[path = "tests/fuzzing.rs"]
 mod tests;

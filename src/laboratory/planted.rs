@@ -93,8 +93,13 @@ faults! {
     }
     collections: {
         BirthNotCompared: "a node is written in place though another version has it",
+        SharedValueWritten: "a value is written in place though another version has it",
+        SharedNodeReused: "a node that was copied is used again though another version has it",
         DeadListDividedWrongly: "a version that goes frees what its parent still reaches",
         DeadListLostAtFork: "a clone forgets what died since the version before",
+        ParentLetGoTooEarly: "a tree is searched for what is its own when its parent may be gone",
+        PositionsNotMoved: "an insertion into a vector does not move what is behind it",
+        PositionsKeptAtSplit: "the right half of a node counts from the beginning of the left one",
     }
 }
 

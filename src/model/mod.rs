@@ -27,8 +27,8 @@ use serde::de::DeserializeOwned;
 ///
 /// `clone()` must be O(1), or at least cheap. The engine clones the model once per batch of
 /// commands, so that readers and rollback have their own version. Build it from the
-/// [`collections`](crate::collections) of this crate, from other persistent collections such as those
-/// of [imbl](https://docs.rs/imbl), or wrap rarely changing parts in an `Arc`.
+/// [`collections`](crate::collections) of this crate, from other persistent collections such as
+/// those of [imbl](https://docs.rs/imbl), or wrap rarely changing parts in an `Arc`.
 ///
 /// List the commands that may change a model once, with [`commands!`](crate::commands!).
 /// [`docs::determinism`](crate::docs::determinism) says what a model and its commands must not do.

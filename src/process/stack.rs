@@ -3,9 +3,9 @@
 //!
 //! serde recurses once for each level of a nested value and has no bound. A stack overflow ends the
 //! process. If a stored value causes it, that happens again at every start. So each encoding and
-//! each decoding gets a *floor*, an address below which the stack must not grow. At every
-//! primitive value, the encoder or decoder compares the floor with the address of a local variable. This is much cheaper than counting
-//! levels, and it measures the stack itself.
+//! each decoding gets a *floor*, an address below which the stack must not grow. At every primitive
+//! value, the encoder or decoder compares the floor with the address of a local variable. This is
+//! much cheaper than counting levels, and it measures the stack itself.
 
 use std::cell::Cell;
 use std::io;

@@ -114,8 +114,8 @@ pub struct PurgeReport {
 /// ```
 ///
 /// # Errors
-/// - [`Error::PurgeRefused`] if a replacement, or a command behind a change, is refused. Nothing was
-///   changed.
+/// - [`Error::PurgeRefused`] if a replacement, or a command behind a change, is refused. Nothing
+///   was changed.
 /// - [`Error::HistoryDiverged`] if the verification of the old history fails. Nothing was changed.
 /// - [`Error::HistoryTruncated`] if the stored history does not begin with the initial model. Then
 ///   the oldest snapshot could still contain the erased data.

@@ -1,4 +1,5 @@
-//! Owns reading an existing database to its end: snapshot, segments, replay. Changes nothing on disk.
+//! Owns reading an existing database to its end: snapshot, segments, replay. Changes nothing on
+//! disk.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

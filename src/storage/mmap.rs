@@ -1,5 +1,5 @@
-//! Owns memory maps, and with them the crate's only `unsafe`: maps of files, to read them, and the
-//! map of one page, to notice a fork. Knows nothing of formats.
+//! Owns memory maps, and with them the only `unsafe` outside `collections`: maps of files, to read
+//! them, and the map of one page, to notice a fork. Knows nothing of formats.
 
 #![allow(unsafe_code)]
 

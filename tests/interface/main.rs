@@ -1,5 +1,6 @@
 //! What a user of the crate writes and reads: the vocabulary of commands over the years, tests of
-//! models, JSON, what `tracing` is told, and the code of the documentation; and that the tree stays one.
+//! models, JSON, what `tracing` is told, and the code of the documentation; and that the tree stays
+//! one.
 
 #[path = "../common/mod.rs"]
 mod common;

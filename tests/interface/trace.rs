@@ -63,8 +63,8 @@ fn fill(database: &prevalence::Database<Ledger>, commands: u32) {
 #[test]
 fn the_engine_tells_what_it_does() {
     let lines = Lines::default();
-    // For all threads: most of this happens on threads of the engine. Other tests of this program are
-    // told of as well, so each line must have the name of this database.
+    // For all threads: most of this happens on threads of the engine. Other tests of this program
+    // are told of as well, so each line must have the name of this database.
     tracing::subscriber::set_global_default(lines.clone()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("told.db");

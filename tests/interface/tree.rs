@@ -1,5 +1,5 @@
-//! The tree tells the data flow, so imports point one way: each folder of `src/` uses only those that
-//! stand before it here. A name that a low folder needs from a high one belongs further down.
+//! The tree tells the data flow, so imports point one way: each folder of `src/` uses only those
+//! that stand before it here. A name that a low folder needs from a high one belongs further down.
 
 use std::path::{Path, PathBuf};
 

@@ -69,13 +69,16 @@ impl<'a, K, V> Range<'a, K, V> {
     {
         let (start, end) = (range.start_bound(), range.end_bound());
         match (start, end) {
-            (Bound::Excluded(start), Bound::Excluded(end)) if start == end => {
-                panic!("a range begins and ends at the same excluded key")
+            (Bound::Excluded(start), Bound::Excluded(end)) => {
+                assert!(
+                    start.cmp(end).is_lt(),
+                    "a range of excluded keys begins at or behind its end"
+                )
             }
             (
                 Bound::Included(start) | Bound::Excluded(start),
                 Bound::Included(end) | Bound::Excluded(end),
-            ) => assert!(start <= end, "a range begins behind its end"),
+            ) => assert!(start.cmp(end).is_le(), "a range begins behind its end"),
             _ => {}
         }
         Self { front: Cursor::lower(tree, start), back: Cursor::upper(tree, end) }

@@ -151,7 +151,8 @@ impl<K, V> Map<K, V> {
 
 impl<K: Ord + Clone, V: Clone> Map<K, V> {
     /// Makes a map of entries in ascending order, faster than by single insertions. Where a key is
-    /// not greater than the one before, it is inserted like any other: the last of equal keys counts.
+    /// not greater than the one before, it is inserted like any other: the last of equal keys
+    /// counts.
     pub fn from_sorted(entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let mut builder = TreeBuilder::new();
         let mut entries = entries.into_iter();

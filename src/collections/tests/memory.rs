@@ -93,3 +93,14 @@ fn small_maps_are_small() {
     one.put(1_u64, 1_u64);
     assert!(slab_bytes(&one) <= 600, "{}", slab_bytes(&one));
 }
+
+#[test]
+fn keys_in_descending_order_behind_a_full_leaf_share_leaves() {
+    let mut map: Map<u64, u64> = (0..32).map(|key| (key, key)).collect();
+    for key in (1000..2000).rev() {
+        map.put(key, key);
+    }
+    assert_sound(&[&map]);
+    let (leaves, _) = pieces(&map, Kind::Leaf);
+    assert!(leaves < 2 * 1032 / 16, "{leaves} leaves");
+}

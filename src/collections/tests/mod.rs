@@ -1,28 +1,62 @@
-//! Tests of the collections: random lives beside a `BTreeMap`, with an audit after every step.
+//! Tests of the collections. `life` is also the body of a fuzz target.
+//!
+//! - `laws`: one suite for every collection
+//! - `lives`: random lives beside a `BTreeMap`, with an audit after every step
+//! - `panics`: a user's code panics at any call
+//! - `memory`: memory goes back
+//! - `sets`: the algebra of sets
+//! - `types`: keys and values at the edge of what a type can be
+//! - `vector`: what only vectors do
+//! - `planted`: deliberate faults are caught
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test must stop at the first unexpected result"
+)]
+
+mod compare;
+mod content;
+#[cfg(test)]
+mod laws;
+mod life;
+#[cfg(test)]
 mod lives;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
 mod panics;
+#[cfg(test)]
 mod planted;
+#[cfg(test)]
+mod sets;
+#[cfg(test)]
+mod types;
+#[cfg(test)]
+mod vector;
 
-use std::cell::RefCell;
-use std::cmp::Ordering;
+pub(crate) use life::live_bytes;
+
+#[cfg(test)]
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
-use super::Map;
-use super::tree::audit;
+#[cfg(test)]
+use super::{Map, tree::audit};
 
-/// Checks all invariants of a family, and that no memory was lost.
-fn assert_sound<K: Ord + Debug, V>(family: &[&Map<K, V>]) {
-    let trees: Vec<_> = family.iter().map(|map| &map.tree).collect();
+/// Checks all invariants of some families, and that no memory was lost.
+#[cfg(test)]
+fn assert_sound<K: Ord + Debug, V>(maps: &[&Map<K, V>]) {
+    let trees: Vec<_> = maps.iter().map(|map| &map.tree).collect();
     assert_eq!(audit(&trees), 0, "pieces of memory were lost");
 }
 
 /// A generator of numbers that is the same on every run.
+#[cfg(test)]
 struct Random(u64);
 
+#[cfg(test)]
 impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -33,85 +67,5 @@ impl Random {
 
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
-    }
-}
-
-/// A key or value that owns memory, and is counted while it lives.
-struct Counted {
-    number: Box<u64>,
-    alive: Arc<AtomicI64>,
-}
-
-impl Counted {
-    fn new(number: u64, alive: &Arc<AtomicI64>) -> Self {
-        alive.fetch_add(1, SeqCst);
-        Self { number: Box::new(number), alive: alive.clone() }
-    }
-}
-
-impl Clone for Counted {
-    fn clone(&self) -> Self {
-        bomb(&CLONES);
-        Self::new(*self.number, &self.alive)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(1, SeqCst);
-        bomb(&DROPS);
-    }
-}
-
-impl Debug for Counted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.number.fmt(f)
-    }
-}
-
-impl PartialEq for Counted {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Counted {}
-
-impl PartialOrd for Counted {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Counted {
-    fn cmp(&self, other: &Self) -> Ordering {
-        bomb(&COMPARISONS);
-        self.number.cmp(&other.number)
-    }
-}
-
-thread_local! {
-    /// After so many calls one panics; `None`: none does.
-    static CLONES: RefCell<Option<u64>> = const { RefCell::new(None) };
-    static DROPS: RefCell<Option<u64>> = const { RefCell::new(None) };
-    static COMPARISONS: RefCell<Option<u64>> = const { RefCell::new(None) };
-}
-
-type Bomb = std::thread::LocalKey<RefCell<Option<u64>>>;
-
-fn bomb(bomb: &'static Bomb) {
-    let explodes = bomb.with_borrow_mut(|left| match left {
-        Some(0) => {
-            *left = None;
-            true
-        }
-        Some(left) => {
-            *left -= 1;
-            false
-        }
-        None => false,
-    });
-    if explodes && !std::thread::panicking() {
-        panic!("a user's code panics");
     }
 }

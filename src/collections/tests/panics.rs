@@ -1,80 +1,87 @@
 //! A panic of a user's `Clone`, `Drop` or `Ord` at any call: nothing is corrupt, nothing is dropped
 //! twice, and other versions are as they were.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::SeqCst;
 
+use super::content::{Alive, Bomb, Content, Counted, Fickle};
 use super::*;
 
 /// Arms each kind of bomb at each call, and does `work` on a fork.
-fn at_every_call(work: impl Fn(&mut Map<Counted, Counted>, &Arc<AtomicI64>)) {
-    for (kind, bomb) in [&CLONES, &DROPS, &COMPARISONS].into_iter().enumerate() {
-        let mut explosions = 0;
-        for at in 0..1000 {
-            let alive: Arc<AtomicI64> = Arc::default();
-            let entry = |number| (Counted::new(number, &alive), Counted::new(number, &alive));
-            let mut map: Map<_, _> = (0..200).map(|number| entry(2 * number)).collect();
+fn at_every_call<C: Content>(work: impl Fn(&mut Map<C, C>, &dyn Fn(u64) -> C)) {
+    for bomb in Bomb::ALL {
+        for after in 0.. {
+            let alive = Alive::default();
+            let new = |number| C::of(number, &alive);
+            let mut map: Map<_, _> = (0..100).map(|it| (new(2 * it), new(2 * it))).collect();
             let base = map.clone();
-            map.put(Counted::new(3, &alive), Counted::new(3, &alive));
-            let before: Vec<u64> = base.keys().map(|key| *key.number).collect();
-            bomb.set(Some(at));
-            let exploded = catch_unwind(AssertUnwindSafe(|| work(&mut map, &alive))).is_err();
-            bomb.set(None);
-            assert!(base.keys().map(|key| *key.number).eq(before), "{kind} {at}");
+            map.put(new(3), new(3));
+            let exploded = bomb.explode(after, || work(&mut map, &new)).is_none();
+            let expected = (0..100).map(|number| 2 * number);
+            assert!(base.keys().map(C::number).eq(expected), "{bomb:?} {after}");
             // Memory may leak after a panic, but everything else holds.
             audit(&[&map.tree, &base.tree]);
-            let keys: Vec<u64> = map.keys().map(|key| *key.number).collect();
-            assert_eq!(keys.len(), map.len(), "{kind} {at}");
+            assert_eq!(map.keys().count(), map.len(), "{bomb:?} {after}");
             drop(base);
             audit(&[&map.tree]);
             drop(map);
             let left = alive.load(SeqCst);
-            assert!(left >= 0, "{kind} {at}: something was dropped twice");
+            assert!(left >= 0, "{bomb:?} {after}: something was dropped twice");
             if !exploded {
-                assert_eq!(left, 0, "{kind} {at}: something was not dropped");
+                assert_eq!(left, 0, "{bomb:?} {after}: something was not dropped");
                 break;
             }
-            explosions += 1;
         }
-        println!("{kind}: {explosions} panics");
     }
 }
 
-#[test]
-fn puts_survive() {
-    at_every_call(|map, alive| {
+/// For contents in cells, and for contents in the slots.
+fn at_every_call_of_both(
+    in_cells: impl Fn(&mut Map<Counted, Counted>, &dyn Fn(u64) -> Counted),
+    in_slots: impl Fn(&mut Map<Fickle, Fickle>, &dyn Fn(u64) -> Fickle),
+) {
+    at_every_call(in_cells);
+    at_every_call(in_slots);
+}
+
+macro_rules! survives {
+    ($($name:ident: |$map:ident, $new:ident| $work:block)*) => {$(
+        #[test]
+        fn $name() {
+            at_every_call_of_both(|$map, $new| $work, |$map, $new| $work);
+        }
+    )*};
+}
+
+survives! {
+    puts_survive: |map, new| {
         for number in [7, 8, 4, 4000, 9, 11, 13, 15, 17, 19, 21, 23] {
-            map.put(Counted::new(number, alive), Counted::new(number, alive));
-            map.insert(Counted::new(number, alive), Counted::new(number + 1, alive));
+            map.put(new(number), new(number));
+            map.insert(new(number), new(number + 1));
         }
-    });
-}
-
-#[test]
-fn removals_survive() {
-    at_every_call(|map, alive| {
-        for number in (0..120).rev() {
-            map.remove(&Counted::new(number, alive));
+    }
+    removals_survive: |map, new| {
+        for number in (0..36).rev() {
+            map.remove(&new(2 * number));
         }
-    });
-}
-
-#[test]
-fn changes_in_place_survive() {
-    at_every_call(|map, alive| {
+    }
+    changes_in_place_survive: |map, new| {
         for number in [0, 2, 100, 102] {
-            *map.get_mut(&Counted::new(number, alive)).unwrap() = Counted::new(1, alive);
+            *map.get_mut(&new(number)).unwrap() = new(1);
         }
         for value in map.values_mut() {
-            *value = Counted::new(5, alive);
+            *value = new(5);
         }
-    });
-}
-
-#[test]
-fn the_end_survives() {
-    at_every_call(|map, _| {
+    }
+    other_ends_survive: |map, new| {
+        let mut other: Map<_, _> = [(new(300), new(1)), (new(7), new(2))].into();
+        map.append(&mut other);
+        map.retain(|key, _| key.number() % 3 != 0);
+        map.pop_last();
+        assert_eq!(map.clone().into_iter().take(3).count(), 3);
+    }
+    the_end_survives: |map, _new| {
         let fork = map.clone();
         *map = Map::new();
         drop(fork);
-    });
+    }
 }

@@ -3,27 +3,52 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use super::Tree;
-use crate::collections::family::{Changes, VersionId, Versions};
-use crate::collections::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
-use crate::mutex::lock;
+use super::super::family::{Changes, VersionId, Versions};
+use super::super::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
+use super::super::sync::lock;
+use super::{Sequence, Tree};
 
 /// The pieces that a tree reaches, with their births.
 type Reached = HashMap<*mut u8, (usize, u64)>;
 type Pieces = HashSet<*mut u8>;
 
-/// Checks all invariants of the family whose handles are exactly `handles`. Returns how many pieces
-/// of memory were lost: none, unless a user's code panicked.
+/// Checks the nodes of a tree with this root and height, and returns how many entries it has.
+type CheckNodes = unsafe fn(Node, u32) -> usize;
+
+/// Checks all invariants of the families of these handles, which must be all that they have.
+/// Returns how many pieces of memory were lost: none, unless a user's code panicked.
 ///
 /// # Panics
 /// If an invariant does not hold.
 pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) -> usize {
+    audit_with(handles, |root, height| {
+        // SAFETY: the caller says that the nodes are live.
+        unsafe { check_node::<K, V>(root, height, None, None) }
+    })
+}
+
+/// Does the same for the trees of vectors.
+pub(in crate::collections) fn audit_sequences<V>(handles: &[&Sequence<V>]) -> usize {
+    audit_with(handles, check_positions::<V>)
+}
+
+fn audit_with<K, V, S>(handles: &[&Tree<K, V, S>], check_nodes: CheckNodes) -> usize {
+    let mut families: HashMap<_, Vec<&Tree<K, V, S>>> = HashMap::new();
+    for handle in handles {
+        families.entry(handle.family.as_ref().map(Arc::as_ptr)).or_default().push(handle);
+    }
+    families.values().map(|handles| audit_family(handles, check_nodes)).sum()
+}
+
+/// Checks all invariants of the family whose handles are exactly `handles`.
+fn audit_family<K, V, S>(handles: &[&Tree<K, V, S>], check_nodes: CheckNodes) -> usize {
     let Some(family) = handles.iter().find_map(|tree| tree.family.as_ref()) else {
         assert!(handles.iter().all(|tree| tree.root.is_null() && tree.len == 0));
         return 0;
     };
-    let reached: Vec<Reached> = handles.iter().map(|tree| check_shape(tree)).collect();
+    let reached: Vec<Reached> = handles.iter().map(|tree| check_shape(tree, check_nodes)).collect();
     let mut versions = family.versions();
     let mut clean: HashMap<VersionId, u32> = HashMap::new();
     let mut open: HashMap<VersionId, u32> = HashMap::new();
@@ -43,7 +68,7 @@ pub(in crate::collections) fn audit<K: Ord + Debug, V>(handles: &[&Tree<K, V>]) 
             let (root, height) = versions.root(id);
             let mut reached = Reached::new();
             // SAFETY: the version is live, and the lock is held.
-            unsafe { reach::<K, V>(root, height, &mut reached) };
+            unsafe { reach::<K, V, S>(root, height, &mut reached) };
             (id, reached)
         })
         .collect();
@@ -125,14 +150,14 @@ fn check_dead(
 }
 
 /// Checks that nothing free is used, and returns how many pieces are neither.
-fn count_lost<K, V>(handles: &[&Tree<K, V>], used: &Pieces) -> usize {
+fn count_lost<K, V, S>(handles: &[&Tree<K, V, S>], used: &Pieces) -> usize {
     let Some(family) = handles.iter().find_map(|tree| tree.family.as_ref()) else { return 0 };
     let pool = lock(&family.pool);
     let mut all = 0;
     let mut known = used.len();
     for kind in Kind::ALL {
         let mut free = Pieces::new();
-        let layout = Shape::<K, V>::LAYOUTS[kind as usize];
+        let layout = Shape::<K, V, S>::LAYOUTS[kind];
         let cached = handles.iter().flat_map(|tree| {
             // SAFETY: the caller holds the family's lock.
             let changes = unsafe { &*tree.changes.get() };
@@ -148,8 +173,8 @@ fn count_lost<K, V>(handles: &[&Tree<K, V>], used: &Pieces) -> usize {
     all.checked_sub(known).expect("each piece is counted once")
 }
 
-/// Checks the order of the keys and the sizes of the nodes. Returns what the tree reaches.
-fn check_shape<K: Ord + Debug, V>(tree: &Tree<K, V>) -> Reached {
+/// Checks the nodes and the number of entries. Returns what the tree reaches.
+fn check_shape<K, V, S>(tree: &Tree<K, V, S>, check_nodes: CheckNodes) -> Reached {
     let mut reached = Reached::new();
     if tree.root.is_null() {
         assert_eq!((tree.len, tree.height), (0, 0));
@@ -157,14 +182,16 @@ fn check_shape<K: Ord + Debug, V>(tree: &Tree<K, V>) -> Reached {
     }
     // SAFETY: the handle keeps all of it alive, and is borrowed.
     unsafe {
-        let counted = check_node::<K, V>(tree.root, tree.height, None, None);
+        let counted = check_nodes(tree.root, tree.height);
         assert_eq!(counted, tree.len, "the number of entries");
         assert!(tree.height == 0 || len(tree.root) > 1, "a root with one child");
-        reach::<K, V>(tree.root, tree.height, &mut reached);
+        reach::<K, V, S>(tree.root, tree.height, &mut reached);
     }
     reached
 }
 
+/// Checks the order of the keys and the sizes of the nodes. Returns how many entries there are.
+///
 /// # Safety
 /// The node is live, and stays so.
 unsafe fn check_node<K: Ord + Debug, V>(
@@ -198,9 +225,37 @@ unsafe fn check_node<K: Ord + Debug, V>(
     }
 }
 
+/// Checks the positions and the sizes of the nodes. Returns how many elements there are.
+///
 /// # Safety
 /// As for [`check_node`].
-unsafe fn reach<K, V>(node: Node, height: u32, reached: &mut Reached) {
+unsafe fn check_positions<V>(node: Node, height: u32) -> usize {
+    // SAFETY: see above.
+    unsafe {
+        let count = len(node);
+        assert_eq!((*node).height, height);
+        assert!((1..=LEAF_ENTRIES).contains(&count), "{count} in a node of height {height}");
+        if height == 0 {
+            return count;
+        }
+        let positions = Shape::<(), V, usize>::positions(node);
+        let mut elements = 0;
+        for index in 0..count {
+            let child = Shape::<(), V, usize>::child(node, index);
+            elements += check_positions::<V>(child, height - 1);
+            let position = positions.get(index);
+            assert!(
+                position.is_none_or(|&it| it == elements),
+                "{positions:?}[{index}], {elements}"
+            );
+        }
+        elements
+    }
+}
+
+/// # Safety
+/// As for [`check_node`].
+unsafe fn reach<K, V, S>(node: Node, height: u32, reached: &mut Reached) {
     // SAFETY: see above.
     unsafe {
         if node.is_null() {
@@ -212,22 +267,27 @@ unsafe fn reach<K, V>(node: Node, height: u32, reached: &mut Reached) {
         };
         add(node.cast(), kind, (*node).born);
         let count = len(node);
-        if !Shape::<K, V>::KEY_IS_INLINE {
-            for index in 0..if height > 0 { count - 1 } else { count } {
-                let cell: *mut Cell<K> =
-                    Shape::<K, V>::key_cell(Shape::<K, V>::key_slot(node, index));
+        for index in 0..if height > 0 { count - 1 } else { 0 } {
+            if !Shape::<K, V, S>::SEPARATOR_IS_INLINE {
+                let slot = Shape::<K, V, S>::separator_slot(node, index);
+                let cell: *mut Cell<S> = Shape::<K, V, S>::separator_cell(slot);
                 add(cell.cast(), Kind::Key, (*cell).born);
             }
         }
-        if height == 0 && !Shape::<K, V>::VALUE_IS_INLINE {
-            for index in 0..count {
-                let cell: *mut Cell<V> =
-                    Shape::<K, V>::value_cell(Shape::<K, V>::value_slot(node, index));
+        for index in 0..if height > 0 { 0 } else { count } {
+            if !Shape::<K, V>::KEY_IS_INLINE {
+                let slot = Shape::<K, V>::key_slot(node, index);
+                let cell: *mut Cell<K> = Shape::<K, V>::key_cell(slot);
+                add(cell.cast(), Kind::Key, (*cell).born);
+            }
+            if !Shape::<K, V>::VALUE_IS_INLINE {
+                let slot = Shape::<K, V>::value_slot(node, index);
+                let cell: *mut Cell<V> = Shape::<K, V>::value_cell(slot);
                 add(cell.cast(), Kind::Value, (*cell).born);
             }
         }
         for index in 0..if height > 0 { count } else { 0 } {
-            reach::<K, V>(Shape::<K, V>::child(node, index), height - 1, reached);
+            reach::<K, V, S>(Shape::<K, V, S>::child(node, index), height - 1, reached);
         }
     }
 }

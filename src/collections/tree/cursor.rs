@@ -6,50 +6,51 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::ptr;
 
-use super::{MOST_LEVELS, Tree};
-use crate::collections::shape::{Node, Shape, len};
+use super::super::shape::{Node, Shape, len};
+use super::{Levels, Sequence, Tree};
 
 /// A place in a tree that stays as it is meanwhile.
-pub(in crate::collections) struct Cursor<'a, K, V> {
+pub(in crate::collections) struct Cursor<'a, K, V, S = K> {
     root: Node,
     height: u32,
     /// Null at the end.
     leaf: Node,
     index: usize,
     /// The inner nodes above the leaf, by height, with the index of the child that was taken.
-    path: [(Node, usize); MOST_LEVELS],
-    tree: PhantomData<&'a (K, V)>,
+    path: Levels<(Node, usize)>,
+    tree: PhantomData<&'a (K, V, S)>,
 }
 
 // SAFETY: a cursor is a shared reference to a tree, and only gives shared references to entries.
-unsafe impl<K: Sync, V: Sync> Send for Cursor<'_, K, V> {}
-unsafe impl<K: Sync, V: Sync> Sync for Cursor<'_, K, V> {}
+unsafe impl<K: Sync, V: Sync, S: Sync> Send for Cursor<'_, K, V, S> {}
+// SAFETY: as for `Send`.
+unsafe impl<K: Sync, V: Sync, S: Sync> Sync for Cursor<'_, K, V, S> {}
 
-impl<K, V> Clone for Cursor<'_, K, V> {
+impl<K, V, S> Clone for Cursor<'_, K, V, S> {
     fn clone(&self) -> Self {
         Self { ..*self }
     }
 }
 
-impl<K, V> PartialEq for Cursor<'_, K, V> {
+impl<K, V, S> PartialEq for Cursor<'_, K, V, S> {
     fn eq(&self, other: &Self) -> bool {
         (self.leaf, self.index) == (other.leaf, other.index)
     }
 }
 
-impl<'a, K, V> Cursor<'a, K, V> {
-    pub(in crate::collections) fn end(tree: &'a Tree<K, V>) -> Self {
+impl<'a, K, V, S> Cursor<'a, K, V, S> {
+    pub(in crate::collections) fn end(tree: &'a Tree<K, V, S>) -> Self {
         Self {
             root: tree.root,
             height: tree.height,
             leaf: ptr::null_mut(),
             index: 0,
-            path: [(ptr::null_mut(), 0); MOST_LEVELS],
+            path: Levels::of((ptr::null_mut(), 0)),
             tree: PhantomData,
         }
     }
 
-    pub(in crate::collections) fn first(tree: &'a Tree<K, V>) -> Self {
+    pub(in crate::collections) fn first(tree: &'a Tree<K, V, S>) -> Self {
         let mut cursor = Self::end(tree);
         if !cursor.root.is_null() {
             // SAFETY: the root is live, and so is all below it.
@@ -57,7 +58,9 @@ impl<'a, K, V> Cursor<'a, K, V> {
         }
         cursor
     }
+}
 
+impl<'a, K, V> Cursor<'a, K, V> {
     /// Returns the first entry that is not before `bound`, as a lower bound.
     pub(in crate::collections) fn lower<Q>(tree: &'a Tree<K, V>, bound: Bound<&Q>) -> Self
     where
@@ -99,7 +102,7 @@ impl<'a, K, V> Cursor<'a, K, V> {
         unsafe {
             for height in (1..=cursor.height).rev() {
                 let index = Shape::<K, V>::child_for(node, key);
-                cursor.path[height as usize] = (node, index);
+                cursor.path[height] = (node, index);
                 node = Shape::<K, V>::child(node, index);
             }
             cursor.leaf = node;
@@ -113,7 +116,9 @@ impl<'a, K, V> Cursor<'a, K, V> {
         }
         cursor
     }
+}
 
+impl<'a, K, V, S> Cursor<'a, K, V, S> {
     /// # Safety
     /// The node is live, and has this height.
     #[inline]
@@ -121,8 +126,8 @@ impl<'a, K, V> Cursor<'a, K, V> {
         // SAFETY: see above.
         unsafe {
             for height in (1..=height).rev() {
-                self.path[height as usize] = (node, 0);
-                node = Shape::<K, V>::child(node, 0);
+                self.path[height] = (node, 0);
+                node = Shape::<K, V, S>::child(node, 0);
             }
         }
         (self.leaf, self.index) = (node, 0);
@@ -135,8 +140,8 @@ impl<'a, K, V> Cursor<'a, K, V> {
         unsafe {
             for height in (1..=height).rev() {
                 let last = len(node) - 1;
-                self.path[height as usize] = (node, last);
-                node = Shape::<K, V>::child(node, last);
+                self.path[height] = (node, last);
+                node = Shape::<K, V, S>::child(node, last);
             }
             (self.leaf, self.index) = (node, len(node) - 1);
         }
@@ -150,10 +155,11 @@ impl<'a, K, V> Cursor<'a, K, V> {
         // SAFETY: the nodes of the path are live.
         unsafe {
             for height in 1..=self.height {
-                let (node, index) = self.path[height as usize];
+                let (node, index) = self.path[height];
                 if index + 1 < len(node) {
-                    self.path[height as usize].1 = index + 1;
-                    return self.descend_first(Shape::<K, V>::child(node, index + 1), height - 1);
+                    self.path[height].1 = index + 1;
+                    return self
+                        .descend_first(Shape::<K, V, S>::child(node, index + 1), height - 1);
                 }
             }
         }
@@ -211,6 +217,22 @@ impl<'a, K, V> Cursor<'a, K, V> {
         }
     }
 
+    /// Moves over `count` entries, which are there.
+    pub(in crate::collections) fn forward(&mut self, mut count: usize) {
+        // SAFETY: the cursor is not at the end while entries are left.
+        unsafe {
+            while count > 0 {
+                let left = len(self.leaf) - self.index;
+                if count < left {
+                    self.index += count;
+                    return;
+                }
+                count -= left;
+                self.next_leaf();
+            }
+        }
+    }
+
     /// Moves to the entry before, and returns it.
     pub(in crate::collections) fn back(&mut self) -> Option<(&'a K, &'a V)> {
         if self.back_place() { self.entry() } else { None }
@@ -232,14 +254,27 @@ impl<'a, K, V> Cursor<'a, K, V> {
                 return true;
             }
             for height in 1..=self.height {
-                let (node, index) = self.path[height as usize];
+                let (node, index) = self.path[height];
                 if index > 0 {
-                    self.path[height as usize].1 = index - 1;
-                    self.descend_last(Shape::<K, V>::child(node, index - 1), height - 1);
+                    self.path[height].1 = index - 1;
+                    self.descend_last(Shape::<K, V, S>::child(node, index - 1), height - 1);
                     return true;
                 }
             }
         }
         false
+    }
+}
+
+impl<'a, V> Cursor<'a, (), V, usize> {
+    /// Returns the element at `index`, or the end.
+    pub(in crate::collections) fn at_index(tree: &'a Sequence<V>, index: usize) -> Self {
+        let mut cursor = Self::end(tree);
+        if index < tree.len {
+            // SAFETY: the root is live, and has so many elements.
+            (cursor.leaf, cursor.index) =
+                unsafe { Sequence::<V>::find_at(tree.root, tree.height, index, &mut cursor.path) };
+        }
+        cursor
     }
 }

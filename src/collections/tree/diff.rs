@@ -1,11 +1,11 @@
-//! Owns what differs between two trees. Skips what both share, so its cost grows with the difference
-//! and not with the trees. Knows nothing of versions: it compares addresses.
+//! Owns what differs between two trees. Skips what both share, so its cost grows with the
+//! difference and not with the trees. Knows nothing of versions: it compares addresses.
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 
-use super::{MOST_LEVELS, Tree};
-use crate::collections::shape::{Node, Shape, len};
+use super::super::shape::{Node, Shape, len};
+use super::{Levels, Tree};
 
 /// A key that has not the same value in both trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +31,14 @@ pub(in crate::collections) struct Differences<'a, K, V> {
     new: Walk<'a, K, V>,
 }
 
-/// A place in a tree: at the beginning of a subtree that was not entered, at an entry, or at the end.
+/// A place in a tree: at the beginning of a subtree that was not entered, at an entry, or at the
+/// end.
 struct Walk<'a, K, V> {
     /// The nodes that were entered, by height, with the index of what comes next in them.
-    path: [(Node, usize); MOST_LEVELS],
+    path: Levels<(Node, usize)>,
     /// The height of the lowest node that was entered. The place is at its child, or its entry.
-    level: usize,
-    height: usize,
+    level: u32,
+    height: u32,
     is_end: bool,
     /// The root is not yet entered.
     root: Option<Node>,
@@ -46,14 +47,15 @@ struct Walk<'a, K, V> {
 
 // SAFETY: a walk is a shared reference to a tree, and only gives shared references to entries.
 unsafe impl<K: Sync, V: Sync> Send for Walk<'_, K, V> {}
+// SAFETY: as for `Send`.
 unsafe impl<K: Sync, V: Sync> Sync for Walk<'_, K, V> {}
 
 impl<'a, K, V> Walk<'a, K, V> {
     fn new(tree: &'a Tree<K, V>) -> Self {
         Self {
-            path: [(std::ptr::null_mut(), 0); MOST_LEVELS],
-            level: tree.height as usize + 1,
-            height: tree.height as usize,
+            path: Levels::of((std::ptr::null_mut(), 0)),
+            level: tree.height + 1,
+            height: tree.height,
             is_end: tree.root.is_null(),
             root: Some(tree.root),
             tree: PhantomData,
@@ -61,7 +63,7 @@ impl<'a, K, V> Walk<'a, K, V> {
     }
 
     /// The subtree at whose beginning this is, with its height.
-    fn subtree(&self) -> Option<(Node, usize)> {
+    fn subtree(&self) -> Option<(Node, u32)> {
         if let Some(root) = self.root {
             return Some((root, self.height));
         }
@@ -74,8 +76,8 @@ impl<'a, K, V> Walk<'a, K, V> {
     }
 
     /// Whether a subtree with this root begins here and was entered already.
-    fn has_entered(&self, subtree: Node) -> Option<usize> {
-        for level in self.level..=self.height.min(MOST_LEVELS - 1) {
+    fn has_entered(&self, subtree: Node) -> Option<u32> {
+        for level in self.level..=self.height {
             let (node, index) = self.path[level];
             if index != 0 {
                 return None;
@@ -97,7 +99,7 @@ impl<'a, K, V> Walk<'a, K, V> {
     }
 
     /// Leaves a subtree that begins here, and was entered down from `level`.
-    fn skip_entered(&mut self, level: usize) {
+    fn skip_entered(&mut self, level: u32) {
         self.level = level + 1;
         if level == self.height {
             self.is_end = true;

@@ -1,29 +1,43 @@
 //! Owns putting an entry into a tree, and writing a value in its place. Knows nothing of removals.
 //!
-//! A full node is split in two halves. Where the new entry is the last one, the full node stays as it
-//! is and the new one begins with the new entry: entries that come in ascending order fill all nodes.
+//! A full node is split in two halves. Where the new entry is the last one, the full node stays as
+//! it is and the new one begins with the new entry: entries that come in ascending order fill all
+//! nodes.
 
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Place, Tree};
-use crate::collections::pool::UNKNOWN;
-use crate::collections::shape::{
-    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Shape, insert_slot, len, prefetch, set_len,
+use super::super::pool::UNKNOWN;
+use super::super::shape::{
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, insert_slot, len, prefetch, set_len,
 };
+use super::{Open, Path, Place, Tree};
 
 /// What was in the place of a new value.
-enum Replaced<V> {
+pub(super) enum Replaced<V> {
     Nothing,
     Old(V),
     /// Other versions have the old value, and nobody asked for a clone.
     Unread,
 }
 
-/// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old slots
-/// stay, and whether the new one goes to the right half.
-const fn split(capacity: usize, index: usize) -> (usize, bool) {
-    if index == capacity {
+impl<V> Replaced<V> {
+    pub(super) fn old(self) -> Option<V> {
+        match self {
+            Self::Old(value) => Some(value),
+            Self::Nothing | Self::Unread => None,
+        }
+    }
+}
+
+/// How a full node of `capacity` slots is split for a new slot at `index`: how many of the old
+/// slots stay, and whether the new one goes to the right half.
+///
+/// Only where the node `is_last` of its level, and the new slot comes behind all others, the node
+/// stays full. Anywhere else, slots that come in descending order would each get a node of their
+/// own.
+pub(super) const fn split(capacity: usize, index: usize, is_last: bool) -> (usize, bool) {
+    if index == capacity && is_last {
         return (capacity, true);
     }
     let half = capacity / 2;
@@ -48,14 +62,14 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         Q: Ord + ?Sized,
     {
         let mut path = Path::new();
-        // SAFETY: the links lead through nodes that this handle may write, since each was made its own
-        // before its child is looked at.
+        // SAFETY: the links lead through nodes that this handle may write, since each was made its
+        // own before its child is looked at.
         unsafe {
             for height in (1..=tree_height).rev() {
                 let index = Shape::<K, V>::child_for(*link, key);
                 // The child comes while its parent is copied.
                 let kind = if height > 1 { Kind::Inner } else { Kind::Leaf };
-                let bytes = Shape::<K, V>::LAYOUTS[kind as usize].size();
+                let bytes = Shape::<K, V>::LAYOUTS[kind].size();
                 prefetch(Shape::<K, V>::child(*link, index).cast(), bytes);
                 let node = Self::own(open, link, height);
                 path.set(height, node, index);
@@ -75,10 +89,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
 
     /// Does the same, and returns the old value.
     pub(in crate::collections) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.place::<true>(key, value) {
-            Replaced::Old(value) => Some(value),
-            Replaced::Nothing | Replaced::Unread => None,
-        }
+        self.place::<true>(key, value).old()
     }
 
     fn place<const READS: bool>(&mut self, key: K, value: V) -> Replaced<V> {
@@ -108,7 +119,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// Puts the first entry into an open handle. Returns its leaf.
     fn put_first(&mut self, key: K, value: V) -> Node {
         let mut open = Open::of(self.changes.get_mut(), &self.family);
-        let leaf = open.node::<K, V>(0);
+        let leaf = open.node::<K, V, K>(0);
         // SAFETY: the leaf is new, and has room.
         unsafe { Self::put_into(&mut open, leaf, 0, key, value) };
         (self.root, self.len) = (leaf, 1);
@@ -137,7 +148,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                 return (leaf, index);
             }
             // A user's `Clone` may panic, so it is called before anything moves.
-            let (stays, goes_right) = split(LEAF_ENTRIES, index);
+            let is_last = path.is_last(self.height);
+            let (stays, goes_right) = split(LEAF_ENTRIES, index, is_last);
             let is_first_right = goes_right && index == stays;
             let separator =
                 if is_first_right { key.clone() } else { Shape::<K, V>::key(leaf, stays).clone() };
@@ -152,7 +164,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         }
     }
 
-    /// Puts an entry at the place of its key, which is not there. Gives writing access to the value.
+    /// Puts an entry at the place of its key, which is not there. Gives writing access to the
+    /// value.
     ///
     /// # Safety
     /// The place is the key's place in this tree, still valid, and not filled.
@@ -200,7 +213,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     /// # Safety
     /// The slot holds a value.
     #[inline(always)]
-    unsafe fn replace<const READS: bool>(
+    pub(super) unsafe fn replace<const READS: bool>(
         open: &mut Open<'_>,
         slot: *mut u8,
         was_copied: bool,
@@ -253,8 +266,8 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     ///
     /// # Safety
     /// The leaf may be written.
-    unsafe fn split_leaf(open: &mut Open<'_>, leaf: Node, stays: usize) -> Node {
-        let right = open.node::<K, V>(0);
+    pub(super) unsafe fn split_leaf(open: &mut Open<'_>, leaf: Node, stays: usize) -> Node {
+        let right = open.node::<K, V, K>(0);
         // SAFETY: see above; the new leaf has room.
         unsafe {
             let moved = len(leaf) - stays;
@@ -273,38 +286,42 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         }
         right
     }
+}
 
+impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
     /// Links `right` to the right of the node from which it was split. Returns the root and the
     /// height.
     ///
     /// # Safety
     /// The path leads to that node through nodes that may be written.
-    unsafe fn link_right(
+    pub(super) unsafe fn link_right(
         open: &mut Open<'_>,
         (root, height): (Node, u32),
         path: &Path,
-        mut separator: KeySlot<K>,
+        mut separator: KeySlot<S>,
         mut right: Node,
     ) -> (Node, u32) {
         // SAFETY: see above.
         unsafe {
+            let is_last = path.is_last(height);
             for level in 1..=height {
                 let (node, child) = path.step(level);
                 let index = child + 1;
+                separator.shift::<K>(Shape::<K, V, S>::start(node, child));
                 if len(node) < FAN_OUT {
                     Self::insert_child(node, index, separator, right);
                     return (root, height);
                 }
-                let new = open.node::<K, V>(level);
-                separator = Self::split_inner(node, new, index, separator, right);
+                let new = open.node::<K, V, S>(level);
+                separator = Self::split_inner((node, new), index, is_last, separator, right);
                 right = new;
             }
-            let new_root = open.node::<K, V>(height + 1);
+            let new_root = open.node::<K, V, S>(height + 1);
             assert!(
                 height as usize + 1 < super::MOST_LEVELS,
                 "a tree of so many levels fits nowhere"
             );
-            Shape::<K, V>::child_slot(new_root, 0).write(root);
+            Shape::<K, V, S>::child_slot(new_root, 0).write(root);
             set_len(new_root, 1);
             Self::insert_child(new_root, 1, separator, right);
             (new_root, height + 1)
@@ -318,65 +335,92 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     pub(super) unsafe fn insert_child(
         node: Node,
         index: usize,
-        separator: KeySlot<K>,
+        separator: KeySlot<S>,
         child: Node,
     ) {
         // SAFETY: see above.
         unsafe {
             let count = len(node);
-            separator.insert::<V>(Shape::<K, V>::key_slot(node, 0), count - 1, index - 1);
-            let children = Shape::<K, V>::child_slot(node, 0).cast::<u8>();
+            separator.insert::<V>(Shape::<K, V, S>::separator_slot(node, 0), count - 1, index - 1);
+            let children = Shape::<K, V, S>::child_slot(node, 0).cast::<u8>();
             insert_slot(children, size_of::<Node>(), count, index, (&raw const child).cast());
             set_len(node, count + 1);
         }
     }
 
-    /// Splits a full inner node, to which `child` comes at `index`. Returns the separator before the
-    /// `right` half.
+    /// Splits a full inner node, to which `child` comes at `index`. Returns the separator before
+    /// the `right` half.
     ///
     /// # Safety
     /// The node may be written, and `right` is new.
     unsafe fn split_inner(
-        node: Node,
-        right: Node,
+        (node, right): (Node, Node),
         index: usize,
-        separator: KeySlot<K>,
+        is_last: bool,
+        separator: KeySlot<S>,
         child: Node,
-    ) -> KeySlot<K> {
-        let (stays, goes_right) = split(FAN_OUT, index);
+    ) -> KeySlot<S> {
+        let (stays, goes_right) = split(FAN_OUT, index, is_last);
         // SAFETY: see above.
         unsafe {
             let moved = FAN_OUT - stays;
             if moved == 0 {
-                Shape::<K, V>::child_slot(right, 0).write(child);
+                Shape::<K, V, S>::child_slot(right, 0).write(child);
                 set_len(right, 1);
                 return separator;
             }
             ptr::copy_nonoverlapping(
-                Shape::<K, V>::child_slot(node, stays),
-                Shape::<K, V>::child_slot(right, 0),
+                Shape::<K, V, S>::child_slot(node, stays),
+                Shape::<K, V, S>::child_slot(right, 0),
                 moved,
             );
             // The separator between the halves goes up.
-            let up = KeySlot::read::<V>(Shape::<K, V>::key_slot(node, stays - 1));
+            let up = KeySlot::<S>::read::<V>(Shape::<K, V, S>::separator_slot(node, stays - 1));
             ptr::copy_nonoverlapping(
-                Shape::<K, V>::key_slot(node, stays),
-                Shape::<K, V>::key_slot(right, 0),
-                (moved - 1) * Shape::<K, V>::KEY_BYTES,
+                Shape::<K, V, S>::separator_slot(node, stays),
+                Shape::<K, V, S>::separator_slot(right, 0),
+                (moved - 1) * Shape::<K, V, S>::SEPARATOR_BYTES,
             );
             set_len(node, stays);
             set_len(right, moved);
             let (into, index) = if goes_right { (right, index - stays) } else { (node, index) };
             Self::insert_child(into, index, separator, child);
+            // What was counted from the beginning of `node` is now counted from that of `right`.
+            if !fault!(PositionsKeptAtSplit) {
+                Shape::<K, V, S>::shift(right, 0, up.position::<K>().wrapping_neg());
+            }
             up
         }
     }
 }
 
-/// A key on its way into a slot: itself, or its cell.
+/// A key or a separator on its way into a slot: itself, or its cell.
 pub(super) enum KeySlot<K> {
     Inline(K),
     Cell(*mut Cell<K>),
+}
+
+impl<S> KeySlot<S> {
+    #[inline(always)]
+    fn position<K>(&self) -> usize
+    where
+        S: Separator<K>,
+    {
+        match self {
+            Self::Inline(separator) => separator.position(),
+            Self::Cell(_) => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn shift<K>(&mut self, by: usize)
+    where
+        S: Separator<K>,
+    {
+        if let Self::Inline(separator) = self {
+            separator.shift(by);
+        }
+    }
 }
 
 impl<K> KeySlot<K> {
@@ -429,12 +473,15 @@ mod tests {
     #[test]
     fn both_halves_of_a_split_have_room() {
         for capacity in [LEAF_ENTRIES, FAN_OUT] {
-            for index in 0..=capacity {
-                let (stays, goes_right) = split(capacity, index);
+            for (index, is_last) in (0..=capacity).flat_map(|it| [(it, false), (it, true)]) {
+                let (stays, goes_right) = split(capacity, index, is_last);
                 let left = stays + usize::from(!goes_right);
                 let right = capacity - stays + usize::from(goes_right);
                 assert!(left <= capacity && right <= capacity && right > 0, "{index}");
-                assert!(index == capacity || left.abs_diff(right) <= 3, "{index}: {left}, {right}");
+                assert!(
+                    index == capacity && is_last || left.abs_diff(right) <= 3,
+                    "{index}: {left}, {right}"
+                );
                 assert!(if goes_right { index >= stays } else { index <= stays }, "{index}");
             }
         }

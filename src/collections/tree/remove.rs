@@ -1,18 +1,18 @@
 //! Owns removing an entry from a tree, and writing access to a value. Knows nothing of new entries.
 //!
-//! A node that becomes small joins a neighbour if both together leave some room in one node: removals
-//! and insertions at the same place then do not split and join it again and again.
+//! A node that becomes small joins a neighbour if both together leave some room in one node:
+//! removals and insertions at the same place then do not split and join it again and again.
 
 use std::borrow::Borrow;
 use std::ptr;
 
-use super::{Open, Path, Place, Tree};
-use crate::collections::shape::{
-    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Shape, len, remove_slot, set_len,
+use super::super::shape::{
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, len, remove_slot, set_len,
 };
+use super::{Open, Path, Place, Tree};
 
 /// A node with fewer entries or children than this looks for a neighbour to join.
-const SMALL: usize = 8;
+pub(super) const SMALL: usize = 8;
 /// Two neighbours with no more entries or children than this become one.
 const JOINED: usize = 24;
 const _: () = assert!(SMALL < JOINED && JOINED < LEAF_ENTRIES && JOINED < FAN_OUT);
@@ -57,7 +57,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             }
             let cell = Shape::<K, V>::value_cell(slot);
             let born = (*cell).born;
-            if open.is_own(born) {
+            if open.is_own(born) || fault!(SharedValueWritten) {
                 return &raw mut (*cell).content;
             }
             let value = (*cell).content.clone();
@@ -116,7 +116,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     ///
     /// # Safety
     /// The entry is there.
-    unsafe fn take_entry(open: &mut Open<'_>, leaf: Node, index: usize) -> (K, V) {
+    pub(super) unsafe fn take_entry(open: &mut Open<'_>, leaf: Node, index: usize) -> (K, V) {
         // SAFETY: see above.
         unsafe {
             let key_slot = Shape::<K, V>::key_slot(leaf, index);
@@ -155,18 +155,20 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             key
         }
     }
+}
 
+impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
     /// Takes a separator away that nobody needs here. If it is the handle's own, it is pushed.
     ///
     /// # Safety
     /// The slot holds a key, in a node that may be written, and must go.
-    unsafe fn drop_separator(open: &mut Open<'_>, slot: *mut u8, separators: &mut Vec<K>) {
-        if Shape::<K, V>::KEY_IS_INLINE {
+    unsafe fn drop_separator(open: &mut Open<'_>, slot: *mut u8, separators: &mut Vec<S>) {
+        if Shape::<K, V, S>::SEPARATOR_IS_INLINE {
             return; // it owns nothing
         }
         // SAFETY: see above.
         unsafe {
-            let cell = Shape::<K, V>::key_cell(slot);
+            let cell = Shape::<K, V, S>::separator_cell(slot);
             let born = (*cell).born;
             if open.is_own(born) {
                 separators.push(ptr::read(&raw const (*cell).content));
@@ -181,12 +183,17 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     ///
     /// # Safety
     /// All nodes of the path may be written.
-    unsafe fn join(open: &mut Open<'_>, height: u32, path: &Path, separators: &mut Vec<K>) {
+    pub(super) unsafe fn join(
+        open: &mut Open<'_>,
+        height: u32,
+        path: &Path,
+        separators: &mut Vec<S>,
+    ) {
         // SAFETY: see above. The neighbour that is written is made the handle's own first.
         unsafe {
             for level in 1..=height {
                 let (parent, index) = path.step(level);
-                let node = Shape::<K, V>::child(parent, index);
+                let node = Shape::<K, V, S>::child(parent, index);
                 if len(node) >= SMALL {
                     return;
                 }
@@ -198,13 +205,15 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                     continue;
                 }
                 let left = index.saturating_sub(1);
-                let (a, b) =
-                    (Shape::<K, V>::child(parent, left), Shape::<K, V>::child(parent, left + 1));
+                let (a, b) = (
+                    Shape::<K, V, S>::child(parent, left),
+                    Shape::<K, V, S>::child(parent, left + 1),
+                );
                 if len(node) == 0 {
                     Self::unlink(open, parent, index, left, Some(separators));
                     open.drop_node(node);
                 } else if len(a) + len(b) <= JOINED {
-                    let link = Shape::<K, V>::child_slot(parent, left);
+                    let link = Shape::<K, V, S>::child_slot(parent, left);
                     let a = Self::own(open, link, level - 1);
                     let kept = Self::move_over(open, (parent, left), a, b, level - 1);
                     Self::unlink(open, parent, left + 1, left, (!kept).then_some(&mut *separators));
@@ -234,39 +243,52 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             let (count, more) = (len(left), len(right));
             let moves = open.is_own((*right).born);
             let is_inner = height > 0;
-            // An inner node has one key less than children; the separator stands in the gap.
-            let keys_at = count;
-            let keys = if is_inner { more - 1 } else { more };
-            if moves {
-                ptr::copy_nonoverlapping(
-                    Shape::<K, V>::key_slot(right, 0),
-                    Shape::<K, V>::key_slot(left, keys_at),
-                    keys * Shape::<K, V>::KEY_BYTES,
-                );
-            } else {
-                Self::copy_keys((right, 0), (left, keys_at), keys);
-            }
             if is_inner {
+                // An inner node has one separator less than children; theirs stands in the gap.
+                let gap = Shape::<K, V, S>::separator_slot(left, count - 1);
+                if moves {
+                    ptr::copy_nonoverlapping(
+                        Shape::<K, V, S>::separator_slot(right, 0),
+                        Shape::<K, V, S>::separator_slot(left, count),
+                        (more - 1) * Shape::<K, V, S>::SEPARATOR_BYTES,
+                    );
+                } else {
+                    Self::copy_separators((right, 0), (left, count), more - 1);
+                }
                 ptr::copy_nonoverlapping(
-                    Shape::<K, V>::key_slot(parent, separator),
-                    Shape::<K, V>::key_slot(left, count - 1),
-                    Shape::<K, V>::KEY_BYTES,
+                    Shape::<K, V, S>::separator_slot(parent, separator),
+                    gap,
+                    Shape::<K, V, S>::SEPARATOR_BYTES,
                 );
                 ptr::copy_nonoverlapping(
-                    Shape::<K, V>::child_slot(right, 0),
-                    Shape::<K, V>::child_slot(left, count),
+                    Shape::<K, V, S>::child_slot(right, 0),
+                    Shape::<K, V, S>::child_slot(left, count),
                     more,
                 );
             } else if moves {
+                ptr::copy_nonoverlapping(
+                    Shape::<K, V>::key_slot(right, 0),
+                    Shape::<K, V>::key_slot(left, count),
+                    more * Shape::<K, V>::KEY_BYTES,
+                );
                 ptr::copy_nonoverlapping(
                     Shape::<K, V>::value_slot(right, 0),
                     Shape::<K, V>::value_slot(left, count),
                     more * Shape::<K, V>::VALUE_BYTES,
                 );
             } else {
+                Self::copy_keys((right, 0), (left, count), more);
                 Self::copy_values((right, 0), (left, count), more);
             }
             set_len(left, count + more);
+            if is_inner && S::IS_POSITION {
+                // What was counted from the beginnings of `parent` and `right` is now counted from
+                // that of `left`.
+                let start = Shape::<K, V, S>::start(parent, separator);
+                let end = Shape::<K, V, S>::start(parent, separator + 1);
+                Shape::<K, V, S>::shift(left, count, end);
+                Shape::<K, V, S>::shift(left, count - 1, start.wrapping_neg());
+            }
             is_inner
         }
     }
@@ -281,24 +303,28 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         node: Node,
         index: usize,
         separator: usize,
-        separators: Option<&mut Vec<K>>,
+        separators: Option<&mut Vec<S>>,
     ) {
         // SAFETY: see above.
         unsafe {
             let count = len(node);
             if let Some(separators) = separators {
-                Self::drop_separator(open, Shape::<K, V>::key_slot(node, separator), separators);
+                Self::drop_separator(
+                    open,
+                    Shape::<K, V, S>::separator_slot(node, separator),
+                    separators,
+                );
             }
-            let keys = Shape::<K, V>::key_slot(node, 0);
-            remove_slot(keys, Shape::<K, V>::KEY_BYTES, count - 1, separator);
-            let children = Shape::<K, V>::child_slot(node, 0).cast::<u8>();
+            let first = Shape::<K, V, S>::separator_slot(node, 0);
+            remove_slot(first, Shape::<K, V, S>::SEPARATOR_BYTES, count - 1, separator);
+            let children = Shape::<K, V, S>::child_slot(node, 0).cast::<u8>();
             remove_slot(children, size_of::<Node>(), count, index);
             set_len(node, count - 1);
         }
     }
 
     /// Takes away roots that have only one child, or nothing.
-    fn lower(&mut self) {
+    pub(super) fn lower(&mut self) {
         let mut open = Open::of(self.changes.get_mut(), &self.family);
         // SAFETY: the root may be written, as may all of the path that a removal took.
         unsafe {
@@ -309,7 +335,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
                     (0, _) => return,
                     (_, 0) => (self.root, self.height) = (ptr::null_mut(), 0),
                     (_, 1) => {
-                        self.root = Shape::<K, V>::child(root, 0);
+                        self.root = Shape::<K, V, S>::child(root, 0);
                         self.height -= 1;
                     }
                     _ => return,
@@ -338,10 +364,10 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             let node = Self::own(open, link, height);
             for index in 0..len(node) {
                 if height > 0 {
-                    let child = Shape::<K, V>::child_slot(node, index);
+                    let child = Shape::<K, V, S>::child_slot(node, index);
                     Self::own_below(open, child, height - 1);
                 } else {
-                    Self::own_value(open, Shape::<K, V>::value_slot(node, index));
+                    Tree::<K, V>::own_value(open, Shape::<K, V>::value_slot(node, index));
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::journal::FrameBuffer;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("journal_frames", journal_frames),
     ("segment_file", segment_file),
     ("manifest", manifest),
@@ -15,6 +15,7 @@ const TARGETS: [(&str, Target); 8] = [
     ("purge_record", purge_record),
     ("histories", histories),
     ("directory_open", directory_open),
+    ("collections", collections),
 ];
 
 #[test]

@@ -1,5 +1,5 @@
-//! The place of an open database is held: whatever becomes of its path, of the working directory, of
-//! LOCK or of a segment, nothing acknowledged is lost and no other database is touched.
+//! The place of an open database is held: whatever becomes of its path, of the working directory,
+//! of LOCK or of a segment, nothing acknowledged is lost and no other database is touched.
 
 mod processes;
 
@@ -189,7 +189,8 @@ fn a_thousand_short_runs_take_little_room() {
 }
 
 /// Once a run was closed, the MANIFEST states that what an earlier killed run left is durable. This
-/// holds even if the later run only read. Found by the crash laboratory (seed 76): a sector that held the last batch and its mark.
+/// holds even if the later run only read. Found by the crash laboratory (seed 76): a sector that
+/// held the last batch and its mark.
 #[test]
 fn a_close_states_that_what_a_killed_run_left_is_durable() {
     let (_directory, path) = temporary();

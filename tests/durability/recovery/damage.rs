@@ -151,8 +151,8 @@ fn a_shortened_journal_is_an_error() {
             if path == &last && *position == at as u64),
         "{error}"
     );
-    // Killed: the file ends where the last frame began. Nothing states that this frame was durable, but the
-    // file had another length when it was published.
+    // Killed: the file ends where the last frame began. Nothing states that this frame was durable,
+    // but the file had another length when it was published.
     let path = path.with_extension("killed");
     killed(&path, 3, false);
     let last = segments(&path).pop().unwrap();

@@ -108,7 +108,8 @@ fn every_prefix_of_a_killed_process_is_whole() {
     let states = killed(&path, 9, false);
     let last = segments(&path).pop().unwrap();
     let whole = std::fs::read(&last).unwrap();
-    // Each image ends with a batch: a commit marker behind it, if the writer was idle there, goes too.
+    // Each image ends with a batch: a commit marker behind it, if the writer was idle there, goes
+    // too.
     let mut end = FRAMES_BEGIN;
     for (accepted, (at, length)) in frames(&whole).into_iter().enumerate() {
         let mut cut = whole.clone();
