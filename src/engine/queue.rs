@@ -340,8 +340,8 @@ impl<M: Model> QueueBell<M> {
 
 impl<M: Model> QueueWatch<M> {
     /// Waits until [`QueueReceiver::next`] has an answer other than `Nothing`, or until the end of
-    /// the patience. Returns whether it has. Takes nothing. It spins first if it `expects` something
-    /// soon.
+    /// the patience. Returns whether it has. Takes nothing. It spins first if it `expects`
+    /// something soon.
     pub(crate) fn wait(&self, patience: Patience, expects: bool) -> bool {
         let queue = &*self.queue;
         let mut state = queue.lock();

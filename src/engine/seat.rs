@@ -1,13 +1,13 @@
 //! Owns the writer between its turns: whoever holds the seat is the writer. Knows nothing of what a
 //! turn does.
 //!
-//! The writer's thread takes the seat whenever the queue has something for it. A caller who finds the
-//! seat free, and nothing in the queue, takes it to serve its own command: its thread applies, writes
-//! and syncs, and then has the answer. To hand the command over to another thread, and to be woken by
-//! it, would cost two wake-ups, 5 to 20 microseconds beside a sync of 50.
+//! The writer's thread takes the seat whenever the queue has something for it. A caller who finds
+//! the seat free, and nothing in the queue, takes it to serve its own command: its thread applies,
+//! writes and syncs, and then has the answer. To hand the command over to another thread, and to be
+//! woken by it, would cost two wake-ups, 5 to 20 microseconds beside a sync of 50.
 //!
-//! Whoever holds the seat may sync meanwhile. Callers who come then use the queue, and their commands
-//! become the next batch of the writer's thread: that is the group commit.
+//! Whoever holds the seat may sync meanwhile. Callers who come then use the queue, and their
+//! commands become the next batch of the writer's thread: that is the group commit.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use super::writer::{Turn, Writer};
 use crate::execute_error::Poisoned;
 use crate::model::Model;
 
-/// How long nothing must happen before the writer's thread writes a commit marker. It is so long that
-/// a caller that executes one command after the other never pays for a marker. It is short, because
-/// without a marker, damage to the last batch of a killed process looks like a torn write.
+/// How long nothing must happen before the writer's thread writes a commit marker. It is so long
+/// that a caller that executes one command after the other never pays for a marker. It is short,
+/// because without a marker, damage to the last batch of a killed process looks like a torn write.
 const IDLE_BEFORE_MARKER: Duration = Duration::from_micros(500);
 
 /// The writer, and who may be it.
@@ -36,8 +36,8 @@ pub(crate) struct Seat<M: Model> {
 
 struct Seated<M: Model> {
     writer: Writer<M>,
-    /// The batch of the turn. It stays here if a user's code panics, so that its callers get the panic
-    /// as their error.
+    /// The batch of the turn. It stays here if a user's code panics, so that its callers get the
+    /// panic as their error.
     batch: Batch<M>,
     /// A panic on a caller's thread. The writer's thread refuses everything from then on.
     failed: Option<Poisoned>,
@@ -57,9 +57,9 @@ impl<M: Model> Seat<M> {
         Self { seated: Mutex::new(Some(seated)), served: AtomicU64::new(0), watch, bell }
     }
 
-    /// Serves a command on the calling thread if its caller is alone. Otherwise returns the command,
-    /// which then belongs into the queue. A command that is not returned has its answer, or gets it
-    /// from the committer's thread.
+    /// Serves a command on the calling thread if its caller is alone. Otherwise returns the
+    /// command, which then belongs into the queue. A command that is not returned has its answer,
+    /// or gets it from the committer's thread.
     pub(crate) fn serve(&self, submission: Submission<M>) -> Result<(), Submission<M>> {
         let Some(mut guard) = try_lock(&self.seated) else { return Err(submission) };
         let Some(Seated { writer, batch, failed: None }) = &mut *guard else {
@@ -127,8 +127,8 @@ impl<M: Model> Seat<M> {
         }
     }
 
-    /// Waits until the queue has something for the writer. If a commit marker is due meanwhile, it also
-    /// waits no longer than until nobody was served for [`IDLE_BEFORE_MARKER`].
+    /// Waits until the queue has something for the writer. If a commit marker is due meanwhile, it
+    /// also waits no longer than until nobody was served for [`IDLE_BEFORE_MARKER`].
     fn wait(&self, needs_marker: bool) -> Waited {
         let mut after_work = true;
         loop {

@@ -202,9 +202,9 @@ impl ReadableFile for DiskReadable {
     }
 }
 
-/// Writes page by page. Linux keeps what is written in one call as one large folio of the page cache,
-/// and a later write of a few bytes then looks at every block of that folio: a sync of 100 bytes took
-/// 2 to 4 microseconds longer.
+/// Writes page by page. Linux keeps what is written in one call as one large folio of the page
+/// cache, and a later write of a few bytes then looks at every block of that folio: a sync of 100
+/// bytes took 2 to 4 microseconds longer.
 pub(super) fn write_in_pages(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
     const PAGE_BYTES: usize = 4096;
     let mut done = 0;
