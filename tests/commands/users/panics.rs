@@ -232,8 +232,7 @@ fn a_panic_in_clone_when_it_is_opened_is_an_error_and_unlocks_the_directory() {
 }
 
 /// The initial model is dropped after it was stored. Earlier, nothing owned the opened database
-/// during this drop, so that the lock was never
-/// released.
+/// during this drop, so that the lock was never released.
 #[test]
 fn a_panic_when_the_initial_model_is_freed_unlocks_the_directory() {
     let _turn = Turn::take();
