@@ -231,9 +231,8 @@ fn a_panic_in_clone_when_it_is_opened_is_an_error_and_unlocks_the_directory() {
     assert_eq!(open(&path).query(|count| count.0), 1);
 }
 
-/// What a command has emitted is freed before its answer. The initial model is dropped after it was
-/// stored. Earlier, nothing owned the opened database during this drop, so that the lock was never
-/// released.
+/// The initial model is dropped after it was stored. Earlier, nothing owned the opened database
+/// during this drop, so that the lock was never released.
 #[test]
 fn a_panic_when_the_initial_model_is_freed_unlocks_the_directory() {
     let _turn = Turn::take();
@@ -247,8 +246,9 @@ fn a_panic_when_the_initial_model_is_freed_unlocks_the_directory() {
     database.close().unwrap();
 }
 
+/// What a command has emitted is freed after its answer, and before the next command is applied.
 #[test]
-fn a_panic_when_an_event_is_freed_is_told_to_the_first_caller() {
+fn a_panic_when_an_event_is_freed_is_told_to_the_next_caller() {
     #[derive(Clone)]
     struct Event;
 
@@ -283,8 +283,8 @@ fn a_panic_when_an_event_is_freed_is_told_to_the_first_caller() {
     let _turn = Turn::take();
     let (_directory, path) = temporary();
     let database = Database::<Loud>::open(&path).unwrap();
-    database.execute(Emit).unwrap();
     DROP.store(1, Ordering::SeqCst);
+    database.execute(Emit).unwrap();
     assert_told(database.execute(Emit));
     assert_told(database.execute(Emit));
     drop(database);

@@ -1,10 +1,10 @@
-use imbl::OrdMap;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, Model};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Bank {
-    pub balances: OrdMap<u32, u64>,
+    pub balances: Map<u32, u64>,
 }
 
 impl Model for Bank {

@@ -1,10 +1,10 @@
-use imbl::OrdMap;
+use prevalence::collections::Map;
 use prevalence::{Command, Context, MigrationError, Model, SnapshotReader};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Bank {
-    pub accounts: OrdMap<u32, Account>,
+    pub accounts: Map<u32, Account>,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Account {
 /// The bank in the snapshots of releases 1 and 2.
 #[derive(Deserialize)]
 struct BankV1 {
-    balances: OrdMap<u32, u64>,
+    balances: Map<u32, u64>,
 }
 
 impl From<BankV1> for Bank {
