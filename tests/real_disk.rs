@@ -13,7 +13,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::child::test_name;
 use common::faults::{self, DIRECTORY, Fault, Outcome, ROLE, has_shim, has_strace, judge, work};
@@ -95,16 +95,26 @@ fn killed_at_every_call() {
     kill_everywhere(1);
 }
 
+/// Kills a run in the middle of a frame behind its first commands. Zeros are written page by page,
+/// so nobody knows which write that is.
+fn killed_amid_a_frame() -> (tempfile::TempDir, PathBuf, Outcome) {
+    for at in (25..2_500).step_by(25) {
+        let (directory, path) = temporary();
+        let first = run("work", &path, &Fault::Shim { calls: ",pwrite,", at, act: "amid" });
+        assert!(!first.ended, "the run ended before it acknowledged anything: {first:?}");
+        if first.acknowledged() > 0 {
+            return (directory, path, first);
+        }
+    }
+    panic!("no command was acknowledged before the 2,500th write");
+}
+
 /// Kills the second run in the recovery with which it begins.
 fn kill_recovery(step: u64) {
     if !has_shim() {
         return;
     }
-    let (directory, path) = temporary();
-    // Killed in the middle of a frame behind the first snapshot.
-    let fault = Fault::Shim { calls: ",pwrite,", at: 25, act: "amid" };
-    let first = run("work", &path, &fault);
-    assert!(!first.ended && first.acknowledged() > 0, "{first:?}");
+    let (directory, path, first) = killed_amid_a_frame();
     for act in ["before", "behind"] {
         sweep(step, |at| {
             let image = directory.path().join(format!("{act}-{at}"));
