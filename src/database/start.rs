@@ -246,6 +246,7 @@ fn writer<M: Model>(
         spare: None,
         needs_commit_marker: true,
         clock: Clock::default(),
+        until_sample: 1,
     }
 }
 

@@ -78,14 +78,30 @@ impl<M: Model> Batch<M> {
     /// Empties the batch, so that its buffers can be used again, and frees the versions that it
     /// replaced.
     pub(crate) fn reset(&mut self) {
-        let frame = std::mem::replace(&mut self.frame, FrameBuffer::new());
-        let tickets = std::mem::take(&mut self.tickets);
-        let mut superseded = std::mem::take(&mut self.superseded);
-        let (version, events) = (self.version.take(), std::mem::take(&mut self.events));
-        *self = Self { frame, tickets, ..Self::new() };
-        self.frame.clear(KEPT_FRAME_BYTES);
-        self.tickets.clear();
-        free(events);
+        // All fields are named here, so that none is forgotten.
+        let Self {
+            frame,
+            refusals,
+            count,
+            tickets,
+            events,
+            version,
+            superseded,
+            rejected,
+            panicked,
+            reapplied,
+            stale,
+            duplicates,
+        } = self;
+        frame.clear(KEPT_FRAME_BYTES);
+        tickets.clear();
+        *count = 0;
+        for counter in [refusals, rejected, panicked, reapplied, stale, duplicates] {
+            *counter = 0;
+        }
+        // Users' values come last, when the batch is empty: the `Drop` of one may panic.
+        let (version, mut superseded) = (version.take(), std::mem::take(superseded));
+        free(std::mem::take(events));
         free(superseded.drain(..).chain(version));
         self.superseded = superseded;
     }

@@ -24,7 +24,7 @@ use crate::storage::Storage;
 const SHARE_A_TIME: u32 = 16;
 
 /// One command in this many is timed, to predict how long a replay takes.
-const SAMPLE_EVERY: usize = 64;
+const SAMPLE_EVERY: u32 = 64;
 
 /// When a batch is full, and how long it may wait for that.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,8 @@ pub(crate) struct Writer<M: Model> {
     /// Whether the newest batch may still need a commit marker.
     pub(crate) needs_commit_marker: bool,
     pub(crate) clock: Clock,
+    /// Counts down to 0 at the next command that is timed.
+    pub(crate) until_sample: u32,
 }
 
 /// The time that the newest commands share.
@@ -209,7 +211,8 @@ impl<M: Model> Writer<M> {
             self.start_over(batch);
         }
         let now_ns = self.now_ns();
-        let sampled = batch.tickets.len().is_multiple_of(SAMPLE_EVERY).then(Instant::now);
+        self.until_sample = self.until_sample.checked_sub(1).unwrap_or(SAMPLE_EVERY - 1);
+        let sampled = (self.until_sample == 0).then(Instant::now);
         let applied = self.working.apply(submission, batch, now_ns);
         if let Some(began) = sampled {
             let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

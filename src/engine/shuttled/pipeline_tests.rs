@@ -110,6 +110,7 @@ fn start(
         spare: None,
         needs_commit_marker: true,
         clock: Clock::default(),
+        until_sample: 1,
     };
     let seat = Arc::new(Seat::new(writer));
     let committing = {
