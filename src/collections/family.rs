@@ -23,10 +23,34 @@
 //! - If it has several children, it stays until all but one are gone.
 //!
 //! The dead lists are those of ZFS's snapshots; LMDB frees pages in a similar way.
+//!
+//! # In the child of a fork
+//!
+//! The child inherits families whose locks may be held by threads that it does not have, and whose
+//! versions and pools those threads may have been changing. So it never looks at what an inherited
+//! family's locks guard: [`Family::versions`] and [`Family::pool`] give it nothing. What it reads is
+//! whole, because nobody writes it through a shared handle: the nodes, a handle's root, length and
+//! height, and the number of the newest epoch. Whoever changes or drops a handle has it alone, and so
+//! did the thread that forked; so what this handle has changed is whole, too.
+//!
+//! - A clone of an inherited handle is one, too: it copies the root, and joins no version.
+//! - The next change of an inherited handle that was clean, or was cloned in the child, gives it a
+//!   new family. In it the inherited tree is a version that nobody ever lets go, and all of its
+//!   pieces were born before the floor: they are copied before they are written, and never freed.
+//! - Until then an inherited handle that is open still writes what is its own: no other handle in
+//!   the child reaches it. It takes pieces from its own cache. Once that is empty it ends its change
+//!   with pieces that belong to no pool, and the next change gives it a new family.
+//! - An inherited family, its pool and what died in it are never freed: nobody in the child knows who
+//!   reaches them.
+
+use std::alloc::Layout;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::pool::{Cache, Dead, Lists, NO_LISTS, Pool, UNKNOWN};
 use super::shape::{Kind, Node};
 use super::sync::{Mutex, MutexGuard, lock};
+use crate::process::OpeningProcess;
 
 /// The index of a version in its family.
 pub(super) type VersionId = u32;
@@ -77,8 +101,6 @@ struct Version {
 pub(super) struct Versions {
     versions: Vec<Version>,
     unused: Vec<VersionId>,
-    /// The highest epoch so far.
-    epoch: u64,
     /// How many handles there are, clean and open.
     handles: usize,
 }
@@ -86,7 +108,15 @@ pub(super) struct Versions {
 /// What all handles of a family share.
 pub(super) struct Family {
     versions: Mutex<Versions>,
-    pub(super) pool: Mutex<Pool>,
+    pool: Mutex<Pool>,
+    /// The newest epoch so far. The holder of the versions' lock changes it. A child of a fork reads
+    /// it without the lock: no piece that the child reaches was born later.
+    epoch: AtomicU64,
+    /// The process whose threads share this family.
+    process: OpeningProcess,
+    /// What was born in this epoch or before is another family's.
+    #[cfg(any(test, fuzzing))]
+    pub(super) base: u64,
 }
 
 // SAFETY: the pointers in it lead to pieces of the family's slabs. They are followed only by
@@ -104,8 +134,9 @@ pub(super) struct Changes {
     /// Dead lists that this handle took over from a version that became its own.
     inherited: Vec<Chunk>,
     pub(super) cache: Cache,
-    /// With this many dead leaves, [`Family::adopt`] is worth a try.
-    pub(super) adopt_at: usize,
+    /// With this many dead leaves the handle looks at its family before it changes:
+    /// [`Versions::adopt`] is worth a try. 0 in the child of a fork that cloned the handle.
+    look_at: AtomicUsize,
 }
 
 // SAFETY: as for `Family`.
@@ -189,14 +220,28 @@ impl Changes {
             dead: NO_LISTS,
             inherited: Vec::new(),
             cache: Cache::new(),
-            adopt_at: ADOPT_AFTER,
+            look_at: AtomicUsize::new(ADOPT_AFTER),
+        }
+    }
+
+    /// Whether the handle may change what is its own without a look at its family.
+    #[inline(always)]
+    pub(super) fn may_go_on(&mut self) -> bool {
+        self.is_open && self.dead[Kind::Leaf].len() < *self.look_at.get_mut()
+    }
+
+    /// Makes sure that the handle looks at its family before its next change.
+    pub(super) fn look_at_family(&self) {
+        if !fault!(InheritedHandleGoesOn) {
+            // Whoever changes the handle next has got it from this thread.
+            self.look_at.store(0, Ordering::Relaxed);
         }
     }
 
     fn begin(&mut self, floor: u64, epoch: u64) {
         debug_assert!(!self.is_open && floor < epoch);
         (self.is_open, self.floor, self.epoch) = (true, floor, epoch);
-        self.adopt_at = ADOPT_AFTER;
+        *self.look_at.get_mut() = ADOPT_AFTER;
     }
 
     /// Takes all dead pieces out.
@@ -215,12 +260,69 @@ impl Family {
     /// Makes a family of one handle, which is open and has no parent.
     pub(super) fn new(changes: &mut Changes) -> Self {
         changes.begin(0, 1);
-        let versions = Versions { epoch: 1, handles: 1, ..Versions::default() };
-        Self { versions: Mutex::new(versions), pool: Mutex::default() }
+        Self::of(Versions { handles: 1, ..Versions::default() }, 0)
     }
 
-    pub(super) fn versions(&self) -> MutexGuard<'_, Versions> {
-        lock(&self.versions)
+    /// Makes a family for one handle of an inherited family, which goes on from its tree and is
+    /// open. Returns the handle's parent, too: that tree.
+    pub(super) fn after(
+        inherited: &Self,
+        (root, height): (Node, u32),
+        changes: &mut Changes,
+    ) -> (Self, VersionId) {
+        let base = inherited.epoch.load(Ordering::Relaxed);
+        changes.begin(base, base + 1);
+        let mut versions = Versions { handles: 1, ..Versions::default() };
+        let parent = versions.add(Version {
+            epoch: base,
+            parent: NONE,
+            root,
+            height,
+            handles: 1, // nobody's, so that it stays
+            open_handles: 1,
+            children: 0,
+            children_xor: 0,
+            dead: Vec::new(),
+        });
+        (Self::of(versions, base), parent)
+    }
+
+    fn of(versions: Versions, base: u64) -> Self {
+        Self {
+            versions: Mutex::new(versions),
+            pool: Mutex::default(),
+            epoch: AtomicU64::new(base + 1),
+            process: OpeningProcess::this(),
+            #[cfg(any(test, fuzzing))]
+            base,
+        }
+    }
+
+    /// Locks the versions; `None` if this process inherited the family from one that forked it.
+    pub(super) fn versions(&self) -> Option<MutexGuard<'_, Versions>> {
+        (!self.process.is_forked()).then(|| lock(&self.versions))
+    }
+
+    /// Locks the pool; `None` as for [`versions`](Self::versions).
+    pub(super) fn pool(&self) -> Option<MutexGuard<'_, Pool>> {
+        (!self.process.is_forked()).then(|| lock(&self.pool))
+    }
+
+    /// Gives an open handle new pieces.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refill(&self, changes: &mut Changes, kind: Kind, layout: Layout) {
+        if let Some(mut pool) = self.pool() {
+            return pool.refill(&mut changes.cache, kind, layout);
+        }
+        // The process was forked since the handle was opened, and maybe since this change began.
+        ManuallyDrop::new(Pool::default()).refill(&mut changes.cache, kind, layout);
+        changes.look_at_family();
+    }
+
+    /// Begins an epoch. The caller holds the lock of the versions.
+    fn next_epoch(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -247,14 +349,18 @@ impl Versions {
     }
 
     /// Opens the clean handle with version `id`. Returns its parent version.
-    pub(super) fn open(&mut self, id: VersionId, changes: &mut Changes) -> VersionId {
+    pub(super) fn open(
+        &mut self,
+        family: &Family,
+        id: VersionId,
+        changes: &mut Changes,
+    ) -> VersionId {
         let version = self.get(id);
         if version.handles > 1 || version.children > 0 || version.open_handles > 0 {
             version.handles -= 1;
             version.open_handles += 1;
             let floor = version.epoch;
-            self.epoch += 1;
-            changes.begin(floor, self.epoch);
+            changes.begin(floor, family.next_epoch());
             return id;
         }
         // Nobody else has this version, so the handle goes on with it.
@@ -409,7 +515,8 @@ impl Versions {
             self.adopt_child(next, parent);
             parent = next;
         }
-        changes.adopt_at = (2 * changes.dead[Kind::Leaf].len()).max(ADOPT_AFTER);
+        let look_at = (2 * changes.dead[Kind::Leaf].len()).max(ADOPT_AFTER);
+        *changes.look_at.get_mut() = look_at;
         parent
     }
 }
@@ -419,6 +526,11 @@ impl Versions {
 impl Versions {
     pub(super) fn handles(&self) -> usize {
         self.handles
+    }
+
+    /// The version that is there only because it was inherited.
+    pub(super) fn inherited(&self, base: u64) -> Option<VersionId> {
+        self.live().into_iter().find(|id| self.versions[*id as usize].epoch == base)
     }
 
     pub(super) fn live(&self) -> Vec<VersionId> {

@@ -30,7 +30,12 @@ impl<'a> Open<'a> {
     #[inline(always)]
     pub(super) fn take<K, V, S>(&mut self, kind: Kind) -> *mut u8 {
         let layout = Shape::<K, V, S>::LAYOUTS[kind];
-        self.changes.cache.take(kind, layout, &self.family.pool)
+        loop {
+            if let Some(piece) = self.changes.cache.take(kind, layout) {
+                return piece;
+            }
+            self.family.refill(self.changes, kind, layout);
+        }
     }
 
     /// Returns a new node without content.

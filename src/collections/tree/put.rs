@@ -117,7 +117,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     }
 
     /// Puts the first entry into an open handle. Returns its leaf.
-    fn put_first(&mut self, key: K, value: V) -> Node {
+    pub(super) fn put_first(&mut self, key: K, value: V) -> Node {
         let mut open = Open::of(self.changes.get_mut(), &self.family);
         let leaf = open.node::<K, V, K>(0);
         // SAFETY: the leaf is new, and has room.
