@@ -4,6 +4,7 @@
 //! - `place`: the way to a leaf, and where a key is
 //! - `open`: makes nodes the handle's own
 //! - `put`: a new entry, or a new value
+//! - `split`: a full node becomes two
 //! - `remove`: the way back
 //! - `build`: a tree from entries in their order
 //! - `cursor`: a place between two entries, forward and backward
@@ -22,6 +23,7 @@ mod place;
 mod put;
 mod remove;
 mod sequence;
+mod split;
 mod truncate;
 
 #[cfg(any(test, fuzzing))]
