@@ -13,7 +13,8 @@ use crate::storage::ForkMark;
 pub(crate) enum OpeningProcess {
     /// Comparing it with the present process costs one load from memory.
     Marked(&'static ForkMark),
-    /// The system offers no such mark. Comparing costs a system call.
+    /// The system offers no such mark. Comparing costs a system call. In a long chain of forks an id
+    /// may come again, and then the fork is not noticed.
     Numbered(u32),
 }
 

@@ -181,10 +181,14 @@ fn a_child_has_what_its_parent_had_while_other_threads_change_versions() {
             });
         }
         let told = catch_unwind(AssertUnwindSafe(|| {
-            for _ in 0..40 {
+            for seed in 0..60 {
                 in_a_child(|| {
+                    let (map, oracle) = &mut maps[1];
+                    let copy = (map.clone(), oracle.clone());
+                    change((map, oracle), seed);
                     drop(shared.clone());
-                    use_inherited(&mut maps);
+                    assert!(copy.0.iter().eq(&copy.1));
+                    drop((std::mem::take(map), copy));
                 });
             }
         }));

@@ -157,10 +157,12 @@ impl<K, V, S> Tree<K, V, S> {
         let mut garbage = Vec::new();
         let version = self.version.get_mut();
         let Some(mut versions) = family.versions() else {
+            // The process was forked: the handle goes on in a family of its own.
             **changes = Changes::new();
             let tree = (self.root, self.height);
             let (own, parent) = Family::after(&family, tree, changes);
             *version = parent;
+            // What it inherited stays in use, so its family must not go.
             std::mem::forget(self.family.replace(Arc::new(own)));
             return;
         };
