@@ -1,5 +1,5 @@
-//! Owns how an error is made of those of lower folders, and what the engine asks of it. Knows nothing
-//! of messages.
+//! Owns how an error is made of those of lower folders, and what the engine asks of it. Knows
+//! nothing of messages.
 
 use std::io;
 use std::path::Path;

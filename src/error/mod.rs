@@ -1,5 +1,5 @@
-//! Owns the errors that a user can get. Knows nothing of what causes them; `made` has what makes them of
-//! the errors of lower folders.
+//! Owns the errors that a user can get. Knows nothing of what causes them; `made` makes them of the
+//! errors of lower folders.
 
 mod made;
 

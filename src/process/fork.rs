@@ -1,6 +1,6 @@
-//! Owns the check that this is still the process that opened a database, or made a map. The child of
-//! a fork has none of the parent's other threads, its locks may stay locked for ever, and the files
-//! belong to the parent. Knows nothing of the engine and of maps.
+//! Owns the check that this is still the process that opened a database, or made a map. The child
+//! of a fork has none of the parent's other threads, its locks may stay locked for ever, and the
+//! files belong to the parent. Knows nothing of the engine and of maps.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::storage::ForkMark;
 pub(crate) enum OpeningProcess {
     /// Comparing it with the present process costs one load from memory.
     Marked(&'static ForkMark),
-    /// The system offers no such mark. Comparing costs a system call. In a long chain of forks an id
-    /// may come again, and then the fork is not noticed.
+    /// The system offers no such mark. Comparing costs a system call. In a long chain of forks an
+    /// id may come again, and then the fork is not noticed.
     Numbered(u32),
 }
 

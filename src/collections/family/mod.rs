@@ -32,20 +32,20 @@
 //!
 //! The child inherits families whose locks may be held by threads that it does not have, and whose
 //! versions and pools those threads may have been changing. So it never looks at what an inherited
-//! family's locks guard: [`Family::versions`] and [`Family::pool`] give it nothing. What it reads is
-//! whole, because nobody writes it through a shared handle: the nodes, a handle's root, length and
-//! height, and the number of the newest epoch. Whoever changes or drops a handle has it alone, and so
-//! did the thread that forked; so what this handle has changed is whole, too.
+//! family's locks guard: [`Family::versions`] and [`Family::pool`] give it nothing. What it reads
+//! is whole, because nobody writes it through a shared handle: the nodes, a handle's root, length
+//! and height, and the number of the newest epoch. Whoever changes or drops a handle has it alone,
+//! and so did the thread that forked; so what this handle has changed is whole, too.
 //!
 //! - A clone of an inherited handle is one, too: it copies the root, and joins no version.
 //! - The next change of an inherited handle that was clean, or was cloned in the child, gives it a
 //!   new family. In it the inherited tree is a version that nobody ever lets go, and all of its
 //!   pieces were born before the floor: they are copied before they are written, and never freed.
 //! - Until then an inherited handle that is open still writes what is its own: no other handle in
-//!   the child reaches it. It takes pieces from its own cache. Once that is empty it ends its change
-//!   with pieces that belong to no pool, and the next change gives it a new family.
-//! - An inherited family, its pool and what died in it are never freed: nobody in the child knows who
-//!   reaches them.
+//!   the child reaches it. It takes pieces from its own cache. Once that is empty it ends its
+//!   change with pieces that belong to no pool, and the next change gives it a new family.
+//! - An inherited family, its pool and what died in it are never freed: nobody in the child knows
+//!   who reaches them.
 
 mod changes;
 mod dead;
@@ -67,8 +67,8 @@ pub(super) use versions::{NONE, VersionId, Versions};
 pub(super) struct Family {
     versions: Mutex<Versions>,
     pool: Mutex<Pool>,
-    /// The newest epoch so far. The holder of the versions' lock changes it. A child of a fork reads
-    /// it without the lock: no piece that the child reaches was born later.
+    /// The newest epoch so far. The holder of the versions' lock changes it. A child of a fork
+    /// reads it without the lock: no piece that the child reaches was born later.
     epoch: AtomicU64,
     /// The process whose threads share this family.
     process: OpeningProcess,

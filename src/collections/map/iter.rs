@@ -250,10 +250,12 @@ impl<'a, K: Ord + Clone, V: Clone> IntoIterator for &'a mut Map<K, V> {
     }
 }
 
-/// Makes an iterator of one part of the entries of another. Behind the `;`: what it shows of its rest.
+/// Makes an iterator of one part of the entries of another. Behind the `;`: what it shows of those
+/// that are left.
 macro_rules! part {
     (
-        $(#[$doc:meta])* $name:ident, $inner:ty, [$($generic:tt)*], [$($bound:tt)*], $item:ty, $map:expr;
+        $(#[$doc:meta])*
+        $name:ident, $inner:ty, [$($generic:tt)*], [$($bound:tt)*], $item:ty, $map:expr;
         $shown:ident, $rest:ident, $part:expr
     ) => {
         $(#[$doc])*

@@ -302,8 +302,8 @@ pub(super) unsafe fn set_len(node: Node, len: usize) {
     unsafe { (*node).len = len as u32 }
 }
 
-/// Copies `count` slots for a `T` each. What is in a slot itself is cloned: a type that owns nothing
-/// may still give its clones an identity. Cells are shared.
+/// Copies `count` slots for a `T` each. What is in a slot itself is cloned: a type that owns
+/// nothing may still give its clones an identity. Cells are shared.
 ///
 /// # Safety
 /// The slots of `from` are filled. Those of `to` hold nothing, and belong to the caller.

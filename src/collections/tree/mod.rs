@@ -66,8 +66,8 @@ pub(super) struct Tree<K, V, S = K> {
 // SAFETY: a handle reaches keys and values that other handles, on other threads, reach too, and the
 // last of them drops them. So, like an `Arc`, it may cross threads if they are both `Send` and
 // `Sync`. `version` and `changes` are written through a shared reference only by `share`, under the
-// family's lock, and are read through a shared reference only there. In the child of a fork, `share`
-// only reads them so, but for an atomic.
+// family's lock, and are read through a shared reference only there. In the child of a fork,
+// `share` only reads them so, but for an atomic.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
 // SAFETY: as for `Send`.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}

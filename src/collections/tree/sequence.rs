@@ -139,8 +139,8 @@ impl<V: Clone> Sequence<V> {
             return None;
         }
         let (mut open, slot) = self.open_at(index);
-        // SAFETY: the leaf may be written, and so may the value after `own_value`. The result borrows
-        // the handle.
+        // SAFETY: the leaf may be written, and so may the value after `own_value`. The result
+        // borrows the handle.
         unsafe {
             let at = Shape::<(), V>::value_slot(slot.leaf, slot.index);
             Some(&mut *Leaves::<V>::own_value(&mut open, at))
