@@ -75,7 +75,10 @@ type Runner<'a> = (&'static str, Box<dyn FnMut() -> f64 + 'a>);
 
 impl Bench {
     /// Runs the maps in turns, and prints medians and ratios to the first.
-    fn case(&self, name: &str, unit: &str, mut runners: Vec<Runner<'_>>) {
+    fn case(&self, name: &str, mut runners: Vec<Runner<'_>>) {
+        if !self.runs(name) {
+            return;
+        }
         let mut figures = vec![Vec::new(); runners.len()];
         for _ in 0..self.rounds {
             for ((_, run), figures) in runners.iter_mut().zip(&mut figures) {
@@ -85,7 +88,7 @@ impl Bench {
         let medians: Vec<f64> = figures.into_iter().map(median).collect();
         print!("{name:<44}");
         for ((name, _), figure) in runners.iter().zip(&medians) {
-            print!("  {name} {figure:.1} {unit} ({:.2})", medians[0] / figure);
+            print!("  {name} {figure:.1} ns ({:.2})", medians[0] / figure);
         }
         println!();
     }
@@ -111,7 +114,6 @@ impl Bench {
             let mut std = Versions::of(BTreeMap::<u64, V>::load(load()), 0);
             self.case(
                 &name,
-                "ns",
                 vec![
                     runner::<Map<u64, V>>(|| ours.put(puts, entries)),
                     runner::<OrdMap<u64, V>>(|| imbl.put(puts, entries)),
@@ -148,30 +150,22 @@ impl Bench {
             OrdMap::<u64, V>::load(load()),
             BTreeMap::<u64, V>::load(load()),
         );
-        let name = format!("get, {values}");
-        if self.runs(&name) {
-            self.case(
-                &name,
-                "ns",
-                vec![
-                    runner::<Map<u64, V>>(|| get(&ours, entries)),
-                    runner::<OrdMap<u64, V>>(|| get(&imbl, entries)),
-                    runner::<BTreeMap<u64, V>>(|| get(&std, entries)),
-                ],
-            );
-        }
-        let name = format!("iterate, {values}");
-        if self.runs(&name) {
-            self.case(
-                &name,
-                "ns",
-                vec![
-                    runner::<Map<u64, V>>(|| sum(&ours, entries)),
-                    runner::<OrdMap<u64, V>>(|| sum(&imbl, entries)),
-                    runner::<BTreeMap<u64, V>>(|| sum(&std, entries)),
-                ],
-            );
-        }
+        self.case(
+            &format!("get, {values}"),
+            vec![
+                runner::<Map<u64, V>>(|| get(&ours, entries)),
+                runner::<OrdMap<u64, V>>(|| get(&imbl, entries)),
+                runner::<BTreeMap<u64, V>>(|| get(&std, entries)),
+            ],
+        );
+        self.case(
+            &format!("iterate, {values}"),
+            vec![
+                runner::<Map<u64, V>>(|| sum(&ours, entries)),
+                runner::<OrdMap<u64, V>>(|| sum(&imbl, entries)),
+                runner::<BTreeMap<u64, V>>(|| sum(&std, entries)),
+            ],
+        );
     }
 
     /// Decodes a snapshot's entries: into maps, and into a `Vec` of pairs as the floor.
@@ -186,7 +180,6 @@ impl Bench {
         let entries = self.entries;
         self.case(
             &name,
-            "ns",
             vec![
                 runner::<Map<u64, V>>(|| decode::<Map<u64, V>>(&bytes, entries)),
                 runner::<OrdMap<u64, V>>(|| decode::<OrdMap<u64, V>>(&bytes, entries)),

@@ -39,6 +39,9 @@
 //! - [`Vector::append`] and [`Vector::split_off`] take time for each element that moves to the
 //!   other vector, but none for those that stay.
 //!
+//! A child of a fork has the collections that it inherits, with their values. It can use them as
+//! its parent can, but what it drops or replaces of them keeps its memory until the child ends.
+//!
 //! serde writes and reads them as a `BTreeMap`, a `BTreeSet` and a `Vec`: a model can change from
 //! one to the other without a migration.
 //!

@@ -9,7 +9,6 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
 use super::shape::{Kind, PerKind, prefetch};
-use super::sync::{Mutex, lock};
 
 /// A piece of memory that a version no longer uses, or that is free.
 #[derive(Clone, Copy)]
@@ -71,9 +70,7 @@ pub(super) struct Cache {
 
 impl Pool {
     /// Gives a list of free pieces, or a new slab, to `cache`.
-    #[cold]
-    #[inline(never)]
-    fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) {
+    pub(super) fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) {
         let shelf = &mut self.shelves[kind];
         while let Some(list) = shelf.free.pop() {
             shelf.free_pieces -= list.len();
@@ -213,34 +210,28 @@ impl Cache {
         }
     }
 
-    /// Returns a piece of `kind`. Its content is undefined.
+    /// Returns a piece of `kind`, if one is left. Its content is undefined.
     #[inline(always)]
-    pub(super) fn take(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
-        let at = self.take_unseen(kind, layout, pool);
+    pub(super) fn take(&mut self, kind: Kind, layout: Layout) -> Option<*mut u8> {
+        let at = self.take_unseen(kind, layout)?;
         #[cfg(asan)]
         poison::unpoison(at, layout.size());
-        at
+        Some(at)
     }
 
     #[inline(always)]
-    fn take_unseen(&mut self, kind: Kind, layout: Layout, pool: &Mutex<Pool>) -> *mut u8 {
+    fn take_unseen(&mut self, kind: Kind, layout: Layout) -> Option<*mut u8> {
         if let Some(piece) = self.free[kind].pop() {
             // What is handed out next is cold by now.
             if let Some(next) = self.free[kind].last() {
                 prefetch(next.at, layout.size());
             }
-            return piece.at;
+            return Some(piece.at);
         }
-        if self.rest_pieces[kind] == 0 {
-            lock(pool).refill(self, kind, layout);
-            if let Some(piece) = self.free[kind].pop() {
-                return piece.at;
-            }
-        }
+        self.rest_pieces[kind] = self.rest_pieces[kind].checked_sub(1)?;
         let at = self.rest[kind];
         self.rest[kind] = at.wrapping_add(layout.size());
-        self.rest_pieces[kind] -= 1;
-        at
+        Some(at)
     }
 
     /// Keeps a piece that nothing uses, for the next [`take`](Self::take).

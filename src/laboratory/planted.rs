@@ -98,6 +98,7 @@ faults! {
         DeadListDividedWrongly: "a version that goes frees what its parent still reaches",
         DeadListLostAtFork: "a clone forgets what died since the version before",
         ParentLetGoTooEarly: "a tree is searched for what is its own when its parent may be gone",
+        InheritedHandleGoesOn: "the child of a fork changes a map in place though it has cloned it",
         PositionsNotMoved: "an insertion into a vector does not move what is behind it",
         PositionsKeptAtSplit: "the right half of a node counts from the beginning of the left one",
     }

@@ -1,41 +1,47 @@
-//! Owns the check that this is still the process that opened a database. The child of a fork has
-//! none of the engine's threads, its locks may stay locked for ever, and the files belong to the
-//! parent. Knows nothing of the engine.
+//! Owns the check that this is still the process that opened a database, or made a map. The child
+//! of a fork has none of the parent's other threads, its locks may stay locked for ever, and the
+//! files belong to the parent. Knows nothing of the engine and of maps.
+
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
 use crate::storage::ForkMark;
 
-/// The process that opened a database. Comparing it with the present process costs one load from
-/// memory.
+/// The process that opened a database, or made a map.
 #[derive(Clone, Copy)]
-pub(crate) struct OpeningProcess {
-    id: u32,
-    /// `None` if the system offers no such mark. Then the process id is compared each time.
-    mark: Option<&'static ForkMark>,
+pub(crate) enum OpeningProcess {
+    /// Comparing it with the present process costs one load from memory.
+    Marked(&'static ForkMark),
+    /// The system offers no such mark. Comparing costs a system call. In a long chain of forks an
+    /// id may come again, and then the fork is not noticed.
+    Numbered(u32),
 }
 
-/// The newest mark. Each process makes one and never frees it.
-static MARK: ArcSwapOption<&'static ForkMark> = ArcSwapOption::const_empty();
+/// The present process, or one from which it was forked. Each process makes its own when it first
+/// needs it.
+static NEWEST: ArcSwapOption<OpeningProcess> = ArcSwapOption::const_empty();
 
 impl OpeningProcess {
     /// Returns the present process.
     pub(crate) fn this() -> Self {
-        let known = MARK.load().as_deref().copied().filter(|mark| !mark.is_forked());
-        let mark = known.or_else(|| {
-            let made: &'static ForkMark = Box::leak(Box::new(ForkMark::new()?));
-            MARK.store(Some(std::sync::Arc::new(made)));
-            Some(made)
-        });
-        Self { id: std::process::id(), mark }
+        let known = NEWEST.load().as_deref().copied().filter(|process| !process.is_forked());
+        known.unwrap_or_else(|| {
+            let made = ForkMark::new().map_or_else(
+                || Self::Numbered(std::process::id()),
+                |mark| Self::Marked(Box::leak(Box::new(mark))),
+            );
+            NEWEST.store(Some(Arc::new(made)));
+            made
+        })
     }
 
     /// Whether the present process was forked from this one.
     pub(crate) fn is_forked(self) -> bool {
-        match self.mark {
+        match self {
             _ if fault!(ForkNotNoticed) => false,
-            Some(mark) => mark.is_forked(),
-            None => std::process::id() != self.id,
+            Self::Marked(mark) => mark.is_forked(),
+            Self::Numbered(id) => std::process::id() != id,
         }
     }
 }

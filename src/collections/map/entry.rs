@@ -1,5 +1,7 @@
 //! Owns the place of a key in a map, filled or not. Knows nothing of nodes.
 
+use std::fmt;
+
 use super::Map;
 use crate::collections::tree::Place;
 
@@ -147,5 +149,26 @@ impl<'a, K: Ord + Clone, V: Clone> VacantEntry<'a, K, V> {
     pub fn insert(self, value: V) -> &'a mut V {
         // SAFETY: the place is the key's, valid, and not filled.
         unsafe { self.map.tree.put_at(self.place, self.key, value) }
+    }
+}
+
+impl<K: fmt::Debug + Ord + Clone, V: fmt::Debug + Clone> fmt::Debug for Entry<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Occupied(entry) => f.debug_tuple("Entry").field(entry).finish(),
+            Self::Vacant(entry) => f.debug_tuple("Entry").field(entry).finish(),
+        }
+    }
+}
+
+impl<K: fmt::Debug + Ord + Clone, V: fmt::Debug + Clone> fmt::Debug for OccupiedEntry<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OccupiedEntry").field("key", self.key()).field("value", self.get()).finish()
+    }
+}
+
+impl<K: fmt::Debug + Ord + Clone, V: Clone> fmt::Debug for VacantEntry<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VacantEntry").field(self.key()).finish()
     }
 }

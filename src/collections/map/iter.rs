@@ -1,6 +1,7 @@
 //! Owns the iterators of maps. Knows nothing of nodes.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
@@ -18,6 +19,12 @@ pub struct Iter<'a, K, V> {
 impl<'a, K, V> Iter<'a, K, V> {
     pub(super) fn new(tree: &'a Tree<K, V>) -> Self {
         Self { front: Cursor::first(tree), back: Cursor::end(tree), left: tree.len() }
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Iter<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 
@@ -85,6 +92,12 @@ impl<'a, K, V> Range<'a, K, V> {
     }
 }
 
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Range<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
+    }
+}
+
 impl<K, V> Clone for Range<'_, K, V> {
     fn clone(&self) -> Self {
         Self { front: self.front.clone(), back: self.back.clone() }
@@ -126,6 +139,17 @@ impl<'a, K, V> IterMut<'a, K, V> {
         let left = tree.len();
         Self { front: Cursor::first(tree), back: Cursor::end(tree), left, values: PhantomData }
     }
+
+    /// Returns the entries that were not given yet, to look at them.
+    fn rest(&self) -> Iter<'_, K, V> {
+        Iter { front: self.front.clone(), back: self.back.clone(), left: self.left }
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for IterMut<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rest().fmt(f)
+    }
 }
 
 // SAFETY: it gives exclusive references to values, each once, and shared references to keys.
@@ -164,6 +188,18 @@ impl<K, V> FusedIterator for IterMut<'_, K, V> {}
 /// The entries of a map that is used up. What other versions have, too, is cloned.
 pub struct IntoIter<K, V> {
     map: Map<K, V>,
+}
+
+impl<K, V> IntoIter<K, V> {
+    fn rest(&self) -> Iter<'_, K, V> {
+        self.map.iter()
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for IntoIter<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rest().fmt(f)
+    }
 }
 
 impl<K: Ord + Clone, V: Clone> Iterator for IntoIter<K, V> {
@@ -214,11 +250,25 @@ impl<'a, K: Ord + Clone, V: Clone> IntoIterator for &'a mut Map<K, V> {
     }
 }
 
-/// Makes an iterator of one part of the entries of another.
+/// Makes an iterator of one part of the entries of another. Behind the `;`: what it shows of those
+/// that are left.
 macro_rules! part {
-    ($(#[$doc:meta])* $name:ident, $inner:ty, [$($generic:tt)*], [$($bound:tt)*], $item:ty, $map:expr) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $inner:ty, [$($generic:tt)*], [$($bound:tt)*], $item:ty, $map:expr;
+        $shown:ident, $rest:ident, $part:expr
+    ) => {
         $(#[$doc])*
         pub struct $name<$($generic)*>(pub(in crate::collections) $inner);
+
+        impl<$($generic)*> fmt::Debug for $name<$($generic)*>
+        where
+            $shown: fmt::Debug,
+        {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_list().entries(self.0.$rest().map($part)).finish()
+            }
+        }
 
         impl<$($generic)*> Iterator for $name<$($generic)*>
         where $($bound)*
@@ -250,21 +300,26 @@ macro_rules! part {
 
 part!(
     /// The keys of a map; see [`Map::keys`].
-    Keys, Iter<'a, K, V>, ['a, K, V], [], &'a K, |(key, _)| key
+    Keys, Iter<'a, K, V>, ['a, K, V], [], &'a K, |(key, _)| key;
+    K, clone, |(key, _)| key
 );
 part!(
     /// The values of a map; see [`Map::values`].
-    Values, Iter<'a, K, V>, ['a, K, V], [], &'a V, |(_, value)| value
+    Values, Iter<'a, K, V>, ['a, K, V], [], &'a V, |(_, value)| value;
+    V, clone, |(_, value)| value
 );
 part!(
     /// The values of a map, with writing access; see [`Map::values_mut`].
-    ValuesMut, IterMut<'a, K, V>, ['a, K, V], [], &'a mut V, |(_, value)| value
+    ValuesMut, IterMut<'a, K, V>, ['a, K, V], [], &'a mut V, |(_, value)| value;
+    V, rest, |(_, value)| value
 );
 part!(
     /// The keys of a map that is used up; see [`Map::into_keys`].
-    IntoKeys, IntoIter<K, V>, [K, V], [K: Ord + Clone, V: Clone], K, |(key, _)| key
+    IntoKeys, IntoIter<K, V>, [K, V], [K: Ord + Clone, V: Clone], K, |(key, _)| key;
+    K, rest, |(key, _)| key
 );
 part!(
     /// The values of a map that is used up; see [`Map::into_values`].
-    IntoValues, IntoIter<K, V>, [K, V], [K: Ord + Clone, V: Clone], V, |(_, value)| value
+    IntoValues, IntoIter<K, V>, [K, V], [K: Ord + Clone, V: Clone], V, |(_, value)| value;
+    V, rest, |(_, value)| value
 );

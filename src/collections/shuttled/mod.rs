@@ -10,11 +10,11 @@
 
 #[path = "../../engine/shuttled/explore.rs"]
 mod explore;
-#[path = "../family.rs"]
+#[path = "../family/mod.rs"]
 mod family;
 #[path = "../pool.rs"]
 mod pool;
-#[path = "../shape.rs"]
+#[path = "../shape/mod.rs"]
 mod shape;
 #[path = "../tree/mod.rs"]
 mod tree;

@@ -14,7 +14,6 @@ use super::content::{Alive, Bomb, Content, Counted};
 use super::*;
 use crate::collections::tree::audit_sequences;
 use crate::collections::{Map, Set, Vector};
-use crate::mutex::lock;
 
 /// A collection of contents that stand for numbers, and the standard one that it must equal.
 trait Collection: Clone + Default + Debug + Ord + Send + Sync + 'static {
@@ -80,7 +79,7 @@ impl<T: Content> Collection for Map<T, T> {
         audit(&family.iter().map(|it| &it.tree).collect::<Vec<_>>())
     }
     fn bytes(&self) -> usize {
-        lock(&self.tree.family().pool).slab_bytes()
+        self.tree.family().pool().unwrap().slab_bytes()
     }
 }
 
@@ -117,7 +116,7 @@ impl<T: Content> Collection for Set<T> {
         audit(&family.iter().map(|it| &it.map.tree).collect::<Vec<_>>())
     }
     fn bytes(&self) -> usize {
-        lock(&self.map.tree.family().pool).slab_bytes()
+        self.map.tree.family().pool().unwrap().slab_bytes()
     }
 }
 
@@ -160,7 +159,7 @@ impl<T: Content> Collection for Vector<T> {
         audit_sequences(&family.iter().map(|it| &it.tree).collect::<Vec<_>>())
     }
     fn bytes(&self) -> usize {
-        lock(&self.tree.family().pool).slab_bytes()
+        self.tree.family().pool().unwrap().slab_bytes()
     }
 }
 

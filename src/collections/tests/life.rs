@@ -40,6 +40,9 @@ enum What {
     Look,
     /// The next step panics at some call.
     Arm,
+    /// The process forks, and the steps that follow are the child's.
+    #[cfg(test)]
+    GoOnInAChild,
 }
 
 /// A step: what, with which handle, and which keys.
@@ -92,6 +95,10 @@ impl Step {
         Self { what, handle, key: u16::from_le_bytes([low, high]), count, value }
     }
 
+    #[cfg(test)]
+    pub(super) const GO_ON_IN_A_CHILD: Self =
+        Self { what: What::GoOnInAChild, handle: 0, key: 0, count: 0, value: 0 };
+
     /// The keys that this step is about: a few, at equal distances.
     fn keys<K: Content>(self) -> impl Iterator<Item = u64> {
         let (first, distance) = (u64::from(self.key), 1 + u64::from(self.value % 4));
@@ -107,6 +114,8 @@ struct Life<K: Content, V: Content> {
     armed: Option<(Bomb, u64)>,
     /// A user's code panicked, so memory may be lost.
     may_leak: bool,
+    /// This is the child of a fork, which drops nothing that it inherited.
+    is_inherited: bool,
 }
 
 impl<K: Content, V: Content> Life<K, V> {
@@ -115,7 +124,7 @@ impl<K: Content, V: Content> Life<K, V> {
         let oracle: Oracle = (0..entries).map(|key| (K::fit(3 * key), V::fit(key))).collect();
         let entry = |(key, value): (&u64, &u64)| (K::of(*key, &alive), V::of(*value, &alive));
         let map = Map::from_sorted(oracle.iter().map(entry));
-        Self { maps: vec![(map, oracle)], alive, armed: None, may_leak: false }
+        Self { maps: vec![(map, oracle)], alive, armed: None, may_leak: false, is_inherited: false }
     }
 
     fn audit(&self) {
@@ -249,8 +258,16 @@ impl<K: Content, V: Content> Life<K, V> {
         }
     }
 
-    fn run(mut self, steps: impl IntoIterator<Item = Step>) {
-        for step in steps {
+    fn run(&mut self, steps: &mut dyn Iterator<Item = Step>) {
+        while let Some(step) = steps.next() {
+            #[cfg(test)]
+            if let What::GoOnInAChild = step.what {
+                super::processes::in_a_child(|| {
+                    self.is_inherited = true;
+                    self.run(steps);
+                });
+                break;
+            }
             self.step(step);
             self.audit();
         }
@@ -261,7 +278,8 @@ impl<K: Content, V: Content> Life<K, V> {
         }
         let left = self.alive.load(SeqCst);
         assert!(left >= 0, "contents were dropped twice");
-        assert!(self.may_leak || left == 0, "{left} contents were never dropped");
+        let may_leak = self.may_leak || self.is_inherited;
+        assert!(may_leak || left == 0, "{left} contents were never dropped");
     }
 }
 
@@ -316,6 +334,7 @@ pub(super) const OWNING: u8 = 0;
 
 /// Begins a map of so many entries, with one kind of keys and values, and lives these steps.
 pub(super) fn live(kind: u8, entries: u64, steps: impl IntoIterator<Item = Step>) {
+    let steps = &mut steps.into_iter();
     match kind % KINDS {
         OWNING => Life::<Counted, Counted>::begin(entries).run(steps),
         1 => Life::<Fickle, Fickle>::begin(entries).run(steps),

@@ -23,7 +23,19 @@ fn random_lives(mut runner: TestRunner, kinds: std::ops::Range<u8>, most_steps: 
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
-fn config(cases: u32) -> Config {
+/// Lives that go on in a child of a fork, and then in a child of that.
+pub(super) fn lives_in_processes(mut runner: TestRunner, most_steps: usize) {
+    let lives = (0..KINDS, entries(), [(); 3].map(|()| steps(most_steps)));
+    runner
+        .run(&lives, |(kind, entries, steps)| {
+            let steps: Vec<Step> = steps.join(&Step::GO_ON_IN_A_CHILD);
+            live(kind, entries, steps);
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+pub(super) fn config(cases: u32) -> Config {
     Config { cases, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() }
 }
 

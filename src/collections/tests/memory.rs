@@ -2,15 +2,14 @@
 
 use super::*;
 use crate::collections::shape::Kind;
-use crate::mutex::lock;
 
 /// How many pieces a family has, and how many of them lie in its pool.
 fn pieces<K, V>(map: &Map<K, V>, kind: Kind) -> (usize, usize) {
-    lock(&map.tree.family().pool).pieces(kind)
+    map.tree.family().pool().unwrap().pieces(kind)
 }
 
 fn slab_bytes<K, V>(map: &Map<K, V>) -> usize {
-    lock(&map.tree.family().pool).slab_bytes()
+    map.tree.family().pool().unwrap().slab_bytes()
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! - `sets`: the algebra of sets
 //! - `types`: keys and values at the edge of what a type can be
 //! - `vector`: what only vectors do
+//! - `processes`: what a child of a fork inherits
 //! - `planted`: deliberate faults are caught
 
 #![allow(
@@ -30,6 +31,8 @@ mod memory;
 mod panics;
 #[cfg(test)]
 mod planted;
+#[cfg(test)]
+mod processes;
 #[cfg(test)]
 mod sets;
 #[cfg(test)]

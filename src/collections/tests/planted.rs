@@ -11,6 +11,7 @@ fn finder(fault: &str) -> &'static str {
         "ParentLetGoTooEarly" => {
             "collections::shuttled::family_tests::no_order_of_handles_breaks_a_family"
         }
+        "InheritedHandleGoesOn" => "collections::tests::processes::lives_go_on_in_children",
         "PositionsNotMoved" | "PositionsKeptAtSplit" => {
             "collections::tests::vector::lives::lives_are_those_of_a_vec"
         }

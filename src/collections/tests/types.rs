@@ -1,11 +1,12 @@
 //! Keys and values at the edge of what a type can be, and orders that lie.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::collections::Set;
+use crate::collections::{Entry, IterMut, Set, Vector, VectorIterMut};
 
 /// Stricter in its alignment than any slab.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -229,5 +230,66 @@ fn an_order_that_lies_is_survived() {
                 |(index, map): (usize, &Map<_, _>)| index != which && map.len() != others[index];
             assert!(!family.iter().enumerate().any(changed));
         }
+    }
+}
+
+#[test]
+fn an_entry_crosses_threads_as_a_map_does() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<Map<u64, String>>();
+    crosses::<Entry<'_, u64, String>>();
+    crosses::<IterMut<'_, u64, String>>();
+    crosses::<VectorIterMut<'_, String>>();
+    // ThreadSanitizer does not see how a scope waits for its threads.
+    let map: &'static mut Map<u64, String> = Box::leak(Box::default());
+    map.put(1, "put here".to_owned());
+    let (entry, other) = (map.entry(1000), "put elsewhere".to_owned());
+    let value = std::thread::spawn(move || entry.or_insert(other)).join().unwrap();
+    assert_eq!(value, "put elsewhere");
+}
+
+/// What iterators and entries show of their rest, after an element was taken at each end.
+macro_rules! assert_shown_alike {
+    ($($iterator:expr, $standard:expr;)*) => {$({
+        let (mut iterator, mut standard) = ($iterator, $standard);
+        assert_eq!(iterator.next(), standard.next());
+        assert_eq!(iterator.next_back(), standard.next_back());
+        assert_eq!(format!("{iterator:#?}"), format!("{standard:#?}"), stringify!($iterator));
+    })*};
+}
+
+#[test]
+fn iterators_and_entries_are_shown_as_those_of_a_btree_map() {
+    let of_keys = |keys: std::ops::Range<u64>| keys.map(|key| (key, key.to_string()));
+    let mut map: Map<u64, String> = of_keys(0..70).collect();
+    let mut std: BTreeMap<u64, String> = of_keys(0..70).collect();
+    let mut vector: Vector<u64> = (0..70).collect();
+    let list: Vec<u64> = (0..70).collect();
+    let set: Set<u64> = (0..70).collect();
+    assert_shown_alike! {
+        map.iter(), std.iter();
+        map.range(5..50), std.range(5..50);
+        map.keys(), std.keys();
+        map.values(), std.values();
+        map.iter_mut(), std.iter_mut();
+        map.values_mut(), std.values_mut();
+        map.clone().into_iter(), std.clone().into_iter();
+        map.clone().into_keys(), std.clone().into_keys();
+        map.clone().into_values(), std.clone().into_values();
+    }
+    assert_eq!(format!("{:?}", set.clone().into_iter()), format!("{list:?}"));
+    let mut numbers = set.iter();
+    numbers.next();
+    assert_eq!(format!("{numbers:?}"), format!("{:?}", &list[1..]));
+    let (mut some, mut writing) = (vector.range(3..9), vector.clone());
+    some.next_back();
+    assert_eq!(format!("{some:?}"), "[3, 4, 5, 6, 7]");
+    let mut writing = writing.iter_mut();
+    writing.next();
+    assert_eq!(format!("{writing:?}"), format!("{:?}", &list[1..]));
+    vector.truncate(2);
+    assert_eq!(format!("{:?}", vector.into_iter()), "[0, 1]");
+    for key in [7, 700] {
+        assert_eq!(format!("{:#?}", map.entry(key)), format!("{:#?}", std.entry(key)));
     }
 }

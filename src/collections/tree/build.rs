@@ -25,17 +25,16 @@ impl<K: Ord + Clone, V: Clone> TreeBuilder<K, V> {
     #[inline]
     pub(in crate::collections) fn push(&mut self, key: K, value: V) -> Result<(), (K, V)> {
         let tree = &mut self.tree;
-        tree.open();
+        let leaf = self.last[0];
+        if leaf.is_null() {
+            tree.open();
+            self.last[0] = tree.put_first(key, value);
+            return Ok(());
+        }
+        // The handle is still open, since nobody else has it.
         let mut open = Open::of(tree.changes.get_mut(), &tree.family);
         // SAFETY: the last node of each level is the tree's own, and belongs to it.
         unsafe {
-            let leaf = self.last[0];
-            if leaf.is_null() {
-                let leaf = open.node::<K, V, K>(0);
-                Tree::put_into(&mut open, leaf, 0, key, value);
-                (tree.root, tree.len, self.last[0]) = (leaf, 1, leaf);
-                return Ok(());
-            }
             let count = len(leaf);
             if Shape::<K, V>::key(leaf, count - 1) >= &key {
                 return Err((key, value));

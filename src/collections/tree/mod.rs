@@ -4,6 +4,7 @@
 //! - `place`: the way to a leaf, and where a key is
 //! - `open`: makes nodes the handle's own
 //! - `put`: a new entry, or a new value
+//! - `split`: a full node becomes two
 //! - `remove`: the way back
 //! - `build`: a tree from entries in their order
 //! - `cursor`: a place between two entries, forward and backward
@@ -22,6 +23,7 @@ mod place;
 mod put;
 mod remove;
 mod sequence;
+mod split;
 mod truncate;
 
 #[cfg(any(test, fuzzing))]
@@ -44,7 +46,6 @@ use std::sync::Arc;
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
 use super::shape::{Cell, Kind, Node, Shape, len, prefetch};
-use super::sync::lock;
 use open::Open;
 use place::{Levels, MOST_LEVELS, Path};
 
@@ -57,7 +58,7 @@ pub(super) struct Tree<K, V, S = K> {
     /// where the handle is shared.
     version: UnsafeCell<VersionId>,
     /// `None` until something is put in.
-    family: Option<Arc<Family>>,
+    pub(super) family: Option<Arc<Family>>,
     changes: UnsafeCell<Option<Box<Changes>>>,
     entries: PhantomData<(K, V, S)>,
 }
@@ -65,7 +66,8 @@ pub(super) struct Tree<K, V, S = K> {
 // SAFETY: a handle reaches keys and values that other handles, on other threads, reach too, and the
 // last of them drops them. So, like an `Arc`, it may cross threads if they are both `Send` and
 // `Sync`. `version` and `changes` are written through a shared reference only by `share`, under the
-// family's lock, and are read through a shared reference only there.
+// family's lock, and are read through a shared reference only there. In the child of a fork,
+// `share` only reads them so, but for an atomic.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Send for Tree<K, V, S> {}
 // SAFETY: as for `Send`.
 unsafe impl<K: Send + Sync, V: Send + Sync, S: Send + Sync> Sync for Tree<K, V, S> {}
@@ -101,17 +103,7 @@ impl<K, V, S> Tree<K, V, S> {
     pub(super) fn share(&self) -> Self {
         let Some(family) = &self.family else { return Self::new() };
         let mut garbage = Vec::new();
-        let mut versions = family.versions();
-        // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
-        // what these cells hold, since only methods that take the handle mutably keep one. These
-        // two are not used after the lock is given back: another thread may share the handle then.
-        let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
-        if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
-            *version = versions.publish(*version, changes, (self.root, self.height), &mut garbage);
-        }
-        let version = *version;
-        versions.share(version);
-        drop(versions);
+        let version = self.share_version(family, &mut garbage);
         let shared = Self {
             root: self.root,
             len: self.len,
@@ -125,12 +117,31 @@ impl<K, V, S> Tree<K, V, S> {
         shared
     }
 
+    /// Returns the version for a second handle.
+    fn share_version(&self, family: &Family, garbage: &mut Vec<Chunk>) -> VersionId {
+        let Some(mut versions) = family.versions() else {
+            // SAFETY: nobody in this process writes to the cell through a shared reference, and the
+            // thread of the parent that did so does not move or free what it points to.
+            if let Some(changes) = unsafe { &*self.changes.get() } {
+                changes.look_at_family();
+            }
+            return NONE; // nobody looks at the version of an inherited handle
+        };
+        // SAFETY: the family's lock is held, so no other thread is here. Nobody has a reference to
+        // what these cells hold, since only methods that take the handle mutably keep one. These
+        // two are not used after the lock is given back: another thread may share the handle then.
+        let (version, changes) = unsafe { (&mut *self.version.get(), &mut *self.changes.get()) };
+        if let Some(changes) = changes.as_mut().filter(|changes| changes.is_open) {
+            *version = versions.publish(*version, changes, (self.root, self.height), garbage);
+        }
+        versions.share(*version);
+        *version
+    }
+
     /// Makes sure that the handle is open.
     #[inline(always)]
     fn open(&mut self) {
-        let is_open = matches!(self.changes.get_mut(), Some(changes)
-            if changes.is_open && changes.dead[Kind::Leaf].len() < changes.adopt_at);
-        if !is_open {
+        if !self.changes.get_mut().as_mut().is_some_and(|changes| changes.may_go_on()) {
             self.open_slowly();
         }
     }
@@ -145,11 +156,20 @@ impl<K, V, S> Tree<K, V, S> {
         };
         let mut garbage = Vec::new();
         let version = self.version.get_mut();
-        let mut versions = family.versions();
+        let Some(mut versions) = family.versions() else {
+            // The process was forked: the handle goes on in a family of its own.
+            **changes = Changes::new();
+            let tree = (self.root, self.height);
+            let (own, parent) = Family::after(&family, tree, changes);
+            *version = parent;
+            // What it inherited stays in use, so its family must not go.
+            std::mem::forget(self.family.replace(Arc::new(own)));
+            return;
+        };
         if changes.is_open {
             *version = versions.adopt(*version, changes, &mut garbage);
         } else {
-            *version = versions.open(*version, changes);
+            *version = versions.open(&family, *version, changes);
         }
         drop(versions);
         Self::free(&family, garbage);
@@ -279,7 +299,7 @@ impl<K, V, S> Tree<K, V, S> {
                 }
             }
         }
-        let mut pool = lock(&family.pool);
+        let Some(mut pool) = family.pool() else { return };
         for chunk in garbage {
             if !chunk.pieces.is_empty() {
                 pool.give(chunk.kind, chunk.pieces);
@@ -313,7 +333,7 @@ impl<K, V, S> Drop for Tree<K, V, S> {
         let mut garbage = Vec::new();
         let mut own = NO_LISTS;
         let tree = (self.root, self.height);
-        let mut versions = family.versions();
+        let Some(mut versions) = family.versions() else { return std::mem::forget(family) };
         let changes = self.changes.get_mut().as_deref();
         let mut leaving = versions.leave(*self.version.get_mut(), changes, tree, &mut garbage);
         // Without contents to drop, the slabs go as a whole.
@@ -323,15 +343,15 @@ impl<K, V, S> Drop for Tree<K, V, S> {
             return;
         }
         while let Some(tree) = leaving {
-            let mut let_go = || family.versions().left(tree.parent, &mut garbage);
+            let mut let_go = || family.versions()?.left(tree.parent, &mut garbage);
             let too_early = fault!(ParentLetGoTooEarly).then(&mut let_go);
             // SAFETY: nobody else reaches what was born after the floor, and the parent, which is
             // pinned, keeps the rest alive.
             unsafe { Self::collect_own(tree.root, tree.height, tree.floor, &mut own) };
             leaving = too_early.unwrap_or_else(let_go);
         }
-        if let Some(changes) = self.changes.get_mut() {
-            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut lock(&family.pool));
+        if let (Some(changes), Some(mut pool)) = (self.changes.get_mut(), family.pool()) {
+            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut pool);
         }
         Chunk::drain(&mut own, &mut garbage);
         Self::free(&family, garbage);

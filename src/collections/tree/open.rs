@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::super::family::{Changes, Family};
-use super::super::shape::{Cell, Header, Kind, Node, Separator, Shape, len, set_len};
+use super::super::shape::{Cell, Header, Kind, Node, Separator, Shape, copy_slots, len, set_len};
 use super::Tree;
 
 /// An open handle, taken apart for changes.
@@ -30,7 +30,12 @@ impl<'a> Open<'a> {
     #[inline(always)]
     pub(super) fn take<K, V, S>(&mut self, kind: Kind) -> *mut u8 {
         let layout = Shape::<K, V, S>::LAYOUTS[kind];
-        self.changes.cache.take(kind, layout, &self.family.pool)
+        loop {
+            if let Some(piece) = self.changes.cache.take(kind, layout) {
+                return piece;
+            }
+            self.family.refill(self.changes, kind, layout);
+        }
     }
 
     /// Returns a new node without content.
@@ -133,67 +138,36 @@ impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         }
     }
 
-    /// Copies `count` keys. Inline ones are cloned: a type that owns nothing may still give its
-    /// clones an identity. Cells are shared.
+    /// Copies `count` keys; see [`copy_slots`].
     ///
     /// # Safety
     /// The slots are there, and those of `to` hold nothing.
     #[inline(always)]
     pub(super) unsafe fn copy_keys(from: (Node, usize), to: (Node, usize), count: usize) {
+        let slot = Shape::<K, V>::key_slot;
         // SAFETY: see above.
-        unsafe {
-            let from = Shape::<K, V>::key_slot(from.0, from.1);
-            let to = Shape::<K, V>::key_slot(to.0, to.1);
-            if Shape::<K, V>::KEY_IS_INLINE {
-                for index in 0..count {
-                    let key = (*from.cast::<K>().add(index)).clone();
-                    to.cast::<K>().add(index).write(key);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V>::KEY_BYTES);
-            }
-        }
+        unsafe { copy_slots::<K>(slot(from.0, from.1), slot(to.0, to.1), count) }
     }
 
-    /// Copies `count` separators, as [`copy_keys`](Self::copy_keys).
+    /// Copies `count` separators; see [`copy_slots`].
     ///
     /// # Safety
     /// The slots are there, and those of `to` hold nothing.
     #[inline(always)]
     pub(super) unsafe fn copy_separators(from: (Node, usize), to: (Node, usize), count: usize) {
+        let slot = Shape::<K, V, S>::separator_slot;
         // SAFETY: see above.
-        unsafe {
-            let from = Shape::<K, V, S>::separator_slot(from.0, from.1);
-            let to = Shape::<K, V, S>::separator_slot(to.0, to.1);
-            if Shape::<K, V, S>::SEPARATOR_IS_INLINE {
-                for index in 0..count {
-                    let separator = (*from.cast::<S>().add(index)).clone();
-                    to.cast::<S>().add(index).write(separator);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V, S>::SEPARATOR_BYTES);
-            }
-        }
+        unsafe { copy_slots::<S>(slot(from.0, from.1), slot(to.0, to.1), count) }
     }
 
-    /// Copies `count` values, as [`copy_keys`](Self::copy_keys).
+    /// Copies `count` values; see [`copy_slots`].
     ///
     /// # Safety
     /// The slots are there, and those of `to` hold nothing.
     #[inline(always)]
     pub(super) unsafe fn copy_values(from: (Node, usize), to: (Node, usize), count: usize) {
+        let slot = Shape::<K, V>::value_slot;
         // SAFETY: see above.
-        unsafe {
-            let from = Shape::<K, V>::value_slot(from.0, from.1);
-            let to = Shape::<K, V>::value_slot(to.0, to.1);
-            if Shape::<K, V>::VALUE_IS_INLINE {
-                for index in 0..count {
-                    let value = (*from.cast::<V>().add(index)).clone();
-                    to.cast::<V>().add(index).write(value);
-                }
-            } else {
-                ptr::copy_nonoverlapping(from, to, count * Shape::<K, V>::VALUE_BYTES);
-            }
-        }
+        unsafe { copy_slots::<V>(slot(from.0, from.1), slot(to.0, to.1), count) }
     }
 }

@@ -54,6 +54,12 @@ pub(in super::super) struct Place {
     pub(super) found: Result<usize, usize>,
 }
 
+// SAFETY: a place has addresses, and follows none without the tree that it is a place of. Whoever
+// uses it has that tree, too, and the tree says whether its keys and values may cross threads.
+unsafe impl Send for Place {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Place {}
+
 impl Path {
     pub(super) const fn new() -> Self {
         Self { steps: Levels([const { MaybeUninit::uninit() }; MOST_LEVELS]) }

@@ -8,7 +8,7 @@
 use std::ptr;
 
 use super::super::shape::{Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len};
-use super::{Levels, Open, Path, Tree, put, remove};
+use super::{Levels, Open, Path, Tree, put, remove, split};
 
 /// One handle to a tree whose elements have no keys. Inner nodes hold positions.
 pub(in crate::collections) type Sequence<V> = Tree<(), V, usize>;
@@ -120,18 +120,28 @@ impl<V: Clone> Sequence<V> {
         }
     }
 
+    /// Opens the handle, and descends to the element at `index`, which is there.
+    #[inline(always)]
+    fn open_at(&mut self, index: usize) -> (Open<'_>, Slot) {
+        self.open();
+        let mut open = Open::of(self.changes.get_mut(), &self.family);
+        // SAFETY: the tree has the element, so it has a root.
+        let slot = unsafe {
+            let link = &raw mut self.root;
+            Self::descend_to::<false>(link, self.height, &mut open, index)
+        };
+        (open, slot)
+    }
+
     /// Gives writing access to the element at `index`.
     pub(in crate::collections) fn at_mut(&mut self, index: usize) -> Option<&mut V> {
         if index >= self.len {
             return None;
         }
-        self.open();
-        let mut open = Open::of(self.changes.get_mut(), &self.family);
-        // SAFETY: the tree has the element, so it has a root. The leaf may be written, and so may
-        // the value after `own_value`. The result borrows the handle.
+        let (mut open, slot) = self.open_at(index);
+        // SAFETY: the leaf may be written, and so may the value after `own_value`. The result
+        // borrows the handle.
         unsafe {
-            let link = &raw mut self.root;
-            let slot = Self::descend_to::<false>(link, self.height, &mut open, index);
             let at = Shape::<(), V>::value_slot(slot.leaf, slot.index);
             Some(&mut *Leaves::<V>::own_value(&mut open, at))
         }
@@ -145,12 +155,9 @@ impl<V: Clone> Sequence<V> {
         value: V,
     ) -> Option<V> {
         assert!(index < self.len, "no element {index} in a vector of {}", self.len);
-        self.open();
-        let mut open = Open::of(self.changes.get_mut(), &self.family);
-        // SAFETY: the tree has the element, so it has a root. The leaf may be written.
+        let (mut open, slot) = self.open_at(index);
+        // SAFETY: the leaf may be written.
         unsafe {
-            let link = &raw mut self.root;
-            let slot = Self::descend_to::<false>(link, self.height, &mut open, index);
             let at = Shape::<(), V>::value_slot(slot.leaf, slot.index);
             Leaves::<V>::replace::<READS>(&mut open, at, slot.was_copied, value).old()
         }
@@ -208,7 +215,7 @@ impl<V: Clone> Sequence<V> {
             }
             // Only what is put before all others is at the beginning of a leaf. More may follow.
             let (stays, goes_right) =
-                if index == 0 { (0, false) } else { put::split(LEAF_ENTRIES, index, true) };
+                if index == 0 { (0, false) } else { split::split(LEAF_ENTRIES, index, true) };
             let right = Leaves::<V>::split_leaf(&mut open, leaf, stays);
             let (into, index) = if goes_right { (right, index - stays) } else { (leaf, index) };
             Leaves::<V>::put_into(&mut open, into, index, (), value);

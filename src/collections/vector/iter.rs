@@ -1,5 +1,6 @@
 //! Owns the iterators of vectors. Knows nothing of nodes.
 
+use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -19,6 +20,12 @@ impl<'a, T> VectorIter<'a, T> {
         let (front, back) =
             (Cursor::at_index(tree, range.start), Cursor::at_index(tree, range.end));
         Self { front, back, left: range.len() }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for VectorIter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 
@@ -87,6 +94,12 @@ impl<'a, T> VectorIterMut<'a, T> {
     }
 }
 
+impl<T: fmt::Debug> fmt::Debug for VectorIterMut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        VectorIter { front: self.front.clone(), back: self.back.clone(), left: self.left }.fmt(f)
+    }
+}
+
 // SAFETY: it gives exclusive references to elements, each once.
 unsafe impl<T: Send> Send for VectorIterMut<'_, T> {}
 
@@ -123,6 +136,12 @@ impl<T> FusedIterator for VectorIterMut<'_, T> {}
 /// The elements of a vector that is used up. What other versions have, too, is cloned.
 pub struct VectorIntoIter<T> {
     vector: Vector<T>,
+}
+
+impl<T: fmt::Debug> fmt::Debug for VectorIntoIter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.vector.fmt(f)
+    }
 }
 
 impl<T: Clone> Iterator for VectorIntoIter<T> {

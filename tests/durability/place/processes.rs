@@ -149,8 +149,12 @@ fn in_the_child(
     let _ = database.stats();
     // What was readable can be read.
     assert!(bytes(&database) == after(5) || bytes(&database) == after(6));
+    let mut copy: Ledger = (*database.view()).clone();
+    copy.add(1, 1);
+    assert_ne!(copy.bytes(), bytes(&database));
     drop(database.view());
     drop(database);
+    drop(copy);
     assert!(matches!(builder().open(path), Err(Error::Locked { .. })));
     // The child has databases of its own.
     let own = builder().open(path.with_extension("own")).unwrap();

@@ -2,19 +2,18 @@
 
 use super::*;
 use crate::collections::shape::{Kind, LEAF_ENTRIES};
-use crate::mutex::lock;
 
 /// How many leaves a family uses: those that are neither free nor in reserve are counted only once
 /// the handle's reserve went back.
 fn leaves<T: Clone>(vector: Vector<T>) -> usize {
     let copy = vector.clone();
     drop(vector);
-    let (all, free) = lock(&copy.tree.family().pool).pieces(Kind::Leaf);
+    let (all, free) = copy.tree.family().pool().unwrap().pieces(Kind::Leaf);
     all - free
 }
 
 fn slab_bytes<T>(vector: &Vector<T>) -> usize {
-    lock(&vector.tree.family().pool).slab_bytes()
+    vector.tree.family().pool().unwrap().slab_bytes()
 }
 
 #[test]
@@ -119,7 +118,7 @@ fn a_history_with_a_ring_of_versions_keeps_only_what_differs() {
             ring.pop_front();
         }
     }
-    let (all, _) = lock(&vector.tree.family().pool).pieces(Kind::Leaf);
+    let (all, _) = vector.tree.family().pool().unwrap().pieces(Kind::Leaf);
     assert!(all < 2000, "{all} leaves");
     let mut family: Vec<_> = ring.iter().collect();
     family.push(&vector);

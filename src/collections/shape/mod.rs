@@ -16,13 +16,18 @@
 //! position: below `children[0..=i]` are `separators[i]` elements. How many are below the last
 //! child is not stored, so an element that comes behind all others changes no inner node.
 
+mod kind;
+mod separator;
+
 use std::alloc::Layout;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
-use std::ops::{Index, IndexMut};
 use std::ptr;
+
+pub(super) use kind::{Kind, PerKind};
+pub(super) use separator::Separator;
 
 /// How many entries a leaf holds.
 pub(super) const LEAF_ENTRIES: usize = 32;
@@ -34,52 +39,6 @@ const INLINE_BYTES: usize = 16;
 /// The lines of a node with slots of eight bytes.
 const PREFETCHED_LINES: usize = 9;
 const LINE_BYTES: usize = 64;
-
-/// What a piece of memory holds. Each kind has its own size, so its own free lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    Leaf,
-    Inner,
-    Value,
-    Key,
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Leaf, Self::Inner, Self::Value, Self::Key];
-    pub(super) const COUNT: usize = Self::ALL.len();
-}
-
-/// One value for each kind.
-#[derive(Clone, Copy, Default)]
-pub(super) struct PerKind<T>(pub(super) [T; Kind::COUNT]);
-
-impl<T> Index<Kind> for PerKind<T> {
-    type Output = T;
-
-    #[inline(always)]
-    fn index(&self, kind: Kind) -> &T {
-        let [leaf, inner, value, key] = &self.0;
-        match kind {
-            Kind::Leaf => leaf,
-            Kind::Inner => inner,
-            Kind::Value => value,
-            Kind::Key => key,
-        }
-    }
-}
-
-impl<T> IndexMut<Kind> for PerKind<T> {
-    #[inline(always)]
-    fn index_mut(&mut self, kind: Kind) -> &mut T {
-        let [leaf, inner, value, key] = &mut self.0;
-        match kind {
-            Kind::Leaf => leaf,
-            Kind::Inner => inner,
-            Kind::Value => value,
-            Kind::Key => key,
-        }
-    }
-}
 
 /// The beginning of a node. A cell begins with its birth, too.
 #[repr(C)]
@@ -129,46 +88,6 @@ const fn layout(bytes: usize, align: usize) -> Layout {
     match Layout::from_size_align(bytes, align) {
         Ok(layout) => layout.pad_to_align(),
         Err(_) => panic!("a node or a cell is larger than an address space"),
-    }
-}
-
-/// What stands between two children of an inner node, in a tree with the keys `K`.
-pub(super) trait Separator<K>: Clone {
-    /// Whether it is a number of elements, and not a key.
-    const IS_POSITION: bool;
-
-    /// Returns that number; 0 for a key.
-    fn position(&self) -> usize;
-
-    /// Adds `by` to that number, modulo the size of its type. A key stays as it is.
-    fn shift(&mut self, by: usize);
-}
-
-/// A map finds its way by its keys.
-impl<K: Clone> Separator<K> for K {
-    const IS_POSITION: bool = false;
-
-    #[inline(always)]
-    fn position(&self) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    fn shift(&mut self, _by: usize) {}
-}
-
-/// A vector has no keys, and finds its way by counting.
-impl Separator<()> for usize {
-    const IS_POSITION: bool = true;
-
-    #[inline(always)]
-    fn position(&self) -> usize {
-        *self
-    }
-
-    #[inline(always)]
-    fn shift(&mut self, by: usize) {
-        *self = self.wrapping_add(by);
     }
 }
 
@@ -365,45 +284,6 @@ impl<K, V> Shape<K, V> {
     }
 }
 
-impl<K, V, S: Separator<K>> Shape<K, V, S> {
-    /// Returns how many elements are below the node's children before `child`; 0 in a map.
-    #[inline(always)]
-    pub(super) unsafe fn start(inner: Node, child: usize) -> usize {
-        if !S::IS_POSITION || child == 0 {
-            return 0;
-        }
-        // SAFETY: see the type.
-        unsafe { (*Self::separator_slot(inner, child - 1).cast::<S>()).position() }
-    }
-
-    /// Adds `by` to the positions from `from` on. `from` may be the number of separators.
-    #[inline(always)]
-    pub(super) unsafe fn shift(inner: Node, from: usize, by: usize) {
-        if !S::IS_POSITION {
-            return;
-        }
-        // SAFETY: see the type.
-        unsafe {
-            let first = Self::separator_slot(inner, from).cast::<S>();
-            for separator in std::slice::from_raw_parts_mut(first, len(inner) - 1 - from) {
-                separator.shift(by);
-            }
-        }
-    }
-}
-
-impl<V> Shape<(), V, usize> {
-    /// The positions at which the node's children end, but for the last one.
-    #[inline(always)]
-    pub(super) unsafe fn positions<'a>(inner: Node) -> &'a [usize] {
-        // SAFETY: see the type.
-        unsafe {
-            let first = Self::separator_slot(inner, 0).cast::<usize>();
-            std::slice::from_raw_parts(first, len(inner) - 1)
-        }
-    }
-}
-
 /// # Safety
 /// The node is live.
 #[inline(always)]
@@ -420,6 +300,26 @@ pub(super) unsafe fn set_len(node: Node, len: usize) {
     debug_assert!(len <= LEAF_ENTRIES && len <= FAN_OUT);
     // SAFETY: see above.
     unsafe { (*node).len = len as u32 }
+}
+
+/// Copies `count` slots for a `T` each. What is in a slot itself is cloned: a type that owns
+/// nothing may still give its clones an identity. Cells are shared.
+///
+/// # Safety
+/// The slots of `from` are filled. Those of `to` hold nothing, and belong to the caller.
+#[inline(always)]
+pub(super) unsafe fn copy_slots<T: Clone>(from: *const u8, to: *mut u8, count: usize) {
+    // SAFETY: see above.
+    unsafe {
+        if const { is_inline::<T>() } {
+            for index in 0..count {
+                let content = (*from.cast::<T>().add(index)).clone();
+                to.cast::<T>().add(index).write(content);
+            }
+        } else {
+            ptr::copy_nonoverlapping(from, to, count * size_of::<Pointer<T>>());
+        }
+    }
 }
 
 /// Makes room for one slot at `index` of an array of `count` slots, and copies `slot` into it.

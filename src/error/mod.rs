@@ -1,12 +1,14 @@
-//! Owns the errors that a user can get. Knows nothing of what causes them.
+//! Owns the errors that a user can get. Knows nothing of what causes them; `made` makes them of the
+//! errors of lower folders.
+
+mod made;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::execute_error::Poisoned;
-use crate::files::{ChangeFailure, DatabaseId, StoreError, told};
-use crate::storage::{PlaceLost, is_disk_full};
+use crate::files::{DatabaseId, told};
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -380,62 +382,4 @@ pub enum Error {
     /// more.
     #[error("{0}")]
     Poisoned(#[from] Poisoned),
-}
-
-impl Error {
-    /// Returns an adapter for `map_err` around one file operation.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| StoreError::io(action, path)(source).into()
-    }
-
-    /// Returns whether the directory is no longer where it was when it was opened.
-    pub(crate) fn is_place_lost(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
-    }
-
-    pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_disk_full(source))
-    }
-
-    pub(crate) fn corrupt(
-        path: &Path,
-        position: u64,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
-        StoreError::corrupt(path, position, expected, found).into()
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Io { action, path, source } => Self::Io { action, path, source },
-            StoreError::NotADirectory { path } => Self::NotADirectory { path },
-            StoreError::Corrupt { path, position, expected, found } => {
-                Self::Corrupt { path, position, expected, found }
-            }
-            StoreError::Missing { path, reason } => Self::Missing { path, reason },
-            StoreError::ForeignFile { path, expected, found } => {
-                Self::ForeignFile { path, expected, found }
-            }
-            StoreError::UnsupportedFormat { path, found, supported } => {
-                Self::UnsupportedFormat { path, found, supported }
-            }
-            StoreError::UnsupportedCodec { path, found, supported } => {
-                Self::UnsupportedCodec { path, found, supported }
-            }
-            StoreError::Undecodable { path, reason } => Self::Undecodable { path, reason },
-            StoreError::InvalidOption { option, value, constraint } => {
-                Self::InvalidOption { option, value, constraint }
-            }
-            StoreError::Encode { what, reason } => Self::Encode { what, reason },
-        }
-    }
-}
-
-impl From<ChangeFailure> for Error {
-    fn from(failure: ChangeFailure) -> Self {
-        StoreError::from(failure).into()
-    }
 }
