@@ -10,22 +10,28 @@ pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// acknowledged separately.
 pub const WINDOW: usize = 4096;
 
+/// How many puts share one transaction in the workload `thousands`.
+pub const THOUSAND: usize = 1000;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workload {
     Lone,
     Blocked,
     Values,
+    Thousands,
     Reads,
 }
 
 impl Workload {
-    pub const ALL: [Self; 4] = [Self::Lone, Self::Blocked, Self::Values, Self::Reads];
+    pub const ALL: [Self; 5] =
+        [Self::Lone, Self::Blocked, Self::Values, Self::Thousands, Self::Reads];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Lone => "lone",
             Self::Blocked => "blocked64",
             Self::Values => "values",
+            Self::Thousands => "thousands",
             Self::Reads => "reads",
         }
     }
@@ -36,13 +42,13 @@ pub trait Engine: Sync {
     /// Makes a caller for one thread.
     fn caller(&self) -> Outcome<Box<dyn Caller + '_>>;
 
-    /// Stores all of `puts`, with one sync for each [`WINDOW`] of them, or with as many in flight.
+    /// Stores all of `puts`, with one sync for each `window` of them, or with as many in flight.
     /// All of them are on stable storage when this returns.
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome;
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome;
 
     /// Stores all of `puts` in any fast way, before the measurement.
     fn preload(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
-        self.put_stream(puts)
+        self.put_stream(puts, WINDOW)
     }
 
     /// Returns `None` for an engine whose data cannot be read.

@@ -33,15 +33,20 @@ pub struct Entry {
 }
 
 const ALL: &[Workload] = &Workload::ALL;
-const WRITES: &[Workload] = &[Workload::Lone, Workload::Blocked, Workload::Values];
+const WRITES: &[Workload] =
+    &[Workload::Lone, Workload::Blocked, Workload::Values, Workload::Thousands];
 const ON_A_MILLION: &[Workload] = &[Workload::Values, Workload::Reads];
+const IN_BATCHES: &[Workload] = &[Workload::Values, Workload::Thousands];
+/// What an engine is for that has another entry for its batches.
+const ALL_BUT_BATCHES: &[Workload] =
+    &[Workload::Lone, Workload::Blocked, Workload::Values, Workload::Reads];
 
 /// Every engine, in the order in which the first round runs them.
 pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "prevalence",
         kind: Kind::Prevalence,
-        workloads: ALL,
+        workloads: ALL_BUT_BATCHES,
         setting: prevalence::ORDERED,
         open: prevalence::ordered,
     },
@@ -55,14 +60,14 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "prevalence-batch",
         kind: Kind::Prevalence,
-        workloads: &[Workload::Values],
+        workloads: IN_BATCHES,
         setting: prevalence::BATCHED,
         open: prevalence::batched,
     },
     Entry {
         name: "floor-write",
         kind: Kind::Floor,
-        workloads: &[Workload::Lone, Workload::Values],
+        workloads: &[Workload::Lone, Workload::Values, Workload::Thousands],
         setting: floor::WRITE,
         open: floor::write,
     },
@@ -118,14 +123,14 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "airomem",
         kind: Kind::Store,
-        workloads: ALL,
+        workloads: ALL_BUT_BATCHES,
         setting: airomem::SETTING,
         open: airomem::each,
     },
     Entry {
         name: "airomem-batch",
         kind: Kind::Store,
-        workloads: &[Workload::Values],
+        workloads: IN_BATCHES,
         setting: airomem::BATCH_SETTING,
         open: airomem::batched,
     },

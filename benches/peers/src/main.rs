@@ -31,7 +31,7 @@ The same puts at equal durability on prevalence and on other engines.
 Usage: cargo run --release -- [OPTIONS]
 
   --engine NAME      only this one; may be given several times
-  --workload NAME    only this one: lone, blocked64, values, reads; several times
+  --workload NAME    only this one: lone, blocked64, values, thousands, reads; several times
   --runs N           how many runs each median is of (default: 5)
   --short            one small run of each, to see that everything works
   --directory PATH   where the files go (default: beside the program, in the target directory)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, Outcome, WINDOW, Workload};
+use crate::engine::{Engine, Outcome, THOUSAND, WINDOW, Workload};
 use crate::engines::Entry;
 use crate::load::{Expected, Put, Puts, random_keys};
 use crate::machine;
@@ -15,9 +15,9 @@ use crate::machine;
 pub struct Scale {
     warm_up: Duration,
     time: Duration,
-    /// The number of preloaded entries for `values` and `reads`.
+    /// The number of preloaded entries for all workloads but those of small values.
     entries: u64,
-    /// The number of puts in `values`, unless `stream_time` ends first.
+    /// The number of puts in `values` and `thousands`, unless `stream_time` ends first.
     stream_puts: usize,
     stream_time: Duration,
 }
@@ -90,7 +90,8 @@ pub fn run(entry: &Entry, workload: Workload, scale: Scale, directory: &Path) ->
     match workload {
         Workload::Lone => lone(&*engine, scale, directory),
         Workload::Blocked => blocked(&*engine, scale, directory),
-        Workload::Values => values(&*engine, scale, directory),
+        Workload::Values => values(&*engine, scale, WINDOW, directory),
+        Workload::Thousands => values(&*engine, scale, THOUSAND, directory),
         Workload::Reads => reads(&*engine, scale),
     }
 }
@@ -221,6 +222,7 @@ struct Bounded<'a> {
     puts: Puts,
     count: &'a mut usize,
     scale: Scale,
+    window: usize,
     began: Instant,
 }
 
@@ -229,7 +231,7 @@ impl Iterator for Bounded<'_> {
 
     fn next(&mut self) -> Option<Put> {
         let over = |scale: &Scale| self.began.elapsed() >= scale.stream_time;
-        if self.count.is_multiple_of(WINDOW)
+        if self.count.is_multiple_of(self.window)
             && (*self.count >= self.scale.stream_puts || over(&self.scale))
         {
             return None;
@@ -239,13 +241,13 @@ impl Iterator for Bounded<'_> {
     }
 }
 
-fn values(engine: &dyn Engine, scale: Scale, directory: &Path) -> Outcome<Figures> {
+fn values(engine: &dyn Engine, scale: Scale, window: usize, directory: &Path) -> Outcome<Figures> {
     preload(engine, scale)?;
     let flushes = Flushes::begin(directory);
     let mut count = 0;
     let began = Instant::now();
     let puts = Puts::values(scale.entries);
-    engine.put_stream(&mut Bounded { puts, count: &mut count, scale, began })?;
+    engine.put_stream(&mut Bounded { puts, count: &mut count, scale, window, began }, window)?;
     let mut figures = vec![(Figure::PutsPerSecond, rate(count, began.elapsed()))];
     figures.extend(flushes.per_put(count as u64));
     let preloaded = Puts::preload().take(scale.entries as usize);

@@ -15,7 +15,7 @@ use crate::load::{self, digest};
 pub const SETTING: &str = "`JsonStore` with a `HashMap<u64, String>`, `fdatasync` in every commit \
     (its default; it never syncs its directory); in `values` commits without, and \
     `flush_and_sync` per 4,096";
-pub const BATCH_SETTING: &str = "the same, one transaction of 4,096 puts";
+pub const BATCH_SETTING: &str = "the same, one transaction of 4,096 (`thousands`: 1,000) puts";
 
 #[derive(Default, Serialize, Deserialize)]
 struct Entries(HashMap<u64, String>);
@@ -53,7 +53,7 @@ pub fn each(path: &Path, workload: Workload) -> Outcome<Box<dyn Engine>> {
     let options = StoreOptions::default();
     let options = match workload {
         Workload::Lone | Workload::Blocked => options,
-        Workload::Values | Workload::Reads => {
+        Workload::Values | Workload::Thousands | Workload::Reads => {
             // A drop would need tokio. Everything has been synced before.
             let options = options.flush_synchronously_on_drop(false);
             options.journal_flush_policy(JournalFlushPolicy::Manually)
@@ -77,20 +77,35 @@ fn entry(put: load::Put) -> Outcome<(u64, String)> {
     Ok((put.key, std::str::from_utf8(put.value)?.to_owned()))
 }
 
+impl Airomem {
+    /// Makes one transaction of each window.
+    fn merge(&self, puts: &mut dyn Iterator<Item = load::Put>, window: usize) -> Outcome {
+        let mut store = self.store.clone();
+        let mut puts = puts.peekable();
+        self.runtime.block_on(async {
+            while puts.peek().is_some() {
+                let entries = puts.by_ref().take(window).map(entry);
+                store.commit(InsertAll(entries.collect::<Outcome<_>>()?)).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
 impl Engine for Airomem {
     fn caller(&self) -> Outcome<Box<dyn Caller + '_>> {
         Ok(Box::new(AiromemCaller(&self.runtime, self.store.clone())))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = load::Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = load::Put>, window: usize) -> Outcome {
         if self.batched {
-            return self.preload(puts);
+            return self.merge(puts, window);
         }
         let mut store = self.store.clone();
         let mut puts = puts.peekable();
         self.runtime.block_on(async {
             while puts.peek().is_some() {
-                for put in puts.by_ref().take(WINDOW) {
+                for put in puts.by_ref().take(window) {
                     let (key, value) = entry(put)?;
                     store.commit(Insert(key, value)).await?;
                 }
@@ -101,15 +116,7 @@ impl Engine for Airomem {
     }
 
     fn preload(&self, puts: &mut dyn Iterator<Item = load::Put>) -> Outcome {
-        let mut store = self.store.clone();
-        let mut puts = puts.peekable();
-        self.runtime.block_on(async {
-            while puts.peek().is_some() {
-                let window = puts.by_ref().take(WINDOW).map(entry);
-                store.commit(InsertAll(window.collect::<Outcome<_>>()?)).await?;
-            }
-            Ok(())
-        })
+        self.merge(puts, WINDOW)
     }
 
     fn readable(&self) -> Option<&dyn Readable> {

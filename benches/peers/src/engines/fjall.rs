@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::load::{Put, digest};
 
 pub const SETTING: &str = "`insert`, then `persist(PersistMode::SyncData)`, which syncs under the \
@@ -27,11 +27,11 @@ impl Engine for Fjall {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
             let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-            for put in puts.by_ref().take(WINDOW) {
+            for put in puts.by_ref().take(window) {
                 batch.insert(&self.keyspace, put.key.to_be_bytes(), put.value);
             }
             batch.commit()?;

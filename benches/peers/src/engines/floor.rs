@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::engines::prevalence::{Map as _, Ordered, entry};
 use crate::load::{Put, digest};
 
@@ -65,12 +65,12 @@ impl Engine for Write {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let (file, buffer) = &mut *self.0.lock().expect("no panic holds it");
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
             buffer.clear();
-            puts.by_ref().take(WINDOW).for_each(|put| append(buffer, put));
+            puts.by_ref().take(window).for_each(|put| append(buffer, put));
             file.write_and_sync(buffer)?;
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Engine for Write {
 
 impl Caller for &Write {
     fn put(&mut self, put: Put) -> Outcome {
-        self.put_stream(&mut std::iter::once(put))
+        self.put_stream(&mut std::iter::once(put), 1)
     }
 }
 
@@ -108,7 +108,7 @@ impl Engine for Group {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, _: usize) -> Outcome {
         for put in puts {
             { self }.put(put)?;
         }
@@ -156,7 +156,7 @@ impl Engine for Map {
         Err("a bare map has no durable puts".into())
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, _: usize) -> Outcome {
         let mut map = self.0.lock().expect("no panic holds it");
         let mut version = map.clone();
         for (index, put) in puts.enumerate() {

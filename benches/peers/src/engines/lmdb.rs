@@ -6,7 +6,7 @@ use heed::byteorder::NativeEndian;
 use heed::types::{Bytes, U64};
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, IntegerComparator};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::load::{Put, digest};
 
 pub const SETTING: &str = "through heed, `IntegerComparator`, default flags: data is synced, then \
@@ -42,11 +42,11 @@ impl Engine for Lmdb {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
             let mut transaction = self.env.write_txn()?;
-            for put in puts.by_ref().take(WINDOW) {
+            for put in puts.by_ref().take(window) {
                 self.entries.put(&mut transaction, &put.key, put.value)?;
             }
             transaction.commit()?;
@@ -61,7 +61,7 @@ impl Engine for Lmdb {
 
 impl Caller for &Lmdb {
     fn put(&mut self, put: Put) -> Outcome {
-        self.put_stream(&mut std::iter::once(put))
+        self.put_stream(&mut std::iter::once(put), 1)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use okaywal::{Configuration, LogVoid, WriteAheadLog};
 
-use crate::engine::{Caller, Engine, Outcome, WINDOW, Workload};
+use crate::engine::{Caller, Engine, Outcome, Workload};
 use crate::load::Put;
 
 pub const SETTING: &str = "a log only: it keeps nothing that could be read, and a checkpoint \
@@ -36,12 +36,12 @@ impl Engine for OkayWal {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let mut buffer = Vec::new();
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
             let mut entry = self.0.begin_entry()?;
-            for put in puts.by_ref().take(WINDOW) {
+            for put in puts.by_ref().take(window) {
                 entry.write_chunk(chunk(&mut buffer, put))?;
             }
             entry.commit()?;

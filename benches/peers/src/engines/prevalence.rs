@@ -9,13 +9,14 @@ use imbl::OrdMap;
 use prevalence::{Command, Context, Database, Model, Pending};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::load::{LONGEST_VALUE_BYTES, Put, digest};
 
 pub const ORDERED: &str = "defaults (`Durability::Sync`), model \
     `collections::Map<u64, ArrayString<100>>`; in `values` 4,096 in flight by `submit`, each acknowledged by itself";
 pub const IMBL: &str = "the same with `imbl::OrdMap`";
-pub const BATCHED: &str = "the same as `prevalence`, one command of 4,096 puts, one at a time";
+pub const BATCHED: &str =
+    "the same as `prevalence`, one command of 4,096 (`thousands`: 1,000) puts, one at a time";
 
 /// Text of at most 100 bytes, inline in the model, like the fields of a plain struct. Changing 1 M
 /// such entries is a tenth faster than with `Arc<[u8]>`, whose reference counts are far apart.
@@ -61,8 +62,8 @@ macro_rules! map_model {
                 Ok(Box::new(self))
             }
 
-            fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
-                pipeline(puts, |insert| Ok(self.submit(insert)?))
+            fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
+                pipeline(puts, window, |insert| Ok(self.submit(insert)?))
             }
 
             fn readable(&self) -> Option<&dyn Readable> {
@@ -118,11 +119,12 @@ fn insert(put: Put) -> Outcome<Insert> {
 /// Keeps a window of commands in flight, and waits for each of them.
 fn pipeline(
     puts: &mut dyn Iterator<Item = Put>,
+    window: usize,
     submit: impl Fn(Insert) -> Outcome<Pending<(), Infallible>>,
 ) -> Outcome {
-    let mut in_flight = VecDeque::with_capacity(WINDOW);
+    let mut in_flight = VecDeque::with_capacity(window);
     for put in puts {
-        if in_flight.len() == WINDOW
+        if in_flight.len() == window
             && let Some(oldest) = in_flight.pop_front()
         {
             Pending::wait(oldest)?;
@@ -158,11 +160,11 @@ impl Engine for Batched {
         Err("a batch is no single put".into())
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
-            let window = puts.by_ref().take(WINDOW).map(entry);
-            self.0.execute(InsertAll(window.collect::<Outcome<_>>()?))?;
+            let entries = puts.by_ref().take(window).map(entry);
+            self.0.execute(InsertAll(entries.collect::<Outcome<_>>()?))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use redb::{Database, ReadableDatabase, TableDefinition};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::load::{Put, digest};
 
 pub const SETTING: &str = "one write transaction per put, in `values` per 4,096, with \
@@ -24,13 +24,13 @@ impl Engine for Redb {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
             let mut transaction = self.0.begin_write()?;
             transaction.set_durability(redb::Durability::Immediate)?;
             let mut table = transaction.open_table(ENTRIES)?;
-            for put in puts.by_ref().take(WINDOW) {
+            for put in puts.by_ref().take(window) {
                 table.insert(put.key, put.value)?;
             }
             drop(table);
@@ -46,7 +46,7 @@ impl Engine for Redb {
 
 impl Caller for &Redb {
     fn put(&mut self, put: Put) -> Outcome {
-        self.put_stream(&mut std::iter::once(put))
+        self.put_stream(&mut std::iter::once(put), 1)
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::load::{Put, digest};
 
 pub const SETTING: &str = "a server over loopback, `appendonly yes`, `appendfsync always`, no \
@@ -16,8 +16,6 @@ pub const SETTING: &str = "a server over loopback, `appendonly yes`, `appendfsyn
 
 const PROGRAM: &str = "redis-server";
 const START_LIMIT: Duration = Duration::from_secs(5);
-/// More than one, so that the server works while requests are made, but less than the window.
-const BURST: usize = WINDOW / 4;
 
 /// The watchdog also reads it here.
 static SERVER: Mutex<Option<Child>> = Mutex::new(None);
@@ -123,19 +121,21 @@ impl Engine for Redis {
         Ok(Box::new(Connection::new(self.0)?))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
+        // More than one, so that the server works while requests are made, but less than the window.
+        let burst_puts = (window / 4).max(1);
         let mut connection = Connection::new(self.0)?;
         let (mut in_flight, mut burst) = (0, 0);
         for put in puts {
             connection.send_set(put)?;
             (in_flight, burst) = (in_flight + 1, burst + 1);
-            if burst == BURST {
+            if burst == burst_puts {
                 connection.requests.flush()?;
                 burst = 0;
             }
-            if in_flight == WINDOW {
-                (0..BURST).try_for_each(|_| connection.receive_ok())?;
-                in_flight -= BURST;
+            if in_flight == window {
+                (0..burst_puts).try_for_each(|_| connection.receive_ok())?;
+                in_flight -= burst_puts;
             }
         }
         connection.requests.flush()?;

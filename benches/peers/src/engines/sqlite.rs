@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
-use crate::engine::{Caller, Engine, Outcome, Readable, WINDOW, Workload, sum};
+use crate::engine::{Caller, Engine, Outcome, Readable, Workload, sum};
 use crate::load::{Put, digest};
 
 pub const SETTING: &str = "WAL, `synchronous=FULL`, prepared statements, built with `fdatasync`; \
@@ -50,13 +50,13 @@ impl Engine for Sqlite {
         Ok(Box::new(self))
     }
 
-    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>) -> Outcome {
+    fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
         let mut connection = self.0.lock().expect("no panic holds it");
         let mut puts = puts.peekable();
         while puts.peek().is_some() {
             let transaction = connection.transaction()?;
             let mut statement = insert(&transaction)?;
-            for put in puts.by_ref().take(WINDOW) {
+            for put in puts.by_ref().take(window) {
                 statement.execute((put.key as i64, put.value))?;
             }
             drop(statement);
