@@ -163,14 +163,16 @@ impl Journal {
         }
         outcome.map_err(StoreError::io("write", &segment.path)).map_err(ChangeFailure::InDoubt)?;
         segment.position += needed;
+        segment.frames += 1;
         let is_half_full = segment.position > segment.prepared_bytes / 2;
+        let frame_bytes = segment.frame_bytes();
         self.written_bytes += needed;
         self.chain = chain;
         self.time_ns = time_ns;
         self.next_sequence += u64::from(count);
         self.stated_durable = durable;
         if is_half_full {
-            self.preparer.request(self.next_segment_bytes());
+            self.preparer.request(self.next_segment_bytes(), frame_bytes);
         }
         Ok(())
     }

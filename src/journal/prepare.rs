@@ -19,6 +19,14 @@ use crate::storage::{Storage, TemporaryFile, write_all_zeros_at};
 const ZEROS: &[u8] = &[0; 512 << 10];
 const PIECE_BYTES: u64 = ZEROS.len() as u64;
 
+/// How many zeros are written by one call. Linux keeps them as one folio of its page cache, and a
+/// sync of a few bytes then looks at every block of the folio: a lone commit took 4 to 8 µs less
+/// after zeros that were written page by page. But such zeros take more of the processor, which
+/// cost an eighth of the rate of large commits.
+const SMALL_WRITE_BYTES: usize = 4 << 10;
+/// From this mean length on, frames are large.
+const LARGE_FRAME_BYTES: u64 = 32 << 10;
+
 /// A zero-filled, synced file that still has a temporary name.
 pub(crate) struct Prepared {
     pub(crate) temporary: Box<dyn TemporaryFile>,
@@ -32,7 +40,7 @@ impl Prepared {
         directory: &Path,
         bytes: u64,
     ) -> Result<Self, StoreError> {
-        fill(storage, directory, bytes, |_| Pace::GoOn)
+        fill(storage, directory, (bytes, SMALL_WRITE_BYTES), |_| Pace::GoOn)
             .map_err(StoreError::io("prepare a journal segment in", directory))
             .and_then(|prepared| prepared.ok_or_else(|| unreachable_stop(directory)))
     }
@@ -61,6 +69,8 @@ enum Request {
 
 struct SegmentRequest {
     bytes: u64,
+    /// How many zeros are written by one call.
+    write_bytes: usize,
     /// The sender is dropped when nobody wants the segment any more.
     hurry: Receiver<()>,
 }
@@ -105,15 +115,18 @@ impl SegmentPreparer {
         Ok(Self { storage, directory, worker, requested: None })
     }
 
-    /// Requests a segment ahead of need. Does nothing after an earlier request.
-    pub(crate) fn request(&mut self, bytes: u64) {
+    /// Requests a segment ahead of need, for frames of about `frame_bytes`. Does nothing after an
+    /// earlier request.
+    pub(crate) fn request(&mut self, bytes: u64, frame_bytes: u64) {
         if self.requested.is_some() {
             return;
         }
         let Some(worker) = &self.worker else { return };
         let (hurry, hurry_inbox) = bounded(1);
-        let request = Request::Segment(SegmentRequest { bytes, hurry: hurry_inbox });
-        if worker.requests.try_send(request).is_ok() {
+        let is_large = frame_bytes >= LARGE_FRAME_BYTES;
+        let write_bytes = if is_large { ZEROS.len() } else { SMALL_WRITE_BYTES };
+        let request = SegmentRequest { bytes, write_bytes, hurry: hurry_inbox };
+        if worker.requests.try_send(Request::Segment(request)).is_ok() {
             self.requested = Some(hurry);
         }
     }
@@ -170,7 +183,7 @@ fn fill_paced(
     request: &SegmentRequest,
 ) -> io::Result<Option<Prepared>> {
     let mut hurried = false;
-    fill(storage, directory, request.bytes, |piece_began| {
+    fill(storage, directory, (request.bytes, request.write_bytes), |piece_began| {
         if hurried {
             return Pace::GoOn;
         }
@@ -183,11 +196,11 @@ fn fill_paced(
     })
 }
 
-/// Zero-fills and syncs a temporary file. It asks `after_piece` whether to continue.
+/// Zero-fills and syncs a temporary file, with writes of `write_bytes`. It asks `after_piece` whether to continue.
 fn fill(
     storage: &dyn Storage,
     directory: &Path,
-    bytes: u64,
+    (bytes, write_bytes): (u64, usize),
     mut after_piece: impl FnMut(Instant) -> Pace,
 ) -> io::Result<Option<Prepared>> {
     let temporary = storage.create_temporary(directory)?;
@@ -198,7 +211,7 @@ fn fill(
         let length = PIECE_BYTES.min(bytes - position);
         let length = usize::try_from(length).map_err(io::Error::other)?;
         let piece = ZEROS.get(..length).ok_or(io::ErrorKind::InvalidInput)?;
-        write_all_zeros_at(&*file, piece, position)?;
+        write_all_zeros_at(&*file, piece, position, write_bytes)?;
         file.sync_data()?;
         position += crate::files::position(length);
         if after_piece(began) == Pace::Stop {
@@ -225,8 +238,8 @@ mod tests {
         let root = directory.path().to_path_buf();
         let mut preparer = SegmentPreparer::start(storage, root, reserve).unwrap();
         let bytes = 3 * PIECE_BYTES + 17;
-        preparer.request(bytes);
-        preparer.request(bytes);
+        preparer.request(bytes, 100);
+        preparer.request(bytes, 100);
         let prepared = preparer.take(bytes).unwrap();
         let target = directory.path().join("segment");
         prepared.temporary.publish(&target).unwrap();
@@ -234,7 +247,7 @@ mod tests {
         assert_eq!(content.len() as u64, bytes);
         assert!(crate::files::all_zero(&content));
 
-        preparer.request(bytes);
+        preparer.request(bytes, 100);
         drop(preparer);
         assert_eq!(Disk.list(directory.path()).unwrap(), ["segment"]);
     }

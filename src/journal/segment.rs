@@ -143,6 +143,15 @@ pub(crate) struct OpenSegment {
     pub(crate) position: u64,
     /// The zero-filled length. Frames may go beyond it, and then lengthen the file.
     pub(crate) prepared_bytes: u64,
+    /// How many frames the journal has appended.
+    pub(crate) frames: u64,
+}
+
+impl OpenSegment {
+    /// Returns the mean length of a frame so far.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        self.position / self.frames.max(1)
+    }
 }
 
 impl NewSegment {
@@ -212,7 +221,7 @@ impl NewSegment {
                 .map_err(ChangeFailure::InDoubt)?;
         }
         let prepared_bytes = prepared.bytes;
-        Ok(OpenSegment { first_sequence, file, path, salt, position, prepared_bytes })
+        Ok(OpenSegment { first_sequence, file, path, salt, position, prepared_bytes, frames: 0 })
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Disk, DiskReadable, open_regular_flags, write_in_pages};
+use super::disk::{Disk, DiskReadable, open_regular_flags, write_in_calls};
 use super::place::{FileIdentity, Found, HeldDirectory, Place, PlaceLost, Purpose, rename};
 use super::{
     EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
@@ -316,9 +316,9 @@ impl StoredFile for HeldFile {
         std::os::unix::fs::FileExt::write_at(&self.file, bytes, position)
     }
 
-    fn write_zeros_at(&self, zeros: &[u8], position: u64) -> io::Result<usize> {
+    fn write_zeros_at(&self, zeros: &[u8], position: u64, call_bytes: usize) -> io::Result<usize> {
         moment!(Write);
-        write_in_pages(&self.file, zeros, position)
+        write_in_calls(&self.file, zeros, position, call_bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {

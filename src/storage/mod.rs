@@ -163,8 +163,9 @@ pub(crate) fn read_up_to(
 pub(crate) trait StoredFile: Send + Sync {
     /// Writes a prefix of `bytes` at `position` and returns the length of that prefix.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
-    /// Does the same with `zeros`, which later writes will replace piece by piece.
-    fn write_zeros_at(&self, zeros: &[u8], position: u64) -> io::Result<usize> {
+    /// Does the same with `zeros`, which later writes will replace piece by piece. It asks the
+    /// system to write `call_bytes` at once.
+    fn write_zeros_at(&self, zeros: &[u8], position: u64, _call_bytes: usize) -> io::Result<usize> {
         self.write_at(zeros, position)
     }
     /// Makes the data, and the length needed to read it, durable.
@@ -201,8 +202,10 @@ pub(crate) fn write_all_zeros_at(
     file: &dyn StoredFile,
     zeros: &[u8],
     position: u64,
+    call_bytes: usize,
 ) -> io::Result<()> {
-    write_all(zeros, position, |zeros, position| file.write_zeros_at(zeros, position))
+    let write = |zeros: &[u8], position| file.write_zeros_at(zeros, position, call_bytes);
+    write_all(zeros, position, write)
 }
 
 fn write_all(
