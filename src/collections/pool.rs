@@ -69,13 +69,14 @@ pub(super) struct Cache {
 }
 
 impl Pool {
-    /// Gives a list of free pieces, or a new slab, to `cache`. Returns the list that became empty.
-    pub(super) fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) -> Vec<Dead> {
+    /// Gives a list of free pieces, or a new slab, to `cache`.
+    pub(super) fn refill(&mut self, cache: &mut Cache, kind: Kind, layout: Layout) {
         let shelf = &mut self.shelves[kind];
         while let Some(list) = shelf.free.pop() {
             shelf.free_pieces -= list.len();
             if !list.is_empty() {
-                return std::mem::replace(&mut cache.free[kind], list);
+                cache.free[kind] = list;
+                return;
             }
         }
         let most = (LARGEST_SLAB_BYTES / layout.size()).max(1);
@@ -106,7 +107,6 @@ impl Pool {
         }
         cache.rest[kind] = at;
         cache.rest_pieces[kind] = pieces;
-        Vec::new()
     }
 
     /// Takes free pieces back. Their contents were dropped.

@@ -9,9 +9,6 @@ use super::dead::Chunk;
 /// After so many dead leaves an open handle looks whether its parent is still needed.
 const ADOPT_AFTER: usize = 4096;
 
-/// Lists of dead pieces with room for more are not used again.
-const MOST_REUSED: usize = 64;
-
 /// What a handle has changed since its parent version. A clean handle keeps one for its buffers.
 pub(in super::super) struct Changes {
     pub(in super::super) is_open: bool,
@@ -72,16 +69,6 @@ impl Changes {
         let mut dead = std::mem::take(&mut self.adopted);
         Chunk::drain(&mut self.dead, &mut dead);
         dead
-    }
-
-    /// Uses an empty list again, for the next pieces of its kind that die. A version with few dead
-    /// pieces then allocates nothing for them. A large list would keep too much memory.
-    pub(super) fn reuse(&mut self, kind: Kind, emptied: Vec<Dead>) {
-        debug_assert!(emptied.is_empty());
-        let dead = &mut self.dead[kind];
-        if dead.capacity() == 0 && emptied.capacity() <= MOST_REUSED {
-            *dead = emptied;
-        }
     }
 
     pub(in super::super) fn bury(&mut self, kind: Kind, at: *mut u8, born: u64) {

@@ -130,8 +130,7 @@ impl Family {
     #[inline(never)]
     pub(super) fn refill(&self, changes: &mut Changes, kind: Kind, layout: Layout) {
         if let Some(mut pool) = self.pool() {
-            let emptied = pool.refill(&mut changes.cache, kind, layout);
-            return changes.reuse(kind, emptied);
+            return pool.refill(&mut changes.cache, kind, layout);
         }
         // The process was forked since the handle was opened, and maybe since this change began.
         ManuallyDrop::new(Pool::default()).refill(&mut changes.cache, kind, layout);
