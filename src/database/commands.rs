@@ -112,8 +112,8 @@ impl<M: Model> Database<M> {
     /// writer's thread by the queue.
     fn serve_or_queue<R>(&self, submission: Submission<M>) -> Result<(), ExecuteError<R>> {
         match self.engine.seat.serve(submission) {
-            Ok(()) => Ok(()),
-            Err(submission) => self.engine.queue.send(submission).map_err(|_| self.refused()),
+            None => Ok(()),
+            Some(submission) => self.engine.queue.send(submission).map_err(|_| self.refused()),
         }
     }
 

@@ -60,16 +60,16 @@ impl<M: Model> Seat<M> {
     /// Serves a command on the calling thread if its caller is alone. Otherwise returns the
     /// command, which then belongs into the queue. A command that is not returned has its answer,
     /// or gets it from the committer's thread.
-    pub(crate) fn serve(&self, submission: Submission<M>) -> Result<(), Submission<M>> {
-        let Some(mut guard) = try_lock(&self.seated) else { return Err(submission) };
+    pub(crate) fn serve(&self, submission: Submission<M>) -> Option<Submission<M>> {
+        let Some(mut guard) = try_lock(&self.seated) else { return Some(submission) };
         let Some(Seated { writer, batch, failed: None }) = &mut *guard else {
-            return Err(submission);
+            return Some(submission);
         };
         let shared = writer.shared.clone();
         let needed_marker = writer.needs_commit_marker;
         let on_engine = EngineThread::enter();
         let mut refused = None;
-        let turn = shared.guarded("writer", || refused = writer.serve(submission, batch).err());
+        let turn = shared.guarded("writer", || refused = writer.serve(submission, batch));
         let needs_marker = writer.needs_commit_marker;
         if let Err(poisoned) = &turn {
             batch.fail(&Failure::Poisoned(poisoned.clone()));
@@ -85,7 +85,7 @@ impl<M: Model> Seat<M> {
         if rings {
             self.bell.ring();
         }
-        refused.map_or(Ok(()), Err)
+        refused
     }
 
     /// The life of the writer's thread: until it is told to stop, or until every handle is gone.

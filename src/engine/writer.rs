@@ -113,21 +113,21 @@ impl<M: Model> Writer<M> {
         &mut self,
         submission: Submission<M>,
         batch: &mut Batch<M>,
-    ) -> Result<(), Submission<M>> {
+    ) -> Option<Submission<M>> {
         let must_queue = !self.queue.is_empty()
             || !self.committer_is_idle()
             || !self.limits.linger.is_zero()
             || self.shared.status.poisoned().is_some();
         if must_queue {
-            return Err(submission);
+            return Some(submission);
         }
         batch.refusals = self.refusals;
         self.clock.left = 0;
         if let Some(too_deep) = self.apply(submission, batch) {
-            return Err(too_deep);
+            return Some(too_deep);
         }
         self.hand_over(batch);
-        Ok(())
+        None
     }
 
     /// Writes the commit marker that the newest batch may still need, if that batch is done.

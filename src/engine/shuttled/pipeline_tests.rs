@@ -170,7 +170,7 @@ impl Pipeline {
                 let (submission, pending) = submission(&command, &[], 1000).unwrap();
                 // As `Database::execute` does it; the last command goes as by `submit`.
                 let queued = match number + 1 < EACH {
-                    true => seat.serve(submission).err(),
+                    true => seat.serve(submission),
                     false => Some(submission),
                 };
                 if queued.is_some_and(|submission| queue.send(submission).is_err()) {
