@@ -3,6 +3,7 @@
 //! Knows nothing of what uses the space then.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::mutex::lock;
@@ -29,8 +30,11 @@ pub(crate) struct Reserve {
     path: PathBuf,
     /// The length of a file that is made from now on.
     bytes: u64,
-    /// The length of the file that exists now; `None` without one.
+    /// The length of the file that exists now; `None` without one. Whoever changes the file holds
+    /// the lock meanwhile.
     stands: Mutex<Option<u64>>,
+    /// The same length, and 0 without a file, for those who must not wait for the disk.
+    shown_bytes: AtomicU64,
 }
 
 impl Reserve {
@@ -39,18 +43,20 @@ impl Reserve {
         let path = root.join(RESERVE_NAME);
         // A file that cannot be read, or that is longer than this crate makes it, does not count.
         let length = storage.open_to_read(&path).map(|file| file.length()).ok();
-        let stands = Mutex::new(length.filter(|length| *length <= LARGEST_RESERVE_BYTES));
+        let length = length.filter(|length| *length <= LARGEST_RESERVE_BYTES);
+        let shown_bytes = AtomicU64::new(length.unwrap_or(0));
         let bytes = bytes.min(LARGEST_RESERVE_BYTES);
-        Self { storage, root: root.to_path_buf(), path, bytes, stands }
+        let stands = Mutex::new(length);
+        Self { storage, root: root.to_path_buf(), path, bytes, stands, shown_bytes }
     }
 
     fn stands(&self) -> MutexGuard<'_, Option<u64>> {
         lock(&self.stands)
     }
 
-    /// Returns how many bytes are in reserve now.
+    /// Returns how many bytes are in reserve now. Never waits for the disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.stands().unwrap_or(0)
+        self.shown_bytes.load(Ordering::Relaxed)
     }
 
     /// Removes the file to free its space. Returns `false` when there was no file, or it could not
@@ -60,6 +66,7 @@ impl Reserve {
         if fault!(ReserveNotGiven) || stands.take().is_none() {
             return false;
         }
+        self.shown_bytes.store(0, Ordering::Relaxed);
         self.is_ours() && self.storage.remove(&self.path).is_ok()
     }
 
@@ -80,6 +87,7 @@ impl Reserve {
         let has_room = self.storage.free_bytes(&self.root).is_ok_and(|free| free >= wanted);
         if has_room && self.make().is_ok() {
             *stands = Some(self.bytes);
+            self.shown_bytes.store(self.bytes, Ordering::Relaxed);
         }
     }
 
@@ -107,8 +115,11 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
     use crate::storage::Disk;
+    use crate::storage::faulty::{Faulty, Operation};
 
     fn reserve(root: &Path, bytes: u64) -> Reserve {
         Reserve::find(Arc::new(Disk), root, bytes)
@@ -126,6 +137,29 @@ mod tests {
         let path = directory.path().join(RESERVE_NAME);
         assert_eq!((later.bytes(), std::fs::metadata(&path).unwrap().len()), (70_000, 70_000));
         assert!(later.release() && !path.exists() && later.bytes() == 0 && !later.release());
+    }
+
+    #[test]
+    fn its_length_is_told_while_the_disk_hangs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (told, syncing) = channel();
+        let (go_on, gate) = channel();
+        let storage = Faulty::new(move |operation| {
+            if *operation == Operation::SyncData {
+                told.send(()).unwrap();
+                gate.recv().unwrap();
+            }
+            None
+        });
+        let reserve = Reserve::find(storage, directory.path(), 5000);
+        std::thread::scope(|scope| {
+            let filled = scope.spawn(|| reserve.fill());
+            syncing.recv().unwrap();
+            assert_eq!(reserve.bytes(), 0);
+            go_on.send(()).unwrap();
+            filled.join().unwrap();
+        });
+        assert_eq!(reserve.bytes(), 5000);
     }
 
     #[test]
