@@ -152,6 +152,8 @@ struct Queue<M: Model> {
     gone: CachePadded<Tally>,
     /// The state has a stop or a bell for the writer.
     signalled: AtomicBool,
+    /// The state has a stop. It can be read without the lock.
+    is_stopped: AtomicBool,
 }
 
 /// Counts commands and bytes. Only one thread at a time adds, so a load and a store are enough: an
@@ -208,6 +210,7 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
         sent: Tally::zero(),
         gone: CachePadded::new(Tally::zero()),
         signalled: AtomicBool::new(false),
+        is_stopped: AtomicBool::new(false),
     });
     (
         QueueSender { queue: queue.clone() },
@@ -261,6 +264,7 @@ impl<M: Model> Queue<M> {
     }
 
     fn stop(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
         self.signal(|state| state.stopped = true);
         self.room.notify_all();
     }
@@ -443,6 +447,11 @@ impl<M: Model> QueueReceiver<M> {
 
     pub(crate) fn is_empty(&self) -> bool {
         !self.queue.has_commands()
+    }
+
+    /// Whether the queue takes no more commands.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.queue.is_stopped.load(Ordering::SeqCst)
     }
 
     /// Makes a bell for a thread that has something to tell the writer.

@@ -44,10 +44,10 @@ struct Seated<M: Model> {
 }
 
 /// Why the writer's thread no longer waits.
-#[derive(PartialEq)]
 enum Waited {
     Work,
-    Idle,
+    /// Nothing happened for a while. It holds how many commands were served until then.
+    Idle(u64),
 }
 
 impl<M: Model> Seat<M> {
@@ -118,8 +118,11 @@ impl<M: Model> Seat<M> {
             }
             let needs_marker = writer.needs_commit_marker;
             drop(guard);
-            if self.wait(needs_marker) == Waited::Idle
+            // A caller whose turn takes longer than the wait had the seat meanwhile: then it was not
+            // idle, and the count has changed once this thread has the lock.
+            if let Waited::Idle(served) = self.wait(needs_marker)
                 && let Some(Seated { writer, .. }) = &mut *lock(&self.seated)
+                && served == self.served.load(Ordering::SeqCst)
                 && let Err(poisoned) = shared.guarded("writer", || writer.write_due_marker())
             {
                 return Some(poisoned);
@@ -141,7 +144,7 @@ impl<M: Model> Seat<M> {
                 return Waited::Work;
             }
             if served == self.served.load(Ordering::SeqCst) {
-                return Waited::Idle;
+                return Waited::Idle(served);
             }
         }
     }

@@ -1,11 +1,14 @@
 //! Tests who applies a command: its caller if nothing else is on its way, else the writer's thread.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::journal::FrameBuffer;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::test_support::small;
 use crate::{Command, Context, Database, Model};
@@ -107,5 +110,67 @@ fn who_comes_during_a_sync_uses_the_queue() {
         assert_eq!(later, first.join().unwrap() + 1);
         assert_ne!(applied_by(4_000_001), thread);
     });
+    database.close().unwrap();
+}
+
+#[test]
+fn a_caller_that_goes_on_does_not_keep_a_close_waiting() {
+    // One caller alone may lose the race for the lock.
+    (0..20).for_each(|round| close_beside_a_caller(10_000_000 + round * 100_000));
+}
+
+fn close_beside_a_caller(number: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = Arc::default();
+    let database = open(&directory, Arc::clone(&gate));
+    until_served(&database, number);
+    let (open_gate, closed) = channel();
+    *gate.lock().unwrap() = Some(closed);
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            database.execute(Note(number + 50_000)).unwrap();
+            // The writer's thread waits for the seat now, and the lock of the seat is not fair.
+            (number + 50_001..number + 51_000).find(|&later| database.execute(Note(later)).is_err())
+        });
+        while gate.lock().unwrap().is_some() {
+            thread::yield_now();
+        }
+        let closing = database.clone();
+        let closer = scope.spawn(|| closing.close().unwrap());
+        thread::sleep(Duration::from_millis(5));
+        open_gate.send(()).unwrap();
+        assert_eq!(caller.join().unwrap(), Some(number + 50_001));
+        closer.join().unwrap();
+    });
+}
+
+#[test]
+fn no_marker_comes_between_commands_whose_syncs_are_slow() {
+    let directory = tempfile::tempdir().unwrap();
+    let markers = Arc::new(AtomicU64::new(0));
+    let counted = markers.clone();
+    let marker_bytes = FrameBuffer::new().seal(1, 0, 0, 0, 0).0.len();
+    let storage = Faulty::new(move |operation| {
+        match operation {
+            Operation::SyncData => thread::sleep(Duration::from_millis(2)),
+            Operation::Write(_, bytes) if *bytes == marker_bytes => {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            _ => {}
+        }
+        None
+    });
+    let progress = &mut (Box::new(|_| {}) as _);
+    let database: Database<Counted> =
+        Database::open_with(storage, directory.path(), small(), Counted::default, progress)
+            .unwrap();
+    until_served(&database, 7_000_000);
+    let before = markers.load(Ordering::SeqCst);
+    for number in 8_000_000..8_000_100 {
+        database.execute(Note(number)).unwrap();
+    }
+    // A caller may be kept from the processor for as long as the wait for a marker.
+    let written = markers.load(Ordering::SeqCst) - before;
+    assert!(written <= 10, "{written} markers between 100 commands of a busy caller");
     database.close().unwrap();
 }
