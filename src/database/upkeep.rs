@@ -188,6 +188,12 @@ impl<M: Model> Database<M> {
         &self.engine.report
     }
 
+    /// Whether a close has begun, and the queue takes no more commands.
+    #[cfg(test)]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.engine.queue.is_stopped()
+    }
+
     /// Returns whether commands are accepted, and if not, why.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -271,6 +271,12 @@ impl<M: Model> Queue<M> {
 }
 
 impl<M: Model> QueueSender<M> {
+    /// Whether the queue takes no more commands.
+    #[cfg(test)]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.queue.is_stopped.load(Ordering::SeqCst)
+    }
+
     /// Waits for room, and puts the command into the queue.
     pub(crate) fn send(&self, submission: Submission<M>) -> Result<(), Refusal> {
         let queue = &*self.queue;
