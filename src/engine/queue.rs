@@ -274,7 +274,7 @@ impl<M: Model> QueueSender<M> {
     /// Whether the queue takes no more commands.
     #[cfg(test)]
     pub(crate) fn is_stopped(&self) -> bool {
-        self.queue.is_stopped.load(Ordering::SeqCst)
+        self.queue.lock().stopped
     }
 
     /// Waits for room, and puts the command into the queue.
