@@ -16,12 +16,15 @@ use crate::error::Error;
 use crate::files::{ChangeFailure, StoreError};
 use crate::model::Model;
 use crate::options::Durability;
+use crate::process::OpeningProcess;
 
 /// Commits batches. Only the thread that holds the lock around it touches the log.
 pub(crate) struct Committer<M: Model> {
     pub(crate) log: Box<dyn CommitLog>,
     durability: Durability,
     shared: Arc<Shared<M>>,
+    /// The process that may write. A command's `apply` may fork, and then its child comes here, too.
+    process: OpeningProcess,
     /// Whether the last batch could not be written.
     is_refusing: bool,
     /// Why that batch, or an earlier one, could not be written.
@@ -35,7 +38,14 @@ impl<M: Model> Committer<M> {
         shared: Arc<Shared<M>>,
     ) -> Self {
         shared.counters.durable_sequence.set(log.progress().durable_sequence);
-        Self { log, durability, shared, is_refusing: false, refused_because: "".into() }
+        Self {
+            log,
+            durability,
+            shared,
+            process: OpeningProcess::this(),
+            is_refusing: false,
+            refused_because: "".into(),
+        }
     }
 
     /// Commits one batch and answers its callers. After a failure nothing more is acknowledged.
@@ -74,6 +84,9 @@ impl<M: Model> Committer<M> {
     }
 
     fn make_durable(&mut self, batch: &mut Batch<M>) -> Result<(), Failure> {
+        if self.process.is_forked() {
+            return Err(Failure::Forked);
+        }
         let status = &self.shared.status;
         if let Some(poisoned) = status.poisoned() {
             return Err(Failure::Poisoned(poisoned.clone()));
@@ -143,6 +156,7 @@ impl<M: Model> Committer<M> {
     /// Writes a commit marker while the journal is idle.
     pub(crate) fn write_commit_marker(&mut self) {
         if self.shared.status.poisoned().is_none()
+            && !self.process.is_forked()
             && let Err(error) = self.log.write_commit_marker()
         {
             self.shared.poison(&error);

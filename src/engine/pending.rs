@@ -211,6 +211,8 @@ pub(crate) trait AnySlot: Send + Sync {
 #[derive(Clone)]
 pub(crate) enum Failure {
     Stopped,
+    /// This process was forked from the one that opened the database.
+    Forked,
     /// Its batch could not be written, and it is certain that nothing of it was written.
     NotWritten(Arc<str>),
     Poisoned(Poisoned),
@@ -236,6 +238,7 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
     fn release_error(&self, failure: Failure) {
         self.release_with(Some(match failure {
             Failure::Stopped => ExecuteError::Stopped,
+            Failure::Forked => ExecuteError::Forked,
             Failure::NotWritten(reason) => ExecuteError::NotWritten { reason },
             Failure::Poisoned(poisoned) => ExecuteError::Poisoned(poisoned),
         }));

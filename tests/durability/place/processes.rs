@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use prevalence::{Health, WaitError};
@@ -49,6 +50,7 @@ fn child() {
     match role.as_str() {
         "chdir" => changes_its_directory(&directory),
         "fork" => forks(&directory),
+        "fork in apply" => forks_in_apply(&directory),
         "descriptors" => runs_out_of_descriptors(&directory),
         "restore" => {
             let target = directory.join("target.db");
@@ -168,6 +170,85 @@ fn a_fork_is_told_apart() {
     run("fork", directory.path(), &[]);
     let own = builder().open(directory.path().join("app.own")).unwrap();
     assert_eq!((own.sequence(), bytes(&own)), (12, after(12)));
+}
+
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Forked(Vec<u64>);
+
+impl prevalence::Model for Forked {
+    type Event = ();
+}
+
+/// Adds a number. It forks with 0: the parent refuses, and the child accepts once its parent has
+/// accepted other commands at this place of the journal.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Push(u64);
+
+/// The child of the fork, and the pipe by which it is told to go on.
+static CHILD: AtomicI32 = AtomicI32::new(-1);
+static GO_ON: AtomicI32 = AtomicI32::new(-1);
+
+impl prevalence::Command<Forked> for Push {
+    type Output = ();
+    type Rejection = ();
+
+    fn apply(self, model: &mut Forked, _: &mut prevalence::Context<'_, Forked>) -> Result<(), ()> {
+        model.0.push(self.0);
+        if self.0 > 0 {
+            return Ok(());
+        }
+        let mut pipe = [0; 2];
+        // SAFETY: the pointer is that of two numbers; the child reads one byte into its own memory.
+        unsafe {
+            assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+            let child = libc::fork();
+            if child > 0 {
+                CHILD.store(child, Ordering::SeqCst);
+                GO_ON.store(pipe[1], Ordering::SeqCst);
+                return Err(());
+            }
+            libc::alarm(20);
+            let mut byte = 0_u8;
+            libc::read(pipe[0], (&raw mut byte).cast(), 1);
+        }
+        Ok(())
+    }
+}
+
+prevalence::commands! { Forked { 1 => Push } }
+
+fn forks_in_apply(directory: &Path) {
+    let path = directory.join("app.db");
+    let database = Database::<Forked>::open(&path).unwrap();
+    database.execute(Push(1)).unwrap();
+    let answer = database.execute(Push(0));
+    if CHILD.load(Ordering::SeqCst) < 0 {
+        let is_told = matches!(answer, Err(ExecuteError::Forked));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!is_told)) };
+    }
+    assert!(matches!(answer, Err(ExecuteError::Rejected(()))));
+    (2..40).for_each(|number| database.execute(Push(number)).unwrap());
+    let (child, mut status) = (CHILD.load(Ordering::SeqCst), 0);
+    // SAFETY: one byte of this memory is written, and the child above is waited for.
+    unsafe {
+        assert_eq!(libc::write(GO_ON.load(Ordering::SeqCst), [1_u8].as_ptr().cast(), 1), 1);
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+    }
+    // A signal ends it if the writer's thread forked: then nobody has the child's answer.
+    assert!(libc::WIFSIGNALED(status) || status == 0, "the child got another answer");
+    database.execute(Push(40)).unwrap();
+    // Not closed: a snapshot would hide what stands in the journal.
+    std::mem::forget(database);
+}
+
+#[test]
+fn a_fork_inside_a_command_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    run("fork in apply", directory.path(), &[]);
+    let database = Database::<Forked>::open(directory.path().join("app.db")).unwrap();
+    let numbers: Vec<u64> = (1..=40).collect();
+    assert_eq!(database.query(|model| model.0.clone()), numbers);
 }
 
 fn limit_descriptors(limit: u64) {
