@@ -99,9 +99,10 @@ impl<M: Model> Batch<M> {
         for counter in [refusals, rejected, panicked, reapplied, stale, duplicates] {
             *counter = 0;
         }
-        // Users' values come last, when the batch is empty: the `Drop` of one may panic.
-        let (version, mut superseded) = (version.take(), std::mem::take(superseded));
+        // Users' values come last, when the batch is empty: the `Drop` of one may panic. What is
+        // not freed then stays here, since a second panic meanwhile would end the process.
         free(std::mem::take(events));
+        let (version, mut superseded) = (version.take(), std::mem::take(superseded));
         free(superseded.drain(..).chain(version));
         self.superseded = superseded;
     }

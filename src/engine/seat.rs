@@ -92,7 +92,9 @@ impl<M: Model> Seat<M> {
     pub(crate) fn run(&self) {
         let poisoned = self.work();
         // From now on callers find nobody, and use the queue, which is stopped or refuses.
-        let Some(Seated { mut writer, .. }) = lock(&self.seated).take() else { return };
+        let seated = lock(&self.seated).take();
+        // Users' values in the batch are freed last, and without the lock.
+        let Some(Seated { mut writer, batch: _batch, .. }) = seated else { return };
         if let Some(poisoned) = poisoned {
             writer.refuse_all(&Failure::Poisoned(poisoned));
         }

@@ -170,39 +170,15 @@ impl<K, V, S> Shape<K, V, S> {
     }
 
     #[inline(always)]
-    pub(super) unsafe fn key_of_slot<'a>(slot: *mut u8) -> &'a K {
-        // SAFETY: see the type.
-        unsafe {
-            if Self::KEY_IS_INLINE {
-                &*slot.cast::<K>()
-            } else {
-                &(**slot.cast::<Pointer<K>>()).content
-            }
-        }
-    }
-
-    #[inline(always)]
-    pub(super) unsafe fn value_of_slot<'a>(slot: *mut u8) -> &'a V {
-        // SAFETY: see the type.
-        unsafe {
-            if Self::VALUE_IS_INLINE {
-                &*slot.cast::<V>()
-            } else {
-                &(**slot.cast::<Pointer<V>>()).content
-            }
-        }
-    }
-
-    #[inline(always)]
     pub(super) unsafe fn key<'a>(node: Node, index: usize) -> &'a K {
         // SAFETY: see the type.
-        unsafe { Self::key_of_slot(Self::key_slot(node, index)) }
+        unsafe { content_of_slot(Self::key_slot(node, index)) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn value<'a>(leaf: Node, index: usize) -> &'a V {
         // SAFETY: see the type.
-        unsafe { Self::value_of_slot(Self::value_slot(leaf, index)) }
+        unsafe { content_of_slot(Self::value_slot(leaf, index)) }
     }
 
     pub(super) unsafe fn value_address(leaf: Node, index: usize) -> *mut V {
@@ -300,6 +276,22 @@ pub(super) unsafe fn set_len(node: Node, len: usize) {
     debug_assert!(len <= LEAF_ENTRIES && len <= FAN_OUT);
     // SAFETY: see above.
     unsafe { (*node).len = len as u32 }
+}
+
+/// Returns what a slot holds, itself or in a cell.
+///
+/// # Safety
+/// The slot is filled with a `T`, which lives for `'a` and is not written meanwhile.
+#[inline(always)]
+pub(super) unsafe fn content_of_slot<'a, T>(slot: *const u8) -> &'a T {
+    // SAFETY: see above.
+    unsafe {
+        if const { is_inline::<T>() } {
+            &*slot.cast::<T>()
+        } else {
+            &(**slot.cast::<Pointer<T>>()).content
+        }
+    }
 }
 
 /// Copies `count` slots for a `T` each. What is in a slot itself is cloned: a type that owns

@@ -7,7 +7,8 @@ use std::borrow::Borrow;
 use std::ptr;
 
 use super::super::shape::{
-    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, len, remove_slot, set_len,
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, content_of_slot, len, remove_slot,
+    set_len,
 };
 use super::{Open, Path, Place, Tree};
 
@@ -123,7 +124,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             let value_slot = Shape::<K, V>::value_slot(leaf, index);
             let shared_key = !Shape::<K, V>::KEY_IS_INLINE
                 && !open.is_own((*Shape::<K, V>::key_cell(key_slot)).born);
-            let key_clone = shared_key.then(|| Shape::<K, V>::key_of_slot(key_slot).clone());
+            let key_clone = shared_key.then(|| content_of_slot::<K>(key_slot).clone());
             let value = if Shape::<K, V>::VALUE_IS_INLINE {
                 ptr::read(value_slot.cast::<V>())
             } else {
