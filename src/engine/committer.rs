@@ -23,7 +23,8 @@ pub(crate) struct Committer<M: Model> {
     pub(crate) log: Box<dyn CommitLog>,
     durability: Durability,
     shared: Arc<Shared<M>>,
-    /// The process that may write. A command's `apply` may fork, and then its child comes here, too.
+    /// The process that may write. A command's `apply` may fork, and then its child comes here,
+    /// too.
     process: OpeningProcess,
     /// Whether the last batch could not be written.
     is_refusing: bool,

@@ -120,8 +120,8 @@ impl<M: Model> Seat<M> {
             }
             let needs_marker = writer.needs_commit_marker;
             drop(guard);
-            // A caller whose turn takes longer than the wait had the seat meanwhile: then it was not
-            // idle, and the count has changed once this thread has the lock.
+            // A caller whose turn takes longer than the wait had the seat meanwhile. Then it was
+            // not idle, and the count has changed once this thread has the lock.
             if let Waited::Idle(served) = self.wait(needs_marker)
                 && let Some(Seated { writer, .. }) = &mut *lock(&self.seated)
                 && served == self.served.load(Ordering::SeqCst)

@@ -114,8 +114,9 @@ impl<M: Model> Writer<M> {
         submission: Submission<M>,
         batch: &mut Batch<M>,
     ) -> Option<Submission<M>> {
-        // Once the queue has stopped, the writer's thread waits for the seat in order to leave it. A
-        // lock is not fair: a caller that took the seat again and again could keep it out for ever.
+        // Once the queue has stopped, the writer's thread waits for the seat in order to leave it.
+        // A lock is not fair: a caller that took the seat again and again could keep it out for
+        // ever.
         let must_queue = !self.queue.is_empty()
             || self.queue.is_stopped()
             || !self.committer_is_idle()

@@ -22,7 +22,7 @@ mod committer;
 mod pending;
 #[path = "../published_version.rs"]
 mod published_version;
-#[path = "../queue.rs"]
+#[path = "../queue/mod.rs"]
 mod queue;
 #[path = "../seat.rs"]
 mod seat;

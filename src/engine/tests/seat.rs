@@ -115,7 +115,8 @@ fn who_comes_during_a_sync_uses_the_queue() {
 
 #[test]
 fn a_caller_that_goes_on_does_not_keep_a_close_waiting() {
-    // If the seat did not look at the stop, a single round could pass: the writer's thread may get the lock first.
+    // If the seat did not look at the stop, a single round could pass: the writer's thread may get
+    // the lock first.
     (0..20).for_each(|round| close_beside_a_caller(10_000_000 + round * 100_000));
 }
 

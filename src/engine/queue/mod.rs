@@ -31,18 +31,25 @@
 //! Callers, the committer (which rings the bell) and the shutdown change the state under the lock,
 //! so no change is lost between a look and a sleep. While the writer spins it holds no lock: it
 //! watches `sent` and `signalled`.
+//!
+//! - `receiver`: the writer's end
+//! - `wait`: how the writer waits, and how it is woken
+
+mod receiver;
+mod wait;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use super::pending::Ticket;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use super::sync::{Condvar, Instant, Mutex, MutexGuard, hint, lock};
+use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::engine::EncodedRecord;
 use crate::model::{Context, Model};
+pub(crate) use receiver::{Next, QueueReceiver};
+pub(crate) use wait::{Patience, QueueBell, QueueWatch};
 
 /// Applies one command: decodes it, changes the model, puts the answer into the slot.
 pub(crate) type ApplyFn<M> = fn(&dyn std::any::Any, &[u8], &mut M, &mut Context<'_, M>) -> Applied;
@@ -77,63 +84,9 @@ pub(crate) enum Refusal {
     Stopped,
 }
 
-/// How long the writer spins before sleeping. A caller that was just answered often sends its next
-/// command within this time, and waking a thread takes longer.
-const SPIN: Duration = Duration::from_micros(10);
-
 /// The callers' end of the queue.
 pub(crate) struct QueueSender<M: Model> {
     queue: Arc<Queue<M>>,
-}
-
-/// The writer's end of the queue. When it is dropped, callers that wait for room or for an answer
-/// are told that the engine has stopped.
-pub(crate) struct QueueReceiver<M: Model> {
-    queue: Arc<Queue<M>>,
-    /// Commands that were drained together. They still count as queued.
-    drained: VecDeque<Submission<M>>,
-    drain_count: u64,
-    /// The bytes of the commands that `next` gave for the batch that is being filled.
-    batch_bytes: usize,
-}
-
-/// The place where the writer's thread waits while it is not the writer.
-pub(crate) struct QueueWatch<M: Model> {
-    queue: Arc<Queue<M>>,
-}
-
-/// Wakes the writer.
-pub(crate) struct QueueBell<M: Model> {
-    queue: Arc<Queue<M>>,
-}
-
-/// The answer of [`QueueReceiver::next`].
-pub(crate) enum Next<M: Model> {
-    Command(Submission<M>),
-    /// The bell was rung.
-    Rung,
-    /// The queue has stopped, and everything in it was taken.
-    Stop,
-    /// Nothing came in time.
-    Nothing,
-}
-
-/// How long the writer waits for a command or a signal.
-#[derive(Clone, Copy)]
-pub(crate) enum Patience {
-    None,
-    Until(Instant),
-    Endless,
-}
-
-/// What the writer does while the state has nothing for it.
-enum Idle {
-    /// Look again and again for a short while, without the lock.
-    Spin,
-    /// Sleep until somebody wakes the writer, or until its deadline.
-    Sleep,
-    /// Answer `Nothing`.
-    GiveUp,
 }
 
 struct Queue<M: Model> {
@@ -219,6 +172,11 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
 }
 
 impl<M: Model> Queue<M> {
+    /// Whether commands are queued, as the writer sees it.
+    fn has_commands(&self) -> bool {
+        self.queued(self.gone.get()).0 > 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<M>> {
         lock(&self.state)
     }
@@ -339,182 +297,5 @@ impl<M: Model> QueueSender<M> {
 impl<M: Model> Drop for QueueSender<M> {
     fn drop(&mut self) {
         self.queue.stop();
-    }
-}
-
-impl<M: Model> QueueBell<M> {
-    pub(crate) fn ring(&self) {
-        self.queue.signal(|state| state.rung = true);
-    }
-}
-
-impl<M: Model> QueueWatch<M> {
-    /// Waits until [`QueueReceiver::next`] has an answer other than `Nothing`, or until the end of
-    /// the patience. Returns whether it has. Takes nothing. It spins first if it `expects`
-    /// something soon.
-    pub(crate) fn wait(&self, patience: Patience, expects: bool) -> bool {
-        let queue = &*self.queue;
-        let mut state = queue.lock();
-        let mut idle = match patience {
-            Patience::None => Idle::GiveUp,
-            Patience::Until(_) | Patience::Endless if expects => Idle::Spin,
-            Patience::Until(_) | Patience::Endless => Idle::Sleep,
-        };
-        loop {
-            if !state.waiting.is_empty() || state.stopped || state.rung {
-                return true;
-            }
-            queue.signalled.store(false, Ordering::SeqCst);
-            (state, idle) = match idle {
-                Idle::Spin => {
-                    drop(state);
-                    queue.spin();
-                    (queue.lock(), Idle::Sleep)
-                }
-                Idle::Sleep => queue.sleep(state, patience),
-                Idle::GiveUp => return false,
-            };
-        }
-    }
-}
-
-impl<M: Model> QueueReceiver<M> {
-    /// Makes a watch for the thread that waits outside.
-    pub(crate) fn watch(&self) -> QueueWatch<M> {
-        QueueWatch { queue: self.queue.clone() }
-    }
-
-    /// Gives the next command, or says why there is none. The module's table shows what it answers
-    /// when.
-    pub(crate) fn next(&mut self, patience: Patience) -> Next<M> {
-        if let Some(submission) = self.pop() {
-            return Next::Command(submission);
-        }
-        let queue = self.queue.clone();
-        let mut state = queue.lock();
-        // Blocked callers are not woken after each command: a caller that is woken for one place
-        // would soon block again.
-        if state.callers_blocked > 0 {
-            queue.room.notify_all();
-        }
-        let mut idle = match patience {
-            Patience::None => Idle::GiveUp,
-            Patience::Until(_) | Patience::Endless => Idle::Spin,
-        };
-        loop {
-            if !state.waiting.is_empty() {
-                std::mem::swap(&mut state.waiting, &mut self.drained);
-                drop(state);
-                self.drain_count += 1;
-                return self.pop().map_or(Next::Nothing, Next::Command);
-            }
-            if state.stopped {
-                return Next::Stop;
-            }
-            queue.signalled.store(false, Ordering::SeqCst);
-            if std::mem::take(&mut state.rung) {
-                return Next::Rung;
-            }
-            (state, idle) = match idle {
-                Idle::Spin => {
-                    drop(state);
-                    queue.spin();
-                    (queue.lock(), Idle::Sleep)
-                }
-                Idle::Sleep => queue.sleep(state, patience),
-                Idle::GiveUp => return Next::Nothing,
-            };
-        }
-    }
-
-    /// How often the writer has drained the queue so far.
-    pub(crate) fn drain_count(&self) -> u64 {
-        self.drain_count
-    }
-
-    fn pop(&mut self) -> Option<Submission<M>> {
-        let submission = self.drained.pop_front()?;
-        self.queue.gone.add(1, 0);
-        self.batch_bytes += submission.record.len();
-        Some(submission)
-    }
-
-    /// Notes that the batch takes no more commands: its bytes no longer take room in the queue.
-    pub(crate) fn batch_done(&mut self) {
-        let bytes = std::mem::take(&mut self.batch_bytes);
-        if bytes == 0 {
-            return;
-        }
-        self.queue.gone.add(0, bytes);
-        if self.queue.lock().callers_blocked > 0 {
-            self.queue.room.notify_all();
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.queue.has_commands()
-    }
-
-    /// Whether the queue takes no more commands.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.queue.is_stopped.load(Ordering::SeqCst)
-    }
-
-    /// Makes a bell for a thread that has something to tell the writer.
-    pub(crate) fn bell(&self) -> QueueBell<M> {
-        QueueBell { queue: self.queue.clone() }
-    }
-}
-
-impl<M: Model> Queue<M> {
-    /// Whether commands are queued, as the writer sees it.
-    fn has_commands(&self) -> bool {
-        self.queued(self.gone.get()).0 > 0
-    }
-
-    /// Waits for [`SPIN`] at most, until there is a command or a signal.
-    fn spin(&self) {
-        let began = Instant::now();
-        while !self.has_commands()
-            && !self.signalled.load(Ordering::Relaxed)
-            && began.elapsed() < SPIN
-        {
-            hint::spin_loop();
-        }
-    }
-
-    /// Sleeps until somebody wakes the writer, or until its deadline. Says what the writer does if
-    /// the state still has nothing for it.
-    fn sleep<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<M>>,
-        patience: Patience,
-    ) -> (MutexGuard<'a, State<M>>, Idle) {
-        state.writer_sleeps = true;
-        let (mut state, late) = match patience {
-            Patience::Until(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let (state, waited) =
-                    self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-                (state, waited.timed_out())
-            }
-            Patience::None | Patience::Endless => {
-                (self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner), false)
-            }
-        };
-        state.writer_sleeps = false;
-        (state, if late { Idle::GiveUp } else { Idle::Sleep })
-    }
-}
-
-impl<M: Model> Drop for QueueReceiver<M> {
-    fn drop(&mut self) {
-        self.queue.stop();
-        // The commands are dropped outside the lock: a drop answers the command's caller, whose
-        // waker may do anything.
-        let waiting = std::mem::take(&mut self.queue.lock().waiting);
-        self.drained.extend(waiting);
-        while self.pop().is_some() {}
-        self.batch_done();
     }
 }
