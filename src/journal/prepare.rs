@@ -21,8 +21,8 @@ const PIECE_BYTES: u64 = ZEROS.len() as u64;
 
 /// How many zeros are written by one call. Linux keeps them as one folio of its page cache, and a
 /// sync of a few bytes then looks at every block of the folio: a lone commit took 57 µs and not 63
-/// after zeros that were written page by page (medians of five). But such zeros take more of the processor, which
-/// cost an eighth of the rate of large commits.
+/// after zeros that were written page by page (medians of five). But such zeros take more of the
+/// processor, which cost an eighth of the rate of large commits.
 const SMALL_WRITE_BYTES: usize = 4 << 10;
 /// From this mean length on, frames are large.
 const LARGE_FRAME_BYTES: u64 = 32 << 10;
