@@ -4,6 +4,8 @@
 //! -- --test` runs a small form.
 
 mod ledger;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

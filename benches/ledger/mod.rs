@@ -50,10 +50,7 @@ prevalence::commands! { Ledger { 1 => Add } }
 /// Returns key number `index`. Keys are the same in each run, and spread as if at random
 /// (SplitMix64).
 pub fn random_key(index: u64, entries: u64) -> u64 {
-    let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) % entries
+    crate::support::mix(index) % entries
 }
 
 /// Submits the [`Add`]s with these numbers, with 4,096 in flight, and waits for all of them.

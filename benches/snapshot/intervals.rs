@@ -47,7 +47,7 @@ pub fn measure(entries: u64, commands: u64, rounds: usize) -> Vec<Point> {
 
 fn one(entries: u64, commands: u64, every: u64) -> Point {
     let directory = directory();
-    let database = open(directory.path(), SnapshotPolicy::every_commands(every), entries);
+    let database = open::<Ledger>(directory.path(), SnapshotPolicy::every_commands(every), entries);
     let (mut disk, mut behind) = (0, 0);
     let mut elapsed = 0.0;
     let step = commands / LOOKS;

@@ -2,8 +2,8 @@
 //! of an interval between snapshots. Prints its own figures, because criterion has no percentiles.
 //!
 //! `cargo bench --bench snapshot -- WORD…` runs the parts with these words in their names
-//! (`latency`, `intervals`); `-- --test` runs small forms of both. Entries:
-//! `PREVALENCE_BENCH_ENTRIES` (default 5,000,000, and a fifth of it for `intervals`). The chart of
+//! (`latency`, `fat`, `intervals`); `-- --test` runs small forms of all. Entries:
+//! `PREVALENCE_BENCH_ENTRIES` (default 5,000,000, and a fifth of it for `fat` and `intervals`). The chart of
 //! the intervals is written to the file `PREVALENCE_BENCH_CHART` (default:
 //! `target/tmp/snapshot-intervals.svg`).
 
@@ -13,17 +13,19 @@ mod ledger;
 mod support;
 
 mod chart;
+mod contents;
 mod intervals;
 mod latency;
 
 use std::path::Path;
 
+use contents::{Contents, Fat};
 use ledger::Ledger;
 use prevalence::{Database, SnapshotPolicy};
 use support::{is_short, is_wanted, setting};
 
-fn open(path: &Path, policy: SnapshotPolicy, entries: u64) -> Database<Ledger> {
-    let builder = Database::<Ledger>::builder().snapshots(policy).initial(Ledger::of(entries));
+fn open<C: Contents>(path: &Path, policy: SnapshotPolicy, entries: u64) -> Database<C> {
+    let builder = Database::<C>::builder().snapshots(policy).initial(C::of(entries));
     builder.open(path).expect("open")
 }
 
@@ -31,7 +33,10 @@ fn main() {
     let short = is_short();
     let entries = setting("PREVALENCE_BENCH_ENTRIES", if short { 20_000 } else { 5_000_000 });
     if is_wanted("latency") {
-        latency::measure(entries, if short { 200 } else { 50_000 });
+        latency::measure::<Ledger>(entries, if short { 200 } else { 50_000 });
+    }
+    if is_wanted("latency, fat values") {
+        latency::measure::<Fat>(entries / 5, if short { 200 } else { 50_000 });
     }
     if is_wanted("intervals") {
         let (commands, rounds) = if short { (20_000, 1) } else { (2_000_000, 3) };

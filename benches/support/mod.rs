@@ -6,6 +6,7 @@
 
 pub mod comparison;
 pub mod run;
+pub mod value;
 
 use std::path::Path;
 
@@ -25,6 +26,14 @@ pub fn is_wanted(name: &str) -> bool {
 /// Makes a directory on the disk of the target directory, because /tmp may be in memory.
 pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable")
+}
+
+/// Returns a number that looks random (SplitMix64).
+pub fn mix(index: u64) -> u64 {
+    let mut mixed = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Reads a number from the environment.

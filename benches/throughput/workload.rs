@@ -5,9 +5,10 @@ use std::fmt;
 use prevalence::__private::Registered;
 use prevalence::collections::Map;
 use prevalence::{Command, Context, Model};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Add, Ledger, random_key};
+use crate::support::value::Value;
 
 /// A model, and the command that is executed on it again and again.
 pub trait Workload: 'static {
@@ -83,46 +84,6 @@ impl Workload for Ledger {
 
     fn update(model: &mut Self, index: u64, entries: u64) {
         model.add(random_key(index, entries), 1);
-    }
-}
-
-const VALUE_BYTES: usize = 100;
-
-/// The map's nodes hold this value itself, not a pointer to it.
-#[derive(Clone)]
-pub struct Value([u8; VALUE_BYTES]);
-
-impl Value {
-    fn of(index: u64) -> Self {
-        let mut bytes = [b'.'; VALUE_BYTES];
-        bytes[..8].copy_from_slice(&index.to_le_bytes());
-        Self(bytes)
-    }
-}
-
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-
-        impl de::Visitor<'_> for Bytes {
-            type Value = Value;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{VALUE_BYTES} bytes")
-            }
-
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Value, E> {
-                let bytes = bytes.try_into();
-                bytes.map(Value).map_err(|_| E::custom("a value of another length"))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
     }
 }
 
