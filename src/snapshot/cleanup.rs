@@ -43,7 +43,7 @@ impl Superseded {
             manifest.settle()?;
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
-        self.clear_snapshots(&listed)?;
+        self.clear_snapshots(&listed, pace)?;
         let oldest = if fault!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
         let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&*self.storage, &self.directory.journal)?;
@@ -65,7 +65,7 @@ impl Superseded {
     }
 
     /// Archives or removes the snapshots that are not listed.
-    fn clear_snapshots(&self, listed: &[u64]) -> Result<(), Error> {
+    fn clear_snapshots(&self, listed: &[u64], pace: &Pace<'_>) -> Result<(), Error> {
         let Self { directory, spared, .. } = self;
         let storage = &*self.storage;
         for sequence in list_snapshots(storage, &directory.snapshots)? {
@@ -83,7 +83,7 @@ impl Superseded {
             if self.archives()? && self.is_to_be_archived(sequence)? {
                 self.archive_snapshot(&path, sequence)?;
             } else {
-                remove_gently(storage, &path, length).map_err(Error::io("remove", &path))?;
+                remove_gently(storage, &path, length, pace).map_err(Error::io("remove", &path))?;
             }
         }
         Ok(())
@@ -137,6 +137,6 @@ impl Superseded {
         }
         let path = segment_path(&directory.journal, first);
         let length = storage.read(&path).map_err(Error::io("read", &path))?.len();
-        remove_gently(storage, &path, position(length)).map_err(Error::io("remove", &path))
+        remove_gently(storage, &path, position(length), pace).map_err(Error::io("remove", &path))
     }
 }

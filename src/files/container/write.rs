@@ -17,9 +17,8 @@ use crate::storage::{Pace, Storage, StoredFile, write_all_at};
 /// The size of the chunks that are written. It is half the size that may be read.
 const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
 
-/// How many bytes are written between two syncs. What accumulates in the page cache goes to the
-/// disk all at once, and commits wait for that. Commits also wait for each sync, so the pieces are
-/// not small.
+/// How many bytes are written between two syncs when nobody commits meanwhile. What accumulates in
+/// the page cache goes to the disk all at once, and other programs wait for that.
 const SYNC_EVERY_BYTES: u64 = 8 << 20;
 
 /// The size of one step of packing, which takes well under a millisecond.
@@ -90,7 +89,7 @@ pub(crate) fn write_packed_with(
     let temporary = storage.create_temporary(directory).map_err(StoreError::io("create", path))?;
     let file = temporary.file();
     write_all_at(&*file, &begin, 0).map_err(StoreError::io("write", path))?;
-    let chunks = ChunkWriter::new(file.clone(), position(begin.len()));
+    let chunks = ChunkWriter::new(file.clone(), position(begin.len()), pace);
     let (mut chunks, content, appendix_bytes) = pack(chunks, packing, pace, produce, append)
         .map_err(|failure| match failure {
             WriteFailure::Io(error) => StoreError::io("write", path)(error),
@@ -143,13 +142,13 @@ struct Content {
     digest: Box<Xxh3Default>,
 }
 
-fn pack(
-    chunks: ChunkWriter,
+fn pack<'a>(
+    chunks: ChunkWriter<'a>,
     packing: Packing,
-    pace: &Pace<'_>,
+    pace: &'a Pace<'a>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
     append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
-) -> Result<(ChunkWriter, Content, u64), WriteFailure> {
+) -> Result<(ChunkWriter<'a>, Content, u64), WriteFailure> {
     if packing.code() == PACKING_PLAIN {
         let (chunks, content) = measured(chunks, pace, produce)?;
         let (chunks, appendix) = measured(chunks, pace, append)?;
@@ -205,8 +204,9 @@ impl<W: Write> Write for Measured<'_, W> {
 }
 
 /// A writer that cuts the packed stream into chunks and writes each chunk once it is full.
-struct ChunkWriter {
+struct ChunkWriter<'a> {
     file: Arc<dyn StoredFile>,
+    pace: &'a Pace<'a>,
     position: u64,
     synced: u64,
     chunk: Vec<u8>,
@@ -214,10 +214,10 @@ struct ChunkWriter {
     packed_bytes: u64,
 }
 
-impl ChunkWriter {
-    fn new(file: Arc<dyn StoredFile>, position: u64) -> Self {
+impl<'a> ChunkWriter<'a> {
+    fn new(file: Arc<dyn StoredFile>, position: u64, pace: &'a Pace<'a>) -> Self {
         let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
-        Self { file, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
+        Self { file, pace, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
     }
 
     fn write_chunk(&mut self) -> io::Result<()> {
@@ -234,9 +234,10 @@ impl ChunkWriter {
         self.position += u64::from(length);
         self.packed_bytes += u64::from(length);
         self.chunk.clear();
-        if self.position - self.synced >= SYNC_EVERY_BYTES {
+        if self.position - self.synced >= self.pace.piece_bytes(SYNC_EVERY_BYTES) {
             self.file.sync_data()?;
             self.synced = self.position;
+            self.pace.rest()?;
         }
         Ok(())
     }
@@ -248,7 +249,7 @@ impl ChunkWriter {
     }
 }
 
-impl Write for ChunkWriter {
+impl Write for ChunkWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.chunk.len() == WRITTEN_CHUNK_BYTES {
             self.write_chunk()?;
