@@ -36,9 +36,10 @@ fn campaign(images: u64, seconds: u64) -> Outcome {
     for violation in &outcome.told {
         println!("{violation}");
     }
-    let Outcome { histories, damaged_images, nested_images, time, .. } = outcome;
+    let Outcome { histories, damaged_images, nested_images, parts, time, .. } = outcome;
     println!("{histories} histories, {nested_images} images of crashes inside a recovery");
     println!("{damaged_images} images with silent damage, {time:.1?} in all");
+    println!("{parts} parts of collections decoded");
     println!("crash images: {} violations: {}", outcome.images, outcome.violations);
     outcome
 }
@@ -48,6 +49,7 @@ fn crash_images_open_as_they_must() {
     let (images, seconds) = if cfg!(debug_assertions) { (5_000, 12) } else { (100_000, 300) };
     let outcome = campaign(images, seconds);
     assert_eq!(outcome.violations, 0);
+    assert!(outcome.parts > outcome.images, "only {} parts were decoded", outcome.parts);
     assert!(cfg!(debug_assertions) || outcome.images >= images, "only {}", outcome.images);
 }
 

@@ -1,6 +1,9 @@
 //! What the model holds while its snapshots are measured: accounts of a few bytes each, or values of
 //! 100 bytes that do not pack.
 
+// Each bench uses only a part of this module.
+#![allow(dead_code)]
+
 use std::fmt;
 
 use prevalence::__private::Registered;
@@ -36,7 +39,7 @@ impl Contents for Ledger {
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Fat(Map<u64, Value>);
+pub struct Fat(pub Map<u64, Value>);
 
 impl Model for Fat {
     type Event = ();

@@ -2,15 +2,18 @@
 //! of the time of a run. The files are in the page cache.
 //!
 //! `cargo bench --bench startup -- WORD…` runs the parts with these words in their names (`tails`,
-//! `journal alone`, `budget`); `-- --test` runs small forms of all of them. Entries for `tails`:
+//! `eager`, `journal alone`, `budget`); `-- --test` runs small forms of all of them. Entries for `tails`:
 //! `PREVALENCE_BENCH_ENTRIES` (default: 1,000,000 and 5,000,000).
 
+#[path = "../snapshot/contents.rs"]
+mod contents;
 #[path = "../ledger/mod.rs"]
 mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod budget;
+mod eager;
 mod journal_alone;
 mod tails;
 
@@ -34,6 +37,9 @@ fn main() {
             0 => [first, second].into_iter().for_each(|entries| tails::measure(entries, tails)),
             entries => tails::measure(entries, tails),
         }
+    }
+    if is_wanted("eager") {
+        eager::measure(if short { 10_000 } else { 1_000_000 });
     }
     if is_wanted("journal alone") {
         journal_alone::measure(if short { 10_000 } else { 1_000_000 }, 20);

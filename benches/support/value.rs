@@ -8,7 +8,7 @@ use super::mix;
 
 const VALUE_BYTES: usize = 100;
 
-/// The map's nodes hold this value itself, not a pointer to it.
+/// A value that serde writes and reads as bytes.
 #[derive(Clone)]
 pub struct Value([u8; VALUE_BYTES]);
 
@@ -28,6 +28,11 @@ impl Value {
             part.copy_from_slice(&mixed[..part.len()]);
         }
         Self(bytes)
+    }
+
+    /// Returns the first byte: a look at the value.
+    pub fn first(&self) -> u64 {
+        self.0[0].into()
     }
 }
 

@@ -170,8 +170,8 @@ impl<M: Model, I> Builder<M, I> {
         self
     }
 
-    /// Sets how many additional zstd threads compress a snapshot, besides the thread that encodes
-    /// the model, from 0 to 64. Each thread takes a core away from commits. It also takes memory: a
+    /// Sets how many additional threads compress a snapshot, besides the thread that encodes the
+    /// model, from 0 to 64. Each thread takes a core away from commits. It also takes memory: a
     /// few MiB at level 1, tens of MiB at the highest levels. Default: 0.
     pub fn compression_threads(mut self, threads: u32) -> Self {
         self.options.compression_threads = threads;

@@ -7,7 +7,7 @@
 //! - `names`: how numbered files are named
 //! - `envelope`: magic, format version and checksum around a file that is read as a whole
 //! - `header`: the beginning of every segment, snapshot and archive
-//! - `container`: a compressed file, written and read as a stream
+//! - `container`: a compressed file: one stream, or chunks that are packed one by one
 //! - `manifest`: which files must exist
 //! - `change_failure`: whether a failed change leaves anything in doubt
 //! - `reserve`: disk space that is kept for a full disk
@@ -32,9 +32,7 @@ mod tests;
 pub use database_id::DatabaseId;
 
 pub(crate) use change_failure::ChangeFailure;
-pub(crate) use container::{
-    Blocks, PackedFile, Packing, WriteFailure, write_packed, write_packed_with,
-};
+pub(crate) use container::{PackedFile, Packing, WriteFailure, write_chunks, write_packed};
 pub(crate) use directory::{Directory, absolute, exists, kind};
 pub(crate) use envelope::{
     CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,

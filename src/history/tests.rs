@@ -137,7 +137,7 @@ fn a_segment_that_is_removed_between_the_list_and_the_read_is_looked_for_again()
 fn a_snapshot_that_moves_between_the_list_and_the_read_is_found_in_the_archive() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_path_buf();
-    let armed = Arc::new(AtomicBool::new(true));
+    let armed = Arc::new(AtomicBool::new(false));
     let (seen, at) = (armed.clone(), root.clone());
     let storage = Faulty::new(move |operation| {
         let opens = matches!(operation, Operation::OpenToRead(path) if ends(path, "snapshot"));
@@ -151,6 +151,7 @@ fn a_snapshot_that_moves_between_the_list_and_the_read_is_found_in_the_archive()
     });
     let database = open(storage, &root, options()).unwrap();
     fill(&database);
+    armed.store(true, Ordering::SeqCst);
     assert_eq!(database.history().at(3).unwrap().0, 3);
     assert!(!armed.load(Ordering::SeqCst), "it was opened");
     assert!(database.history().damaged_snapshots().is_empty());

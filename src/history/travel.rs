@@ -373,7 +373,8 @@ impl<M: Model> History<M> {
         let storage = &*self.files.storage;
         let is_sound = |(sequence, path): &&(u64, PathBuf)| {
             let opened = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC);
-            opened.is_ok_and(|file| check(file, *sequence).is_ok())
+            let checked = opened.map_err(Error::from).and_then(|file| check(file, *sequence));
+            checked.is_ok_and(|file| file.verify_chunks().is_ok())
         };
         let mut reached = snapshots.iter().filter(|(sequence, _)| sequence + 1 >= oldest_record);
         let oldest = reached.find(is_sound).map_or(self.files.newest, |(sequence, _)| *sequence);

@@ -74,7 +74,7 @@ impl FrameStream {
         let packed = PackedFile::open_beside_others(storage, &path, ARCHIVE_MAGIC)?;
         check_name(&path, &packed.header, first_sequence)?;
         let content = Digested {
-            inner: packed.unpacked().map_err(StoreError::io("unpack", &path))?,
+            inner: packed.stream().map_err(StoreError::io("unpack", &path))?,
             left: packed.footer.raw_bytes,
             digest: Box::default(),
             expected: packed.footer.digest,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::explore::{Explorer, Findings, Thoroughness};
 use super::history;
 use super::life::Extent;
+use super::sizes::{Sizes, parts_decoded};
 
 /// How many histories with faults are only run, for each history whose images are judged too.
 /// Running one costs little and already finds many violations.
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub nested_images: u64,
     pub histories: u64,
     pub violations: u64,
+    /// How many parts of collections were decoded.
+    pub parts: u64,
     /// The first violations, each with the command that replays it.
     pub told: Vec<String>,
     pub time: Duration,
@@ -42,6 +45,7 @@ pub struct Outcome {
 impl Campaign {
     /// Runs these seeds completely. It is for seeds that once found a violation.
     pub fn run_seeds(seeds: &[u64]) -> Outcome {
+        let _sizes = Sizes::small();
         let began = Instant::now();
         let findings = Findings::default();
         for &seed in seeds {
@@ -51,6 +55,7 @@ impl Campaign {
     }
 
     pub fn run(&self) -> Outcome {
+        let _sizes = Sizes::small();
         let began = Instant::now();
         let findings = Findings::default();
         let seeds = AtomicU64::new(self.first_seed);
@@ -80,6 +85,7 @@ impl Findings {
             nested_images: self.nested_images.load(Ordering::Relaxed),
             histories: histories * (1 + LIVE_HISTORIES),
             violations: self.violation_count.load(Ordering::Relaxed),
+            parts: parts_decoded(),
             told: self.violations.into_inner().unwrap_or_default(),
             time: began.elapsed(),
         }

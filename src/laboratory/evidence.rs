@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::model::Reference;
 use super::oracle::{Expectation, Look, judge};
 use super::setup::Setup;
+use super::sizes::Sizes;
 use crate::codec;
 use crate::storage::simulated::State;
 
@@ -86,6 +87,7 @@ pub fn replay(path: &Path) -> Result<(), String> {
     for (path, length) in evidence.image.files() {
         println!("  {path} {length}");
     }
+    let _sizes = Sizes::small();
     let look = Look { seed: evidence.seed, whole_engine: evidence.whole_engine, recording: false };
     judge(&evidence.image, &evidence.setup, &expectation, look).map(drop)
 }

@@ -6,13 +6,22 @@ use std::sync::{Arc, OnceLock};
 
 use super::model::{Ending, Mix, Put, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
-use crate::files::{FileHeader, SEGMENT_MAGIC};
+use super::sizes::Sizes;
+use crate::files::{FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 use crate::storage::simulated::{SimulatedDisk, State};
 use crate::{Database, Metadata};
 
 /// How many bytes of the input describe one change: file, position, kind, value.
 const CHANGE_BYTES: usize = 6;
 const MOST_CHANGES: usize = 16;
+
+/// Where a file's header states how the file is packed.
+const PACKING_AT: usize = 36;
+const PACKING_CHUNKS_PLAIN: u32 = 2;
+const CHUNK_HEADER_BYTES: usize = 8;
+/// The size of what the index states about a chunk.
+const ENTRY_BYTES: usize = 20;
+const FOOTER_BYTES: usize = 56;
 
 const FORGES_MANIFEST: u8 = 1;
 const FORGES_HEADERS: u8 = 2;
@@ -78,6 +87,7 @@ fn pristine(archive: bool) -> &'static State {
 /// succeeds, the database must accept a command, close, and open again with the same content.
 pub fn open_forged(data: &[u8]) {
     let Some((&forges, changes)) = data.split_first() else { return };
+    let _sizes = Sizes::small();
     let archive = forges & HAS_ARCHIVE != 0;
     let mut state = pristine(archive).clone();
     for change in changes.chunks_exact(CHANGE_BYTES).take(MOST_CHANGES) {
@@ -203,31 +213,112 @@ fn forge_frames(content: &mut [u8]) {
     }
 }
 
+/// Makes the checksums of a packed file right. Chunks that are packed one by one have an index.
 fn forge_chunks(content: &mut [u8], header: usize) {
+    if number(content, PACKING_AT) >= PACKING_CHUNKS_PLAIN as usize {
+        forge_index(content, header);
+    } else {
+        forge_stream(content, header);
+    }
+}
+
+fn forge_stream(content: &mut [u8], header: usize) {
     let (mut at, mut checksum, mut packed) = (header, 0, 0_u64);
     loop {
         let length = number(content, at);
-        let end = at + 8 + length;
+        let end = at + CHUNK_HEADER_BYTES + length;
         if length == 0 || end > content.len() {
             break;
         }
-        checksum = crc32c::crc32c_append(checksum, &content[at + 8..end]);
-        content[at + 4..at + 8].copy_from_slice(&checksum.to_le_bytes());
+        checksum = crc32c::crc32c_append(checksum, &content[at + CHUNK_HEADER_BYTES..end]);
+        put(content, at + 4, &checksum.to_le_bytes());
         packed += length as u64;
         at = end;
     }
     let footer = at + 4;
-    if content.len() < footer + 56 {
+    if content.len() < footer + FOOTER_BYTES {
         return;
     }
-    // The content is not compressed, so its digest is that of the chunks. Usually there is one
-    // chunk.
-    if packed > 0 {
-        let digest = xxhash_rust::xxh3::xxh3_128(&content[header + 8..at]);
-        content[footer + 32..footer + 48].copy_from_slice(&digest.to_le_bytes());
-        content[footer + 16..footer + 24].copy_from_slice(&packed.to_le_bytes());
-        content[footer + 24..footer + 32].copy_from_slice(&packed.to_le_bytes());
+    // If the content is not compressed, its digest is that of the chunks. Usually there is one.
+    if packed > 0 && number(content, PACKING_AT) == 0 {
+        let digest = xxhash_rust::xxh3::xxh3_128(&content[header + CHUNK_HEADER_BYTES..at]);
+        state_content(content, footer, (packed, packed), digest);
     }
-    let sealed = crc32c::crc32c_append(checksum, &content[footer..footer + 52]);
-    content[footer + 52..footer + 56].copy_from_slice(&sealed.to_le_bytes());
+    seal_footer(content, footer, checksum);
 }
+
+/// Forges what an index covers. The lengths of the chunks are those in the index.
+fn forge_index(content: &mut [u8], header: usize) {
+    let Some(tail) = content.len().checked_sub(8 + FOOTER_BYTES) else { return };
+    let index = tail.checked_sub(number(content, tail)).filter(|&index| index >= header + 4);
+    let Some(index) = index else { return };
+    let (mut at, mut unpacked) = (header, Some(Vec::new()));
+    for entry in (index + 4..tail).step_by(ENTRY_BYTES).take(number(content, index)) {
+        let (raw, packed) = (number(content, entry), number(content, entry + 4));
+        let (begin, end) = (at + CHUNK_HEADER_BYTES, at + CHUNK_HEADER_BYTES + packed);
+        if entry + ENTRY_BYTES > tail || end > index - 4 {
+            return;
+        }
+        let checksum = crc32c::crc32c(&content[begin..end]).to_le_bytes();
+        put(content, at, &(packed as u32).to_le_bytes());
+        put(content, at + 4, &checksum);
+        put(content, entry + 8, &checksum);
+        // The digest is that of the bytes before packing.
+        unpacked = unpacked.filter(|_| raw == packed);
+        if let Some(unpacked) = &mut unpacked {
+            let chunk = &content[begin..end];
+            unpacked.extend_from_slice(chunk);
+            let digest = xxhash_rust::xxh3::xxh3_64(chunk).to_le_bytes();
+            put(content, entry + 12, &digest);
+        }
+        at = end;
+    }
+    let (checksum, footer) = (crc32c::crc32c(&content[index..tail]), tail + 8);
+    put(content, tail + 4, &checksum.to_le_bytes());
+    let decoded = FileHeader::decode(Path::new("forged"), SNAPSHOT_MAGIC, content);
+    if let (Some(unpacked), Ok((stated, _))) = (unpacked, decoded) {
+        let packed = unpacked.len() as u64;
+        let raw = packed.saturating_sub(stated.appendix_bytes);
+        let digest = xxhash_rust::xxh3::xxh3_128(&unpacked[..raw as usize]);
+        state_content(content, footer, (raw, packed), digest);
+    }
+    seal_footer(content, footer, checksum);
+}
+
+fn put(content: &mut [u8], at: usize, bytes: &[u8]) {
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn state_content(content: &mut [u8], footer: usize, (raw, packed): (u64, u64), digest: u128) {
+    put(content, footer + 16, &raw.to_le_bytes());
+    put(content, footer + 24, &packed.to_le_bytes());
+    put(content, footer + 32, &digest.to_le_bytes());
+}
+
+/// Seals the footer. Its checksum continues that of what stands before it.
+fn seal_footer(content: &mut [u8], footer: usize, checksum: u32) {
+    let sealed = crc32c::crc32c_append(checksum, &content[footer..footer + 52]);
+    put(content, footer + 52, &sealed.to_le_bytes());
+}
+
+/// Describes two changes in the index of the newest snapshot: bytes go from the last part of the
+/// map to the one before.
+#[cfg(test)]
+pub(super) fn index_seed(archive: bool) -> Vec<u8> {
+    let _sizes = Sizes::small();
+    let files = pristine(archive).files();
+    let path = files.keys().rfind(|path| path.ends_with(".snapshot")).unwrap();
+    let file = files.keys().position(|it| it == path).unwrap();
+    let tail = files[path] - 8 - FOOTER_BYTES;
+    let all = FORGES_MANIFEST | FORGES_HEADERS | FORGES_FRAMES | FORGES_CHUNKS;
+    let mut seed = vec![if archive { all | HAS_ARCHIVE } else { all }];
+    for (at, value) in [(tail - 16, 1), (tail - 32, 1)] {
+        let [low, high] = u16::try_from(at).unwrap().to_le_bytes();
+        seed.extend([file as u8, low, high, 0, value, 0]);
+    }
+    seed
+}
+
+#[cfg(test)]
+#[path = "tests/forged.rs"]
+mod tests;

@@ -5,15 +5,19 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Blocks, OneBlock};
+use crate::collections::{Map, Set, Vector};
 use crate::engine::{read_limits, read_section, write_section};
 use crate::files::{
-    Blocks, DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError,
+    DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError,
 };
 use crate::journal::{Ending, Records, Segment, SegmentScan};
 use crate::options::RequestLimits;
 use crate::purge::PurgeRecord;
 use crate::storage::FileBytes;
-use crate::{codec, laboratory, snapshot};
+use crate::{laboratory, snapshot};
 
 const SALT: u64 = 0x5eed;
 const CHAIN: u32 = 7;
@@ -85,17 +89,19 @@ pub fn manifest(data: &[u8]) {
     }
 }
 
-/// Reads a snapshot of a model with strings and nesting.
+/// Reads a snapshot of a model with strings and nesting, and of one whose collections are loaded in
+/// parts.
 pub fn snapshot_file(data: &[u8]) {
     let bytes = FileBytes::Owned(data.to_vec());
     if let Ok(file) = PackedFile::from_bytes("fuzzed".into(), bytes, SNAPSHOT_MAGIC)
-        && let Ok(file) = snapshot::check(file, 0)
+        && let sequence = file.header.sequence
+        && let Ok(file) = snapshot::check(file, sequence)
     {
-        let content = |blocks: &mut Blocks| {
+        let content = |blocks: &mut Blocks<'_>| {
             let decoded = codec::decode_stream(blocks, file.footer.raw_bytes);
             decoded.map_err(|reason| file.undecodable(reason))
         };
-        let requests = |blocks: &mut Blocks| {
+        let requests = |blocks: &mut Blocks<'_>| {
             let (bytes, newest) = (file.header.appendix_bytes, file.header.sequence);
             read_section(blocks, bytes, newest, RequestLimits::of(3))
                 .map_err(|(expected, found)| file.corrupt_content(expected, found))
@@ -103,7 +109,41 @@ pub fn snapshot_file(data: &[u8]) {
         type Content = Vec<(u64, String, Option<Vec<i128>>)>;
         drop(file.unpack_with::<Content, _, StoreError>(content, requests));
         drop(snapshot::request_limits(&file));
+        check_loaded(&file);
     }
+}
+
+/// A model whose collections are loaded in parts.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Loaded {
+    pub(crate) stock: Map<u64, String>,
+    pub(crate) closed: Set<String>,
+    pub(crate) log: Vector<(u64, Option<Vec<i128>>)>,
+}
+
+/// Decodes a snapshot of a [`Loaded`], in parts or one entry after the other, and encodes it again.
+pub(crate) fn loaded(file: &PackedFile, in_parts: bool) -> Result<Vec<u8>, StoreError> {
+    let raw_bytes = file.footer.raw_bytes;
+    let decoded: Result<Loaded, StoreError> = file.unpack(|blocks| {
+        let decoding = file.decoding(blocks).filter(|_| in_parts);
+        let decoded = match &decoding {
+            Some(decoding) => codec::decode_in_parts(blocks, raw_bytes, decoding),
+            None => codec::decode_stream(blocks, raw_bytes),
+        };
+        decoded.map_err(|reason| file.undecodable(reason))
+    });
+    let mut encoded = Vec::new();
+    codec::encode_stream(&decoded?, &mut encoded).expect("what was decoded has an encoding");
+    Ok(encoded)
+}
+
+/// Loads a snapshot in parts, whatever its index states. Returns whether that succeeded; then
+/// decoding one entry after the other must give the same.
+pub(crate) fn check_loaded(file: &PackedFile) -> bool {
+    let Ok(in_parts) = loaded(file, true) else { return false };
+    let alone = loaded(file, false).expect("the parts are decodable, so the whole is");
+    assert!(in_parts == alone, "an index changed what is decoded");
+    true
 }
 
 /// Reads the request ids behind the model in a snapshot, with a right checksum. If they are
@@ -112,8 +152,9 @@ pub fn request_ids(data: &[u8]) {
     let mut section = data.to_vec();
     section.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
     let bytes = section.len() as u64;
-    let Ok(limits) = read_limits(&mut Blocks::of(section.clone()), bytes) else { return };
-    let read = |limits| read_section(&mut Blocks::of(section.clone()), bytes, u64::MAX, limits);
+    let blocks = || Blocks::new(OneBlock(Some(section.clone())));
+    let Ok(limits) = read_limits(&mut blocks(), bytes) else { return };
+    let read = |limits| read_section(&mut blocks(), bytes, u64::MAX, limits);
     let Ok(log) = read(limits) else { return };
     if log.ids() > 0 {
         let mut written = Vec::new();

@@ -215,7 +215,7 @@ impl History {
     }
 
     fn put(&mut self, ending: Ending, padding: usize) -> Order {
-        let key = self.random.below(12) as u16;
+        let key = self.random.below(12) as u16 * 7;
         let value = self.random.next();
         let command = Ordered::Put(Put { key, value, ending, padding: vec![0xa5; padding] });
         Order { command, request: None }

@@ -11,6 +11,7 @@
 //! - `evidence`: an image with a violation, in a file
 //! - `script`, `forged`: histories and directories that a fuzzer describes
 //! - `planted`: deliberate faults, each of which the laboratory must catch
+//! - `sizes`: small parts and chunks of snapshots
 //! - `moments`: the moments at which a test may change the surroundings (`tests/hostile/`)
 
 #![allow(missing_docs)] // for tests and fuzz targets of this crate alone
@@ -38,6 +39,7 @@ mod oracle;
 mod planted;
 mod script;
 mod setup;
+mod sizes;
 
 pub use campaign::{Campaign, Outcome};
 pub use evidence::{IMAGE_VARIABLE, replay};
@@ -45,7 +47,9 @@ pub use forged::open_forged;
 pub(crate) use moments::moment;
 pub use moments::{Moment, ignore_moments, watch_moments};
 #[cfg(test)]
-pub(crate) use planted::COLLECTIONS_FAULTS;
+pub(crate) use planted::{COLLECTIONS_FAULTS, SNAPSHOTS_FAULTS};
 pub use planted::{FAULTS, SURROUNDINGS_FAULTS, VARIABLE};
 pub(crate) use planted::{Planted, is_planted};
 pub use script::run_script;
+pub use sizes::{Sizes, parts_decoded};
+pub(crate) use sizes::{decoded_in_parts, sizes_are_small};

@@ -29,14 +29,26 @@ pub(crate) enum Ending {
     Panic,
 }
 
-/// The laboratory's command.
+/// The laboratory's command. It puts the value under one key, or under many: a few commands make
+/// the map so large that snapshots hold it in several parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Put {
+    /// The first key.
     pub(crate) key: u16,
     pub(crate) value: u64,
     pub(crate) ending: Ending,
     /// Only there to make the record longer; its length counts.
     pub(crate) padding: Vec<u8>,
+}
+
+impl Put {
+    /// The most keys of one command.
+    pub(crate) const MANY: u16 = 40;
+
+    fn keys(&self) -> std::ops::Range<u16> {
+        let count = if self.value.is_multiple_of(3) { Self::MANY } else { 1 };
+        self.key..self.key.saturating_add(count)
+    }
 }
 
 /// A second type, so that tags matter.
@@ -56,7 +68,9 @@ impl Command<Tally> for Put {
     type Rejection = Refused;
 
     fn apply(self, tally: &mut Tally, cx: &mut Context<'_, Tally>) -> Result<(u64, u64), Refused> {
-        tally.entries.insert(self.key, Box::new(self.value));
+        for key in self.keys() {
+            tally.entries.insert(key, Box::new(self.value));
+        }
         tally.hash = mixed(mixed(tally.hash, self.value), self.padding.len() as u64);
         tally.count += 1;
         cx.emit(tally.count);
@@ -181,7 +195,7 @@ impl Reference {
             Ending::Accept => {}
         }
         if let Ordered::Put(put) = &order.command {
-            self.entries.insert(put.key, put.value);
+            self.entries.extend(put.keys().map(|key| (key, put.value)));
         }
         self.hash = hash;
         self.count += 1;
@@ -268,14 +282,14 @@ mod tests {
         assert_eq!(Reference::new(0).state(0).unwrap(), Tally::default().bytes());
         let mut reference = Reference::new(0);
         let mut tally = Tally::default();
-        for value in [3, 250, 251, 70_000, u64::MAX] {
+        for value in [4, 250, 251, 70_000, 3, u64::MAX] {
             let put = Put { key: value as u16, value, ending: Ending::Accept, padding: vec![1; 3] };
+            put.keys().for_each(|key| drop(tally.entries.insert(key, Box::new(value))));
             reference.submit(&Order { command: Ordered::Put(put), request: None });
-            tally.entries.insert(value as u16, Box::new(value));
             tally.hash = mixed(mixed(tally.hash, value), 3);
             tally.count += 1;
         }
-        assert_eq!(reference.state(5).unwrap(), tally.bytes());
+        assert_eq!(reference.state(6).unwrap(), tally.bytes());
         reference.cut(2);
         assert_eq!(reference.newest(), 2);
         assert!(reference.state(3).is_none());

@@ -11,12 +11,13 @@ macro_rules! faults {
     (
         crash: { $($name:ident: $what:literal,)* }
         surroundings: { $($outer:ident: $does:literal,)* }
+        snapshots: { $($stored:ident: $passes:literal,)* }
         collections: { $($inner:ident: $breaks:literal,)* }
     ) => {
         /// A deliberate fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Planted { $(#[doc = $what] $name,)* $(#[doc = $does] $outer,)*
-            $(#[doc = $breaks] $inner,)* }
+            $(#[doc = $passes] $stored,)* $(#[doc = $breaks] $inner,)* }
 
         /// Every fault that the crash laboratory must catch, and what it does wrong.
         pub const FAULTS: &[(&str, &str)] = &[$((stringify!($name), $what)),*];
@@ -24,6 +25,12 @@ macro_rules! faults {
         /// Every fault that the laboratory of hostile surroundings must catch, and what it does
         /// wrong. A simulated disk cannot show them.
         pub const SURROUNDINGS_FAULTS: &[(&str, &str)] = &[$((stringify!($outer), $does)),*];
+
+        /// Every fault that the tests of snapshots must catch, and what it does wrong. No damage
+        /// shows them, because a checksum notices it first.
+        #[cfg(test)]
+        pub(crate) const SNAPSHOTS_FAULTS: &[(&str, &str)] =
+            &[$((stringify!($stored), $passes)),*];
 
         /// Every fault that the tests of the collections must catch, and what it does wrong.
         #[cfg(test)]
@@ -34,6 +41,7 @@ macro_rules! faults {
             match name {
                 $(stringify!($name) => Some(Planted::$name),)*
                 $(stringify!($outer) => Some(Planted::$outer),)*
+                $(stringify!($stored) => Some(Planted::$stored),)*
                 $(stringify!($inner) => Some(Planted::$inner),)*
                 _ => None,
             }
@@ -70,6 +78,8 @@ faults! {
         RollbackOffByOne: "a rollback loses the last accepted command of its batch",
         RejectedCommandJournaled: "a rejected command gets into the journal",
         RequestIdsNotInSnapshot: "a snapshot does not contain the request ids",
+        PartSkipped: "the last part of a collection is lost when a snapshot is read",
+        ChunkChecksumNotChecked: "the checksum of a chunk is not checked",
     }
     surroundings: {
         PlaceByPath: "files are found by path, and not from the directory that was locked",
@@ -90,6 +100,11 @@ faults! {
         PathStaysRelative: "a path is not made absolute",
         ForkNotNoticed: "the child of a fork goes on as if it were its parent",
         ChildUnlocks: "the child of a fork releases its parent's lock",
+    }
+    snapshots: {
+        ChunkDigestNotChecked: "a chunk may unpack to something else than what was packed",
+        PartEndNotChecked: "a part may have bytes behind its last entry",
+        EntriesNotCompared: "the parts may have more or fewer entries than their collection",
     }
     collections: {
         BirthNotCompared: "a node is written in place though another version has it",

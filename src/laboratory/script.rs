@@ -7,6 +7,7 @@ use super::explore::{Explorer, Findings, Thoroughness};
 use super::history::History;
 use super::life::Step;
 use super::setup::Setup;
+use super::sizes::Sizes;
 use crate::storage::simulated::Random;
 
 /// The most steps of a history. A fuzzer finds more with many short histories than with a long one.
@@ -19,6 +20,7 @@ const MOST_IMAGES: u64 = 150;
 /// The first byte chooses the configuration and the values of commands. The others are the steps.
 pub fn run_script(data: &[u8]) {
     let Some((&first, steps)) = data.split_first() else { return };
+    let _sizes = Sizes::small();
     let mut random = Random::new(first.into());
     let setup = Setup::random(&mut random);
     let mut history = History::new(random, setup);

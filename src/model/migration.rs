@@ -1,21 +1,28 @@
 //! Owns the migration of a snapshot that another version of the model wrote. Knows nothing of
 //! files.
 
+use std::rc::Rc;
+
 use serde::de::DeserializeOwned;
 
-use crate::codec;
-use crate::files::Blocks;
+use crate::codec::{self, Blocks, Decoding};
 
 /// The content of a snapshot that another version of the model wrote; see
 /// [`Model::migrate`](crate::Model::migrate).
 pub struct SnapshotReader<'a> {
-    blocks: &'a mut Blocks,
+    blocks: Blocks<'a>,
     raw_bytes: u64,
+    /// Where the parts of large collections are, if they may be decoded on several threads.
+    decoding: Option<Rc<Decoding>>,
 }
 
 impl<'a> SnapshotReader<'a> {
-    pub(crate) fn new(blocks: &'a mut Blocks, raw_bytes: u64) -> Self {
-        Self { blocks, raw_bytes }
+    pub(crate) fn new(blocks: Blocks<'a>, raw_bytes: u64, decoding: Option<Rc<Decoding>>) -> Self {
+        Self { blocks, raw_bytes, decoding }
+    }
+
+    pub(crate) fn into_blocks(self) -> Blocks<'a> {
+        self.blocks
     }
 
     /// Decodes the snapshot as a model of type `T`, the shape it was written with.
@@ -23,7 +30,11 @@ impl<'a> SnapshotReader<'a> {
     /// # Errors
     /// [`MigrationError::Failed`] if the bytes cannot be decoded as a `T`.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
-        codec::decode_stream(&mut *self.blocks, self.raw_bytes).map_err(MigrationError::Failed)
+        match &self.decoding {
+            Some(decoding) => codec::decode_in_parts(&mut self.blocks, self.raw_bytes, decoding),
+            None => codec::decode_stream(&mut self.blocks, self.raw_bytes),
+        }
+        .map_err(MigrationError::Failed)
     }
 }
 

@@ -89,7 +89,8 @@ pub(crate) fn spawn<R: Send + 'static>(
     builder(name).spawn(|| noted(body))
 }
 
-fn spawn_scoped<'scope, R: Send + 'scope>(
+/// Starts such a thread for the time of `scope`.
+pub(crate) fn spawn_scoped<'scope, R: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     body: impl FnOnce() -> R + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, R>> {

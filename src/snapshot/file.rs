@@ -3,15 +3,16 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::codec;
+use crate::codec::{self, Blocks, Decoding, Encoding};
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
 use crate::files::{
-    Blocks, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure, exists,
-    snapshot_path, write_packed_with,
+    FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure, exists,
+    snapshot_path, write_chunks,
 };
 use crate::journal::SegmentIdentity;
 use crate::model::{MigrationError, Model, SnapshotReader};
@@ -30,7 +31,7 @@ pub(crate) fn snapshot_header(
     FileHeader {
         magic: SNAPSHOT_MAGIC,
         database: identity.database,
-        packing: packing.code(),
+        packing: packing.chunks_code(),
         model_version: identity.model_version,
         sequence,
         time_ns,
@@ -105,9 +106,26 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMPORARY_PREFIX}{name}{TEMPORARY_SUFFIX}"))
 }
 
+/// An encoding up to this size is decoded as a whole to see whether it can be. A model in memory is
+/// several times as large.
+const SEEN_WHOLE_BYTES: u64 = 4 << 20;
+
 /// Decodes a snapshot that was just written and throws the model away.
+///
+/// There may be no memory for a second large model. So the entries of its large collections are
+/// dropped one by one. A type may need them all, to compare a number of entries, say: if this
+/// fails, the whole model is decoded.
 fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
-    let (model, _) = decode_written::<M>(file, RequestLimits::of(0), pace)?;
+    let none = RequestLimits::of(0);
+    if file.footer.raw_bytes > SEEN_WHOLE_BYTES {
+        let seen = decode::<M>(file, none, pace, |blocks| {
+            Some(Decoding::only_to_see(blocks.place().clone()))
+        });
+        if seen.is_ok_and(|(model, _)| told_of_panics("Drop", || drop(model)).is_ok()) {
+            return Ok(());
+        }
+    }
+    let (model, _) = decode_written::<M>(file, none, pace)?;
     told_of_panics("Drop", || drop(model)).map_err(|reason| {
         let path = file.path.clone();
         Error::UnreadableModel { path, reason }
@@ -120,7 +138,8 @@ pub(crate) fn decode_written<M: Model>(
     limits: RequestLimits,
     pace: &Pace<'_>,
 ) -> Result<(M, RequestLog), Error> {
-    decode(file, limits, pace).map_err(|error| match error {
+    let decoded = decode(file, limits, pace, |blocks| in_parts(file, pace, blocks));
+    decoded.map_err(|error| match error {
         Error::Undecodable { path, reason } => Error::UnreadableModel { path, reason },
         error => error,
     })
@@ -141,17 +160,18 @@ fn write<T: Serialize>(
 ) -> Result<PackedFile, Error> {
     let end = (header.sequence, header.chain);
     let header = FileHeader { appendix_bytes: section_bytes(requests), ..header.clone() };
+    let encoding = Rc::new(Encoding::default());
     let encode = |target: &mut dyn Write| {
         let mut target = ErrorCapturingWriter { inner: target, failed: None };
-        encode_model(model, &mut target).map_err(|error| match target.failed.take() {
+        let encoded =
+            told_of_panics("Serialize", || codec::encode_in_parts(model, &mut target, &encoding));
+        encoded.and_then(|encoded| encoded).map_err(|error| match target.failed.take() {
             Some(error) => WriteFailure::Io(error),
             None => WriteFailure::Content(error),
         })
     };
-    let file = write_packed_with(storage, path, &header, end, packing, pace, encode, |target| {
-        Ok(write_section(requests, target)?)
-    })?;
-    Ok(file)
+    let append = |target: &mut dyn Write| Ok(write_section(requests, target)?);
+    Ok(write_chunks(storage, path, &header, end, packing, pace, &encoding, encode, append)?)
 }
 
 /// A writer that keeps the I/O error, which the codec would turn into an error of its own.
@@ -177,14 +197,14 @@ impl Write for ErrorCapturingWriter<'_> {
     }
 }
 
-/// Opens a snapshot, verifies its checksums, and checks that it has the sequence in its name.
+/// Opens a snapshot to decode it, and checks that it has the sequence in its name.
 pub(crate) fn open_snapshot(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     sequence: u64,
 ) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, sequence);
-    check(PackedFile::open(storage, &path, SNAPSHOT_MAGIC)?, sequence)
+    check(PackedFile::open_to_decode(storage, &path, SNAPSHOT_MAGIC)?, sequence)
 }
 
 /// Checks that header, footer and name agree.
@@ -220,22 +240,33 @@ pub(crate) fn decode_version<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
 ) -> Result<(M, RequestLog), Error> {
-    decode(file, limits, &Pace::full())
+    let pace = Pace::full();
+    decode(file, limits, &pace, |blocks| in_parts(file, &pace, blocks))
+}
+
+/// Lets large collections be decoded on several threads, unless these would be in the way of
+/// commits.
+fn in_parts(file: &PackedFile, pace: &Pace<'_>, blocks: &Blocks<'_>) -> Option<Rc<Decoding>> {
+    if pace.gives_way() { None } else { file.decoding(blocks) }
 }
 
 fn decode<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
     pace: &Pace<'_>,
+    decoding: impl FnOnce(&Blocks<'_>) -> Option<Rc<Decoding>>,
 ) -> Result<(M, RequestLog), Error> {
     let found = file.header.model_version;
-    let decode = |blocks: &mut Blocks| {
-        let mut reader = SnapshotReader::new(blocks, file.footer.raw_bytes);
+    let decode = |blocks: &mut Blocks<'_>| {
+        // Several threads beside commits would be in their way.
+        let decoding = decoding(blocks);
+        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
         let decoded = if found == M::VERSION {
             told_of_panics("Deserialize", || reader.decode())
         } else {
             told_of_panics("Model::migrate", || M::migrate(found, &mut reader))
         };
+        *blocks = reader.into_blocks();
         let decoded = decoded.unwrap_or_else(|reason| Err(MigrationError::Failed(reason)));
         decoded.map_err(|error| match error {
             MigrationError::Unsupported => Error::WrongVersion {
@@ -268,7 +299,7 @@ pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Er
 
 /// Returns how many request ids were remembered when a snapshot was taken; none if it holds none.
 pub(crate) fn request_limits(file: &PackedFile) -> Result<RequestLimits, Error> {
-    let skip = |blocks: &mut Blocks| {
+    let skip = |blocks: &mut Blocks<'_>| {
         blocks.skip();
         Ok::<(), Error>(())
     };

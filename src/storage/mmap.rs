@@ -65,6 +65,10 @@ impl ReadableFile for FileBytes {
         target.copy_from_slice(source);
         Ok(length)
     }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 /// A page that the kernel zeroes in the child of a fork.

@@ -134,6 +134,10 @@ pub(crate) trait ReadableFile: Send + Sync {
     /// Reads into a prefix of `target` from `position` on and returns the length of that prefix; 0
     /// at the end of the file.
     fn read_at(&self, target: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Returns all bytes, if they are in memory or mapped.
+    fn bytes(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// Reads from `position` on until `target` is full or the file ends. Returns how many bytes it

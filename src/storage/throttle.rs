@@ -76,17 +76,6 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Makes the same pace for another thread's part of the work.
-    pub(crate) fn another(&self) -> Self {
-        Self {
-            ends: self.ends,
-            commits: self.commits,
-            turn_began: Cell::new(Instant::now()),
-            batches_then: self.batches_then.clone(),
-            last_commit: self.last_commit.clone(),
-        }
-    }
-
     /// Returns whether the work runs beside commits.
     pub(crate) fn gives_way(&self) -> bool {
         self.commits.is_some()

@@ -27,6 +27,7 @@ use common::faults::scene::workshop;
 use common::{Carry, Ledger, Mix, bytes, content, copy_directory, segments};
 use judge::{Damage, Files, Specimen, Tally, judge_all};
 use kinds::{Look, blocks, cuts, exchanges, extensions, flips, part, replaced};
+use prevalence::laboratory::{Sizes, parts_decoded};
 use prevalence::{Builder, Database, Retention, SnapshotPolicy};
 
 fn plain() -> Builder<Ledger> {
@@ -94,6 +95,26 @@ fn small() -> Specimen {
     specimen
 }
 
+/// Makes a database as [`small`], with a snapshot that is read in parts.
+fn in_parts() -> Specimen {
+    let workshop = workshop();
+    let path = workshop.path().join("parts.db");
+    let accounts = (0..70).map(|account| (account, 1000 + i64::from(account))).collect();
+    let ledger = Ledger { accounts, ..Ledger::default() };
+    let sizes = Sizes::small();
+    let database = plain().initial(ledger).open(&path).unwrap();
+    mix(&database, 0..3);
+    database.snapshot().unwrap();
+    mix(&database, 3..5);
+    let expected = bytes(&database);
+    database.close().unwrap();
+    drop(sizes);
+    let before = parts_decoded();
+    plain().open(&path).unwrap().close().unwrap();
+    assert!(parts_decoded() >= before + 3, "it was not read in parts");
+    Specimen::of(&path, expected, plain)
+}
+
 /// Makes a database with archives, and with segments that one run made one after the other. The
 /// commands carry zeros, so that most of their bits count as zeros.
 fn archived() -> Specimen {
@@ -153,9 +174,15 @@ fn ends_with_mark(segment: &[u8]) -> bool {
 
 /// Returns the specimens, and how closely to test each. A build without optimisation is three times
 /// slower, so it tests only one specimen closely.
-fn specimens() -> [(Specimen, Look); 4] {
+fn specimens() -> [(Specimen, Look); 5] {
     let others = if cfg!(debug_assertions) { Look::Glance } else { Look::Close };
-    [(small(), Look::Close), (newest(), others), (archived(), others), (killed(), others)]
+    [
+        (small(), Look::Close),
+        (in_parts(), others),
+        (newest(), others),
+        (archived(), others),
+        (killed(), others),
+    ]
 }
 
 /// Applies all damage of one kind to some specimens.
@@ -207,7 +234,7 @@ fn lengthened_files() {
 /// commit marker after it, and without both, it looks as if neither had ever existed.
 #[test]
 fn lost_and_misplaced_blocks() {
-    everywhere(&specimens()[..3], |specimen, _| blocks(specimen)).conclude();
+    everywhere(&specimens()[..4], |specimen, _| blocks(specimen)).conclude();
 }
 
 #[test]

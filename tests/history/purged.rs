@@ -178,12 +178,18 @@ pub fn readable(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 pub fn unpacked(bytes: &[u8]) -> Vec<u8> {
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let mut at = number(12);
-    let mut packed = Vec::new();
+    let packing = number(36);
+    let mut content = Vec::new();
     while number(at) > 0 {
-        packed.extend_from_slice(&bytes[at + 8..at + 8 + number(at)]);
+        let chunk = &bytes[at + 8..at + 8 + number(at)];
+        match packing {
+            // A chunk that packing would not make smaller is stored as it is.
+            3 => content.extend(zstd::decode_all(chunk).unwrap_or(chunk.to_vec())),
+            _ => content.extend_from_slice(chunk),
+        }
         at += 8 + number(at);
     }
-    if number(36) == 0 { packed } else { zstd::decode_all(&packed[..]).unwrap() }
+    if packing == 1 { zstd::decode_all(&content[..]).unwrap() } else { content }
 }
 
 /// Returns the suffixes of the files that hold the secret.

@@ -59,6 +59,11 @@ impl Changes {
         *self.look_at.get_mut() = ADOPT_AFTER;
     }
 
+    /// Begins to take pieces for another handle, which has this floor and this epoch.
+    pub(in super::super) fn begin_beside(&mut self, (floor, epoch): (u64, u64)) {
+        self.begin(floor, epoch);
+    }
+
     /// Begins to count dead leaves after an attempt to adopt.
     pub(super) fn adopt_later(&mut self) {
         *self.look_at.get_mut() = (2 * self.dead[Kind::Leaf].len()).max(ADOPT_AFTER);

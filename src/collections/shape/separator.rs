@@ -8,6 +8,10 @@ pub(in super::super) trait Separator<K>: Clone {
     /// Whether it is a number of elements, and not a key.
     const IS_POSITION: bool;
 
+    /// Makes the separator before a child: `first` is the child's first key, and `entries` are in
+    /// the children before it.
+    fn between(first: &K, entries: usize) -> Self;
+
     /// Returns that number; 0 for a key.
     fn position(&self) -> usize;
 
@@ -18,6 +22,10 @@ pub(in super::super) trait Separator<K>: Clone {
 /// A map finds its way by its keys.
 impl<K: Clone> Separator<K> for K {
     const IS_POSITION: bool = false;
+
+    fn between(first: &K, _entries: usize) -> Self {
+        first.clone()
+    }
 
     #[inline(always)]
     fn position(&self) -> usize {
@@ -31,6 +39,10 @@ impl<K: Clone> Separator<K> for K {
 /// A vector has no keys, and finds its way by counting.
 impl Separator<()> for usize {
     const IS_POSITION: bool = true;
+
+    fn between(_first: &(), entries: usize) -> Self {
+        entries
+    }
 
     #[inline(always)]
     fn position(&self) -> usize {

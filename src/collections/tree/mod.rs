@@ -7,6 +7,7 @@
 //! - `split`: a full node becomes two
 //! - `remove`: the way back
 //! - `build`: a tree from entries in their order
+//! - `load`: a tree from the parts of an encoding, on several threads
 //! - `cursor`: a place between two entries, forward and backward
 //! - `sequence`: elements that are found by their position, for vectors
 //! - `truncate`: removes the end of a sequence
@@ -18,6 +19,7 @@ mod audit;
 mod build;
 mod cursor;
 mod diff;
+mod load;
 mod open;
 mod place;
 mod put;
@@ -32,6 +34,7 @@ pub(super) use build::{Appender, TreeBuilder};
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
+pub(super) use load::DecodeEntry;
 pub(super) use place::Place;
 pub(super) use sequence::Sequence;
 

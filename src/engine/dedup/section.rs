@@ -11,7 +11,8 @@
 use std::io::{self, Write};
 
 use super::{Remembered, RequestLog};
-use crate::files::{Blocks, position};
+use crate::codec::Blocks;
+use crate::files::position;
 use crate::options::{MOST_IDS, RequestLimits};
 
 const MAGIC: [u8; 8] = *b"PREVRQID";
@@ -62,7 +63,7 @@ impl Summed<'_> {
 /// that there is none. Keeps the ids that `limits` allow. An error is what was expected and what
 /// was found. Allocates no more than was read.
 pub(crate) fn read_section(
-    blocks: &mut Blocks,
+    blocks: &mut Blocks<'_>,
     bytes: u64,
     newest_sequence: u64,
     limits: RequestLimits,
@@ -105,7 +106,7 @@ pub(crate) fn read_section(
 /// Reads the limits with which a section of `bytes` bytes was written; without a section, the
 /// limits that remember nothing. Skips the rest of the section.
 pub(crate) fn read_limits(
-    blocks: &mut Blocks,
+    blocks: &mut Blocks<'_>,
     bytes: u64,
 ) -> Result<RequestLimits, (String, String)> {
     if bytes == 0 {
@@ -116,13 +117,13 @@ pub(crate) fn read_limits(
     Ok(limits)
 }
 
-struct Fields<'a> {
-    blocks: &'a mut Blocks,
+struct Fields<'a, 'b> {
+    blocks: &'a mut Blocks<'b>,
     left: u64,
     checksum: u32,
 }
 
-impl Fields<'_> {
+impl Fields<'_, '_> {
     /// Reads the beginning of the section: its magic and its limits.
     fn limits(&mut self) -> Result<RequestLimits, (String, String)> {
         let magic = self.array::<8>()?;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Error;
-use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_packed_with};
+use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_chunks};
 use crate::model::{LARGEST_METADATA_BYTES, Metadata};
 use crate::options::{BYTES_PER_ID, RequestLimits};
 use crate::storage::{Memory, Pace};
@@ -49,25 +49,27 @@ fn header(log: &RequestLog) -> FileHeader {
 /// Writes a file with these bytes behind its content, and reads them as a log.
 fn through_file(section: &[u8], limit: usize) -> Result<RequestLog, Error> {
     let path = std::path::Path::new("x");
+    let packing = Packing { compression_level: 1, compression_threads: 0 };
     let header = FileHeader {
+        packing: packing.chunks_code(),
         appendix_bytes: section.len() as u64,
         ..header(&RequestLog::new(RequestLimits::of(0)))
     };
-    let packing = Packing { compression_level: 1, compression_threads: 0 };
     let (content, pace) = (b"content", Pace::full());
-    let written: PackedFile = write_packed_with(
+    let written: PackedFile = write_chunks(
         &Memory::default(),
         path,
         &header,
         (1_000_000, 0),
         packing,
         &pace,
+        &std::rc::Rc::default(),
         |target| Ok(target.write_all(content)?),
         |target| Ok(target.write_all(section)?),
     )?;
     assert_eq!(written.footer.raw_bytes, content.len() as u64);
     assert_eq!(written.footer.digest, xxhash_rust::xxh3::xxh3_128(content).to_le_bytes());
-    let take = |blocks: &mut crate::files::Blocks| {
+    let take = |blocks: &mut crate::codec::Blocks<'_>| {
         let mut taken = [0; 7];
         assert_eq!((blocks.fill(&mut taken), &taken), (Ok(()), content));
         assert_eq!(blocks.fill(&mut taken), Err(7), "the content ends before the section");

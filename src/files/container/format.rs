@@ -29,9 +29,12 @@ pub(super) const FOOTER_MAGIC: [u8; 8] = *b"PREVSEND";
 const FOOTER_COVERED_BYTES: usize = 52;
 pub(super) const FOOTER_BYTES: usize = FOOTER_COVERED_BYTES + 4;
 
-/// The code in the file header for chunks that are not compressed.
+/// The codes in the file header for one stream that is cut into chunks, plain or compressed.
 pub(crate) const PACKING_PLAIN: u32 = 0;
 pub(crate) const PACKING_ZSTD: u32 = 1;
+/// The codes for chunks that are packed one by one, with an index.
+pub(crate) const PACKING_CHUNKS_PLAIN: u32 = 2;
+pub(crate) const PACKING_CHUNKS_ZSTD: u32 = 3;
 
 /// The end of a packed file, which states what the chunks before it must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// Encodes the end mark and the footer; `checksum` is that of the last chunk.
+    /// Encodes the footer; `checksum` is that of what stands before it.
     pub(crate) fn encode(&self, checksum: u32) -> Vec<u8> {
         let mut footer = Vec::with_capacity(FOOTER_COVERED_BYTES + 8);
         footer.extend_from_slice(&FOOTER_MAGIC);
@@ -56,9 +59,38 @@ impl Footer {
         debug_assert_eq!(footer.len(), FOOTER_COVERED_BYTES);
         let checksum = crc32c::crc32c_append(checksum, &footer);
         footer.extend_from_slice(&checksum.to_le_bytes());
-        let mut bytes = 0u32.to_le_bytes().to_vec();
-        bytes.append(&mut footer);
-        bytes
+        footer
+    }
+
+    /// Decodes the footer at `at` of a file, without the end mark before it. Its checksum continues
+    /// `checksum`.
+    pub(super) fn decode(
+        path: &Path,
+        at: u64,
+        bytes: &[u8],
+        checksum: u32,
+    ) -> Result<Self, StoreError> {
+        let mut fields = FieldReader::new(bytes);
+        let mut parse = || {
+            let magic = fields.array::<8>()?;
+            let footer = Self {
+                sequence: fields.u64()?,
+                raw_bytes: fields.u64()?,
+                packed_bytes: fields.u64()?,
+                digest: fields.array()?,
+                chain: fields.u32()?,
+            };
+            Some((magic, footer, fields.u32()?))
+        };
+        let cut = || StoreError::corrupt(path, at, "a whole footer", "the file's end");
+        let (magic, footer, stored) = parse().ok_or_else(cut)?;
+        let covered = bytes.get(..FOOTER_COVERED_BYTES).ok_or_else(cut)?;
+        let computed = crc32c::crc32c_append(checksum, covered);
+        if magic != FOOTER_MAGIC || stored != computed {
+            let expected = format!("a footer with checksum {computed:08x}");
+            return Err(StoreError::corrupt(path, at, expected, format!("{stored:08x}")));
+        }
+        Ok(footer)
     }
 }
 
@@ -123,25 +155,7 @@ impl Chunks {
     pub(crate) fn footer(self) -> Result<Footer, StoreError> {
         let at = self.position + 4;
         let whole = self.bytes::<FOOTER_BYTES>(4)?;
-        let mut fields = FieldReader::new(&whole);
-        let mut parse = || {
-            let magic = fields.array::<8>()?;
-            let footer = Footer {
-                sequence: fields.u64()?,
-                raw_bytes: fields.u64()?,
-                packed_bytes: fields.u64()?,
-                digest: fields.array()?,
-                chain: fields.u32()?,
-            };
-            Some((magic, footer, fields.u32()?))
-        };
-        let (magic, footer, stored) = parse().ok_or_else(|| self.cut())?;
-        let (covered, _) = whole.split_at(FOOTER_COVERED_BYTES);
-        let computed = crc32c::crc32c_append(self.checksum, covered);
-        if magic != FOOTER_MAGIC || stored != computed {
-            let expected = format!("a footer with checksum {computed:08x}");
-            return Err(StoreError::corrupt(&self.path, at, expected, format!("{stored:08x}")));
-        }
+        let footer = Footer::decode(&self.path, at, &whole, self.checksum)?;
         if footer.packed_bytes != self.packed_bytes {
             let expected = format!("chunks of {} bytes together", footer.packed_bytes);
             let found = self.packed_bytes.to_string();

@@ -34,6 +34,7 @@ fn read(packing: u32, change: impl FnOnce(&mut Footer), behind: &[u8]) -> Result
     bytes.extend_from_slice(&(CONTENT.len() as u32).to_le_bytes());
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes.extend_from_slice(CONTENT);
+    bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&footer.encode(checksum));
     bytes.extend_from_slice(behind);
     let file = PackedFile::from_bytes("x".into(), FileBytes::Owned(bytes), ARCHIVE_MAGIC)?;
@@ -44,7 +45,7 @@ fn read(packing: u32, change: impl FnOnce(&mut Footer), behind: &[u8]) -> Result
 fn what_right_checksums_cover_is_still_looked_at() {
     read(0, |_| {}, &[]).unwrap();
     for (read, expected) in [
-        (read(2, |_| {}, &[]), "packing 0 (plain) or 1 (zstd)"),
+        (read(4, |_| {}, &[]), "packing 0 or 1 (a stream) or 2 or 3 (chunks)"),
         (read(0, |footer| footer.packed_bytes += 1, &[]), "chunks of 16 bytes together"),
         (read(0, |_| {}, &[0]), "the file's end"),
         (read(0, |footer| footer.digest[0] ^= 1, &[]), "digest"),

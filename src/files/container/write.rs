@@ -3,12 +3,18 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::format::{CHUNK_BYTES, Footer, PACKING_PLAIN, PACKING_ZSTD};
+use super::format::{
+    CHUNK_BYTES, Footer, PACKING_CHUNKS_PLAIN, PACKING_CHUNKS_ZSTD, PACKING_PLAIN, PACKING_ZSTD,
+};
+use super::index::{ChunkEntry, Index};
+use super::packer::{Packed, Packer};
 use super::read::PackedFile;
+use crate::codec::Encoding;
 use crate::files::fields::position;
 use crate::files::header::FileHeader;
 use crate::files::{StoreError, exists};
@@ -16,6 +22,12 @@ use crate::storage::{Pace, Storage, StoredFile, write_all_at};
 
 /// The size of the chunks that are written. It is half the size that may be read.
 const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
+
+/// Content that no part of a collection divides is cut into chunks of half of this size. Small
+/// chunks of numbers pack better than large ones, and a thread packs one within its turn.
+fn largest_raw_bytes() -> usize {
+    size!(32 << 10, small: 128)
+}
 
 /// How many bytes are written between two syncs when nobody commits meanwhile. What accumulates in
 /// the page cache goes to the disk all at once, and other programs wait for that.
@@ -34,9 +46,14 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// Returns the code for the file header.
+    /// Returns the code for the file header of a stream.
     pub(crate) fn code(self) -> u32 {
         if self.compression_level == 0 { PACKING_PLAIN } else { PACKING_ZSTD }
+    }
+
+    /// Returns the code for the file header of chunks that are packed one by one.
+    pub(crate) fn chunks_code(self) -> u32 {
+        if self.compression_level == 0 { PACKING_CHUNKS_PLAIN } else { PACKING_CHUNKS_ZSTD }
     }
 }
 
@@ -53,9 +70,9 @@ impl From<io::Error> for WriteFailure {
     }
 }
 
-/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are the
-/// values at the content's end. When this returns `Ok`, the file is durable under its name and was
-/// read back and verified. `pace` may slow it down, or end it early with an error.
+/// Writes what `produce` produces into the packed file `path`, as one stream. `sequence` and `chain`
+/// are the values at the content's end. When this returns `Ok`, the file is durable under its name
+/// and was read back and verified. `pace` may slow it down, or end it early with an error.
 pub(crate) fn write_packed(
     storage: &dyn Storage,
     path: &Path,
@@ -65,22 +82,59 @@ pub(crate) fn write_packed(
     pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, StoreError> {
-    write_packed_with(storage, path, header, (sequence, chain), packing, pace, produce, |_| Ok(()))
+    publish(storage, path, header, pace, |out| {
+        let chunks = ChunkWriter::new(out);
+        let (mut chunks, content) = if packing.code() == PACKING_PLAIN {
+            measured(chunks, pace, produce)?
+        } else {
+            let mut packer = zstd::Encoder::new(chunks, packing.compression_level)?;
+            if packing.compression_threads > 0 {
+                packer.multithread(packing.compression_threads)?;
+            }
+            let (packer, content) = measured(packer, pace, produce)?;
+            (packer.finish()?, content)
+        };
+        Ok(chunks.finish(content.footer((sequence, chain)))?)
+    })
 }
 
-/// Writes as [`write_packed`], with an appendix behind the content. The appendix is packed and
-/// checksummed with the content, but neither counted nor digested. The header's `appendix_bytes`
-/// must state its length.
+/// Writes as [`write_packed`], but each chunk is packed alone, and an index says where it is. So a
+/// reader can begin anywhere, and read with several threads. Parts of collections that `encoding`
+/// tells of begin with a chunk. Behind the content is an appendix. It is packed and checksummed with
+/// the content, but neither counted nor digested. The header's `appendix_bytes` must state its
+/// length.
 #[expect(clippy::too_many_arguments, reason = "all of these describe the file")]
-pub(crate) fn write_packed_with(
+pub(crate) fn write_chunks(
     storage: &dyn Storage,
     path: &Path,
     header: &FileHeader,
     (sequence, chain): (u64, u32),
     packing: Packing,
     pace: &Pace<'_>,
+    encoding: &Rc<Encoding>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
     append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
+) -> Result<PackedFile, StoreError> {
+    assert_eq!(header.packing, packing.chunks_code(), "the header states how it is packed");
+    publish(storage, path, header, pace, |out| {
+        let chunks = IndexedWriter::new(out, packing, encoding)?;
+        let (chunks, content) = measured(chunks, pace, produce)?;
+        let (chunks, appendix) = measured(chunks, pace, append)?;
+        assert_eq!(
+            appendix.bytes, header.appendix_bytes,
+            "the header states the length of the appendix"
+        );
+        Ok(chunks.finish(content.footer((sequence, chain)))?)
+    })
+}
+
+/// Lets `write` write behind the header, and makes the file durable under its name.
+fn publish(
+    storage: &dyn Storage,
+    path: &Path,
+    header: &FileHeader,
+    pace: &Pace<'_>,
+    write: impl FnOnce(Output<'_>) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let encode_error =
@@ -89,24 +143,11 @@ pub(crate) fn write_packed_with(
     let temporary = storage.create_temporary(directory).map_err(StoreError::io("create", path))?;
     let file = temporary.file();
     write_all_at(&*file, &begin, 0).map_err(StoreError::io("write", path))?;
-    let chunks = ChunkWriter::new(file.clone(), position(begin.len()), pace);
-    let (mut chunks, content, appendix_bytes) = pack(chunks, packing, pace, produce, append)
-        .map_err(|failure| match failure {
-            WriteFailure::Io(error) => StoreError::io("write", path)(error),
-            WriteFailure::Content(reason) => encode_error(reason),
-        })?;
-    assert_eq!(
-        appendix_bytes, header.appendix_bytes,
-        "the header states the length of the appendix"
-    );
-    let footer = Footer {
-        sequence,
-        raw_bytes: content.bytes,
-        packed_bytes: 0, // known once the last chunk was written
-        digest: content.digest.digest128().to_le_bytes(),
-        chain,
-    };
-    chunks.finish(footer).map_err(StoreError::io("write", path))?;
+    let output = Output { file: file.clone(), pace, position: position(begin.len()), synced: 0 };
+    write(output).map_err(|failure| match failure {
+        WriteFailure::Io(error) => StoreError::io("write", path)(error),
+        WriteFailure::Content(reason) => encode_error(reason),
+    })?;
     if !fault!(SnapshotNotSynced) {
         file.sync_all().map_err(StoreError::io("sync", path))?;
     }
@@ -131,7 +172,8 @@ fn verify(
     if !fault!(NoDirectorySyncAfterSnapshot) {
         storage.sync_directory(directory).map_err(StoreError::io("sync directory", directory))?;
     }
-    let written = PackedFile::open(storage, path, magic)?;
+    // It is not mapped: a large file in the page cache would count as this process's memory.
+    let written = PackedFile::open_beside_others(storage, path, magic)?;
     written.verify_content(pace)?;
     Ok(written)
 }
@@ -142,25 +184,16 @@ struct Content {
     digest: Box<Xxh3Default>,
 }
 
-fn pack<'a>(
-    chunks: ChunkWriter<'a>,
-    packing: Packing,
-    pace: &'a Pace<'a>,
-    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
-    append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
-) -> Result<(ChunkWriter<'a>, Content, u64), WriteFailure> {
-    if packing.code() == PACKING_PLAIN {
-        let (chunks, content) = measured(chunks, pace, produce)?;
-        let (chunks, appendix) = measured(chunks, pace, append)?;
-        Ok((chunks, content, appendix.bytes))
-    } else {
-        let mut packer = zstd::Encoder::new(chunks, packing.compression_level)?;
-        if packing.compression_threads > 0 {
-            packer.multithread(packing.compression_threads)?;
+impl Content {
+    /// Makes the footer. The size of the chunks is known once the last one was written.
+    fn footer(&self, (sequence, chain): (u64, u32)) -> Footer {
+        Footer {
+            sequence,
+            raw_bytes: self.bytes,
+            packed_bytes: 0,
+            digest: self.digest.digest128().to_le_bytes(),
+            chain,
         }
-        let (packer, content) = measured(packer, pace, produce)?;
-        let (packer, appendix) = measured(packer, pace, append)?;
-        Ok((packer.finish()?, content, appendix.bytes))
     }
 }
 
@@ -203,37 +236,28 @@ impl<W: Write> Write for Measured<'_, W> {
     }
 }
 
-/// A writer that cuts the packed stream into chunks and writes each chunk once it is full.
-struct ChunkWriter<'a> {
+/// The file that is being written.
+struct Output<'a> {
     file: Arc<dyn StoredFile>,
     pace: &'a Pace<'a>,
     position: u64,
     synced: u64,
-    chunk: Vec<u8>,
-    checksum: u32,
-    packed_bytes: u64,
 }
 
-impl<'a> ChunkWriter<'a> {
-    fn new(file: Arc<dyn StoredFile>, position: u64, pace: &'a Pace<'a>) -> Self {
-        let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
-        Self { file, pace, position, synced: 0, chunk, checksum: 0, packed_bytes: 0 }
+impl Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(&*self.file, bytes, self.position)?;
+        self.position += position(bytes.len());
+        Ok(())
     }
 
-    fn write_chunk(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        self.checksum = crc32c::crc32c_append(self.checksum, &self.chunk);
-        let length = u32::try_from(self.chunk.len()).map_err(io::Error::other)?;
+    /// Writes a chunk behind its length and its checksum.
+    fn write_chunk(&mut self, checksum: u32, chunk: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(chunk.len()).map_err(io::Error::other)?;
         let mut header = length.to_le_bytes().to_vec();
-        header.extend_from_slice(&self.checksum.to_le_bytes());
-        write_all_at(&*self.file, &header, self.position)?;
-        self.position += position(header.len());
-        write_all_at(&*self.file, &self.chunk, self.position)?;
-        self.position += u64::from(length);
-        self.packed_bytes += u64::from(length);
-        self.chunk.clear();
+        header.extend_from_slice(&checksum.to_le_bytes());
+        self.write(&header)?;
+        self.write(chunk)?;
         if self.position - self.synced >= self.pace.piece_bytes(SYNC_EVERY_BYTES) {
             self.file.sync_data()?;
             self.synced = self.position;
@@ -241,11 +265,39 @@ impl<'a> ChunkWriter<'a> {
         }
         Ok(())
     }
+}
+
+/// A writer that cuts the packed stream into chunks and writes each chunk once it is full.
+struct ChunkWriter<'a> {
+    output: Output<'a>,
+    chunk: Vec<u8>,
+    checksum: u32,
+    packed_bytes: u64,
+}
+
+impl<'a> ChunkWriter<'a> {
+    fn new(output: Output<'a>) -> Self {
+        let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
+        Self { output, chunk, checksum: 0, packed_bytes: 0 }
+    }
+
+    fn write_chunk(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        self.checksum = crc32c::crc32c_append(self.checksum, &self.chunk);
+        self.output.write_chunk(self.checksum, &self.chunk)?;
+        self.packed_bytes += position(self.chunk.len());
+        self.chunk.clear();
+        Ok(())
+    }
 
     fn finish(&mut self, footer: Footer) -> io::Result<()> {
         self.write_chunk()?;
         let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
-        write_all_at(&*self.file, &footer.encode(self.checksum), self.position)
+        let mut end = 0_u32.to_le_bytes().to_vec(); // the end mark: no further chunk
+        end.append(&mut footer.encode(self.checksum));
+        self.output.write(&end)
     }
 }
 
@@ -262,5 +314,83 @@ impl Write for ChunkWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(()) // chunks are cut only by size; `finish` writes the last one
+    }
+}
+
+/// A writer that cuts content into chunks, packs each of them alone, and lists them in the index.
+struct IndexedWriter<'a> {
+    output: Output<'a>,
+    encoding: &'a Encoding,
+    packer: Packer,
+    /// What is not yet in a chunk.
+    raw: Vec<u8>,
+    /// The position of that in the content.
+    raw_begin: u64,
+    entries: Vec<ChunkEntry>,
+    packed_bytes: u64,
+}
+
+impl<'a> IndexedWriter<'a> {
+    fn new(output: Output<'a>, packing: Packing, encoding: &'a Encoding) -> io::Result<Self> {
+        Ok(Self {
+            output,
+            encoding,
+            packer: Packer::new(packing)?,
+            raw: Vec::with_capacity(largest_raw_bytes() + STEP_BYTES),
+            raw_begin: 0,
+            entries: Vec::new(),
+            packed_bytes: 0,
+        })
+    }
+
+    /// Makes a chunk of the first `length` bytes.
+    fn cut(&mut self, length: usize) -> io::Result<()> {
+        let rest = self.raw.split_off(length.min(self.raw.len()));
+        let raw = std::mem::replace(&mut self.raw, rest);
+        if raw.is_empty() {
+            return Ok(());
+        }
+        self.raw_begin += position(raw.len());
+        self.packer.push(raw)?;
+        self.write_packed(false)
+    }
+
+    fn write_packed(&mut self, all: bool) -> io::Result<()> {
+        while let Some(Packed { entry, bytes }) = self.packer.pop(all)? {
+            self.output.write_chunk(entry.checksum, &bytes)?;
+            self.packed_bytes += position(bytes.len());
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, footer: Footer) -> io::Result<()> {
+        self.cut(usize::MAX)?;
+        self.write_packed(true)?;
+        let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
+        let extents = self.encoding.take_extents();
+        self.output.write(&Index::encode(&self.entries, &extents, &footer)?)
+    }
+}
+
+impl Write for IndexedWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (bytes, _) = bytes.split_at(bytes.len().min(STEP_BYTES));
+        self.raw.extend_from_slice(bytes);
+        let end = self.raw_begin + position(self.raw.len());
+        while let Some(end) = self.encoding.take_end(end) {
+            let length = end.saturating_sub(self.raw_begin);
+            self.cut(usize::try_from(length).map_err(io::Error::other)?)?;
+        }
+        // No part ends here soon: what is encoded has large values, or is no collection of ours.
+        let largest = largest_raw_bytes();
+        while self.raw.len() >= largest {
+            self.cut(largest / 2)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // `finish` writes the last chunk
     }
 }

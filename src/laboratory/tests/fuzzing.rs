@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::{Remembered, RequestLog};
 use crate::journal::FrameBuffer;
+use crate::laboratory::forged::index_seed;
 
 type Target = fn(&[u8]);
 
@@ -103,6 +104,17 @@ fn write_seeds(frames: &[u8]) {
     let mut section = Vec::new();
     write_section(&ids, &mut section).unwrap();
     let unsealed = |bytes: &[u8]| bytes[..bytes.len() - 4].to_vec();
+    let corpus = |name: &str| {
+        let corpus = corpus.join(name);
+        std::fs::create_dir_all(&corpus).unwrap();
+        corpus
+    };
+    for (name, level) in [("parts", 0), ("parts-zstd", 1)] {
+        std::fs::write(corpus("snapshot_file").join(name), snapshot_in_parts(level)).unwrap();
+    }
+    for (name, archive) in [("index", false), ("archive-index", true)] {
+        std::fs::write(corpus("directory_open").join(name), index_seed(archive)).unwrap();
+    }
     for (name, bytes) in [
         ("journal_frames", frames),
         ("segment_file", &segment),
@@ -111,8 +123,43 @@ fn write_seeds(frames: &[u8]) {
         ("request_ids", &unsealed(&section)),
         ("purge_record", &unsealed(&purged)),
     ] {
-        std::fs::create_dir_all(corpus.join(name)).unwrap();
-        std::fs::write(corpus.join(name).join("seed"), bytes).unwrap();
+        std::fs::write(corpus(name).join("seed"), bytes).unwrap();
+    }
+}
+
+/// Writes a snapshot of several chunks and parts, with an appendix.
+fn snapshot_in_parts(compression_level: i32) -> Vec<u8> {
+    let _sizes = laboratory::Sizes::small();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let shelf = seed::Shelf(Loaded {
+        stock: (0..70).map(|key| (key * 5, format!("{key}"))).collect(),
+        closed: (0..36).map(|key| format!("{key:02}")).collect(),
+        log: (0..36).map(|it| (it, (it % 3 > 0).then(|| vec![-1; it as usize % 4]))).collect(),
+    });
+    let builder = crate::Database::<seed::Shelf>::builder().compression_level(compression_level);
+    let database = builder.initial(shelf).open(path).unwrap();
+    for number in 1..=3 {
+        let request_id = format!("request-{number}");
+        let metadata = crate::Metadata { request_id, ..crate::Metadata::default() };
+        database.with_metadata(&metadata).unwrap().execute(seed::Push(number)).unwrap();
+    }
+    database.snapshot().unwrap();
+    database.close().unwrap();
+    std::fs::read(path.join("snapshots/00000000000000000003.snapshot")).unwrap()
+}
+
+/// The seeds for the loader are read in parts, and hostile ones get as far as the loader.
+#[test]
+fn the_seeds_in_parts_are_read_in_parts() {
+    for name in ["parts", "parts-zstd"] {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/snapshot_file");
+        let bytes = FileBytes::Owned(std::fs::read(corpus.join(name)).unwrap());
+        let file = PackedFile::from_bytes("seed".into(), bytes, SNAPSHOT_MAGIC).unwrap();
+        let before = laboratory::parts_decoded();
+        assert!(check_loaded(&file));
+        assert!(laboratory::parts_decoded() >= before + 7, "{name} has no parts");
+        assert!(file.header.appendix_bytes > 0);
     }
 }
 
@@ -142,4 +189,23 @@ mod seed {
     }
 
     crate::commands! { Seed { 1 => Push } }
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    pub(super) struct Shelf(pub(super) super::Loaded);
+
+    impl Model for Shelf {
+        type Event = ();
+    }
+
+    impl Command<Shelf> for Push {
+        type Output = ();
+        type Rejection = ();
+
+        fn apply(self, shelf: &mut Shelf, _: &mut Context<'_, Shelf>) -> Result<(), ()> {
+            shelf.0.log.push_back((self.0, None));
+            Ok(())
+        }
+    }
+
+    crate::commands! { Shelf { 1 => Push } }
 }

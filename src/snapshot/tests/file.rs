@@ -13,7 +13,7 @@ use crate::test_support;
 
 fn header(packing: Packing) -> FileHeader {
     FileHeader {
-        packing: packing.code(),
+        packing: packing.chunks_code(),
         sequence: 42,
         time_ns: 5,
         salt: 0,
@@ -27,8 +27,11 @@ type TestModel = Vec<(u64, String)>;
 
 fn decode<T: DeserializeOwned>(file: &PackedFile) -> Result<T, Error> {
     let decoded = file.unpack(|blocks| {
-        let mut reader = SnapshotReader::new(blocks, file.footer.raw_bytes);
-        reader.decode().map_err(|error| file.undecodable(error.to_string()))
+        let decoding = file.decoding(blocks);
+        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
+        let decoded = reader.decode().map_err(|error| file.undecodable(error.to_string()));
+        *blocks = reader.into_blocks();
+        decoded
     })?;
     Ok(decoded)
 }
@@ -135,7 +138,8 @@ fn a_model_that_cannot_be_encoded_leaves_nothing() {
 fn with_content(content: &[u8], chain: u32) -> Result<PackedFile, Error> {
     let directory = tempfile::tempdir().unwrap();
     let path = snapshot_path(directory.path(), 42);
-    let (header, pace) = (header(PLAIN), Pace::full());
+    let header = FileHeader { packing: PLAIN.code(), ..header(PLAIN) };
+    let pace = Pace::full();
     crate::files::write_packed(&Disk, &path, &header, (42, chain), PLAIN, &pace, |target| {
         let mut target = ErrorCapturingWriter { inner: target, failed: None };
         target.write_all(content)?;
@@ -162,9 +166,10 @@ fn content_that_ends_within_a_value_is_an_error_not_a_panic() {
 fn a_reader_says_how_much_there_is() {
     let file = with_content(b"x", 0xabcd).unwrap();
     let told = file.unpack(|blocks| {
-        let mut reader = SnapshotReader::new(blocks, file.footer.raw_bytes);
+        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, None);
         let told = format!("{reader:?}");
         reader.decode::<u8>().unwrap();
+        *blocks = reader.into_blocks();
         Ok(told)
     });
     assert_eq!(told.unwrap(), "SnapshotReader { raw_bytes: 1, .. }");

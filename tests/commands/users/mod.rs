@@ -2,12 +2,13 @@
 //! without end, panics in `Clone`, `Drop`, `Serialize` and `Deserialize`. Nothing acknowledged is
 //! lost, everybody hears why, and no process ends.
 //!
-//! - `mirror`: a model that encodes but does not decode
+//! - `mirror`, `large_mirror`: models that encode but do not decode
 //! - `deep`: models and commands that are nested deep
 //! - `panics`: panics where nobody expects them; `fragile` is the model that panics
 
 mod deep;
 mod fragile;
+mod large_mirror;
 mod mirror;
 mod panics;
 

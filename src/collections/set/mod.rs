@@ -1,17 +1,15 @@
 //! Owns the public set: a map without values. Knows nothing of nodes.
 
+mod serde;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
-use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
-use serde::ser::{Serialize, Serializer};
-
 use super::map::{IntoKeys, Keys, Map};
-use super::tree::{Difference, TreeBuilder};
+use super::tree::Difference;
 
 /// An ordered set whose clone costs nothing: clones share what is equal.
 ///
@@ -314,43 +312,5 @@ impl<'a, K> IntoIterator for &'a Set<K> {
 
     fn into_iter(self) -> Keys<'a, K, ()> {
         self.iter()
-    }
-}
-
-impl<K: Serialize> Serialize for Set<K> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self)
-    }
-}
-
-impl<'de, K: Deserialize<'de> + Ord + Clone> Deserialize<'de> for Set<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Elements(PhantomData))
-    }
-}
-
-struct Elements<K>(PhantomData<K>);
-
-impl<'de, K: Deserialize<'de> + Ord + Clone> Visitor<'de> for Elements<K> {
-    type Value = Set<K>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
-    }
-
-    /// Elements in ascending order, as a set writes them, are appended; others are inserted.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Set<K>, A::Error> {
-        let mut builder = TreeBuilder::new();
-        while let Some(key) = elements.next_element()? {
-            if let Err((key, ())) = builder.push(key, ()) {
-                let mut set = Set { map: Map { tree: builder.finish() } };
-                set.insert(key);
-                while let Some(key) = elements.next_element()? {
-                    set.insert(key);
-                }
-                return Ok(set);
-            }
-        }
-        Ok(Set { map: Map { tree: builder.finish() } })
     }
 }

@@ -1,14 +1,31 @@
 //! Owns the encoding of values (bincode 2, little-endian, variable-length integers) and the limits
 //! on encoding and decoding: size, memory and depth. Knows nothing of frames or files.
 
+mod blocks;
+mod parts;
+
+use std::rc::Rc;
+
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
-use bincode::de::read::Reader;
+use bincode::de::read::{BorrowReader, Reader};
+use bincode::de::{BorrowDecode, Decoder, DecoderImpl};
 use bincode::enc::write::Writer;
-use bincode::error::{DecodeError, EncodeError};
+use bincode::error::EncodeError;
+use bincode::serde::BorrowCompat;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::process::{Floor, stack};
+#[cfg(any(test, fuzzing))]
+pub(crate) use blocks::OneBlock;
+pub(crate) use blocks::{BlockSource, Blocks};
+pub(crate) use parts::{
+    BeforeReading, BeforeWriting, Decoding, Encoded, Encoding, Entries, Extent, Part, ReadRange,
+    StoredEntries, StoredParts, alone,
+};
+
+/// Why bytes were not decoded.
+pub(crate) use bincode::error::DecodeError;
 
 /// Every file header holds it, so that a successor of bincode stays possible.
 pub(crate) const CODEC_ID: u32 = 1;
@@ -71,7 +88,8 @@ fn why_not_encoded(error: &EncodeError) -> String {
     if let EncodeError::Other(reason) = error { (*reason).to_owned() } else { error.to_string() }
 }
 
-fn why_not_decoded(error: &DecodeError) -> String {
+/// Returns the reason of a failure as text.
+pub(crate) fn why_not_decoded(error: &DecodeError) -> String {
     if let DecodeError::Other(reason) = error { (*reason).to_owned() } else { error.to_string() }
 }
 
@@ -115,7 +133,24 @@ pub(crate) fn encode_stream<T: Serialize>(
     value: &T,
     target: &mut impl std::io::Write,
 ) -> Result<(), String> {
-    let writer = StreamWriter { target, floor: Floor::of_encoding() };
+    encode(value, target, &Encoding::default())
+}
+
+/// Does the same, and notes in `encoding` where the parts of large collections are.
+pub(crate) fn encode_in_parts<T: Serialize>(
+    value: &T,
+    target: &mut impl std::io::Write,
+    encoding: &Rc<Encoding>,
+) -> Result<(), String> {
+    parts::while_encoding(encoding, || encode(value, target, encoding))
+}
+
+fn encode<T: Serialize>(
+    value: &T,
+    target: &mut impl std::io::Write,
+    encoding: &Encoding,
+) -> Result<(), String> {
+    let writer = StreamWriter { target, floor: Floor::of_encoding(), encoding };
     bincode::serde::encode_into_writer(value, writer, config::standard())
         .map_err(|error| why_not_encoded(&error))
 }
@@ -128,6 +163,66 @@ pub(crate) fn decode_stream<T: DeserializeOwned>(
 ) -> Result<T, String> {
     let source = Guarded { inner: source, floor: Floor::of_decoding() };
     decode_limited(source, raw_bytes).map_err(|error| why_not_decoded(&error))
+}
+
+/// Does the same with the blocks whose place `decoding` has. Large collections decode their parts
+/// on several threads.
+pub(crate) fn decode_in_parts<T: DeserializeOwned>(
+    blocks: &mut Blocks<'_>,
+    raw_bytes: u64,
+    decoding: &Rc<Decoding>,
+) -> Result<T, String> {
+    parts::while_decoding(Some(decoding), || decode_stream(blocks, raw_bytes))
+}
+
+/// An encoded part up to this size is decoded with a small limit.
+const SMALL_PART_BYTES: usize = 1 << 20;
+
+/// A collection with a larger part than this is decoded one entry after the other, within the limit
+/// of the whole encoding. A limit for such a part would let a wrong length reserve more memory than
+/// there is.
+const LARGE_PART_BYTES: usize = 256 << 20;
+
+/// The limit for the small parts of a collection, and that for others.
+pub(crate) const SMALL_PART: usize = SMALL_PART_BYTES * MEMORY_PER_ENCODED_BYTE;
+pub(crate) const LARGE_PART: usize = LARGE_PART_BYTES * MEMORY_PER_ENCODED_BYTE;
+
+impl Part {
+    /// Returns whether the part is to be decoded with [`SMALL_PART`].
+    pub(crate) fn is_small(&self) -> bool {
+        self.bytes <= SMALL_PART_BYTES as u64
+    }
+
+    /// Returns whether the part can be decoded with [`LARGE_PART`].
+    fn fits(&self) -> bool {
+        self.bytes <= size!(LARGE_PART_BYTES as u64, small: 2 << 10)
+    }
+}
+
+/// Decodes the values of a part of a collection, one after the other. They may borrow from the
+/// part's bytes while they are decoded.
+pub(crate) struct PartDecoder<'a, const LIMIT: usize>(
+    DecoderImpl<GuardedSlice<'a>, Bounded<LIMIT>, ()>,
+);
+
+impl<'a, const LIMIT: usize> PartDecoder<'a, LIMIT> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        let reader = GuardedSlice { rest: bytes, floor: Floor::of_decoding() };
+        Self(DecoderImpl::new(reader, config::standard().with_limit(), ()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode<T: Deserialize<'a>>(&mut self) -> Result<T, DecodeError> {
+        match BorrowCompat::<T>::borrow_decode(&mut self.0) {
+            Ok(BorrowCompat(value)) => Ok(value),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether all bytes were used.
+    pub(crate) fn is_at_end(&mut self) -> bool {
+        self.0.reader().rest.is_empty()
+    }
 }
 
 fn decode_limited<T: DeserializeOwned>(
@@ -214,9 +309,50 @@ impl<R: Reader> Reader for Guarded<R> {
     }
 }
 
+/// A slice that is read until the stack has reached its floor.
+struct GuardedSlice<'a> {
+    rest: &'a [u8],
+    floor: Floor,
+}
+
+impl Reader for GuardedSlice<'_> {
+    #[inline(always)]
+    fn read(&mut self, target: &mut [u8]) -> Result<(), DecodeError> {
+        target.copy_from_slice(self.take_bytes(target.len())?);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn peek_read(&mut self, length: usize) -> Option<&[u8]> {
+        // After `None`, bincode calls `read`, which returns the error.
+        if self.floor.is_reached() { None } else { self.rest.get(..length) }
+    }
+
+    #[inline(always)]
+    fn consume(&mut self, length: usize) {
+        self.rest = self.rest.get(length..).unwrap_or_default();
+    }
+}
+
+impl<'a> BorrowReader<'a> for GuardedSlice<'a> {
+    #[inline(always)]
+    fn take_bytes(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        if self.floor.is_reached() {
+            return Err(DecodeError::Other(TOO_DEEP));
+        }
+        let Some((taken, rest)) = self.rest.split_at_checked(length) else {
+            let additional = length - self.rest.len();
+            return Err(DecodeError::UnexpectedEnd { additional });
+        };
+        self.rest = rest;
+        Ok(taken)
+    }
+}
+
 struct StreamWriter<'a, W> {
     target: &'a mut W,
     floor: Floor,
+    encoding: &'a Encoding,
 }
 
 impl<W: std::io::Write> Writer for StreamWriter<'_, W> {
@@ -225,6 +361,7 @@ impl<W: std::io::Write> Writer for StreamWriter<'_, W> {
         if bytes.len() == LEVEL_BYTES && self.floor.is_reached() {
             return Err(EncodeError::Other(TOO_DEEP));
         }
+        self.encoding.advance(bytes.len());
         // The index is of no use, because the reader of the error knows the target.
         self.target.write_all(bytes).map_err(|inner| EncodeError::Io { inner, index: 0 })
     }

@@ -1,0 +1,103 @@
+//! Owns what a set looks like to serde: as a `BTreeSet`. Knows nothing of nodes.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+
+use super::super::map::Map;
+use super::super::tree::{DecodeEntry, Tree, TreeBuilder};
+use super::Set;
+use crate::codec::{
+    BeforeReading, BeforeWriting, DecodeError, Entries, PartDecoder, StoredEntries,
+};
+
+impl<K: Serialize> Serialize for Set<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let before = BeforeWriting::new();
+        let mut target = serializer.serialize_seq(Some(self.len()))?;
+        let mut written = before.begin(self.len());
+        for element in self {
+            target.serialize_element(element)?;
+            written.count();
+        }
+        written.end();
+        target.end()
+    }
+}
+
+impl<'de, K: DeserializeOwned + Ord + Clone + Send> Deserialize<'de> for Set<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Elements { before: BeforeReading::new(), set: PhantomData })
+    }
+}
+
+struct Elements<K> {
+    before: BeforeReading,
+    set: PhantomData<K>,
+}
+
+impl<'de, K: DeserializeOwned + Ord + Clone + Send> Visitor<'de> for Elements<K> {
+    type Value = Set<K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    /// Elements in ascending order, as a set writes them, are appended; others are inserted.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Set<K>, A::Error> {
+        match self.before.entries(elements.size_hint()) {
+            Entries::OneByOne => {}
+            Entries::InParts(stored) => return load(stored).map_err(A::Error::custom),
+            Entries::NotKept => {
+                while elements.next_element::<K>()?.is_some() {}
+                return Ok(Set::new());
+            }
+        }
+        let mut builder = TreeBuilder::new();
+        while let Some(key) = elements.next_element()? {
+            if let Err((key, ())) = builder.push(key, ()) {
+                let mut set = Set { map: Map { tree: builder.finish() } };
+                set.insert(key);
+                while let Some(key) = elements.next_element()? {
+                    set.insert(key);
+                }
+                return Ok(set);
+            }
+        }
+        Ok(Set { map: Map { tree: builder.finish() } })
+    }
+}
+
+/// Loads a set on several threads.
+fn load<K>(stored: StoredEntries) -> Result<Set<K>, String>
+where
+    K: DeserializeOwned + Ord + Clone + Send,
+{
+    let (tree, is_ordered) = Tree::load::<Element>(&stored.parts())?;
+    stored.skip();
+    let set = Set { map: Map { tree } };
+    // The set cannot find its elements if their order has changed since they were written.
+    Ok(if is_ordered { set } else { set.iter().cloned().collect() })
+}
+
+/// An element of a set: a key without a value.
+struct Element;
+
+impl<K: DeserializeOwned + Ord> DecodeEntry<K, ()> for Element {
+    #[inline(always)]
+    fn key<const LIMIT: usize>(decoder: &mut PartDecoder<'_, LIMIT>) -> Result<K, DecodeError> {
+        decoder.decode()
+    }
+
+    #[inline(always)]
+    fn value<const LIMIT: usize>(_: &mut PartDecoder<'_, LIMIT>) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn are_ordered(first: &K, second: &K) -> bool {
+        first < second
+    }
+}

@@ -1,0 +1,258 @@
+//! Owns the index of a packed file whose chunks are packed one by one: where each chunk is, what it
+//! unpacks to, and where the parts of large collections begin. Knows nothing of what is encoded.
+//!
+//! ```text
+//! index   0 chunks u32
+//!           then for each chunk
+//!             raw length u32      size before packing
+//!             packed length u32   the same size if the chunk is not compressed
+//!             checksum u32        CRC-32C of the packed bytes
+//!             digest u64          XXH3-64 of the bytes before packing
+//!           extents u32
+//!           then for each extent
+//!             begin u64           position of the first entry in the content
+//!             parts u32
+//!             then for each part
+//!               bytes u64
+//!               entries u64
+//! tail    0 index length u32
+//!         4 checksum u32          CRC-32C of the index; the footer's continues it
+//! ```
+
+use std::io;
+use std::path::Path;
+
+use super::format::{CHUNK_BYTES, CHUNK_HEADER_BYTES, FOOTER_BYTES, Footer};
+use crate::codec::{Extent, Part};
+use crate::files::StoreError;
+use crate::files::fields::{FieldReader, position};
+use crate::files::header::FileHeader;
+use crate::storage::{ReadableFile, read_up_to};
+
+/// The end mark before the index, and the length and the checksum behind it.
+const END_MARK_BYTES: usize = 4;
+const TAIL_BYTES: usize = 8;
+
+/// What the index states about a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChunkEntry {
+    pub(super) raw_bytes: u32,
+    pub(super) packed_bytes: u32,
+    pub(super) checksum: u32,
+    pub(super) digest: u64,
+}
+
+/// A chunk with its places in the content and in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk {
+    pub(super) entry: ChunkEntry,
+    pub(super) raw_begin: u64,
+    /// Where the chunk's length stands in the file.
+    pub(super) at: u64,
+}
+
+impl Chunk {
+    pub(super) fn raw_end(&self) -> u64 {
+        self.raw_begin + u64::from(self.entry.raw_bytes)
+    }
+
+    /// Returns how far a position of the content is from the chunk's beginning; the chunk's length
+    /// if it is behind the chunk.
+    pub(super) fn offset(&self, raw_position: u64) -> usize {
+        let offset = raw_position.min(self.raw_end()).saturating_sub(self.raw_begin);
+        usize::try_from(offset).unwrap_or(usize::MAX)
+    }
+
+    /// Compression would have made it larger otherwise.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.entry.packed_bytes != self.entry.raw_bytes
+    }
+
+    /// Returns its size in the file, with its header.
+    pub(super) fn stored_bytes(&self) -> usize {
+        usize::try_from(self.end() - self.at).unwrap_or(usize::MAX)
+    }
+
+    fn end(&self) -> u64 {
+        self.at + position(CHUNK_HEADER_BYTES) + u64::from(self.entry.packed_bytes)
+    }
+}
+
+/// The index of an open file.
+pub(super) struct Index {
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) extents: Vec<Extent>,
+}
+
+impl Index {
+    /// Encodes everything behind the chunks: the end mark, the index, its tail, and the footer.
+    pub(super) fn encode(
+        chunks: &[ChunkEntry],
+        extents: &[Extent],
+        footer: &Footer,
+    ) -> io::Result<Vec<u8>> {
+        let mut index = Vec::with_capacity(chunks.len() * 20 + 64);
+        let count = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        index.extend_from_slice(&count(chunks.len())?.to_le_bytes());
+        for chunk in chunks {
+            index.extend_from_slice(&chunk.raw_bytes.to_le_bytes());
+            index.extend_from_slice(&chunk.packed_bytes.to_le_bytes());
+            index.extend_from_slice(&chunk.checksum.to_le_bytes());
+            index.extend_from_slice(&chunk.digest.to_le_bytes());
+        }
+        index.extend_from_slice(&count(extents.len())?.to_le_bytes());
+        for extent in extents {
+            index.extend_from_slice(&extent.begin.to_le_bytes());
+            index.extend_from_slice(&count(extent.parts.len())?.to_le_bytes());
+            for part in &extent.parts {
+                index.extend_from_slice(&part.bytes.to_le_bytes());
+                index.extend_from_slice(&part.entries.to_le_bytes());
+            }
+        }
+        let checksum = crc32c::crc32c(&index);
+        let mut bytes =
+            Vec::with_capacity(END_MARK_BYTES + index.len() + TAIL_BYTES + FOOTER_BYTES);
+        bytes.extend_from_slice(&[0; END_MARK_BYTES]);
+        bytes.extend_from_slice(&index);
+        bytes.extend_from_slice(&count(index.len())?.to_le_bytes());
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(&footer.encode(checksum));
+        Ok(bytes)
+    }
+
+    /// Reads and verifies index and footer of a file whose chunks begin at `chunks_begin`. It does
+    /// not read the chunks.
+    pub(super) fn read(
+        path: &Path,
+        file: &dyn ReadableFile,
+        header: &FileHeader,
+        chunks_begin: u64,
+    ) -> Result<(Self, Footer), StoreError> {
+        let read = |at: u64, length: usize| {
+            let mut bytes = vec![0; length];
+            let read = read_up_to(file, &mut bytes, at).map_err(StoreError::io("read", path))?;
+            let cut = || StoreError::corrupt(path, file.length(), "more bytes", "the file's end");
+            if read == length { Ok(bytes) } else { Err(cut()) }
+        };
+        let end = file.length();
+        let tail_bytes = position(TAIL_BYTES + FOOTER_BYTES);
+        let tail_at = end.checked_sub(tail_bytes).filter(|&at| at >= chunks_begin);
+        let Some(tail_at) = tail_at else {
+            return Err(StoreError::corrupt(path, end, "a footer", "the file's end"));
+        };
+        let tail = read(tail_at, TAIL_BYTES + FOOTER_BYTES)?;
+        let (tail, footer) = tail.split_at(TAIL_BYTES);
+        let mut fields = FieldReader::new(tail);
+        let length = fields.length().unwrap_or(usize::MAX);
+        let stored = fields.u32().unwrap_or(0);
+        let footer = Footer::decode(path, tail_at + position(TAIL_BYTES), footer, stored)?;
+        let index_at = tail_at.checked_sub(position(length));
+        let Some(index_at) = index_at.filter(|&at| at >= chunks_begin) else {
+            let expected = "the length of an index that fits into the file";
+            return Err(StoreError::corrupt(path, tail_at, expected, length.to_string()));
+        };
+        let mark_at = index_at.checked_sub(position(END_MARK_BYTES));
+        let mark_at = mark_at.filter(|&at| at >= chunks_begin).unwrap_or(chunks_begin);
+        let mark = read(mark_at, END_MARK_BYTES)?;
+        if mark.iter().any(|&byte| byte != 0) {
+            let found = format!("{mark:02x?}");
+            return Err(StoreError::corrupt(path, mark_at, "an end mark of zeros", found));
+        }
+        let bytes = read(index_at, length)?;
+        let computed = crc32c::crc32c(&bytes);
+        if computed != stored {
+            let expected = format!("index checksum {computed:08x}");
+            let found = format!("{stored:08x}");
+            return Err(StoreError::corrupt(path, tail_at + 4, expected, found));
+        }
+        let wrong = |expected: &str| {
+            StoreError::corrupt(path, index_at, expected.to_owned(), "another index".to_owned())
+        };
+        let index = Self::decode(&bytes, chunks_begin).ok_or_else(|| wrong("a whole index"))?;
+        index.check(header, &footer, (chunks_begin, index_at)).map_err(wrong)?;
+        Ok((index, footer))
+    }
+
+    /// Decodes an index; `None` if its fields do not fit together.
+    fn decode(bytes: &[u8], chunks_begin: u64) -> Option<Self> {
+        let mut fields = FieldReader::new(bytes);
+        let (mut chunks, mut extents) = (Vec::new(), Vec::new());
+        let (mut raw_begin, mut at) = (0_u64, chunks_begin);
+        for _ in 0..fields.u32()? {
+            let entry = ChunkEntry {
+                raw_bytes: fields.u32()?,
+                packed_bytes: fields.u32()?,
+                checksum: fields.u32()?,
+                digest: fields.u64()?,
+            };
+            let allowed = 1..=u32::try_from(CHUNK_BYTES).ok()?;
+            if !allowed.contains(&entry.raw_bytes) || !allowed.contains(&entry.packed_bytes) {
+                return None;
+            }
+            let chunk = Chunk { entry, raw_begin, at };
+            (raw_begin, at) = (chunk.raw_end(), chunk.end());
+            chunks.push(chunk);
+        }
+        for _ in 0..fields.u32()? {
+            let begin = fields.u64()?;
+            let mut extent = Extent { begin, parts: Vec::new() };
+            let mut end = begin;
+            for _ in 0..fields.u32()? {
+                let part = Part { bytes: fields.u64()?, entries: fields.u64()? };
+                if part.bytes == 0 || part.entries == 0 {
+                    return None;
+                }
+                end = end.checked_add(part.bytes)?;
+                extent.parts.push(part);
+            }
+            extents.push(extent);
+        }
+        fields.is_at_end().then_some(Self { chunks, extents })
+    }
+
+    /// Checks the index against header and footer. The error is what was expected.
+    fn check(
+        &self,
+        header: &FileHeader,
+        footer: &Footer,
+        (chunks_begin, index_at): (u64, u64),
+    ) -> Result<(), &'static str> {
+        let end = self.chunks.last().map_or(chunks_begin, Chunk::end);
+        if end.checked_add(position(END_MARK_BYTES)) != Some(index_at) {
+            return Err("chunks that reach to the index");
+        }
+        let packed = self.chunks.iter().map(|chunk| u64::from(chunk.entry.packed_bytes));
+        let packed_bytes: u64 = packed.sum();
+        if packed_bytes != footer.packed_bytes {
+            return Err("chunks with the footer's packed bytes together");
+        }
+        let raw_bytes = self.chunks.last().map_or(0, Chunk::raw_end);
+        if footer.raw_bytes.checked_add(header.appendix_bytes) != Some(raw_bytes) {
+            return Err("chunks with the footer's raw bytes and the header's appendix together");
+        }
+        let mut after = None;
+        for extent in &self.extents {
+            let is_ascending = after.is_none_or(|begin| extent.begin > begin);
+            after = Some(extent.begin);
+            if !is_ascending || extent.end() > footer.raw_bytes {
+                return Err("collections inside the content, in their order");
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the chunk that holds the byte at `raw_position`.
+    pub(super) fn chunk_at(&self, raw_position: u64) -> Option<&Chunk> {
+        let behind = self.chunks.partition_point(|chunk| chunk.raw_begin <= raw_position);
+        self.chunks.get(behind.checked_sub(1)?).filter(|chunk| raw_position < chunk.raw_end())
+    }
+
+    /// Returns where the reader of `raw_position` may go on somewhere else: where the next
+    /// collection in parts begins or ends.
+    pub(super) fn next_border(&self, raw_position: u64) -> Option<u64> {
+        let next = self.extents.partition_point(|extent| extent.begin <= raw_position);
+        let begin = self.extents.get(next).map(|extent| extent.begin);
+        let end = next.checked_sub(1).and_then(|before| self.extents.get(before)).map(Extent::end);
+        [begin, end].into_iter().flatten().filter(|&border| border > raw_position).min()
+    }
+}

@@ -1,0 +1,134 @@
+//! Owns the compression of chunks, one by one, on this thread or on several. Knows nothing of files.
+
+use std::collections::VecDeque;
+use std::io;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::index::ChunkEntry;
+use super::write::Packing;
+
+/// How many chunks are with each thread at most.
+const CHUNKS_PER_THREAD: usize = 2;
+
+/// A chunk that was packed.
+pub(super) struct Packed {
+    pub(super) entry: ChunkEntry,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Packs chunks and gives them back in their order.
+pub(super) enum Packer {
+    Here(Compressor, VecDeque<Packed>),
+    Elsewhere(Threads),
+}
+
+impl Packer {
+    pub(super) fn new(packing: Packing) -> io::Result<Self> {
+        if packing.compression_level == 0 || packing.compression_threads == 0 {
+            return Ok(Self::Here(Compressor::new(packing.compression_level)?, VecDeque::new()));
+        }
+        Threads::new(packing).map(Self::Elsewhere)
+    }
+
+    /// Takes a chunk.
+    pub(super) fn push(&mut self, raw: Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Here(compressor, packed) => packed.push_back(compressor.pack(raw)?),
+            Self::Elsewhere(threads) => threads.push(raw)?,
+        }
+        Ok(())
+    }
+
+    /// Returns the next packed chunk. Unless `all` are wanted, it waits for none that the threads
+    /// have room for.
+    pub(super) fn pop(&mut self, all: bool) -> io::Result<Option<Packed>> {
+        match self {
+            Self::Here(_, packed) => Ok(packed.pop_front()),
+            Self::Elsewhere(threads) => threads.pop(all),
+        }
+    }
+}
+
+pub(super) struct Compressor(Option<zstd::bulk::Compressor<'static>>);
+
+impl Compressor {
+    fn new(level: i32) -> io::Result<Self> {
+        Ok(Self(if level == 0 { None } else { Some(zstd::bulk::Compressor::new(level)?) }))
+    }
+
+    /// Packs a chunk. What compression would make larger stays as it is.
+    fn pack(&mut self, raw: Vec<u8>) -> io::Result<Packed> {
+        let digest = xxh3_64(&raw);
+        let raw_bytes = u32::try_from(raw.len()).map_err(io::Error::other)?;
+        let compressed = self.0.as_mut().map(|compressor| compressor.compress(&raw)).transpose()?;
+        let bytes = compressed.filter(|packed| packed.len() < raw.len()).unwrap_or(raw);
+        let packed_bytes = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let checksum = crc32c::crc32c(&bytes);
+        Ok(Packed { entry: ChunkEntry { raw_bytes, packed_bytes, checksum, digest }, bytes })
+    }
+}
+
+type Job = (Vec<u8>, Sender<io::Result<Packed>>);
+
+/// Threads that pack chunks.
+pub(super) struct Threads {
+    /// `None` when they are to end.
+    jobs: Option<Sender<Job>>,
+    /// One for each chunk, in their order.
+    results: VecDeque<Receiver<io::Result<Packed>>>,
+    most: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn new(packing: Packing) -> io::Result<Self> {
+        let count = usize::try_from(packing.compression_threads).map_err(io::Error::other)?;
+        let most = count * CHUNKS_PER_THREAD;
+        let (jobs, inbox) = bounded::<Job>(most);
+        let mut threads = Vec::new();
+        for _ in 0..count {
+            let inbox = inbox.clone();
+            let mut compressor = Compressor::new(packing.compression_level)?;
+            let pack = move || {
+                for (raw, reply) in inbox {
+                    // Nobody waits for the result when the file was given up.
+                    reply.send(compressor.pack(raw)).ok();
+                }
+            };
+            let thread = std::thread::Builder::new().name("prevalence-packer".to_owned());
+            threads.push(thread.spawn(pack)?);
+        }
+        Ok(Self { jobs: Some(jobs), results: VecDeque::new(), most, threads })
+    }
+
+    fn push(&mut self, raw: Vec<u8>) -> io::Result<()> {
+        let (reply, result) = bounded(1);
+        let gone = || io::Error::other("the threads that compress have ended");
+        self.jobs.as_ref().ok_or_else(gone)?.send((raw, reply)).map_err(|_| gone())?;
+        self.results.push_back(result);
+        Ok(())
+    }
+
+    fn pop(&mut self, all: bool) -> io::Result<Option<Packed>> {
+        if !all && self.results.len() < self.most {
+            return Ok(None);
+        }
+        let Some(result) = self.results.pop_front() else { return Ok(None) };
+        let gone = |_| io::Error::other("a thread that compresses has ended");
+        result.recv().map_err(gone)?.map(Some)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.results.clear();
+        for thread in self.threads.drain(..) {
+            // It has no result. A panic there has already made `pop` fail.
+            thread.join().ok();
+        }
+    }
+}
