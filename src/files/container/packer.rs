@@ -52,19 +52,46 @@ impl Packer {
     }
 }
 
-pub(super) struct Compressor(Option<zstd::bulk::Compressor<'static>>);
+pub(super) struct Compressor {
+    /// `None` if nothing is to be compressed.
+    inner: Option<zstd::bulk::Compressor<'static>>,
+    /// How many chunks in a row compression made no smaller.
+    failures: u32,
+    /// How many chunks are not tried next.
+    to_skip: u32,
+}
+
+/// After so many chunks that compression made no smaller, it is tried with one chunk of eight:
+/// values that do not compress would cost more time than all the rest.
+const FAILURES_BEFORE_SKIPPING: u32 = 8;
+const SKIPPED: u32 = 7;
 
 impl Compressor {
     fn new(level: i32) -> io::Result<Self> {
-        Ok(Self(if level == 0 { None } else { Some(zstd::bulk::Compressor::new(level)?) }))
+        let inner = if level == 0 { None } else { Some(zstd::bulk::Compressor::new(level)?) };
+        Ok(Self { inner, failures: 0, to_skip: 0 })
     }
 
-    /// Packs a chunk. What compression would make larger stays as it is.
+    /// Compresses a chunk; `None` if that is not tried, or makes it no smaller.
+    fn compress(&mut self, raw: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let Some(compressor) = &mut self.inner else { return Ok(None) };
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            return Ok(None);
+        }
+        let compressed = Some(compressor.compress(raw)?).filter(|it| it.len() < raw.len());
+        self.failures = if compressed.is_some() { 0 } else { self.failures.saturating_add(1) };
+        if self.failures >= FAILURES_BEFORE_SKIPPING {
+            self.to_skip = SKIPPED;
+        }
+        Ok(compressed)
+    }
+
+    /// Packs a chunk. What compression would make no smaller stays as it is.
     fn pack(&mut self, raw: Vec<u8>) -> io::Result<Packed> {
         let digest = xxh3_64(&raw);
         let raw_bytes = u32::try_from(raw.len()).map_err(io::Error::other)?;
-        let compressed = self.0.as_mut().map(|compressor| compressor.compress(&raw)).transpose()?;
-        let bytes = compressed.filter(|packed| packed.len() < raw.len()).unwrap_or(raw);
+        let bytes = self.compress(&raw)?.unwrap_or(raw);
         let packed_bytes = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let checksum = crc32c::crc32c(&bytes);
         Ok(Packed { entry: ChunkEntry { raw_bytes, packed_bytes, checksum, digest }, bytes })

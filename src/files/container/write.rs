@@ -20,7 +20,8 @@ use crate::files::header::FileHeader;
 use crate::files::{StoreError, exists};
 use crate::storage::{Pace, Storage, StoredFile, write_all_at};
 
-/// The size of the chunks that are written. It is half the size that may be read.
+/// The size of the chunks of a stream that are written, half the size that may be read. So much is
+/// written with one system call.
 const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
 
 /// Content that no part of a collection divides is cut into chunks of half of this size. Small
@@ -143,7 +144,7 @@ fn publish(
     let temporary = storage.create_temporary(directory).map_err(StoreError::io("create", path))?;
     let file = temporary.file();
     write_all_at(&*file, &begin, 0).map_err(StoreError::io("write", path))?;
-    let output = Output { file: file.clone(), pace, position: position(begin.len()), synced: 0 };
+    let output = Output::new(file.clone(), pace, position(begin.len()));
     write(output).map_err(|failure| match failure {
         WriteFailure::Io(error) => StoreError::io("write", path)(error),
         WriteFailure::Content(reason) => encode_error(reason),
@@ -240,30 +241,47 @@ impl<W: Write> Write for Measured<'_, W> {
 struct Output<'a> {
     file: Arc<dyn StoredFile>,
     pace: &'a Pace<'a>,
+    /// What is not yet written, so that small chunks need no system calls of their own.
+    buffer: Vec<u8>,
+    /// Where the buffer belongs.
     position: u64,
     synced: u64,
 }
 
-impl Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        write_all_at(&*self.file, bytes, self.position)?;
-        self.position += position(bytes.len());
+impl<'a> Output<'a> {
+    fn new(file: Arc<dyn StoredFile>, pace: &'a Pace<'a>, position: u64) -> Self {
+        Self { file, pace, buffer: Vec::new(), position, synced: 0 }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        write_all_at(&*self.file, &self.buffer, self.position)?;
+        self.position += position(self.buffer.len());
+        self.buffer.clear();
         Ok(())
     }
 
     /// Writes a chunk behind its length and its checksum.
     fn write_chunk(&mut self, checksum: u32, chunk: &[u8]) -> io::Result<()> {
         let length = u32::try_from(chunk.len()).map_err(io::Error::other)?;
-        let mut header = length.to_le_bytes().to_vec();
-        header.extend_from_slice(&checksum.to_le_bytes());
-        self.write(&header)?;
-        self.write(chunk)?;
+        self.buffer.extend_from_slice(&length.to_le_bytes());
+        self.buffer.extend_from_slice(&checksum.to_le_bytes());
+        self.buffer.extend_from_slice(chunk);
+        if self.buffer.len() < WRITTEN_CHUNK_BYTES {
+            return Ok(());
+        }
+        self.flush()?;
         if self.position - self.synced >= self.pace.piece_bytes(SYNC_EVERY_BYTES) {
             self.file.sync_data()?;
             self.synced = self.position;
             self.pace.rest()?;
         }
         Ok(())
+    }
+
+    /// Writes what follows the last chunk.
+    fn finish(&mut self, end: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(end);
+        self.flush()
     }
 }
 
@@ -297,7 +315,7 @@ impl<'a> ChunkWriter<'a> {
         let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
         let mut end = 0_u32.to_le_bytes().to_vec(); // the end mark: no further chunk
         end.append(&mut footer.encode(self.checksum));
-        self.output.write(&end)
+        self.output.finish(&end)
     }
 }
 
@@ -369,7 +387,7 @@ impl<'a> IndexedWriter<'a> {
         self.write_packed(true)?;
         let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
         let extents = self.encoding.take_extents();
-        self.output.write(&Index::encode(&self.entries, &extents, &footer)?)
+        self.output.finish(&Index::encode(&self.entries, &extents, &footer)?)
     }
 }
 
