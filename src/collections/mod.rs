@@ -69,6 +69,7 @@
 
 #![allow(unsafe_code)]
 
+mod elements;
 mod family;
 mod map;
 mod pool;

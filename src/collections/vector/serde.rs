@@ -4,25 +4,16 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeSeq, Serializer};
+use serde::ser::{Serialize, Serializer};
 
+use super::super::elements::serialize_elements;
 use super::super::tree::{DecodeEntry, Tree};
 use super::Vector;
-use crate::codec::{
-    BeforeReading, BeforeWriting, DecodeError, Entries, PartDecoder, StoredEntries,
-};
+use crate::codec::{BeforeReading, DecodeError, Entries, PartDecoder, StoredEntries};
 
 impl<T: Serialize> Serialize for Vector<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let before = BeforeWriting::new();
-        let mut target = serializer.serialize_seq(Some(self.len()))?;
-        let mut written = before.begin(self.len());
-        for element in self {
-            target.serialize_element(element)?;
-            written.count();
-        }
-        written.end();
-        target.end()
+        serialize_elements(self.iter(), serializer)
     }
 }
 

@@ -79,6 +79,15 @@ impl PackedFile {
         Self::from_file(path.to_path_buf(), file.into(), magic)
     }
 
+    /// Returns how many owners the content has: more than one while another thread reads it.
+    #[cfg(test)]
+    pub(super) fn owners(&self) -> usize {
+        match &self.layout {
+            Layout::Stream(_) => 1,
+            Layout::Chunks(content) => Arc::strong_count(content),
+        }
+    }
+
     /// Verifies the chunks that the open has not verified.
     pub(crate) fn verify_chunks(&self) -> Result<(), StoreError> {
         match &self.layout {

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -35,7 +36,20 @@ pub(super) struct ChunkSource {
 struct Ahead {
     /// Where the next block from the thread begins.
     position: u64,
-    inbox: Receiver<Vec<u8>>,
+    /// `None` when the thread is to end.
+    inbox: Option<Receiver<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.inbox = None;
+        // The file may be cut or removed soon, and then nobody may read its map any more. The thread
+        // ends after the chunk that it unpacks. A panic there has ended its blocks already.
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
 }
 
 impl ChunkSource {
@@ -78,7 +92,8 @@ impl ChunkSource {
         };
         // Without a thread, the reader unpacks by itself.
         let thread = std::thread::Builder::new().name("prevalence-unpacker".to_owned());
-        thread.spawn(unpack).ok().map(|_| Ahead { position: begin, inbox })
+        let thread = thread.spawn(unpack).ok()?;
+        Some(Ahead { position: begin, inbox: Some(inbox), thread: Some(thread) })
     }
 }
 
@@ -92,7 +107,7 @@ impl BlockSource for ChunkSource {
         }
         // The thread has ended at its end, or at a failure.
         let unpacked = self.ahead.as_mut().and_then(|ahead| {
-            let block = ahead.inbox.recv().ok()?;
+            let block = ahead.inbox.as_ref()?.recv().ok()?;
             ahead.position += position(block.len());
             Some(block)
         });

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::format::Footer;
-use super::{PackedFile, Packing, write_packed};
+use super::{PackedFile, Packing, write_chunks, write_packed};
 use crate::files::StoreError;
 use crate::files::header::{ARCHIVE_MAGIC, FileHeader};
 use crate::storage::faulty::{Faulty, Operation};
-use crate::storage::{Disk, FileBytes, Pace, Storage};
+use crate::storage::{Disk, FileBytes, Memory, Pace, Storage};
 use crate::test_support;
 
 const PLAIN: Packing = Packing { compression_level: 0, compression_threads: 0 };
@@ -107,4 +107,39 @@ fn much_content_is_synced_while_it_is_written() {
         expected.push(Operation::SyncAll);
         assert_eq!(std::mem::take(&mut *log.lock().unwrap()), expected);
     }
+}
+
+/// Whoever gives up in the middle may cut the file at once, so no other thread may read it then.
+#[test]
+fn nobody_reads_ahead_when_the_reader_is_gone() {
+    let storage = Memory::default();
+    let header = header(PLAIN.chunks_code());
+    let content = vec![7; 4 << 20];
+    let written = write_chunks(
+        &storage,
+        Path::new("x"),
+        &header,
+        (1, 9),
+        PLAIN,
+        &Pace::full(),
+        &std::rc::Rc::default(),
+        |target| Ok(target.write_all(&content)?),
+        |_| Ok(()),
+    )
+    .unwrap();
+    let (mut blocks_read, mut owners) = (0, 0);
+    for blocks_wanted in 0..20 {
+        let given_up = written.unpack(|blocks| -> Result<(), StoreError> {
+            for _ in 0..blocks_wanted {
+                let length = blocks.current().len();
+                blocks.advance(length);
+                blocks_read += 1;
+            }
+            owners = owners.max(written.owners());
+            Err(written.undecodable("given up".to_owned()))
+        });
+        assert!(given_up.is_err());
+        assert_eq!(written.owners(), 1, "after {blocks_wanted} blocks");
+    }
+    assert!(blocks_read > 100 && owners > 2, "{owners} owners: a thread read ahead");
 }
