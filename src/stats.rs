@@ -56,10 +56,14 @@ pub struct Stats {
     pub snapshot_sequence: u64,
     /// How long the newest snapshot took. Zero if it existed already at the open.
     pub snapshot_duration: Duration,
-    /// Size of the model's encoding in the newest snapshot, in bytes.
+    /// Bytes that a start decodes of the newest snapshot: the size of the model's encoding, and of
+    /// the changes since, if the snapshot holds only these.
     pub snapshot_raw_bytes: u64,
-    /// Size of the newest snapshot's file in bytes.
+    /// Size of the newest snapshot's file in bytes: so much it wrote.
     pub snapshot_file_bytes: u64,
+    /// Size of the earlier snapshots' files that the newest one rests on: so much it shared. 0 if
+    /// it is whole.
+    pub snapshot_shared_bytes: u64,
     /// How long the next open would take, predicted from the rates that this machine has shown so
     /// far.
     pub predicted_startup: Duration,

@@ -36,10 +36,10 @@ fn campaign(images: u64, seconds: u64) -> Outcome {
     for violation in &outcome.told {
         println!("{violation}");
     }
-    let Outcome { histories, damaged_images, nested_images, parts, time, .. } = outcome;
+    let Outcome { histories, damaged_images, nested_images, parts, changes, time, .. } = outcome;
     println!("{histories} histories, {nested_images} images of crashes inside a recovery");
     println!("{damaged_images} images with silent damage, {time:.1?} in all");
-    println!("{parts} parts of collections decoded");
+    println!("{parts} parts of collections decoded, {changes} collections made with changes");
     println!("crash images: {} violations: {}", outcome.images, outcome.violations);
     outcome
 }
@@ -50,6 +50,7 @@ fn crash_images_open_as_they_must() {
     let outcome = campaign(images, seconds);
     assert_eq!(outcome.violations, 0);
     assert!(outcome.parts > outcome.images, "only {} parts were decoded", outcome.parts);
+    assert!(outcome.changes > outcome.images / 10, "only {} changes", outcome.changes);
     assert!(cfg!(debug_assertions) || outcome.images >= images, "only {}", outcome.images);
 }
 

@@ -2,7 +2,11 @@
 //! on encoding and decoding: size, memory and depth. Knows nothing of frames or files.
 
 mod blocks;
+mod comparison;
 mod parts;
+mod script;
+mod stored;
+mod written;
 
 use std::rc::Rc;
 
@@ -19,10 +23,14 @@ use crate::process::{Floor, stack};
 #[cfg(any(test, fuzzing))]
 pub(crate) use blocks::OneBlock;
 pub(crate) use blocks::{BlockSource, Blocks};
-pub(crate) use parts::{
-    BeforeReading, BeforeWriting, Decoding, Encoded, Encoding, Entries, Extent, Part, ReadRange,
-    StoredEntries, StoredParts, alone,
+pub(crate) use comparison::Comparison;
+pub(crate) use parts::{Change, Extent, Part, alone};
+pub(crate) use script::Run;
+pub(crate) use stored::{
+    BeforeReading, DecodeHow, Decoding, Encoded, Entries, EntryCursor, Link, ReadRange,
+    StoredEntries, StoredParts,
 };
+pub(crate) use written::{BeforeWriting, Collection, Encoding, KnownCollections, WrittenEntries};
 
 /// Why bytes were not decoded.
 pub(crate) use bincode::error::DecodeError;
@@ -219,9 +227,9 @@ impl<'a, const LIMIT: usize> PartDecoder<'a, LIMIT> {
         }
     }
 
-    /// Returns whether all bytes were used.
-    pub(crate) fn is_at_end(&mut self) -> bool {
-        self.0.reader().rest.is_empty()
+    /// Returns how many bytes were not used.
+    pub(crate) fn unused(&mut self) -> usize {
+        self.0.reader().rest.len()
     }
 }
 

@@ -43,9 +43,13 @@
 //! its parent can, but what it drops or replaces of them keeps its memory until the child ends.
 //!
 //! serde writes and reads them as a `BTreeMap`, a `BTreeSet` and a `Vec`: a model can change from
-//! one to the other without a migration. When a database is opened, the entries of large ones are
-//! decoded on several threads. So they can be deserialised only if keys and values are
-//! [`DeserializeOwned`](serde::de::DeserializeOwned) and [`Send`].
+//! these to one of ours without a migration. The other way takes one, because a snapshot may hold
+//! only what has changed of ours: decode them in [`Model::migrate`](crate::Model::migrate), and
+//! convert them there. The thread that writes snapshots keeps the collections of the last one, so
+//! they can be serialised only if keys and values are [`Send`], [`Sync`] and `'static`. When a
+//! database is opened, the entries of large ones are decoded on several threads. So they can be
+//! deserialised only if keys and values are [`DeserializeOwned`](serde::de::DeserializeOwned) and
+//! [`Send`].
 //!
 //! If a user's `Clone`, `Drop` or `Ord` panics, memory may leak, but nothing is lost or freed
 //! twice. If an `Ord` is inconsistent, the order is unspecified, and nothing else.

@@ -123,6 +123,15 @@ impl Pool {
         }
     }
 
+    /// How many bytes the pieces have that are not free.
+    pub(super) fn used_bytes(&self) -> u64 {
+        let used = self.shelves.0.iter().filter_map(|shelf| {
+            let slab = shelf.slabs.first()?;
+            Some((shelf.pieces - shelf.free_pieces) * (slab.layout.size() / slab.pieces))
+        });
+        used.sum::<usize>() as u64
+    }
+
     /// How many pieces there are, and how many of them are free.
     #[cfg(any(test, fuzzing))]
     pub(super) fn pieces(&self, kind: Kind) -> (usize, usize) {

@@ -200,8 +200,25 @@ impl<M: Model, I> Builder<M, I> {
 
     /// Sets how many snapshots are kept, from 1 to 1,024. The journal is kept back to the oldest of
     /// them. Default: 2. With 2, damage to the newest snapshot costs only time.
+    ///
+    /// A snapshot that rests on others counts as one with them, because damage to one of these
+    /// files makes all that rest on it useless.
     pub fn keep_snapshots(mut self, snapshots: usize) -> Self {
         self.options.keep_snapshots = snapshots;
+        self
+    }
+
+    /// Sets whether a snapshot may hold only what has changed in the model's large
+    /// [`collections`](crate::collections) since the one before, and rest on that one. Default:
+    /// true.
+    ///
+    /// Such a snapshot is written sooner and takes less room. In return the version of the last
+    /// snapshot stays in memory, with what was changed or removed since: at most half as much as
+    /// the collections take, or 16 MiB. If more than one snapshot is kept, the journal is kept back
+    /// to one that rests on other files, so up to 64 MiB longer, or as long as the model is large.
+    /// `share_snapshots(false)` makes every snapshot whole.
+    pub fn share_snapshots(mut self, share: bool) -> Self {
+        self.options.share_snapshots = share;
         self
     }
 

@@ -105,10 +105,11 @@ impl<M: Model> Database<M> {
     /// # }
     /// # prevalence::commands! { Till { 1 => PayIn } }
     /// # let directory = tempfile::tempdir()?;
-    /// let till = Database::<Till>::builder().retention(Retention::Archive).open(directory.path())?;
-    /// let ann = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
-    /// till.with_metadata(&ann)?.execute(PayIn { cents: 100 })?;
-    /// till.execute(PayIn { cents: 50 })?;
+    /// let till =
+    /// Database::<Till>::builder().retention(Retention::Archive).open(directory.path())?; let ann =
+    /// Metadata { actor: "ann".to_owned(), ..Metadata::default() };
+    /// till.with_metadata(&ann)?.execute(PayIn { cents: 100 })?; till.execute(PayIn { cents: 50
+    /// })?;
     ///
     /// let history = till.history();
     /// assert_eq!(history.at(1)?.cents, 100); // the model as it was

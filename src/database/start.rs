@@ -146,6 +146,7 @@ fn snapshotter<M: Model>(
             packing,
             policy: options.snapshots,
             keep_snapshots: options.keep_snapshots,
+            share_snapshots: options.share_snapshots,
         },
         superseded: Superseded {
             storage: storage.clone(),
@@ -169,13 +170,14 @@ fn snapshotter<M: Model>(
         retry: None,
         owed: false,
         decode_check: DecodeCheck::new(found.loaded.info.sequence),
+        chain: None,
     }
 }
 
 /// What the snapshot board begins with.
 fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
     let measured = OpenMeasured {
-        loaded: (loaded.info.raw_bytes, report.snapshot_time),
+        loaded: (loaded.info.load_bytes, report.snapshot_time),
         replayed: (report.commands_replayed, loaded.apply_time),
         opened: (report.segments, loaded.open_time),
     };

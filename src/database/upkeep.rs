@@ -141,7 +141,6 @@ impl<M: Model> Database<M> {
         let counters = &shared.counters;
         let snapshots = shared.snapshots.state();
         let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
-        let raw_bytes = snapshots.newest.raw_bytes;
         let segments = segments_behind(shared, &snapshots);
         let sequence = self.sequence();
         let (recent_versions, recent_oldest) = shared.published.recent().state(sequence);
@@ -154,10 +153,14 @@ impl<M: Model> Database<M> {
             snapshots_failed: snapshots.failed,
             snapshot_sequence: snapshots.newest.sequence,
             snapshot_duration: snapshots.newest.duration,
-            snapshot_raw_bytes: raw_bytes,
+            snapshot_raw_bytes: snapshots.newest.raw_bytes,
             snapshot_file_bytes: snapshots.newest.file_bytes,
-            predicted_startup: current_rates(shared, &snapshots)
-                .predicted(raw_bytes, commands, segments),
+            snapshot_shared_bytes: snapshots.newest.shared_bytes,
+            predicted_startup: current_rates(shared, &snapshots).predicted(
+                snapshots.newest.load_bytes,
+                commands,
+                segments,
+            ),
             segments_since_snapshot: segments,
             sequence,
             recent_versions: crate::files::position(recent_versions),

@@ -21,24 +21,41 @@ pub struct SnapshotInfo {
     pub sequence: u64,
     /// Its file.
     pub path: PathBuf,
-    /// Size of the model's encoding in bytes.
+    /// Bytes that a start decodes: the size of the model's encoding, or, if the snapshot holds only
+    /// what has changed since an earlier one, of all encodings that it rests on together.
     pub raw_bytes: u64,
-    /// Size of the file in bytes.
+    /// Size of the file in bytes: so much was written.
     pub file_bytes: u64,
+    /// Size of the earlier snapshots' files that it rests on: so much was shared. 0 if it is whole.
+    pub shared_bytes: u64,
     /// How long it took to write and verify; zero if the snapshot existed already.
     pub duration: Duration,
+    /// The bytes that a start decodes, weighed by the time that they take.
+    pub(crate) load_bytes: u64,
 }
+
+/// How many times longer a byte of changes takes to load than one of a whole snapshot: each entry
+/// is a step of its own, and the entry that it replaces is decoded, too. Measured: 7 times for
+/// accounts of 8 bytes, and 2 times for values of 100 bytes.
+const CHANGES_TO_WHOLE: u64 = 4;
 
 impl SnapshotInfo {
     pub(crate) fn of(file: &PackedFile, duration: Duration) -> Self {
         Self {
             sequence: file.header.sequence,
             path: file.path.clone(),
-            raw_bytes: file.footer.raw_bytes,
+            raw_bytes: file.chain().map(|file| file.footer.raw_bytes).sum(),
             file_bytes: file.file_bytes(),
+            shared_bytes: file.chain().skip(1).map(PackedFile::file_bytes).sum(),
+            load_bytes: file.chain().map(weight).sum(),
             duration,
         }
     }
+}
+
+fn weight(file: &PackedFile) -> u64 {
+    let is_change = file.base().is_some();
+    file.footer.raw_bytes.saturating_mul(if is_change { CHANGES_TO_WHOLE } else { 1 })
 }
 
 /// When the committer should wake the snapshot thread, and the state of the snapshots.

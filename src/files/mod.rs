@@ -32,7 +32,9 @@ mod tests;
 pub use database_id::DatabaseId;
 
 pub(crate) use change_failure::ChangeFailure;
-pub(crate) use container::{PackedFile, Packing, WriteFailure, write_chunks, write_packed};
+pub(crate) use container::{
+    FooterDigest, PackedFile, Packing, WriteFailure, write_chunks, write_packed,
+};
 pub(crate) use directory::{Directory, absolute, exists, kind};
 pub(crate) use envelope::{
     CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::files::{
-    DatabaseId, Directory, FileHeader, archive_path, kind, list_archives, list_segments,
-    list_snapshots, segment_path, snapshot_path,
+    DatabaseId, Directory, FileHeader, PackedFile, SNAPSHOT_MAGIC, archive_path, kind,
+    list_archives, list_segments, list_snapshots, segment_path, snapshot_path,
 };
 use crate::journal::FrameStream;
 use crate::recovery::check_identity;
+use crate::snapshot::{OpenFile, missing_base, with_bases};
 use crate::storage::Storage;
 
 /// The files of one database. The history ends with `newest`. While it is read, files may be
@@ -93,6 +94,26 @@ impl HistoryFiles {
         found.sort_by_key(|(sequence, _)| *sequence);
         found.dedup_by_key(|(sequence, _)| *sequence);
         Ok(found)
+    }
+
+    /// Opens the snapshots that `file` rests on, with `open`. Each is in the one directory or in
+    /// the other.
+    pub(super) fn with_bases(&self, file: PackedFile, open: OpenFile) -> Result<PackedFile, Error> {
+        let Directory { snapshots, archive, .. } = &self.directory;
+        with_bases(file, |change, sequence| {
+            // Snapshots move from the first directory to the second one.
+            for directory in [snapshots, archive] {
+                let path = snapshot_path(directory, sequence);
+                match open(&*self.storage, &path, SNAPSHOT_MAGIC) {
+                    Err(error) if kind(&*self.storage, &path)?.is_some() => {
+                        return Err(error.into());
+                    }
+                    Err(_) => {}
+                    Ok(base) => return Ok(base),
+                }
+            }
+            Err(missing_base(change, &snapshot_path(snapshots, sequence)))
+        })
     }
 
     /// Checks that a file belongs to this database and its model.

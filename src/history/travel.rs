@@ -252,7 +252,10 @@ impl<M: Model> History<M> {
         let (replica, known) = match self.load(sequence, path, goal, tell) {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Ok(Attempt::NotOfUse),
-            Err(error @ Error::Corrupt { .. }) => return Ok(Attempt::Damaged(error)),
+            // What is missing is something that the snapshot rests on.
+            Err(error @ (Error::Corrupt { .. } | Error::Missing { .. })) => {
+                return Ok(Attempt::Damaged(error));
+            }
             Err(error) if undecodable_as_current::<M>(&*self.files.storage, &error) => {
                 return Ok(Attempt::Damaged(error));
             }
@@ -314,7 +317,8 @@ impl<M: Model> History<M> {
         let file = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC)?;
         let file = check(file, sequence)?;
         self.files.check_identity(&file.path, &file.header)?;
-        let total = file.file_bytes();
+        let file = self.files.with_bases(file, PackedFile::open_beside_others)?;
+        let total = file.chain().map(PackedFile::file_bytes).sum();
         tell(Progress { phase: Phase::Snapshot, done: 0, total });
         let model = decode_snapshot(&file)?;
         tell(Progress { phase: Phase::Snapshot, done: total, total });
@@ -373,8 +377,11 @@ impl<M: Model> History<M> {
         let storage = &*self.files.storage;
         let is_sound = |(sequence, path): &&(u64, PathBuf)| {
             let opened = PackedFile::open_beside_others(storage, path, SNAPSHOT_MAGIC);
-            let checked = opened.map_err(Error::from).and_then(|file| check(file, *sequence));
-            checked.is_ok_and(|file| file.verify_chunks().is_ok())
+            let checked = opened.map_err(Error::from).and_then(|file| {
+                let file = check(file, *sequence)?;
+                self.files.with_bases(file, PackedFile::open_beside_others)
+            });
+            checked.is_ok_and(|file| file.chain().all(|file| file.verify_chunks().is_ok()))
         };
         let mut reached = snapshots.iter().filter(|(sequence, _)| sequence + 1 >= oldest_record);
         let oldest = reached.find(is_sound).map_or(self.files.newest, |(sequence, _)| *sequence);

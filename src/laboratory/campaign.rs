@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::explore::{Explorer, Findings, Thoroughness};
 use super::history;
 use super::life::Extent;
-use super::sizes::{Sizes, parts_decoded};
+use super::sizes::{Sizes, changes_decoded, parts_decoded};
 
 /// How many histories with faults are only run, for each history whose images are judged too.
 /// Running one costs little and already finds many violations.
@@ -37,6 +37,8 @@ pub struct Outcome {
     pub violations: u64,
     /// How many parts of collections were decoded.
     pub parts: u64,
+    /// How many collections were made of snapshots and the changes since.
+    pub changes: u64,
     /// The first violations, each with the command that replays it.
     pub told: Vec<String>,
     pub time: Duration,
@@ -86,6 +88,7 @@ impl Findings {
             histories: histories * (1 + LIVE_HISTORIES),
             violations: self.violation_count.load(Ordering::Relaxed),
             parts: parts_decoded(),
+            changes: changes_decoded(),
             told: self.violations.into_inner().unwrap_or_default(),
             time: began.elapsed(),
         }

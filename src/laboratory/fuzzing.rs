@@ -7,13 +7,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Blocks, OneBlock};
+use crate::codec::{self, Blocks, DecodeHow, OneBlock};
 use crate::collections::{Map, Set, Vector};
 use crate::engine::{read_limits, read_section, write_section};
 use crate::files::{
     DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError,
 };
 use crate::journal::{Ending, Records, Segment, SegmentScan};
+use crate::laboratory::sealed;
 use crate::options::RequestLimits;
 use crate::purge::PurgeRecord;
 use crate::storage::FileBytes;
@@ -113,6 +114,34 @@ pub fn snapshot_file(data: &[u8]) {
     }
 }
 
+/// Reads a snapshot of changes and the one that it rests on, with right checksums. The first four
+/// bytes are the length of the latter. Every way of reading them must give the same.
+pub fn snapshot_changes(data: &[u8]) {
+    let opened = || {
+        let (length, files) = data.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (base, changes) = files.split_at_checked(length)?;
+        let (mut base, mut changes) = (base.to_vec(), changes.to_vec());
+        let digest = sealed::seal(&mut base)?;
+        sealed::seal_upon(&mut changes, digest)?;
+        let [base, changes] = [base, changes].map(|bytes| {
+            let bytes = FileBytes::Owned(bytes);
+            PackedFile::from_bytes("fuzzed".into(), bytes, SNAPSHOT_MAGIC).ok()
+        });
+        changes?.with_base(base?).ok()
+    };
+    let Some(file) = opened() else { return };
+    if check_loaded(&file) {
+        file.unpack(|blocks| {
+            let decoding = file.decoding(DecodeHow::OnlyToSee, blocks);
+            let raw_bytes = file.footer.raw_bytes;
+            codec::decode_in_parts::<Loaded>(blocks, raw_bytes, &decoding)
+                .map_err(|reason| file.undecodable(reason))
+        })
+        .expect("what was decoded can be seen to be decodable");
+    }
+}
+
 /// A model whose collections are loaded in parts.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Loaded {
@@ -125,11 +154,9 @@ pub(crate) struct Loaded {
 pub(crate) fn loaded(file: &PackedFile, in_parts: bool) -> Result<Vec<u8>, StoreError> {
     let raw_bytes = file.footer.raw_bytes;
     let decoded: Result<Loaded, StoreError> = file.unpack(|blocks| {
-        let decoding = file.decoding(blocks).filter(|_| in_parts);
-        let decoded = match &decoding {
-            Some(decoding) => codec::decode_in_parts(blocks, raw_bytes, decoding),
-            None => codec::decode_stream(blocks, raw_bytes),
-        };
+        let how = if in_parts { DecodeHow::InParallel } else { DecodeHow::OneThread };
+        let decoding = file.decoding(how, blocks);
+        let decoded = codec::decode_in_parts(blocks, raw_bytes, &decoding);
         decoded.map_err(|reason| file.undecodable(reason))
     });
     let mut encoded = Vec::new();

@@ -11,6 +11,7 @@
 //! - `evidence`: an image with a violation, in a file
 //! - `script`, `forged`: histories and directories that a fuzzer describes
 //! - `planted`: deliberate faults, each of which the laboratory must catch
+//! - `sealed`: right checksums for snapshots that were changed
 //! - `sizes`: small parts and chunks of snapshots
 //! - `moments`: the moments at which a test may change the surroundings (`tests/hostile/`)
 
@@ -38,6 +39,8 @@ mod moments;
 mod oracle;
 mod planted;
 mod script;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sealed;
 mod setup;
 mod sizes;
 
@@ -51,5 +54,5 @@ pub(crate) use planted::{COLLECTIONS_FAULTS, SNAPSHOTS_FAULTS};
 pub use planted::{FAULTS, SURROUNDINGS_FAULTS, VARIABLE};
 pub(crate) use planted::{Planted, is_planted};
 pub use script::run_script;
-pub use sizes::{Sizes, parts_decoded};
-pub(crate) use sizes::{decoded_in_parts, sizes_are_small};
+pub use sizes::{Sizes, changes_decoded, parts_decoded};
+pub(crate) use sizes::{decoded_from_changes, decoded_in_parts, sizes_are_small};

@@ -80,6 +80,7 @@ faults! {
         RequestIdsNotInSnapshot: "a snapshot does not contain the request ids",
         PartSkipped: "the last part of a collection is lost when a snapshot is read",
         ChunkChecksumNotChecked: "the checksum of a chunk is not checked",
+        BaseRemovedTooEarly: "a snapshot is removed on which a listed one rests",
     }
     surroundings: {
         PlaceByPath: "files are found by path, and not from the directory that was locked",
@@ -105,6 +106,8 @@ faults! {
         ChunkDigestNotChecked: "a chunk may unpack to something else than what was packed",
         PartEndNotChecked: "a part may have bytes behind its last entry",
         EntriesNotCompared: "the parts may have more or fewer entries than their collection",
+        ChangesOfAnotherBase: "a snapshot of changes may rest on another base than it was made of",
+        ChangesNotCounted: "changes of a collection may be decoded as all of its entries",
     }
     collections: {
         BirthNotCompared: "a node is written in place though another version has it",

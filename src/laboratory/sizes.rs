@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 static ARE_SMALL: AtomicBool = AtomicBool::new(false);
 static PARTS_DECODED: AtomicU64 = AtomicU64::new(0);
+static CHANGES_DECODED: AtomicU64 = AtomicU64::new(0);
 
 /// How many hold the sizes as they are.
 static HOLDERS: Mutex<u64> = Mutex::new(0);
@@ -56,6 +57,16 @@ pub(crate) fn sizes_are_small() -> bool {
 /// Notes that a collection was decoded in so many parts.
 pub(crate) fn decoded_in_parts(parts: usize) {
     PARTS_DECODED.fetch_add(parts as u64, Ordering::Relaxed);
+}
+
+/// Notes that a collection was made of a snapshot and the changes since.
+pub(crate) fn decoded_from_changes() {
+    CHANGES_DECODED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns how many collections this process has made of snapshots and the changes since.
+pub fn changes_decoded() -> u64 {
+    CHANGES_DECODED.load(Ordering::Relaxed)
 }
 
 /// Returns how many parts of collections this process has decoded.

@@ -12,12 +12,12 @@ use crate::codec::{self, Blocks, Decoding};
 pub struct SnapshotReader<'a> {
     blocks: Blocks<'a>,
     raw_bytes: u64,
-    /// Where the parts of large collections are, if they may be decoded on several threads.
-    decoding: Option<Rc<Decoding>>,
+    /// Where the parts of large collections are.
+    decoding: Rc<Decoding>,
 }
 
 impl<'a> SnapshotReader<'a> {
-    pub(crate) fn new(blocks: Blocks<'a>, raw_bytes: u64, decoding: Option<Rc<Decoding>>) -> Self {
+    pub(crate) fn new(blocks: Blocks<'a>, raw_bytes: u64, decoding: Rc<Decoding>) -> Self {
         Self { blocks, raw_bytes, decoding }
     }
 
@@ -25,16 +25,28 @@ impl<'a> SnapshotReader<'a> {
         self.blocks
     }
 
+    /// Adds to `decoded` what is wrong if a snapshot of changes was decoded as other types.
+    pub(crate) fn checked<T>(
+        &self,
+        decoded: Result<T, MigrationError>,
+    ) -> Result<T, MigrationError> {
+        let reason = self.decoding.check_end().err();
+        match (decoded, reason) {
+            (Ok(_), Some(reason)) => Err(MigrationError::Failed(reason)),
+            (Err(MigrationError::Failed(error)), Some(reason)) => {
+                Err(MigrationError::Failed(format!("{error}. It may be that {reason}")))
+            }
+            (decoded, _) => decoded,
+        }
+    }
+
     /// Decodes the snapshot as a model of type `T`, the shape it was written with.
     ///
     /// # Errors
     /// [`MigrationError::Failed`] if the bytes cannot be decoded as a `T`.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, MigrationError> {
-        match &self.decoding {
-            Some(decoding) => codec::decode_in_parts(&mut self.blocks, self.raw_bytes, decoding),
-            None => codec::decode_stream(&mut self.blocks, self.raw_bytes),
-        }
-        .map_err(MigrationError::Failed)
+        codec::decode_in_parts(&mut self.blocks, self.raw_bytes, &self.decoding)
+            .map_err(MigrationError::Failed)
     }
 }
 

@@ -61,6 +61,7 @@ pub(crate) struct Options {
     pub(crate) retention: Retention,
     pub(crate) archived_snapshots: ArchivedSnapshots,
     pub(crate) keep_snapshots: usize,
+    pub(crate) share_snapshots: bool,
     pub(crate) remembered_requests: usize,
     pub(crate) recent_versions: RecentVersions,
 }
@@ -90,6 +91,7 @@ impl Default for Options {
             retention: Retention::default(),
             archived_snapshots: ArchivedSnapshots::default(),
             keep_snapshots: 2,
+            share_snapshots: true,
             remembered_requests: 65_536,
             recent_versions: RecentVersions::default(),
         }

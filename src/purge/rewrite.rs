@@ -321,7 +321,7 @@ impl<M: Model> Rewriting<'_, M> {
         let header = snapshot_header(&self.identity, self.packing, sequence, time_ns, self.chain);
         let directory = self.snapshot_directory(archived);
         let (storage, pace) = (self.storage(), Pace::full());
-        write_version(storage, directory, &header, &version, self.packing, &pace, |_| true)?;
+        write_version(storage, directory, &header, &version, None, self.packing, &pace, |_| true)?;
         self.written += 1;
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
 use crate::files::{
-    Manifest, ManifestFile, State, kind, list_segments, segment_path, snapshot_path,
+    Manifest, ManifestFile, PackedFile, State, kind, list_segments, segment_path, snapshot_path,
 };
 use crate::journal::Segment;
 use crate::model::{Model, RandomSeed, model_name};
@@ -153,7 +153,7 @@ impl Opening<'_> {
         self.require(&path, "the MANIFEST lists this snapshot")?;
         let snapshot = open_snapshot(&**self.storage, directory, sequence)?;
         check_identity(&path, &snapshot.header, stated.database, model_name::<M>())?;
-        let total = snapshot.file_bytes();
+        let total = snapshot.chain().map(PackedFile::file_bytes).sum();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
         let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
         progress(Progress { phase: Phase::Snapshot, done: total, total });

@@ -2,13 +2,14 @@
 //! removes them, oldest first, so that it may be interrupted at any point and repeated. Knows
 //! nothing of how the newer snapshot was made.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::error::Error;
 use crate::files::{
-    DatabaseId, Directory, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC, exists,
-    list_segments, list_snapshots, position, segment_path, snapshot_path,
+    DatabaseId, Directory, FileHeader, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC,
+    StoreError, exists, list_segments, list_snapshots, position, segment_path, snapshot_path,
 };
 use crate::journal::archive_segment;
 use crate::mutex::lock;
@@ -64,38 +65,94 @@ impl Superseded {
         Ok(self.retention == Retention::Archive || self.directory.has_archive(&*self.storage)?)
     }
 
-    /// Archives or removes the snapshots that are not listed.
+    /// Archives or removes the snapshots that are not listed, and on which no listed one rests.
     fn clear_snapshots(&self, listed: &[u64], pace: &Pace<'_>) -> Result<(), Error> {
-        let Self { directory, spared, .. } = self;
-        let storage = &*self.storage;
-        for sequence in list_snapshots(storage, &directory.snapshots)? {
+        let (storage, directory) = (&*self.storage, &self.directory);
+        let found = list_snapshots(storage, &directory.snapshots)?;
+        let needed = self.needed(listed, &found)?;
+        // Each with its length and the sequence of its base.
+        let mut superseded = BTreeMap::new();
+        for sequence in found {
             let path = snapshot_path(&directory.snapshots, sequence);
             // A damaged snapshot, or one of another database, is kept for the user to examine.
-            if listed.contains(&sequence) || spared.contains(&path) {
+            if needed.contains(&sequence) && !fault!(BaseRemovedTooEarly)
+                || listed.contains(&sequence)
+                || self.spared.contains(&path)
+            {
                 continue;
             }
             let Ok(file) = PackedFile::open(storage, &path, SNAPSHOT_MAGIC) else { continue };
-            let length = file.file_bytes();
-            if file.header.database != self.database {
-                continue;
+            if file.header.database == self.database {
+                superseded.insert(sequence, (file.file_bytes(), file.header.base_sequence));
             }
-            drop(file); // the file is about to be cut, and no map may be open then
-            if self.archives()? && self.is_to_be_archived(sequence)? {
-                self.archive_snapshot(&path, sequence)?;
-            } else {
-                remove_gently(storage, &path, length, pace).map_err(Error::io("remove", &path))?;
-            }
+        }
+        // A base moves before what rests on it, and is removed after it.
+        for sequence in self.to_be_archived(&superseded)? {
+            let path = snapshot_path(&directory.snapshots, sequence);
+            self.archive_snapshot(&path, sequence)?;
+            superseded.remove(&sequence);
+        }
+        for (sequence, (length, _)) in superseded.into_iter().rev() {
+            let path = snapshot_path(&directory.snapshots, sequence);
+            remove_gently(storage, &path, length, pace).map_err(Error::io("remove", &path))?;
         }
         Ok(())
     }
 
-    fn is_to_be_archived(&self, sequence: u64) -> Result<bool, Error> {
+    /// Returns the snapshots on which those rest that are listed or spared, with these.
+    fn needed(&self, listed: &[u64], found: &[u64]) -> Result<BTreeSet<u64>, Error> {
+        let storage = &*self.storage;
+        let path = |sequence| snapshot_path(&self.directory.snapshots, sequence);
+        let mut needed = BTreeSet::new();
+        for &root in found {
+            if !listed.contains(&root) && !self.spared.contains(&path(root)) {
+                continue;
+            }
+            let mut next = Some(root);
+            while let Some(sequence) = next.filter(|&sequence| needed.insert(sequence)) {
+                let path = path(sequence);
+                if exists(storage, &path)? {
+                    let file = storage.open_to_read(&path).map_err(Error::io("read", &path))?;
+                    match FileHeader::read(&path, SNAPSHOT_MAGIC, &*file) {
+                        Ok((header, _)) => next = Some(header.base_sequence),
+                        // What it rests on is not known, so it may be any of the older ones.
+                        Err(StoreError::Corrupt { .. }) => {
+                            needed.extend(found.iter().filter(|&&older| older < sequence));
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Returns which of these snapshots go into the archive, oldest first: those that the options
+    /// keep, and those on which these rest.
+    fn to_be_archived(&self, superseded: &BTreeMap<u64, (u64, u64)>) -> Result<Vec<u64>, Error> {
         let (storage, directory) = (&*self.storage, &self.directory);
+        if superseded.is_empty() || !self.archives()? {
+            return Ok(Vec::new());
+        }
         let begun = directory.has_archive(storage)?;
         let archived = if begun { list_snapshots(storage, &directory.archive)? } else { vec![] };
-        // The archive may hold this snapshot already: a crash left it in both places.
-        let before = archived.iter().rev().find(|&&archived| archived < sequence).copied();
-        Ok(archived.contains(&sequence) || self.archived_snapshots.keeps(sequence, before))
+        let (mut kept, mut chosen) = (BTreeSet::from_iter(archived), BTreeSet::new());
+        for &sequence in superseded.keys() {
+            let before = kept.range(..sequence).next_back().copied();
+            // The archive may hold this snapshot already: a crash left it in both places.
+            if kept.contains(&sequence) || self.archived_snapshots.keeps(sequence, before) {
+                kept.insert(sequence);
+                chosen.insert(sequence);
+            }
+        }
+        let mut rests: Vec<u64> = chosen.iter().copied().collect();
+        while let Some(sequence) = rests.pop() {
+            let base = superseded.get(&sequence).map_or(sequence, |&(_, base)| base);
+            if superseded.contains_key(&base) && chosen.insert(base) {
+                rests.push(base);
+            }
+        }
+        Ok(chosen.into_iter().collect())
     }
 
     /// Moves a snapshot into the archive. Its new name is durable before the old name disappears.

@@ -37,6 +37,15 @@ impl DecodeCheck {
         self.sequences.push(sequence);
         self.raw_bytes = Some(raw_bytes);
     }
+
+    /// Notes that the changes since snapshot `base` were decoded. That counts only if what they
+    /// rest on was decoded, too.
+    pub(crate) fn note_changes(&mut self, kept: &[u64], base: u64, sequence: u64) {
+        if self.sequences.contains(&base) {
+            self.sequences.retain(|decoded| kept.contains(decoded));
+            self.sequences.push(sequence);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +73,33 @@ mod tests {
         assert_eq!(decoded(2, &[10; 7]), [1, 3, 5, 7]);
         assert_eq!(decoded(1, &[10; 3]), [1, 2, 3]);
         assert_eq!(decoded(4, &[10; 10]), [1, 5, 9]);
+    }
+
+    /// Four of five rest on the one before.
+    #[test]
+    fn one_of_the_listed_was_decoded_with_all_that_it_rests_on() {
+        for keep in 1..4 {
+            let mut readable = DecodeCheck::new(0);
+            // Those that were decoded, with all that they rest on.
+            let (mut decoded, mut listed) = (vec![0], vec![0_u64]);
+            for sequence in 1..60_u64 {
+                let base = (!sequence.is_multiple_of(5)).then_some(sequence - 1);
+                let base = base.filter(|&base| base > 0);
+                listed.retain(|&other| Some(other) != base);
+                let kept = listed[listed.len().saturating_sub(keep - 1)..].to_vec();
+                if readable.is_owed(&kept, 10) {
+                    match base {
+                        None => readable.note(&kept, sequence, 10),
+                        Some(base) => readable.note_changes(&kept, base, sequence),
+                    }
+                    if base.is_none_or(|base| decoded.contains(&base)) {
+                        decoded.push(sequence);
+                    }
+                }
+                listed = [&kept[..], &[sequence]].concat();
+                assert!(listed.iter().any(|it| decoded.contains(it)), "{listed:?} of {keep}");
+            }
+        }
     }
 
     #[test]

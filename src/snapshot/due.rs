@@ -25,7 +25,7 @@ const LIVE_TO_REPLAY: u64 = 3;
 
 /// What an open has measured.
 pub(crate) struct OpenMeasured {
-    /// The size of the snapshot's encoding in bytes, and the time to load it.
+    /// The size of the snapshot's encoding in bytes, with changes weighed, and the time to load it.
     pub(crate) loaded: (u64, Duration),
     /// The number of replayed commands, and the time for that.
     pub(crate) replayed: (u64, Duration),
@@ -99,7 +99,7 @@ pub(super) fn limits<M>(
     state: &SnapshotState,
 ) -> Limits {
     let rates = current_rates(shared, state);
-    policy.limits(&rates, state.newest.raw_bytes, segments_behind(shared, state))
+    policy.limits(&rates, state.newest.load_bytes, segments_behind(shared, state))
 }
 
 /// Returns the number of segments that the next open reads.

@@ -66,7 +66,7 @@ fn write_files<M: Model>(
     let header = snapshot_header(identity, packing, sequence, version.time_ns, chain);
     let snapshots = &directory.snapshots;
     let written =
-        write_version(disk, snapshots, &header, version, packing, &Pace::full(), |_| true)?;
+        write_version(disk, snapshots, &header, version, None, packing, &Pace::full(), |_| true)?;
     // This is the smallest segment: the first open makes its own.
     let prepared = Prepared::now(disk, &directory.journal, first_segment_bytes(64 << 10))?;
     let start = SegmentStart { first_sequence: sequence + 1, chain, time_ns: version.time_ns };
@@ -80,7 +80,7 @@ fn write_files<M: Model>(
         snapshots: vec![sequence],
     };
     ManifestFile::create(storage, &directory.root, manifest)?;
-    Ok(SnapshotInfo::of(&written, Duration::ZERO))
+    Ok(SnapshotInfo::of(&written.file, Duration::ZERO))
 }
 
 fn require_empty(storage: &dyn Storage, target: &Path) -> Result<(), Error> {

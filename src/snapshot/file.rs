@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use crate::codec::{self, Blocks, Decoding, Encoding};
+use super::chain::{Base, with_bases_in};
+use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections};
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
 use crate::files::{
@@ -57,37 +58,54 @@ pub(crate) fn write_snapshot<T: Serialize>(
 ) -> Result<PackedFile, Error> {
     let none = RequestLog::new(RequestLimits::of(0));
     let path = snapshot_path(snapshot_directory, header.sequence);
-    write(storage, &path, header, (model, &none), packing, pace)
+    Ok(write(storage, &path, header, (model, &none), None, packing, pace)?.file)
 }
 
-/// Writes as [`write_snapshot`], with the request ids that are remembered at that version. If
-/// `is_owed` returns true for the size of its encoding, the snapshot is decoded before it gets its
-/// name. An unreadable snapshot leaves nothing, and an existing file stays.
+/// A snapshot that was just written.
+pub(crate) struct Written {
+    pub(crate) file: PackedFile,
+    /// The collections that the next snapshot may be changes of.
+    pub(crate) known: KnownCollections,
+}
+
+/// Writes as [`write_snapshot`], with the request ids that are remembered at that version. With a
+/// base, the file holds only what has changed since. If `is_owed` returns true for the size of its
+/// encoding, the snapshot is decoded before it gets its name. An unreadable snapshot leaves
+/// nothing, and an existing file stays.
+#[expect(clippy::too_many_arguments, reason = "all of these describe the snapshot")]
 pub(crate) fn write_version<M: Model>(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     header: &FileHeader,
     version: &Version<M>,
+    base: Option<&Base>,
     packing: Packing,
     pace: &Pace<'_>,
     is_owed: impl FnOnce(u64) -> bool,
-) -> Result<PackedFile, Error> {
+) -> Result<Written, Error> {
     let path = snapshot_path(snapshot_directory, header.sequence);
     let replaces = exists(storage, &path)?;
     let written_to = if replaces { beside(&path) } else { path.clone() };
     let none = RequestLog::new(RequestLimits::of(0));
     let requests = if fault!(RequestIdsNotInSnapshot) { &none } else { &version.requests };
-    let file = write(storage, &written_to, header, (&version.model, requests), packing, pace)?;
-    let readable =
-        if is_owed(file.footer.raw_bytes) { check_readable::<M>(&file, pace) } else { Ok(()) };
-    let placed = match readable {
-        Ok(()) if !replaces => return Ok(file),
-        Ok(()) => {
+    let model = (&version.model, requests);
+    let Written { file, known } = write(storage, &written_to, header, model, base, packing, pace)?;
+    // This sees that the base is still there.
+    let open = PackedFile::open_beside_others;
+    let checked = with_bases_in(storage, snapshot_directory, file, open).and_then(|file| {
+        if is_owed(file.footer.raw_bytes) {
+            check_readable::<M>(&file, pace)?;
+        }
+        Ok(file)
+    });
+    let placed = match checked {
+        Ok(file) if !replaces => return Ok(Written { file, known }),
+        // No map of the file may be open when it is removed.
+        Ok(_) => {
             storage.rename(&written_to, &path).map_err(Error::io("rename a new file to", &path))
         }
         Err(error) => Err(error),
     };
-    drop(file); // the file is about to be removed, and no map may be open then
     if let Err(error) = placed {
         // Nothing names this file, and it takes room. The caller gets the first error.
         let removed = storage.remove(&written_to);
@@ -96,7 +114,8 @@ pub(crate) fn write_version<M: Model>(
     }
     let sync = storage.sync_directory(snapshot_directory);
     sync.map_err(Error::io("sync directory", snapshot_directory))?;
-    open_snapshot(storage, snapshot_directory, header.sequence)
+    let file = open_alone(storage, snapshot_directory, header.sequence)?;
+    Ok(Written { file, known })
 }
 
 /// Returns a temporary path for a file that will replace `path`. If it never does, the next open
@@ -117,10 +136,8 @@ const SEEN_WHOLE_BYTES: u64 = 4 << 20;
 /// fails, the whole model is decoded.
 fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
     let none = RequestLimits::of(0);
-    if file.footer.raw_bytes > SEEN_WHOLE_BYTES {
-        let seen = decode::<M>(file, none, pace, |blocks| {
-            Some(Decoding::only_to_see(blocks.place().clone()))
-        });
+    if is_change(&file.header) || file.footer.raw_bytes > SEEN_WHOLE_BYTES {
+        let seen = decode::<M>(file, none, pace, DecodeHow::OnlyToSee);
         if seen.is_ok_and(|(model, _)| told_of_panics("Drop", || drop(model)).is_ok()) {
             return Ok(());
         }
@@ -138,8 +155,7 @@ pub(crate) fn decode_written<M: Model>(
     limits: RequestLimits,
     pace: &Pace<'_>,
 ) -> Result<(M, RequestLog), Error> {
-    let decoded = decode(file, limits, pace, |blocks| in_parts(file, pace, blocks));
-    decoded.map_err(|error| match error {
+    decode(file, limits, pace, threads(pace)).map_err(|error| match error {
         Error::Undecodable { path, reason } => Error::UnreadableModel { path, reason },
         error => error,
     })
@@ -150,17 +166,22 @@ pub(crate) fn encode_model<T: Serialize>(model: &T, target: &mut impl Write) -> 
     told_of_panics("Serialize", || codec::encode_stream(model, target)).and_then(|encoded| encoded)
 }
 
-fn write<T: Serialize>(
+pub(super) fn write<T: Serialize>(
     storage: &dyn Storage,
     path: &Path,
     header: &FileHeader,
     (model, requests): (&T, &RequestLog),
+    base: Option<&Base>,
     packing: Packing,
     pace: &Pace<'_>,
-) -> Result<PackedFile, Error> {
+) -> Result<Written, Error> {
     let end = (header.sequence, header.chain);
-    let header = FileHeader { appendix_bytes: section_bytes(requests), ..header.clone() };
-    let encoding = Rc::new(Encoding::default());
+    let base_sequence = base.map_or(header.sequence, |base| base.sequence);
+    let header =
+        FileHeader { appendix_bytes: section_bytes(requests), base_sequence, ..header.clone() };
+    let encoding =
+        base.map_or_else(Encoding::default, |base| Encoding::of_changes(base.known.clone()));
+    let encoding = Rc::new(encoding);
     let encode = |target: &mut dyn Write| {
         let mut target = ErrorCapturingWriter { inner: target, failed: None };
         let encoded =
@@ -171,7 +192,9 @@ fn write<T: Serialize>(
         })
     };
     let append = |target: &mut dyn Write| Ok(write_section(requests, target)?);
-    Ok(write_chunks(storage, path, &header, end, packing, pace, &encoding, encode, append)?)
+    let parts = (&encoding, base.map(|base| base.footer_digest));
+    let file = write_chunks(storage, path, &header, end, packing, pace, parts, encode, append)?;
+    Ok(Written { file, known: encoding.take_known() })
 }
 
 /// A writer that keeps the I/O error, which the codec would turn into an error of its own.
@@ -197,14 +220,30 @@ impl Write for ErrorCapturingWriter<'_> {
     }
 }
 
-/// Opens a snapshot to decode it, and checks that it has the sequence in its name.
+/// Opens a snapshot, with those that it rests on, to decode it. Checks that it has the sequence in
+/// its name.
 pub(crate) fn open_snapshot(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    sequence: u64,
+) -> Result<PackedFile, Error> {
+    let file = open_alone(storage, snapshot_directory, sequence)?;
+    with_bases_in(storage, snapshot_directory, file, PackedFile::open_to_decode)
+}
+
+/// Does the same with the file alone.
+pub(super) fn open_alone(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     sequence: u64,
 ) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, sequence);
     check(PackedFile::open_to_decode(storage, &path, SNAPSHOT_MAGIC)?, sequence)
+}
+
+/// Returns whether a snapshot holds only what has changed since another one.
+pub(crate) fn is_change(header: &FileHeader) -> bool {
+    header.base_sequence != header.sequence
 }
 
 /// Checks that header, footer and name agree.
@@ -215,11 +254,11 @@ pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error
             return Err(Error::corrupt(&file.path, 40, expected, found.to_string()));
         }
     }
-    if file.header.base_sequence != sequence {
+    if file.header.base_sequence > sequence {
         // The position of the header's last field depends on its names, so the error names position
         // 0.
-        let found = format!("a change of snapshot {}", file.header.base_sequence);
-        return Err(Error::corrupt(&file.path, 0, "a whole snapshot", found));
+        let found = format!("changes of snapshot {}", file.header.base_sequence);
+        return Err(Error::corrupt(&file.path, 0, "changes of an older snapshot", found));
     }
     if file.footer.chain != file.header.chain {
         let expected = format!("chain {:08x} in the header, as in the footer", file.footer.chain);
@@ -240,34 +279,32 @@ pub(crate) fn decode_version<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
 ) -> Result<(M, RequestLog), Error> {
-    let pace = Pace::full();
-    decode(file, limits, &pace, |blocks| in_parts(file, &pace, blocks))
+    decode(file, limits, &Pace::full(), DecodeHow::InParallel)
 }
 
-/// Lets large collections be decoded on several threads, unless these would be in the way of
-/// commits.
-fn in_parts(file: &PackedFile, pace: &Pace<'_>, blocks: &Blocks<'_>) -> Option<Rc<Decoding>> {
-    if pace.gives_way() { None } else { file.decoding(blocks) }
+/// Several threads beside commits would be in their way.
+fn threads(pace: &Pace<'_>) -> DecodeHow {
+    if pace.gives_way() { DecodeHow::OneThread } else { DecodeHow::InParallel }
 }
 
 fn decode<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
     pace: &Pace<'_>,
-    decoding: impl FnOnce(&Blocks<'_>) -> Option<Rc<Decoding>>,
+    how: DecodeHow,
 ) -> Result<(M, RequestLog), Error> {
     let found = file.header.model_version;
     let decode = |blocks: &mut Blocks<'_>| {
-        // Several threads beside commits would be in their way.
-        let decoding = decoding(blocks);
+        let decoding = file.decoding(how, blocks);
         let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
         let decoded = if found == M::VERSION {
             told_of_panics("Deserialize", || reader.decode())
         } else {
             told_of_panics("Model::migrate", || M::migrate(found, &mut reader))
         };
-        *blocks = reader.into_blocks();
         let decoded = decoded.unwrap_or_else(|reason| Err(MigrationError::Failed(reason)));
+        let decoded = reader.checked(decoded);
+        *blocks = reader.into_blocks();
         decoded.map_err(|error| match error {
             MigrationError::Unsupported => Error::WrongVersion {
                 path: file.path.clone(),

@@ -1,12 +1,14 @@
 //! Owns writing a version of the model to a file, and the thread that does this in the background.
 //!
 //! - `file`: writes and reads one snapshot
+//! - `chain`: snapshots that hold only what has changed since another one
 //! - `decode_check`: decides which snapshots are decoded before they count
 //! - `due`: decides when a snapshot is due, and predicts the next start
 //! - `worker`: the thread that takes snapshots
 //! - `cleanup`: archives or removes what the listed snapshots supersede
 //! - `export`: writes a copy of a whole database
 
+mod chain;
 mod cleanup;
 mod decode_check;
 mod due;
@@ -16,12 +18,13 @@ mod file;
 mod tests;
 mod worker;
 
+pub(crate) use chain::{OpenFile, missing_base, with_bases};
 pub(crate) use cleanup::Superseded;
 pub(crate) use decode_check::DecodeCheck;
 pub(crate) use due::{OpenMeasured, current_rates, is_overdue, segments_behind};
 pub(crate) use export::write_copy;
 pub(crate) use file::{
-    check, decode_snapshot, decode_version, decode_written, encode_model, open_snapshot,
+    check, decode_snapshot, decode_version, decode_written, encode_model, is_change, open_snapshot,
     request_limits, snapshot_header, undecodable_as_current, write_snapshot, write_version,
 };
 pub(crate) use worker::{SnapshotRequest, Snapshotter, SnapshotterOptions};

@@ -20,11 +20,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
 
+use super::chain::{Base, Chain};
 use super::cleanup::Superseded;
 use super::decode_check::DecodeCheck;
 use super::due::{is_behind, is_overdue, limits};
-use super::file::{snapshot_header, write_version};
-use crate::engine::{Shared, SharedCommitter, SnapshotInfo, SnapshotState, sync_outside_lock};
+use super::file::{Written, is_change, snapshot_header, write_version};
+use crate::engine::{
+    Shared, SharedCommitter, SnapshotInfo, SnapshotState, Version, sync_outside_lock,
+};
 use crate::error::Error;
 use crate::files::{Directory, FileHeader, ManifestFile, Packing, Reserve};
 use crate::journal::SegmentIdentity;
@@ -38,6 +41,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How often the thread checks the measured rates, for `startup_within`.
 const LOOK_AT_RATES: Duration = Duration::from_secs(1);
+/// How often the thread looks how much memory the newest snapshot's version keeps alive.
+const LOOK_AT_MEMORY: Duration = Duration::from_secs(1);
 /// How long the thread sleeps if nothing is planned.
 const NOTHING_PLANNED: Duration = Duration::from_secs(3600);
 
@@ -52,6 +57,8 @@ pub(crate) struct SnapshotterOptions {
     pub(crate) packing: Packing,
     pub(crate) policy: SnapshotPolicy,
     pub(crate) keep_snapshots: usize,
+    /// Whether a snapshot may hold only what has changed since an earlier one.
+    pub(crate) share_snapshots: bool,
 }
 
 pub(crate) struct Snapshotter<M: Model> {
@@ -76,6 +83,8 @@ pub(crate) struct Snapshotter<M: Model> {
     /// Whether a snapshot must still be taken.
     pub(crate) owed: bool,
     pub(crate) decode_check: DecodeCheck,
+    /// The snapshots that the next one may rest on.
+    pub(crate) chain: Option<Chain>,
 }
 
 impl<M: Model> Snapshotter<M> {
@@ -96,7 +105,7 @@ impl<M: Model> Snapshotter<M> {
         // A crash may have left the clean-up after the last snapshot unfinished.
         self.tidy_and_note();
         loop {
-            let pause = self.plan().min(self.forget_old_versions());
+            let pause = self.plan().min(self.forget_old_versions()).min(self.forget_base());
             select! {
                 recv(self.requests) -> request => match request {
                     // The caller may have gone.
@@ -109,7 +118,7 @@ impl<M: Model> Snapshotter<M> {
         }
         let policy = self.options.policy;
         let wanted = policy.takes_one_on_close() || is_overdue(&self.shared, policy);
-        if wanted && !self.cancelled.load(Ordering::SeqCst) {
+        if wanted && !self.is_cancelled() {
             // The statistics show a failure, and the journal holds every command.
             self.take().ok();
         }
@@ -120,6 +129,15 @@ impl<M: Model> Snapshotter<M> {
     fn forget_old_versions(&self) -> Duration {
         self.shared.published.forget_old();
         self.shared.published.recent().pause().unwrap_or(NOTHING_PLANNED)
+    }
+
+    /// Frees the version of the newest snapshot when it keeps too much memory alive. Returns the
+    /// time until the next check.
+    fn forget_base(&mut self) -> Duration {
+        if self.chain.as_ref().is_some_and(Chain::is_too_old) {
+            self.chain = None;
+        }
+        if self.chain.is_some() { LOOK_AT_MEMORY } else { NOTHING_PLANNED }
     }
 
     /// Tells the committer when to wake this thread. Returns how long to sleep at most.
@@ -162,6 +180,10 @@ impl<M: Model> Snapshotter<M> {
         }
         let room_wanted = self.shared.snapshots.room_wanted.swap(false, Ordering::SeqCst)
             && self.options.policy.is_automatic();
+        if room_wanted {
+            // Only a whole snapshot lets go of those before it, and of the journal behind them.
+            self.chain = None;
+        }
         if self.owed || room_wanted || self.is_due(&self.shared.snapshots.state()) {
             // `take` notes a failure and plans the next try.
             self.take().ok();
@@ -225,6 +247,10 @@ impl<M: Model> Snapshotter<M> {
         }
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
     fn pace(&self) -> Pace<'_> {
         Pace::beside(&self.shared.counters, &self.cancelled, &self.room)
     }
@@ -266,34 +292,29 @@ impl<M: Model> Snapshotter<M> {
             }
             return Ok(SnapshotInfo { duration: Duration::ZERO, ..newest });
         }
-        let SnapshotterOptions { storage, directory, identity, packing, .. } = &self.options;
+        let SnapshotterOptions { identity, packing, .. } = &self.options;
         let header =
             snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
         if fault!(TruncateBeforeVerify) {
             self.list_in_manifest(&header)?;
             self.tidy()?;
         }
-        let kept = self.kept_beside(version.sequence);
-        let mut decoded = false;
-        let taking = self.room.take();
-        let file = write_version(
-            &**storage,
-            &directory.snapshots,
-            &header,
-            &version,
-            *packing,
-            &self.pace(),
-            |raw_bytes| {
-                decoded = self.decode_check.is_owed(&kept, raw_bytes);
-                decoded
-            },
-        )?;
+        let taking = self.room.clone();
+        let taking = taking.take();
+        let (written, decoded) = self.write(&header, &version)?;
         drop((taking, version));
-        let info = SnapshotInfo::of(&file, began.elapsed());
-        drop(file);
+        let info = SnapshotInfo::of(&written.file, began.elapsed());
+        let header = written.file.header.clone();
+        let raw_bytes = written.file.footer.raw_bytes;
         self.list_in_manifest(&header)?;
+        let chain = Chain::after(self.chain.take(), written, written_then);
+        self.chain = chain.filter(|_| self.options.share_snapshots);
         if decoded {
-            self.decode_check.note(&kept, info.sequence, info.raw_bytes);
+            let (kept, base) = (self.kept_beside(&header), header.base_sequence);
+            match is_change(&header) {
+                true => self.decode_check.note_changes(&kept, base, info.sequence),
+                false => self.decode_check.note(&kept, info.sequence, raw_bytes),
+            }
         }
         (self.owed, self.outdated) = (false, false);
         self.last_taken = began;
@@ -310,25 +331,68 @@ impl<M: Model> Snapshotter<M> {
         Ok(info)
     }
 
-    /// Returns the snapshots that stay in the MANIFEST when one of this sequence is listed.
-    fn kept_beside(&self, sequence: u64) -> Vec<u64> {
-        let manifest = lock(&self.manifest);
-        let mut kept = manifest.current().snapshots.clone();
-        kept.retain(|&listed| listed != sequence);
-        let superfluous = (kept.len() + 1).saturating_sub(self.options.keep_snapshots);
-        kept.drain(..superfluous.min(kept.len()));
+    /// Writes the snapshot. Returns it, and whether it was decoded, too.
+    fn write(
+        &mut self,
+        header: &FileHeader,
+        version: &Version<M>,
+    ) -> Result<(Written, bool), Error> {
+        // If one snapshot is kept, the journal goes back to the newest one in any case.
+        let keeps_older = self.options.keep_snapshots > 1;
+        let journal_bytes = if keeps_older { self.shared.counters.journal_bytes.get() } else { 0 };
+        let base = self.chain.as_ref().filter(|_| !self.outdated);
+        if let Some(base) = base.and_then(|chain| chain.base(journal_bytes)) {
+            match self.write_with(header, version, Some(base)) {
+                // A whole snapshot would take even more room, and time.
+                Err(error) if error.is_disk_full() || self.is_cancelled() => return Err(error),
+                // The base may be gone or damaged.
+                Err(_) => self.chain = None,
+                written => return written,
+            }
+        }
+        self.write_with(header, version, None)
+    }
+
+    fn write_with(
+        &self,
+        header: &FileHeader,
+        version: &Version<M>,
+        base: Option<&Base>,
+    ) -> Result<(Written, bool), Error> {
+        let SnapshotterOptions { storage, directory, packing, .. } = &self.options;
+        let base_sequence = base.map_or(header.sequence, |base| base.sequence);
+        let header = FileHeader { base_sequence, ..header.clone() };
+        let kept = self.kept_beside(&header);
+        let mut decoded = false;
+        let written = write_version(
+            &**storage,
+            &directory.snapshots,
+            &header,
+            version,
+            base,
+            *packing,
+            &self.pace(),
+            |raw_bytes| {
+                decoded = self.decode_check.is_owed(&kept, raw_bytes);
+                decoded
+            },
+        )?;
+        Ok((written, decoded))
+    }
+
+    /// Returns the snapshots that stay in the MANIFEST when the one with this header is listed.
+    fn kept_beside(&self, header: &FileHeader) -> Vec<u64> {
+        let mut kept = lock(&self.manifest).current().snapshots.clone();
+        list(&mut kept, header, self.options.keep_snapshots);
+        kept.retain(|&kept| kept != header.sequence);
         kept
     }
 
     /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
     fn list_in_manifest(&self, header: &FileHeader) -> Result<(), Error> {
-        let keep = self.options.keep_snapshots;
         let mut manifest = lock(&self.manifest);
         let listed = manifest.update(|manifest| {
-            manifest.snapshots.retain(|&kept| kept != header.sequence);
-            manifest.snapshots.push(header.sequence);
-            let superfluous = manifest.snapshots.len().saturating_sub(keep);
-            manifest.snapshots.drain(..superfluous);
+            list(&mut manifest.snapshots, header, self.options.keep_snapshots);
             // If this snapshot gets damaged, the journal must still reach at least as far.
             if manifest.sequence < header.sequence {
                 manifest.sequence = header.sequence;
@@ -342,6 +406,16 @@ impl<M: Model> Snapshotter<M> {
     fn tidy(&self) -> Result<(), Error> {
         self.superseded.clear(&self.manifest, &self.room, &self.pace())
     }
+}
+
+/// Adds a snapshot to the listed ones, oldest first, and drops those beyond the number to keep.
+/// What it rests on is no longer listed: the same damage would make both useless. So each snapshot
+/// that is listed rests on others than the rest.
+fn list(listed: &mut Vec<u64>, header: &FileHeader, keep: usize) {
+    listed.retain(|&other| other != header.sequence && other != header.base_sequence);
+    listed.push(header.sequence);
+    let superfluous = listed.len().saturating_sub(keep);
+    listed.drain(..superfluous);
 }
 
 /// Lowers this thread's priority. On a machine whose cores are busy, a commit would otherwise wait

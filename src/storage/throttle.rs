@@ -1,6 +1,6 @@
 //! Owns the pace of background work beside commits: it works in short turns while there are
-//! commits, writes in small pieces, and ends early when the database is closed. Knows nothing of what
-//! the work is.
+//! commits, writes in small pieces, and ends early when the database is closed. Knows nothing of
+//! what the work is.
 //!
 //! A commit is a chain of short waits: for the disk, for a thread to be woken. Measured on two
 //! virtual cores, a bare loop of write and fdatasync beside a second thread that only computes has

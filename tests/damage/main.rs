@@ -24,10 +24,10 @@ mod memory;
 use std::path::{Path, PathBuf};
 
 use common::faults::scene::workshop;
-use common::{Carry, Ledger, Mix, bytes, content, copy_directory, segments};
+use common::{Add, Carry, Ledger, Mix, bytes, content, copy_directory, segments};
 use judge::{Damage, Files, Specimen, Tally, judge_all};
 use kinds::{Look, blocks, cuts, exchanges, extensions, flips, part, replaced};
-use prevalence::laboratory::{Sizes, parts_decoded};
+use prevalence::laboratory::{Sizes, changes_decoded, parts_decoded};
 use prevalence::{Builder, Database, Retention, SnapshotPolicy};
 
 fn plain() -> Builder<Ledger> {
@@ -115,6 +115,29 @@ fn in_parts() -> Specimen {
     Specimen::of(&path, expected, plain)
 }
 
+/// Makes a database whose newest snapshot holds only what has changed, and rests on two others.
+fn sharing() -> Specimen {
+    let workshop = workshop();
+    let path = workshop.path().join("sharing.db");
+    let accounts = (0..70).map(|account| (account, 1000 + i64::from(account))).collect();
+    let ledger = Ledger { accounts, ..Ledger::default() };
+    let sizes = Sizes::small();
+    let database = plain().initial(ledger).open(&path).unwrap();
+    for account in [5, 33, 69] {
+        database.execute(Add { account, amount: 7 }).unwrap();
+        database.snapshot().unwrap();
+    }
+    mix(&database, 3..5);
+    let expected = bytes(&database);
+    assert!(database.stats().snapshot_shared_bytes > 0);
+    database.close().unwrap();
+    drop(sizes);
+    let before = changes_decoded();
+    plain().open(&path).unwrap().close().unwrap();
+    assert!(changes_decoded() > before);
+    Specimen::of(&path, expected, plain)
+}
+
 /// Makes a database with archives, and with segments that one run made one after the other. The
 /// commands carry zeros, so that most of their bits count as zeros.
 fn archived() -> Specimen {
@@ -174,11 +197,12 @@ fn ends_with_mark(segment: &[u8]) -> bool {
 
 /// Returns the specimens, and how closely to test each. A build without optimisation is three times
 /// slower, so it tests only one specimen closely.
-fn specimens() -> [(Specimen, Look); 5] {
+fn specimens() -> [(Specimen, Look); 6] {
     let others = if cfg!(debug_assertions) { Look::Glance } else { Look::Close };
     [
         (small(), Look::Close),
         (in_parts(), others),
+        (sharing(), others),
         (newest(), others),
         (archived(), others),
         (killed(), others),

@@ -6,23 +6,63 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::super::tree::{DecodeEntry, Tree};
+use super::super::elements::{self, are_equal, write_entries};
+use super::super::tree::{DecodeEntry, Edit, Tree, edits};
 use super::{Map, TreeBuilder};
 use crate::codec::{
-    BeforeReading, BeforeWriting, DecodeError, Entries, PartDecoder, StoredEntries,
+    BeforeReading, BeforeWriting, Collection, Comparison, DecodeError, Entries, PartDecoder,
+    StoredEntries,
 };
 
-impl<K: Serialize, V: Serialize> Serialize for Map<K, V> {
+impl<K, V> Serialize for Map<K, V>
+where
+    K: Serialize + Ord + Send + Sync + 'static,
+    V: Serialize + Send + Sync + 'static,
+{
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let before = BeforeWriting::new();
         let mut target = serializer.serialize_map(Some(self.len()))?;
-        let mut written = before.begin(self.len());
-        for (key, value) in self {
-            target.serialize_entry(key, value)?;
-            written.count();
-        }
-        written.end();
+        write_entries(self, before, |key, value| target.serialize_entry(key, value))?;
         target.end()
+    }
+}
+
+impl<K, V> Collection for Map<K, V>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    fn family(&self) -> Option<usize> {
+        self.tree.family_id()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.tree.memory_bytes()
+    }
+}
+
+impl<K, V> elements::Entries for Map<K, V>
+where
+    K: Serialize + Ord + Send + Sync + 'static,
+    V: Serialize + Send + Sync + 'static,
+{
+    type Key = K;
+    type Value = V;
+
+    fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.iter()
+    }
+
+    fn edits<'a>(
+        &'a self,
+        base: &'a Self,
+        comparison: &'a mut Comparison,
+    ) -> impl Iterator<Item = Edit<'a, K, V>> {
+        edits(&base.tree, &self.tree, |old, new| are_equal(old, new, comparison))
     }
 }
 
@@ -54,11 +94,13 @@ where
 
     /// Entries in ascending order, as a map writes them, are appended; others are inserted.
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Map<K, V>, A::Error> {
-        match self.before.entries(entries.size_hint()) {
+        match self.before.entries(entries.size_hint()).map_err(A::Error::custom)? {
             Entries::OneByOne => {}
             Entries::InParts(stored) => return load(stored).map_err(A::Error::custom),
-            Entries::NotKept => {
-                while entries.next_entry::<K, V>()?.is_some() {}
+            Entries::NotKept(count) => {
+                for _ in 0..count {
+                    entries.next_entry::<K, V>()?;
+                }
                 return Ok(Map::new());
             }
         }
@@ -83,7 +125,7 @@ where
     K: DeserializeOwned + Ord + Clone + Send,
     V: DeserializeOwned + Clone + Send,
 {
-    let (tree, is_ordered) = Tree::load::<Entry>(&stored.parts())?;
+    let (tree, is_ordered) = Tree::load::<Entry>(stored.parts())?;
     stored.skip();
     let map = Map { tree };
     if is_ordered {

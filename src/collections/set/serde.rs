@@ -6,15 +6,48 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::super::elements::serialize_elements;
+use super::super::elements::{self, are_equal, serialize_elements};
 use super::super::map::Map;
-use super::super::tree::{DecodeEntry, Tree, TreeBuilder};
+use super::super::tree::{DecodeEntry, Edit, Tree, TreeBuilder, edits};
 use super::Set;
-use crate::codec::{BeforeReading, DecodeError, Entries, PartDecoder, StoredEntries};
+use crate::codec::{
+    BeforeReading, Collection, Comparison, DecodeError, Entries, PartDecoder, StoredEntries,
+};
 
-impl<K: Serialize> Serialize for Set<K> {
+impl<K: Serialize + Ord + Send + Sync + 'static> Serialize for Set<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_elements(self.iter(), serializer)
+        serialize_elements(self, serializer, |key, ()| key)
+    }
+}
+
+impl<K: Send + Sync + 'static> Collection for Set<K> {
+    fn family(&self) -> Option<usize> {
+        self.map.tree.family_id()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.map.tree.memory_bytes()
+    }
+}
+
+impl<K: Serialize + Ord + Send + Sync + 'static> elements::Entries for Set<K> {
+    type Key = K;
+    type Value = ();
+
+    fn len(&self) -> usize {
+        self.map.tree.len()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&K, &())> {
+        self.map.iter()
+    }
+
+    fn edits<'a>(
+        &'a self,
+        base: &'a Self,
+        comparison: &'a mut Comparison,
+    ) -> impl Iterator<Item = Edit<'a, K, ()>> {
+        edits(&base.map.tree, &self.map.tree, |old, new| are_equal(old, new, comparison))
     }
 }
 
@@ -38,11 +71,13 @@ impl<'de, K: DeserializeOwned + Ord + Clone + Send> Visitor<'de> for Elements<K>
 
     /// Elements in ascending order, as a set writes them, are appended; others are inserted.
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Set<K>, A::Error> {
-        match self.before.entries(elements.size_hint()) {
+        match self.before.entries(elements.size_hint()).map_err(A::Error::custom)? {
             Entries::OneByOne => {}
             Entries::InParts(stored) => return load(stored).map_err(A::Error::custom),
-            Entries::NotKept => {
-                while elements.next_element::<K>()?.is_some() {}
+            Entries::NotKept(count) => {
+                for _ in 0..count {
+                    elements.next_element::<K>()?;
+                }
                 return Ok(Set::new());
             }
         }
@@ -66,7 +101,7 @@ fn load<K>(stored: StoredEntries) -> Result<Set<K>, String>
 where
     K: DeserializeOwned + Ord + Clone + Send,
 {
-    let (tree, is_ordered) = Tree::load::<Element>(&stored.parts())?;
+    let (tree, is_ordered) = Tree::load::<Element>(stored.parts())?;
     stored.skip();
     let set = Set { map: Map { tree } };
     // The set cannot find its elements if their order has changed since they were written.

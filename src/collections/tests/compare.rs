@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::content::{Alive, Content};
 use super::life::Oracle;
+use crate::collections::tree::{Edit, edits};
 use crate::collections::{Difference, Map};
 
 fn numbers<K: Content, V: Content>((key, value): (&K, &V)) -> (u64, u64) {
@@ -67,4 +68,37 @@ pub(super) fn assert_differences<K: Content, V: Content>(
         })
         .collect();
     assert_eq!(found, expected);
+    assert_edits(old, new, &expected);
+}
+
+/// Makes the new entries of the old ones. Only what differs may go and come.
+fn assert_edits<K: Content, V: Content>(
+    old: &Map<K, V>,
+    new: &Map<K, V>,
+    differences: &[(u64, Option<u64>, Option<u64>)],
+) {
+    let mut rest = old.iter().map(numbers);
+    let (mut made, mut gone, mut come) = (Vec::new(), 0, 0);
+    let are_equal = |old: (&K, &V), new: (&K, &V)| numbers(old) == numbers(new);
+    for edit in edits(&old.tree, &new.tree, are_equal) {
+        match edit {
+            Edit::Keep(entries) => {
+                let before = made.len();
+                made.extend(rest.by_ref().take(entries as usize));
+                assert_eq!((made.len() - before) as u64, entries);
+            }
+            Edit::Drop(entries) => {
+                gone += entries as usize;
+                assert_eq!(rest.by_ref().take(entries as usize).count() as u64, entries);
+            }
+            Edit::Insert(key, value) => {
+                come += 1;
+                made.push(numbers((key, value)));
+            }
+        }
+    }
+    assert_eq!(rest.count(), 0);
+    assert!(new.iter().map(numbers).eq(made));
+    assert_eq!(gone, differences.iter().filter(|(_, old, _)| old.is_some()).count());
+    assert_eq!(come, differences.iter().filter(|(.., new)| new.is_some()).count());
 }

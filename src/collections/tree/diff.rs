@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 
-use super::super::shape::{Node, Shape, len};
+use super::super::shape::{Header, Node, Shape, len, prefetch};
 use super::{Levels, Tree};
 
 /// A key that has not the same value in both trees.
@@ -33,25 +33,25 @@ pub(in crate::collections) struct Differences<'a, K, V> {
 
 /// A place in a tree: at the beginning of a subtree that was not entered, at an entry, or at the
 /// end.
-struct Walk<'a, K, V> {
+pub(super) struct Walk<'a, K, V, S = K> {
     /// The nodes that were entered, by height, with the index of what comes next in them.
     path: Levels<(Node, usize)>,
     /// The height of the lowest node that was entered. The place is at its child, or its entry.
     level: u32,
     height: u32,
-    is_end: bool,
+    pub(super) is_end: bool,
     /// The root is not yet entered.
     root: Option<Node>,
-    tree: PhantomData<&'a (K, V)>,
+    tree: PhantomData<&'a (K, V, S)>,
 }
 
 // SAFETY: a walk is a shared reference to a tree, and only gives shared references to entries.
-unsafe impl<K: Sync, V: Sync> Send for Walk<'_, K, V> {}
+unsafe impl<K: Sync, V: Sync, S: Sync> Send for Walk<'_, K, V, S> {}
 // SAFETY: as for `Send`.
-unsafe impl<K: Sync, V: Sync> Sync for Walk<'_, K, V> {}
+unsafe impl<K: Sync, V: Sync, S: Sync> Sync for Walk<'_, K, V, S> {}
 
-impl<'a, K, V> Walk<'a, K, V> {
-    fn new(tree: &'a Tree<K, V>) -> Self {
+impl<'a, K, V, S> Walk<'a, K, V, S> {
+    pub(super) fn new(tree: &'a Tree<K, V, S>) -> Self {
         Self {
             path: Levels::of((std::ptr::null_mut(), 0)),
             level: tree.height + 1,
@@ -72,7 +72,7 @@ impl<'a, K, V> Walk<'a, K, V> {
         }
         let (node, index) = self.path[self.level];
         // SAFETY: the node is live, and has a child at the index.
-        Some((unsafe { Shape::<K, V>::child(node, index) }, self.level - 1))
+        Some((unsafe { Shape::<K, V, S>::child(node, index) }, self.level - 1))
     }
 
     /// Whether a subtree with this root begins here and was entered already.
@@ -95,6 +95,17 @@ impl<'a, K, V> Walk<'a, K, V> {
             self.root = None;
             self.level = height;
             self.path[height] = (node, 0);
+            if height == 1 {
+                // Each of them is looked at, to compare it or to count its entries. They are
+                // fetched side by side.
+                // SAFETY: the node is live.
+                let count = unsafe { len(node) };
+                for index in 0..count {
+                    // SAFETY: the node is live, and has these children.
+                    let child = unsafe { Shape::<K, V, S>::child(node, index) };
+                    prefetch(child.cast(), size_of::<Header>());
+                }
+            }
         }
     }
 
@@ -108,8 +119,21 @@ impl<'a, K, V> Walk<'a, K, V> {
         }
     }
 
+    /// Goes from an entry to what follows it. Returns whether that is the next entry of its leaf.
+    #[inline(always)]
+    pub(super) fn advance(&mut self) -> bool {
+        let (leaf, index) = &mut self.path[0];
+        // SAFETY: the leaf is live.
+        if *index + 1 < unsafe { len(*leaf) } {
+            *index += 1;
+            return true;
+        }
+        self.skip();
+        false
+    }
+
     /// Goes to what follows the subtree, or the entry, at which this is.
-    fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         if self.root.take().is_some() {
             self.is_end = true;
             return;
@@ -126,8 +150,22 @@ impl<'a, K, V> Walk<'a, K, V> {
         self.is_end = true;
     }
 
+    /// Returns whether this is at the first entry of a subtree whose root `is_wanted`.
+    pub(super) fn begins(&self, mut is_wanted: impl FnMut(Node) -> bool) -> bool {
+        for level in 0..=self.height {
+            let (node, index) = self.path[level];
+            if index != 0 {
+                return false;
+            }
+            if is_wanted(node) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The entry at which this is.
-    fn entry(&self) -> (&'a K, &'a V) {
+    pub(super) fn entry(&self) -> (&'a K, &'a V) {
         let (leaf, index) = self.path[0];
         // SAFETY: the leaf was entered, and has an entry at the index.
         unsafe { (Shape::<K, V>::key(leaf, index), Shape::<K, V>::value(leaf, index)) }
@@ -139,43 +177,54 @@ impl<'a, K, V> Differences<'a, K, V> {
         Self { old: Walk::new(old), new: Walk::new(new) }
     }
 
-    /// Brings both walks to entries, or to their ends, and skips what both share.
     fn settle(&mut self) {
-        loop {
-            let (old, new) = (&mut self.old, &mut self.new);
-            match (old.is_end, new.is_end) {
-                (true, true) => return,
-                (true, false) if new.subtree().is_some() => new.enter(),
-                (false, true) if old.subtree().is_some() => old.enter(),
-                (true, false) | (false, true) => return,
-                (false, false) => match (old.subtree(), new.subtree()) {
-                    (None, None) => return,
-                    (Some((a, _)), Some((b, _))) if a == b => {
+        settle(&mut self.old, &mut self.new, |_, _| {});
+    }
+}
+
+/// Brings both walks to entries, or to their ends, and skips what both share. Each subtree that is
+/// skipped is shown to `shared` before, with its height.
+pub(super) fn settle<K, V, S>(
+    old: &mut Walk<'_, K, V, S>,
+    new: &mut Walk<'_, K, V, S>,
+    mut shared: impl FnMut(Node, u32),
+) {
+    loop {
+        match (old.is_end, new.is_end) {
+            (true, true) => return,
+            (true, false) if new.subtree().is_some() => new.enter(),
+            (false, true) if old.subtree().is_some() => old.enter(),
+            (true, false) | (false, true) => return,
+            (false, false) => match (old.subtree(), new.subtree()) {
+                (None, None) => return,
+                (Some((a, height)), Some((b, _))) if a == b => {
+                    shared(a, height);
+                    old.skip();
+                    new.skip();
+                }
+                (Some((a, height)), other) if other.is_none_or(|(_, it)| height > it) => {
+                    if let Some(level) = new.has_entered(a) {
+                        shared(a, height);
                         old.skip();
-                        new.skip();
-                    }
-                    (Some((a, height)), other) if other.is_none_or(|(_, it)| height > it) => {
-                        if let Some(level) = new.has_entered(a) {
-                            old.skip();
-                            new.skip_entered(level);
-                        } else {
-                            old.enter();
-                        }
-                    }
-                    (other, Some((b, height))) if other.is_none_or(|(_, it)| height > it) => {
-                        if let Some(level) = old.has_entered(b) {
-                            new.skip();
-                            old.skip_entered(level);
-                        } else {
-                            new.enter();
-                        }
-                    }
-                    _ => {
+                        new.skip_entered(level);
+                    } else {
                         old.enter();
+                    }
+                }
+                (other, Some((b, height))) if other.is_none_or(|(_, it)| height > it) => {
+                    if let Some(level) = old.has_entered(b) {
+                        shared(b, height);
+                        new.skip();
+                        old.skip_entered(level);
+                    } else {
                         new.enter();
                     }
-                },
-            }
+                }
+                _ => {
+                    old.enter();
+                    new.enter();
+                }
+            },
         }
     }
 }

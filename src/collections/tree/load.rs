@@ -1,8 +1,10 @@
 //! Owns building a tree from the parts of an encoding, on several threads. Knows nothing of files,
 //! and of how an entry is encoded.
 //!
-//! Each thread takes one part after the other and makes leaves of it. All of them take their pieces
-//! of memory from the tree's family. Then one thread puts the inner nodes above the leaves.
+//! Each thread takes one part after the other and makes leaves of it. If the entries are those of a
+//! snapshot and its changes, a thread takes a long piece of the result instead, and reads all of
+//! these files at once. All threads take their pieces of memory from the tree's family. Then one
+//! thread puts the inner nodes above the leaves.
 
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,10 +12,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::family::{Changes, Family};
-use super::super::shape::{FAN_OUT, LEAF_ENTRIES, Node, Separator, Shape, len, set_len};
+use super::super::shape::{FAN_OUT, Node, Separator, Shape, len, set_len};
+use super::leaves::{DecodeEntry, LoadedPart, Task, decode, decode_run, tasks};
 use super::put::KeySlot;
 use super::{MOST_LEVELS, Open, Tree};
-use crate::codec::{self, DecodeError, LARGE_PART, Part, PartDecoder, SMALL_PART, StoredParts};
+use crate::codec::{self, StoredParts};
 use crate::process::stack;
 
 /// How many parts a thread takes at a time: neighbours in the file become neighbours in memory.
@@ -21,27 +24,11 @@ fn parts_in_a_row() -> usize {
     size!(8, small: 1)
 }
 
-/// How an entry is decoded: as key and value, or one of them alone.
-pub(in crate::collections) trait DecodeEntry<K, V> {
-    /// Decodes the key of the next entry.
-    fn key<const LIMIT: usize>(decoder: &mut PartDecoder<'_, LIMIT>) -> Result<K, DecodeError>;
-
-    /// Decodes the value of the entry whose key was decoded.
-    fn value<const LIMIT: usize>(decoder: &mut PartDecoder<'_, LIMIT>) -> Result<V, DecodeError>;
-
-    /// Returns whether `first` may stand before `second`.
-    fn are_ordered(first: &K, second: &K) -> bool;
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// What was made of a part.
-struct LoadedPart {
-    leaves: Vec<Node>,
-    is_ordered: bool,
-}
-
-// SAFETY: the nodes belong to whoever has this, and hold keys and values that may change threads:
-// only `load` makes one, and it requires that.
-unsafe impl Send for LoadedPart {}
+const UNREADABLE: &str = "a part of a collection cannot be read";
 
 /// What all threads of one load share.
 struct Load<'a> {
@@ -49,6 +36,8 @@ struct Load<'a> {
     family: &'a Family,
     /// The floor and the epoch of the tree's open handle.
     born: (u64, u64),
+    /// What the threads do one by one, if the entries are not simply those of all parts.
+    tasks: Vec<Task<'a>>,
     next: AtomicUsize,
     has_failed: AtomicBool,
     loaded: Mutex<Vec<(usize, LoadedPart)>>,
@@ -79,13 +68,17 @@ where
             parts,
             family: &family,
             born: (changes.floor, changes.epoch),
+            tasks: parts.runs().map_or_else(Vec::new, |runs| tasks(runs, cores())),
             next: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
             loaded: Mutex::default(),
             failure: Mutex::default(),
         };
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let others = cores.min(parts.count() / parts_in_a_row()).saturating_sub(1);
+        let others = match parts.starts_threads {
+            true if parts.runs().is_some() => cores().min(load.tasks.len()).saturating_sub(1),
+            true => cores().min(parts.count() / parts_in_a_row()).saturating_sub(1),
+            false => 0,
+        };
         std::thread::scope(|scope| {
             for _ in 0..others {
                 // Without another thread, this one does more.
@@ -106,7 +99,12 @@ where
         match failure.into_inner().expect("no thread panics while it holds this") {
             None => {
                 #[cfg(any(test, fuzzing, feature = "laboratory"))]
-                crate::laboratory::decoded_in_parts(parts.count());
+                {
+                    crate::laboratory::decoded_in_parts(parts.count());
+                    if parts.runs().is_some() {
+                        crate::laboratory::decoded_from_changes();
+                    }
+                }
                 Ok((tree, is_ordered))
             }
             Some(Failure::Undecodable(reason)) => Err(reason),
@@ -190,38 +188,61 @@ impl Load<'_> {
     fn work<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>(&self) {
         let mut changes = Changes::new();
         changes.begin_beside(self.born);
-        let mut reader = self.parts.reader();
-        'parts: loop {
-            let first = self.next.fetch_add(parts_in_a_row(), Ordering::Relaxed);
-            for number in first..first.saturating_add(parts_in_a_row()) {
-                if self.has_failed.load(Ordering::Relaxed) {
-                    break 'parts;
-                }
-                let Some((part, bytes)) = reader.read(number) else { break 'parts };
-                let mut open = Open { changes: &mut changes, family: self.family };
-                self.load::<K, V, S, D>(&mut open, number, part, bytes);
-            }
+        let mut open = Open { changes: &mut changes, family: self.family };
+        match self.parts.runs() {
+            Some(_) => self.load_tasks::<K, V, S, D>(&mut open),
+            None => self.load_parts::<K, V, S, D>(&mut open),
         }
         if let Some(mut pool) = self.family.pool() {
             changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut pool);
         }
     }
 
-    /// Makes leaves of part `number`.
-    fn load<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>(
+    fn load_parts<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>(
         &self,
         open: &mut Open<'_>,
-        number: usize,
-        part: Part,
-        bytes: Option<&[u8]>,
     ) {
+        let Some(mut reader) = self.parts.reader() else { return };
+        loop {
+            let first = self.next.fetch_add(parts_in_a_row(), Ordering::Relaxed);
+            for number in first..first.saturating_add(parts_in_a_row()) {
+                if self.has_failed.load(Ordering::Relaxed) {
+                    return;
+                }
+                let Some((part, bytes)) = reader.read(number) else { return };
+                self.load(number, |loaded| match bytes {
+                    Some(bytes) => decode::<K, V, S, D>(open, part, bytes, loaded),
+                    None => Err(UNREADABLE.to_owned()),
+                });
+            }
+        }
+    }
+
+    fn load_tasks<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>(
+        &self,
+        open: &mut Open<'_>,
+    ) {
+        while !self.has_failed.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = self.tasks.get(number) else { return };
+            let mut cursors = self.parts.cursors();
+            self.load(number, |loaded| {
+                for run in task.runs() {
+                    let cursor = usize::try_from(run.source).ok();
+                    let cursor = cursor.and_then(|source| cursors.get_mut(source));
+                    let cursor = cursor.expect("each run names a source");
+                    decode_run::<K, V, S, D>(open, cursor, run, loaded)?;
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// Lets `decode` make leaves of part or task `number`.
+    fn load(&self, number: usize, decode: impl FnOnce(&mut LoadedPart) -> Result<(), String>) {
         let mut loaded = LoadedPart { leaves: Vec::new(), is_ordered: true };
-        let decode = AssertUnwindSafe(|| match bytes {
-            Some(bytes) => decode::<K, V, S, D>(open, part, bytes, &mut loaded),
-            None => Err("a part of a collection cannot be read".to_owned()),
-        });
-        let decoded = catch_unwind(decode);
-        // A part that failed is kept, too: its entries must be dropped.
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut loaded)));
+        // What failed is kept, too: its entries must be dropped.
         self.lock_loaded().push((number, loaded));
         match decoded {
             Ok(Ok(())) => {}
@@ -237,62 +258,5 @@ impl Load<'_> {
     fn fail(&self, failure: Failure) {
         self.failure.lock().expect("no thread panics while it holds this").get_or_insert(failure);
         self.has_failed.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Decodes a part into `loaded`.
-fn decode<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>(
-    open: &mut Open<'_>,
-    part: Part,
-    bytes: &[u8],
-    loaded: &mut LoadedPart,
-) -> Result<(), String> {
-    if part.is_small() {
-        fill::<K, V, S, D, SMALL_PART>(open, part, PartDecoder::new(bytes), loaded)
-    } else {
-        fill::<K, V, S, D, LARGE_PART>(open, part, PartDecoder::new(bytes), loaded)
-    }
-}
-
-/// Decodes entries into new leaves.
-fn fill<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>, const LIMIT: usize>(
-    open: &mut Open<'_>,
-    part: Part,
-    mut decoder: PartDecoder<'_, LIMIT>,
-    loaded: &mut LoadedPart,
-) -> Result<(), String> {
-    let mut last: Option<Node> = None;
-    for _ in 0..part.entries {
-        // Key and value go one by one: a large value is moved as rarely as possible.
-        let key = match D::key(&mut decoder) {
-            Ok(key) => key,
-            Err(error) => return Err(codec::why_not_decoded(&error)),
-        };
-        let value = match D::value(&mut decoder) {
-            Ok(value) => value,
-            Err(error) => return Err(codec::why_not_decoded(&error)),
-        };
-        // SAFETY: the leaves are new, and only this thread has them. None is listed before it has
-        // an entry.
-        unsafe {
-            if let Some(leaf) = last {
-                let count = len(leaf);
-                let before = Shape::<K, V>::key(leaf, count - 1);
-                loaded.is_ordered = loaded.is_ordered && D::are_ordered(before, &key);
-                if count < LEAF_ENTRIES {
-                    Tree::<K, V>::put_into(open, leaf, count, key, value);
-                    continue;
-                }
-            }
-            let leaf = open.node::<K, V, S>(0);
-            Tree::<K, V>::put_into(open, leaf, 0, key, value);
-            loaded.leaves.push(leaf);
-            last = Some(leaf);
-        }
-    }
-    if decoder.is_at_end() || fault!(PartEndNotChecked) {
-        Ok(())
-    } else {
-        Err("a part of a collection has bytes behind its last entry".to_owned())
     }
 }

@@ -8,10 +8,12 @@
 //! - `remove`: the way back
 //! - `build`: a tree from entries in their order
 //! - `load`: a tree from the parts of an encoding, on several threads
+//! - `leaves`: the leaves of such a tree
 //! - `cursor`: a place between two entries, forward and backward
 //! - `sequence`: elements that are found by their position, for vectors
 //! - `truncate`: removes the end of a sequence
 //! - `diff`: what differs between two versions
+//! - `edits`: what makes the entries of one version those of another
 //! - `audit`: recomputes the invariants, for tests
 
 #[cfg(any(test, fuzzing))]
@@ -19,6 +21,8 @@ mod audit;
 mod build;
 mod cursor;
 mod diff;
+mod edits;
+mod leaves;
 mod load;
 mod open;
 mod place;
@@ -34,7 +38,8 @@ pub(super) use build::{Appender, TreeBuilder};
 pub(super) use cursor::Cursor;
 pub use diff::Difference;
 pub(super) use diff::Differences;
-pub(super) use load::DecodeEntry;
+pub(super) use edits::{Edit, edits, sequence_edits};
+pub(super) use leaves::DecodeEntry;
 pub(super) use place::Place;
 pub(super) use sequence::Sequence;
 
@@ -95,6 +100,27 @@ impl<K, V, S> Tree<K, V, S> {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns a number that all clones of this handle have in common while one of them lives;
+    /// `None` until something is put in.
+    pub(super) fn family_id(&self) -> Option<usize> {
+        self.family.as_ref().map(|family| Arc::as_ptr(family).addr())
+    }
+
+    /// Returns how much memory the whole family takes, without what keys and values own elsewhere.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let pool = self.family.as_ref().and_then(|family| family.pool());
+        pool.map_or(0, |pool| pool.used_bytes())
+    }
+
+    /// Returns the epoch of a clean handle: everything that it reaches was born then or before.
+    fn epoch(&self) -> u64 {
+        let Some(family) = &self.family else { return 0 };
+        // The child of a fork has nothing to compare, so all is new to it.
+        let Some(mut versions) = family.versions() else { return 0 };
+        // SAFETY: the family's lock is held, and nobody else writes the cell.
+        versions.epoch_of(unsafe { *self.version.get() })
     }
 
     #[cfg(test)]

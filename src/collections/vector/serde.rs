@@ -6,14 +6,47 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::super::elements::serialize_elements;
-use super::super::tree::{DecodeEntry, Tree};
+use super::super::elements::{self, are_equal, serialize_elements};
+use super::super::tree::{DecodeEntry, Edit, Tree, sequence_edits};
 use super::Vector;
-use crate::codec::{BeforeReading, DecodeError, Entries, PartDecoder, StoredEntries};
+use crate::codec::{
+    BeforeReading, Collection, Comparison, DecodeError, Entries, PartDecoder, StoredEntries,
+};
 
-impl<T: Serialize> Serialize for Vector<T> {
+impl<T: Serialize + Send + Sync + 'static> Serialize for Vector<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_elements(self.iter(), serializer)
+        serialize_elements(self, serializer, |(), element| element)
+    }
+}
+
+impl<T: Send + Sync + 'static> Collection for Vector<T> {
+    fn family(&self) -> Option<usize> {
+        self.tree.family_id()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.tree.memory_bytes()
+    }
+}
+
+impl<T: Serialize + Send + Sync + 'static> elements::Entries for Vector<T> {
+    type Key = ();
+    type Value = T;
+
+    fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&(), &T)> {
+        self.iter().map(|element| (&(), element))
+    }
+
+    fn edits<'a>(
+        &'a self,
+        base: &'a Self,
+        comparison: &'a mut Comparison,
+    ) -> impl Iterator<Item = Edit<'a, (), T>> {
+        sequence_edits(&base.tree, &self.tree, |old, new| are_equal(old, new, comparison))
     }
 }
 
@@ -37,11 +70,13 @@ impl<'de, T: DeserializeOwned + Clone + Send> Visitor<'de> for Elements<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vector<T>, A::Error> {
-        match self.before.entries(elements.size_hint()) {
+        match self.before.entries(elements.size_hint()).map_err(A::Error::custom)? {
             Entries::OneByOne => {}
             Entries::InParts(stored) => return load(stored).map_err(A::Error::custom),
-            Entries::NotKept => {
-                while elements.next_element::<T>()?.is_some() {}
+            Entries::NotKept(count) => {
+                for _ in 0..count {
+                    elements.next_element::<T>()?;
+                }
                 return Ok(Vector::new());
             }
         }
@@ -56,7 +91,7 @@ impl<'de, T: DeserializeOwned + Clone + Send> Visitor<'de> for Elements<T> {
 
 /// Loads a vector on several threads.
 fn load<T: DeserializeOwned + Clone + Send>(stored: StoredEntries) -> Result<Vector<T>, String> {
-    let (tree, _) = Tree::load::<Element>(&stored.parts())?;
+    let (tree, _) = Tree::load::<Element>(stored.parts())?;
     stored.skip();
     Ok(Vector { tree })
 }

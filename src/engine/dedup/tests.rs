@@ -42,6 +42,7 @@ fn header(log: &RequestLog) -> FileHeader {
         appendix_bytes: section_bytes(log),
         chain: 0,
         model_name: "None".to_owned(),
+        base_sequence: 1_000_000,
         ..test_support::header(SNAPSHOT_MAGIC)
     }
 }
@@ -63,7 +64,7 @@ fn through_file(section: &[u8], limit: usize) -> Result<RequestLog, Error> {
         (1_000_000, 0),
         packing,
         &pace,
-        &std::rc::Rc::default(),
+        (&std::rc::Rc::default(), None),
         |target| Ok(target.write_all(content)?),
         |target| Ok(target.write_all(section)?),
     )?;

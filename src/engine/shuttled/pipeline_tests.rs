@@ -140,6 +140,8 @@ fn no_snapshots() -> SnapshotState {
         path: std::path::PathBuf::new(),
         raw_bytes: 0,
         file_bytes: 0,
+        shared_bytes: 0,
+        load_bytes: 0,
         duration: Duration::ZERO,
     };
     SnapshotState {

@@ -15,6 +15,13 @@
 //!             then for each part
 //!               bytes u64
 //!               entries u64
+//!           then, if the header names another snapshot as base:
+//!             base 16 bytes       XXH3-128 of the base's footer
+//!             changes u32
+//!             then for each extent whose parts hold only what is new, in their order
+//!               extent u32        its number
+//!               of u32            the number of the same collection among the base's extents
+//!               script bytes u64  size of its script, behind the appendix
 //! tail    0 index length u32
 //!         4 checksum u32          CRC-32C of the index; the footer's continues it
 //! ```
@@ -22,8 +29,10 @@
 use std::io;
 use std::path::Path;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::format::{CHUNK_BYTES, CHUNK_HEADER_BYTES, FOOTER_BYTES, Footer};
-use crate::codec::{Extent, Part};
+use crate::codec::{Change, Extent, Part};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
 use crate::files::header::FileHeader;
@@ -78,21 +87,59 @@ impl Chunk {
     }
 }
 
+fn count(length: usize) -> io::Result<u32> {
+    u32::try_from(length).map_err(io::Error::other)
+}
+
+/// Appends what the index of a file of changes has more than another one.
+fn encode_changes(extents: &[Extent], base: FooterDigest, index: &mut Vec<u8>) -> io::Result<()> {
+    let changes = (0_u32..).zip(extents).filter_map(|(number, it)| Some((number, it.change?)));
+    index.extend_from_slice(&base);
+    index.extend_from_slice(&count(changes.clone().count())?.to_le_bytes());
+    for (number, change) in changes {
+        index.extend_from_slice(&number.to_le_bytes());
+        index.extend_from_slice(&change.of.to_le_bytes());
+        index.extend_from_slice(&change.script_bytes.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// Reads the same. Returns the base's digest.
+fn decode_changes(fields: &mut FieldReader<'_>, extents: &mut [Extent]) -> Option<FooterDigest> {
+    let base = fields.array()?;
+    let mut least = 0;
+    for _ in 0..fields.u32()? {
+        let number = usize::try_from(fields.u32()?).ok().filter(|&number| number >= least)?;
+        least = number + 1;
+        let change = Change { of: fields.u32()?, script_bytes: fields.u64()? };
+        extents.get_mut(number)?.change = Some(change);
+    }
+    Some(base)
+}
+
 /// The index of an open file.
 pub(super) struct Index {
     pub(super) chunks: Vec<Chunk>,
     pub(super) extents: Vec<Extent>,
+    /// The base's [`FooterDigest`], if the file holds the changes of another one.
+    pub(super) base: Option<FooterDigest>,
+    /// The digest of this file's own footer.
+    pub(super) footer_digest: FooterDigest,
 }
+
+/// XXH3-128 of a footer. The footer has the digest of the content, and its checksum continues that
+/// of the index, which has the base's digest. So it stands for the file and all that it rests on.
+pub(crate) type FooterDigest = [u8; 16];
 
 impl Index {
     /// Encodes everything behind the chunks: the end mark, the index, its tail, and the footer.
     pub(super) fn encode(
         chunks: &[ChunkEntry],
         extents: &[Extent],
+        base: Option<FooterDigest>,
         footer: &Footer,
     ) -> io::Result<Vec<u8>> {
         let mut index = Vec::with_capacity(chunks.len() * 20 + 64);
-        let count = |length: usize| u32::try_from(length).map_err(io::Error::other);
         index.extend_from_slice(&count(chunks.len())?.to_le_bytes());
         for chunk in chunks {
             index.extend_from_slice(&chunk.raw_bytes.to_le_bytes());
@@ -108,6 +155,9 @@ impl Index {
                 index.extend_from_slice(&part.bytes.to_le_bytes());
                 index.extend_from_slice(&part.entries.to_le_bytes());
             }
+        }
+        if let Some(base) = base {
+            encode_changes(extents, base, &mut index)?;
         }
         let checksum = crc32c::crc32c(&index);
         let mut bytes =
@@ -142,6 +192,7 @@ impl Index {
         };
         let tail = read(tail_at, TAIL_BYTES + FOOTER_BYTES)?;
         let (tail, footer) = tail.split_at(TAIL_BYTES);
+        let footer_digest = xxh3_128(footer).to_le_bytes();
         let mut fields = FieldReader::new(tail);
         let length = fields.length().unwrap_or(usize::MAX);
         let stored = fields.u32().unwrap_or(0);
@@ -168,13 +219,16 @@ impl Index {
         let wrong = |expected: &str| {
             StoreError::corrupt(path, index_at, expected.to_owned(), "another index".to_owned())
         };
-        let index = Self::decode(&bytes, chunks_begin).ok_or_else(|| wrong("a whole index"))?;
+        let is_change = header.base_sequence != header.sequence;
+        let decoded = Self::decode(&bytes, chunks_begin, is_change);
+        let mut index = decoded.ok_or_else(|| wrong("a whole index"))?;
+        index.footer_digest = footer_digest;
         index.check(header, &footer, (chunks_begin, index_at)).map_err(wrong)?;
         Ok((index, footer))
     }
 
     /// Decodes an index; `None` if its fields do not fit together.
-    fn decode(bytes: &[u8], chunks_begin: u64) -> Option<Self> {
+    fn decode(bytes: &[u8], chunks_begin: u64, is_change: bool) -> Option<Self> {
         let mut fields = FieldReader::new(bytes);
         let (mut chunks, mut extents) = (Vec::new(), Vec::new());
         let (mut raw_begin, mut at) = (0_u64, chunks_begin);
@@ -195,7 +249,7 @@ impl Index {
         }
         for _ in 0..fields.u32()? {
             let begin = fields.u64()?;
-            let mut extent = Extent { begin, parts: Vec::new() };
+            let mut extent = Extent { begin, parts: Vec::new(), change: None };
             let mut end = begin;
             for _ in 0..fields.u32()? {
                 let part = Part { bytes: fields.u64()?, entries: fields.u64()? };
@@ -207,7 +261,12 @@ impl Index {
             }
             extents.push(extent);
         }
-        fields.is_at_end().then_some(Self { chunks, extents })
+        let base = match is_change {
+            true => Some(decode_changes(&mut fields, &mut extents)?),
+            false => None,
+        };
+        let index = Self { chunks, extents, base, footer_digest: FooterDigest::default() };
+        fields.is_at_end().then_some(index)
     }
 
     /// Checks the index against header and footer. The error is what was expected.
@@ -227,8 +286,11 @@ impl Index {
             return Err("chunks with the footer's packed bytes together");
         }
         let raw_bytes = self.chunks.last().map_or(0, Chunk::raw_end);
-        if footer.raw_bytes.checked_add(header.appendix_bytes) != Some(raw_bytes) {
-            return Err("chunks with the footer's raw bytes and the header's appendix together");
+        let scripts = self.extents.iter().filter_map(|extent| Some(extent.change?.script_bytes));
+        let mut behind = scripts.chain([header.appendix_bytes]);
+        let expected = behind.try_fold(footer.raw_bytes, u64::checked_add);
+        if expected != Some(raw_bytes) {
+            return Err("chunks with the footer's raw bytes and what is behind them together");
         }
         let mut after = None;
         for extent in &self.extents {

@@ -1,4 +1,5 @@
-//! Owns the compression of chunks, one by one, on this thread or on several. Knows nothing of files.
+//! Owns the compression of chunks, one by one, on this thread or on several. Knows nothing of
+//! files.
 
 use std::collections::VecDeque;
 use std::io;

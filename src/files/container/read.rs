@@ -13,9 +13,9 @@ use super::format::{
     Chunks, FOOTER_BYTES, FOOTER_MAGIC, Footer, PACKING_CHUNKS_PLAIN, PACKING_CHUNKS_ZSTD,
     PACKING_PLAIN, PACKING_ZSTD,
 };
-use super::index::Index;
+use super::index::{FooterDigest, Index};
 use super::source::{ChunkSource, Paced, StreamEnd, StreamSource};
-use crate::codec::{BlockSource, Blocks, Decoding};
+use crate::codec::{BlockSource, Blocks, DecodeHow, Decoding, Link};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
 use crate::files::header::FileHeader;
@@ -35,6 +35,8 @@ pub(crate) struct PackedFile {
     pub(crate) footer: Footer,
     file: Arc<dyn ReadableFile>,
     layout: Layout,
+    /// The file of which this one holds the changes.
+    base: Option<Box<Self>>,
 }
 
 enum Layout {
@@ -131,7 +133,14 @@ impl PackedFile {
                 let mut chunks = Chunks::new(path.as_path().into(), file.clone(), chunks_begin);
                 while chunks.next_chunk()?.is_some() {}
                 let footer = chunks.footer()?;
-                Ok(Self { path, header, footer, file, layout: Layout::Stream(chunks_begin) })
+                Ok(Self {
+                    path,
+                    header,
+                    footer,
+                    file,
+                    layout: Layout::Stream(chunks_begin),
+                    base: None,
+                })
             }
             PACKING_CHUNKS_PLAIN | PACKING_CHUNKS_ZSTD => {
                 let (index, footer) = Index::read(&path, &*file, &header, chunks_begin)?;
@@ -142,7 +151,7 @@ impl PackedFile {
                     failure: FirstFailure::default(),
                 };
                 let layout = Layout::Chunks(Arc::new(content));
-                Ok(Self { path, header, footer, file, layout })
+                Ok(Self { path, header, footer, file, layout, base: None })
             }
             other => {
                 let expected = "packing 0 or 1 (a stream) or 2 or 3 (chunks)";
@@ -222,12 +231,61 @@ impl PackedFile {
         })
     }
 
-    /// Returns what is needed to decode large collections of `blocks` in parts; `None` if the content can only
-    /// be read from its beginning.
-    pub(crate) fn decoding(&self, blocks: &Blocks<'_>) -> Option<Rc<Decoding>> {
-        let Layout::Chunks(content) = &self.layout else { return None };
-        let extents = content.index.extents.clone();
-        Some(Decoding::new(content.clone(), extents, blocks.place().clone()))
+    /// Returns the digest of the footer; `None` if the file is one stream.
+    pub(crate) fn footer_digest(&self) -> Option<FooterDigest> {
+        match &self.layout {
+            Layout::Stream(_) => None,
+            Layout::Chunks(content) => Some(content.index.footer_digest),
+        }
+    }
+
+    /// Adds the file of which this one holds the changes.
+    pub(crate) fn with_base(self, base: Self) -> Result<Self, StoreError> {
+        let expected = match &self.layout {
+            Layout::Stream(_) => None,
+            Layout::Chunks(content) => content.index.base,
+        };
+        let found = base.footer_digest();
+        if expected.is_none() || found != expected && !fault!(ChangesOfAnotherBase) {
+            let text = |digest: Option<FooterDigest>| match digest {
+                Some(digest) => format!("a footer with digest {digest:02x?}"),
+                None => "no snapshot of changes".to_owned(),
+            };
+            let expected = format!("{}, the base of {}", text(expected), self.path.display());
+            return Err(base.corrupt_content(expected, text(found)));
+        }
+        Ok(Self { base: Some(Box::new(base)), ..self })
+    }
+
+    /// Returns the file of which this one holds the changes.
+    pub(crate) fn base(&self) -> Option<&Self> {
+        self.base.as_deref()
+    }
+
+    /// Returns this file, its base, the base of that, and so on.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |file| file.base())
+    }
+
+    /// Returns what is needed to decode `blocks`.
+    pub(crate) fn decoding(&self, how: DecodeHow, blocks: &Blocks<'_>) -> Rc<Decoding> {
+        let links = self.chain().map_while(|file| match &file.layout {
+            Layout::Stream(_) => None,
+            Layout::Chunks(content) => Some(Link {
+                encoded: content.clone(),
+                extents: content.index.extents.clone(),
+                scripts_begin: file.footer.raw_bytes.saturating_add(file.header.appendix_bytes),
+            }),
+        });
+        Decoding::new(how, links.collect(), blocks.place().clone())
+    }
+
+    /// Returns the first failure of a reader of this file, or of those that it rests on.
+    fn take_failure(&self) -> Option<StoreError> {
+        self.chain().find_map(|file| match &file.layout {
+            Layout::Stream(_) => None,
+            Layout::Chunks(content) => content.failure.take(),
+        })
     }
 
     /// Unpacks as `unpack`; then `take_appendix` must use all of the appendix behind the content,
@@ -255,7 +313,7 @@ impl PackedFile {
                 let inner = ChunkSource::new(content.clone(), raw_bytes, appendix_bytes, threads);
                 let blocks = self.paced(inner, pace, &content.failure);
                 let taken = self.take_both(blocks, take, take_appendix);
-                content.failure.take().map_or(taken, |failure| Err(failure.into()))
+                self.take_failure().map_or(taken, |failure| Err(failure.into()))
             }
             Layout::Stream(_) => {
                 let end = StreamEnd::default();

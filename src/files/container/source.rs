@@ -44,8 +44,8 @@ struct Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.inbox = None;
-        // The file may be cut or removed soon, and then nobody may read its map any more. The thread
-        // ends after the chunk that it unpacks. A panic there has ended its blocks already.
+        // The file may be cut or removed soon, and then nobody may read its map any more. The
+        // thread ends after the chunk that it unpacks. A panic there has ended its blocks already.
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }

@@ -122,7 +122,7 @@ fn nobody_reads_ahead_when_the_reader_is_gone() {
         (1, 9),
         PLAIN,
         &Pace::full(),
-        &std::rc::Rc::default(),
+        (&std::rc::Rc::default(), None),
         |target| Ok(target.write_all(&content)?),
         |_| Ok(()),
     )

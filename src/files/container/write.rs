@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::format::{
     CHUNK_BYTES, Footer, PACKING_CHUNKS_PLAIN, PACKING_CHUNKS_ZSTD, PACKING_PLAIN, PACKING_ZSTD,
 };
-use super::index::{ChunkEntry, Index};
+use super::index::{ChunkEntry, FooterDigest, Index};
 use super::packer::{Packed, Packer};
 use super::read::PackedFile;
 use crate::codec::Encoding;
@@ -71,9 +71,9 @@ impl From<io::Error> for WriteFailure {
     }
 }
 
-/// Writes what `produce` produces into the packed file `path`, as one stream. `sequence` and `chain`
-/// are the values at the content's end. When this returns `Ok`, the file is durable under its name
-/// and was read back and verified. `pace` may slow it down, or end it early with an error.
+/// Writes what `produce` produces into the packed file `path`, as one stream. `sequence` and
+/// `chain` are the values at the content's end. When this returns `Ok`, the file is durable under
+/// its name and was read back and verified. `pace` may slow it down, or end it early with an error.
 pub(crate) fn write_packed(
     storage: &dyn Storage,
     path: &Path,
@@ -101,9 +101,10 @@ pub(crate) fn write_packed(
 
 /// Writes as [`write_packed`], but each chunk is packed alone, and an index says where it is. So a
 /// reader can begin anywhere, and read with several threads. Parts of collections that `encoding`
-/// tells of begin with a chunk. Behind the content is an appendix. It is packed and checksummed with
-/// the content, but neither counted nor digested. The header's `appendix_bytes` must state its
-/// length.
+/// tells of begin with a chunk. Behind the content is an appendix. It is packed and checksummed
+/// with the content, but neither counted nor digested. The header's `appendix_bytes` must state its
+/// length. A file of changes needs the digest of its base's footer. Behind the appendix it has the
+/// scripts of the changes.
 #[expect(clippy::too_many_arguments, reason = "all of these describe the file")]
 pub(crate) fn write_chunks(
     storage: &dyn Storage,
@@ -112,11 +113,13 @@ pub(crate) fn write_chunks(
     (sequence, chain): (u64, u32),
     packing: Packing,
     pace: &Pace<'_>,
-    encoding: &Rc<Encoding>,
+    (encoding, base): (&Rc<Encoding>, Option<FooterDigest>),
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
     append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, StoreError> {
     assert_eq!(header.packing, packing.chunks_code(), "the header states how it is packed");
+    let is_change = header.base_sequence != header.sequence;
+    assert_eq!(is_change, base.is_some(), "the header states whether it holds changes");
     publish(storage, path, header, pace, |out| {
         let chunks = IndexedWriter::new(out, packing, encoding)?;
         let (chunks, content) = measured(chunks, pace, produce)?;
@@ -125,7 +128,12 @@ pub(crate) fn write_chunks(
             appendix.bytes, header.appendix_bytes,
             "the header states the length of the appendix"
         );
-        Ok(chunks.finish(content.footer((sequence, chain)))?)
+        let scripts = encoding.take_scripts();
+        let write_scripts = |target: &mut dyn Write| {
+            Ok(scripts.iter().try_for_each(|script| target.write_all(script))?)
+        };
+        let (chunks, _) = measured(chunks, pace, write_scripts)?;
+        Ok(chunks.finish(base, content.footer((sequence, chain)))?)
     })
 }
 
@@ -382,12 +390,12 @@ impl<'a> IndexedWriter<'a> {
         Ok(())
     }
 
-    fn finish(mut self, footer: Footer) -> io::Result<()> {
+    fn finish(mut self, base: Option<FooterDigest>, footer: Footer) -> io::Result<()> {
         self.cut(usize::MAX)?;
         self.write_packed(true)?;
         let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
         let extents = self.encoding.take_extents();
-        self.output.finish(&Index::encode(&self.entries, &extents, &footer)?)
+        self.output.finish(&Index::encode(&self.entries, &extents, base, &footer)?)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::files::{PackedFile, SNAPSHOT_MAGIC, position};
 use crate::model::{Model, model_name};
 use crate::process::stack;
 use crate::recovery::KnownChain;
-use crate::snapshot::{check, decode_snapshot, encode_model};
+use crate::snapshot::{check, decode_snapshot, encode_model, is_change};
 use crate::storage::HeldDisk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code, and
@@ -192,7 +192,8 @@ impl<'a> Verification<'a> {
             return Err(Error::corrupt(path, 76, expected, format!("{stated:08x}")));
         }
         let replayed = digest(model)?;
-        if file.header.model_version == M::VERSION && file.footer.digest == replayed {
+        let is_whole = !is_change(&file.header);
+        if is_whole && file.header.model_version == M::VERSION && file.footer.digest == replayed {
             return Ok(true);
         }
         Ok(digest(&decode_snapshot::<M>(&file)?)? == replayed)
@@ -237,7 +238,7 @@ impl<'a> Verification<'a> {
 fn open_snapshot(files: &HistoryFiles, sequence: u64, path: &Path) -> Result<PackedFile, Error> {
     let file = check(PackedFile::open(&*files.storage, path, SNAPSHOT_MAGIC)?, sequence)?;
     files.check_identity(&file.path, &file.header)?;
-    Ok(file)
+    files.with_bases(file, PackedFile::open)
 }
 
 /// Replays with one program, from stored snapshot to stored snapshot.

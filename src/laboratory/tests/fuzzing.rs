@@ -7,11 +7,12 @@ use crate::laboratory::forged::index_seed;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 10] = [
     ("journal_frames", journal_frames),
     ("segment_file", segment_file),
     ("manifest", manifest),
     ("snapshot_file", snapshot_file),
+    ("snapshot_changes", snapshot_changes),
     ("request_ids", request_ids),
     ("purge_record", purge_record),
     ("histories", histories),
@@ -112,6 +113,7 @@ fn write_seeds(frames: &[u8]) {
     for (name, level) in [("parts", 0), ("parts-zstd", 1)] {
         std::fs::write(corpus("snapshot_file").join(name), snapshot_in_parts(level)).unwrap();
     }
+    std::fs::write(corpus("snapshot_changes").join("seed"), snapshot_and_changes()).unwrap();
     for (name, archive) in [("index", false), ("archive-index", true)] {
         std::fs::write(corpus("directory_open").join(name), index_seed(archive)).unwrap();
     }
@@ -147,6 +149,51 @@ fn snapshot_in_parts(compression_level: i32) -> Vec<u8> {
     database.snapshot().unwrap();
     database.close().unwrap();
     std::fs::read(path.join("snapshots/00000000000000000003.snapshot")).unwrap()
+}
+
+fn loaded_seed(entries: u64) -> Loaded {
+    let number = |it| i128::from(it);
+    Loaded {
+        stock: (0..entries).map(|key| (key * 5, format!("{key}"))).collect(),
+        closed: (0..entries).map(|key| format!("{key:02}")).collect(),
+        log: (0..entries).map(|it| (it, (it % 3 > 0).then(|| vec![number(it)]))).collect(),
+    }
+}
+
+/// Writes a snapshot, changes, and a snapshot of these. Returns both behind the first one's length.
+fn snapshot_and_changes() -> Vec<u8> {
+    let _sizes = laboratory::Sizes::small();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let builder = crate::Database::<seed::Shelf>::builder().compression_level(0);
+    let database = builder.initial(seed::Shelf(loaded_seed(70))).open(path).unwrap();
+    let files = [1, 2].map(|number| {
+        database.execute(seed::Mend(number)).unwrap();
+        std::fs::read(database.snapshot().unwrap().path).unwrap()
+    });
+    assert!(database.stats().snapshot_shared_bytes > 0);
+    database.close().unwrap();
+    let [base, changes] = files;
+    let length = u32::try_from(base.len()).unwrap().to_le_bytes();
+    [&length[..], &base, &changes].concat()
+}
+
+/// The seed is a base with changes, and many of its hostile forms get as far as the loader.
+#[test]
+fn the_seed_of_changes_is_read_with_its_base() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/snapshot_changes");
+    let seed = std::fs::read(corpus.join("seed")).unwrap();
+    let before = laboratory::changes_decoded();
+    snapshot_changes(&seed);
+    assert!(laboratory::changes_decoded() > before, "it has no changes");
+    let before = laboratory::changes_decoded();
+    for at in 0..seed.len() {
+        let mut flipped = seed.clone();
+        flipped[at] ^= 1;
+        snapshot_changes(&flipped);
+    }
+    let read = laboratory::changes_decoded() - before;
+    assert!(read > seed.len() as u64 / 4, "only {read} of {} were read", seed.len());
 }
 
 /// The seeds for the loader are read in parts, and hostile ones get as far as the loader.
@@ -207,5 +254,27 @@ mod seed {
         }
     }
 
-    crate::commands! { Shelf { 1 => Push } }
+    /// Changes each collection at several places.
+    #[derive(Serialize, Deserialize)]
+    pub(super) struct Mend(pub(super) u64);
+
+    impl Command<Shelf> for Mend {
+        type Output = ();
+        type Rejection = ();
+
+        fn apply(self, shelf: &mut Shelf, _: &mut Context<'_, Shelf>) -> Result<(), ()> {
+            let super::Loaded { stock, closed, log } = &mut shelf.0;
+            for step in 0..5 {
+                let at = self.0 + step * 11;
+                stock.put(at * 5, "mended".to_owned());
+                stock.put(at * 5 + 1, "new".to_owned());
+                stock.remove(&(at * 10));
+                closed.remove(&format!("{at:02}"));
+                log.insert(at as usize, (at, Some(vec![1, -1])));
+            }
+            Ok(())
+        }
+    }
+
+    crate::commands! { Shelf { 1 => Push, 2 => Mend } }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::codec::DecodeHow;
 use crate::files::list_snapshots;
 use crate::stats::Counters;
 use crate::storage::{Disk, FileBytes, Room};
@@ -27,7 +28,7 @@ type TestModel = Vec<(u64, String)>;
 
 fn decode<T: DeserializeOwned>(file: &PackedFile) -> Result<T, Error> {
     let decoded = file.unpack(|blocks| {
-        let decoding = file.decoding(blocks);
+        let decoding = file.decoding(DecodeHow::InParallel, blocks);
         let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
         let decoded = reader.decode().map_err(|error| file.undecodable(error.to_string()));
         *blocks = reader.into_blocks();
@@ -166,7 +167,8 @@ fn content_that_ends_within_a_value_is_an_error_not_a_panic() {
 fn a_reader_says_how_much_there_is() {
     let file = with_content(b"x", 0xabcd).unwrap();
     let told = file.unpack(|blocks| {
-        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, None);
+        let decoding = file.decoding(DecodeHow::OneThread, blocks);
+        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
         let told = format!("{reader:?}");
         reader.decode::<u8>().unwrap();
         *blocks = reader.into_blocks();

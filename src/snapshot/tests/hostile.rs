@@ -1,12 +1,12 @@
-//! Indexes that lie, with right checksums: whatever an index states about chunks and parts, decoding
-//! ends in an error, or gives what the content is.
+//! Indexes that lie, with right checksums: whatever an index states about chunks and parts,
+//! decoding ends in an error, or gives what the content is.
 
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::file::write_snapshot;
-use crate::codec::{self, Extent, Part};
+use crate::codec::{self, DecodeHow, Extent, Part};
 use crate::collections::Vector;
 use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, snapshot_path};
 use crate::laboratory::fuzzing::{Loaded, check_loaded, loaded};
@@ -79,7 +79,11 @@ impl Taken {
             let (begin, parts) = (large(index, at), number(index, at + 8));
             at += 12 + 16 * parts;
             let part = |it| Part { bytes: large(index, it), entries: large(index, it + 8) };
-            Extent { begin, parts: (at - 16 * parts..at).step_by(16).map(part).collect() }
+            Extent {
+                begin,
+                parts: (at - 16 * parts..at).step_by(16).map(part).collect(),
+                change: None,
+            }
         });
         Self {
             extents: extents.collect(),
@@ -147,7 +151,8 @@ impl Taken {
         let bytes = FileBytes::Owned(self.bytes(|_, real| real));
         let file = PackedFile::from_bytes("hostile".into(), bytes, SNAPSHOT_MAGIC).unwrap();
         let decoded = file.unpack(|blocks| {
-            let (place, decoding) = (blocks.place().clone(), file.decoding(blocks).unwrap());
+            let place = blocks.place().clone();
+            let decoding = file.decoding(DecodeHow::InParallel, blocks);
             let decoded = codec::decode_in_parts(blocks, file.footer.raw_bytes, &decoding);
             Ok((decoded.unwrap(), place.has_jumped()))
         });
@@ -380,9 +385,13 @@ proptest! {
 /// The test that runs in the child of a fault.
 fn finder(fault: &str) -> &'static str {
     match fault {
-        "ChunkDigestNotChecked" => "chunks_that_lie_are_errors",
-        "PartEndNotChecked" => "parts_that_lie_are_errors_or_change_nothing",
-        _ => "parts_with_fewer_entries_than_their_collection_are_not_used",
+        "ChunkDigestNotChecked" => "hostile::chunks_that_lie_are_errors",
+        "PartEndNotChecked" => "hostile::parts_that_lie_are_errors_or_change_nothing",
+        "ChangesOfAnotherBase" => {
+            "changes::a_base_that_is_missing_or_another_is_an_error_that_names_it"
+        }
+        "ChangesNotCounted" => "changes::changes_are_not_decoded_as_another_type",
+        _ => "hostile::parts_with_fewer_entries_than_their_collection_are_not_used",
     }
 }
 
@@ -390,7 +399,7 @@ fn finder(fault: &str) -> &'static str {
 fn planted_faults_are_caught() {
     for (name, what) in SNAPSHOTS_FAULTS {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("snapshot::tests::hostile::{}", finder(name))])
+            .args(["--exact", &format!("snapshot::tests::{}", finder(name))])
             .env(VARIABLE, name)
             .output()
             .unwrap();

@@ -1,6 +1,8 @@
 //! Tests of snapshot files, and of the snapshot thread: on a failing disk, and its predictions.
 
+mod changes;
 mod failure;
 mod hostile;
+mod hostile_changes;
 mod parts;
 mod worker;

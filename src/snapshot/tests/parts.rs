@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::file::{open_snapshot, write_snapshot};
-use crate::codec;
+use crate::codec::{self, DecodeHow};
 use crate::collections::{Map, Set, Vector};
 use crate::error::Error;
 use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, snapshot_path};
@@ -40,7 +40,7 @@ fn read<T: DeserializeOwned>(file: &PackedFile) -> Result<(T, bool), Error> {
     let in_parts = Cell::new(false);
     let decoded = file.unpack(|blocks| {
         let place = blocks.place().clone();
-        let decoding = file.decoding(blocks);
+        let decoding = file.decoding(DecodeHow::InParallel, blocks);
         let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
         let decoded = told_of_panics("Deserialize", || reader.decode());
         *blocks = reader.into_blocks();

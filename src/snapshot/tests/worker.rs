@@ -18,6 +18,8 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
         path: "x".into(),
         raw_bytes: 0,
         file_bytes: 0,
+        shared_bytes: 0,
+        load_bytes: 0,
         duration: Duration::ZERO,
     };
     let rates = StartupRates {

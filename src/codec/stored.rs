@@ -1,0 +1,367 @@
+//! Owns what the codec tells a collection while a model is decoded: whether its parts can be
+//! decoded on several threads, and, if a snapshot holds only its changes, where the other entries
+//! are. Knows nothing of collections and files.
+
+use std::cell::Cell;
+use std::num::NonZero;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::blocks::Place;
+use super::parts::{DECODING, Extent, Part, length_bytes};
+use super::script::{Run, Runs, Script};
+
+/// An encoding that can be read from any position, by several threads at once.
+pub(crate) trait Encoded: Send + Sync {
+    fn reader(&self) -> Box<dyn ReadRange + '_>;
+}
+
+/// A reader of an encoding.
+pub(crate) trait ReadRange {
+    /// Returns the bytes from `begin` to `end`; `None` if that fails. The owner of the encoding
+    /// knows of the failure.
+    fn read(&mut self, begin: u64, end: u64) -> Option<&[u8]>;
+}
+
+/// One of the snapshots that follow from each other.
+pub(crate) struct Link {
+    pub(crate) encoded: Arc<dyn Encoded>,
+    /// In ascending order.
+    pub(crate) extents: Vec<Extent>,
+    /// Where the scripts of the changes begin, one behind the other.
+    pub(crate) scripts_begin: u64,
+}
+
+impl Link {
+    /// Returns the script of the extent with this number, which is a change; `None` if it cannot be
+    /// read or decoded.
+    fn script(&self, number: usize, bytes: u64) -> Option<Script> {
+        let before = self.extents.iter().take(number).filter_map(|extent| extent.change);
+        let begin = before.fold(self.scripts_begin, |sum, it| sum.saturating_add(it.script_bytes));
+        let mut reader = self.encoded.reader();
+        let mut rest = reader.read(begin, begin.saturating_add(bytes))?;
+        Script::decode(&mut rest).filter(|_| rest.is_empty())
+    }
+}
+
+/// How an encoding is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DecodeHow {
+    /// Large collections start threads.
+    InParallel,
+    OneThread,
+    /// The model is thrown away: large collections drop each entry as soon as it was decoded, and
+    /// are empty.
+    OnlyToSee,
+}
+
+/// An encoding that is being decoded.
+pub(crate) struct Decoding {
+    how: DecodeHow,
+    /// The snapshot itself, the one of which it is a change, and so on; empty if the snapshot can
+    /// only be read from its beginning.
+    links: Vec<Link>,
+    place: Rc<Place>,
+    /// How many changes no collection has taken.
+    changes_left: Cell<usize>,
+}
+
+/// A collection with more entries is not kept when it is only to be seen whether it can be decoded.
+const MOST_KEPT: usize = 1024;
+
+impl Decoding {
+    pub(crate) fn new(how: DecodeHow, links: Vec<Link>, place: Rc<Place>) -> Rc<Self> {
+        let extents = links.first().map_or(&[][..], |link| &link.extents);
+        let changes = extents.iter().filter(|extent| extent.change.is_some()).count();
+        Rc::new(Self { how, links, place, changes_left: Cell::new(changes) })
+    }
+
+    /// Returns why the decoded model is not the one that was encoded, if a collection was decoded
+    /// as something else. A snapshot of changes holds only a part of its entries.
+    pub(crate) fn check_end(&self) -> Result<(), String> {
+        if self.changes_left.get() == 0 || fault!(ChangesNotCounted) {
+            return Ok(());
+        }
+        Err("it holds the changes of a Map, Set or Vector that this type does not decode as one: \
+             decode it as one in Model::migrate, and convert it there"
+            .to_owned())
+    }
+
+    fn entries(self: Rc<Self>, before: u64, length: Option<usize>) -> Result<Entries, String> {
+        let begin = self.place.position();
+        let Some(length) =
+            length.filter(|&length| begin.checked_sub(before) == Some(length_bytes(length as u64)))
+        else {
+            return Ok(Entries::OneByOne);
+        };
+        let found = self.links.first().and_then(|link| {
+            let number = link.extents.binary_search_by_key(&begin, |it| it.begin).ok()?;
+            Some((number, link.extents.get(number)?))
+        });
+        match found {
+            Some((number, extent)) if extent.change.is_some() => {
+                self.changes_left.set(self.changes_left.get().saturating_sub(1));
+                if self.how == DecodeHow::OnlyToSee {
+                    return Ok(Entries::NotKept(extent.entries()));
+                }
+                let (sources, runs) = self.chain(number)?;
+                if runs.entries() != length as u64 && !fault!(EntriesNotCompared) {
+                    let reason = "the changes of a collection give another number of entries";
+                    return Err(reason.to_owned());
+                }
+                self.stored(sources, Some(runs), extent.end())
+            }
+            _ if self.how == DecodeHow::OnlyToSee => {
+                let is_kept = length <= MOST_KEPT;
+                Ok(if is_kept { Entries::OneByOne } else { Entries::NotKept(length as u64) })
+            }
+            Some((_, extent)) if self.how == DecodeHow::InParallel && extent.fits() => {
+                if extent.entries() != length as u64 && !fault!(EntriesNotCompared) {
+                    return Ok(Entries::OneByOne);
+                }
+                let encoded = self.links.first().map(|link| link.encoded.clone());
+                let source = encoded.map(|encoded| Source::new(encoded, extent));
+                self.stored(source.into_iter().collect(), None, extent.end())
+            }
+            _ => Ok(Entries::OneByOne),
+        }
+    }
+
+    fn stored(
+        self: &Rc<Self>,
+        sources: Vec<Source>,
+        runs: Option<Runs>,
+        end: u64,
+    ) -> Result<Entries, String> {
+        let starts_threads = self.how == DecodeHow::InParallel;
+        let parts = StoredParts { sources, runs, starts_threads };
+        Ok(Entries::InParts(StoredEntries { parts, end, decoding: self.clone() }))
+    }
+
+    /// Follows a collection from the base to this snapshot. Returns where its entries are.
+    fn chain(&self, number: usize) -> Result<(Vec<Source>, Runs), String> {
+        const NO_BASE: &str = "the snapshot of which this is a change has no such collection";
+        let mut links = Vec::new();
+        let mut next = Some(number);
+        for link in &self.links {
+            let Some(number) = next else { break };
+            let extent = link.extents.get(number).ok_or(NO_BASE)?;
+            next = extent.change.and_then(|change| usize::try_from(change.of).ok());
+            links.push((link, number, extent));
+        }
+        if next.is_some() {
+            return Err(NO_BASE.to_owned());
+        }
+        if !links.iter().all(|(_, _, extent)| extent.fits()) {
+            return Err("a part of a collection is too large".to_owned());
+        }
+        let mut links = links.into_iter().rev();
+        let (base, _, whole) = links.next().ok_or(NO_BASE)?;
+        let changes: Vec<_> = links.collect();
+        let runs = |at: usize| {
+            let (link, number, extent) = changes.get(at)?;
+            let source = u32::try_from(at + 1).ok()?;
+            let script = link.script(*number, extent.change?.script_bytes)?;
+            Runs::of(&script, source).filter(|_| script.inserted() == extent.entries())
+        };
+        let starts_threads = self.how == DecodeHow::InParallel;
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = if starts_threads { cores() } else { 1 };
+        let runs = Runs::all(0..changes.len(), threads, &runs);
+        let runs = runs.filter(|runs| runs.before() == whole.entries());
+        let source = |link: &Link, extent| Source::new(link.encoded.clone(), extent);
+        let others = changes.iter().map(|(link, _, extent)| source(link, extent));
+        let sources = std::iter::once(source(base, whole)).chain(others).collect();
+        Ok((sources, runs.ok_or("the changes of a collection do not fit to it")?))
+    }
+}
+
+/// The moment before a collection reads its length.
+pub(crate) struct BeforeReading(Option<(Rc<Decoding>, u64)>);
+
+impl BeforeReading {
+    pub(crate) fn new() -> Self {
+        let decoding = DECODING.with_borrow(Clone::clone);
+        Self(decoding.map(|decoding| {
+            let position = decoding.place.position();
+            (decoding, position)
+        }))
+    }
+
+    /// Returns how to decode the entries, after the length was read. The error is the reason why
+    /// they cannot be decoded.
+    pub(crate) fn entries(self, length: Option<usize>) -> Result<Entries, String> {
+        match self.0 {
+            Some((decoding, before)) => decoding.entries(before, length),
+            None => Ok(Entries::OneByOne),
+        }
+    }
+}
+
+/// How the entries of a collection are to be decoded.
+pub(crate) enum Entries {
+    OneByOne,
+    InParts(StoredEntries),
+    /// So many, one by one, and each of them is dropped.
+    NotKept(u64),
+}
+
+/// The entries of a collection that can be read part by part.
+pub(crate) struct StoredEntries {
+    parts: StoredParts,
+    /// Where the collection ends in the encoding.
+    end: u64,
+    decoding: Rc<Decoding>,
+}
+
+impl StoredEntries {
+    /// Returns the parts, which other threads can read, too.
+    pub(crate) fn parts(&self) -> &StoredParts {
+        &self.parts
+    }
+
+    /// Lets the decoder go on behind the entries.
+    pub(crate) fn skip(self) {
+        self.decoding.place.jump(self.end);
+    }
+}
+
+/// Parts of a collection that can be read by several threads at once.
+pub(crate) struct StoredParts {
+    sources: Vec<Source>,
+    /// Which entries of which source make the collection; `None` if it is all of the only source.
+    runs: Option<Runs>,
+    pub(crate) starts_threads: bool,
+}
+
+/// The parts of a collection that one snapshot holds.
+struct Source {
+    encoded: Arc<dyn Encoded>,
+    /// Each part with its position, and the number of its first entry.
+    parts: Vec<(u64, u64, Part)>,
+}
+
+impl Source {
+    fn new(encoded: Arc<dyn Encoded>, extent: &Extent) -> Self {
+        let begins = extent.parts.iter().scan((extent.begin, 0_u64), |(begin, first), part| {
+            let this = (*begin, *first, *part);
+            *begin = begin.saturating_add(part.bytes);
+            *first = first.saturating_add(part.entries);
+            Some(this)
+        });
+        Self { parts: begins.collect(), encoded }
+    }
+}
+
+impl StoredParts {
+    /// Returns which entries make the collection, if it is not simply all parts in their order.
+    pub(crate) fn runs(&self) -> Option<&[Run]> {
+        self.runs.as_ref().map(Runs::runs)
+    }
+
+    /// Returns how many parts there are, in all snapshots.
+    pub(crate) fn count(&self) -> usize {
+        self.sources.iter().map(|source| source.parts.len()).sum()
+    }
+
+    /// Returns a reader of the only source's parts, for one thread.
+    pub(crate) fn reader(&self) -> Option<PartsReader<'_>> {
+        let source = self.sources.first()?;
+        Some(PartsReader { inner: source.encoded.reader(), parts: &source.parts })
+    }
+
+    /// Returns a reader of the entries of each source, for one thread.
+    pub(crate) fn cursors(&self) -> Vec<EntryCursor<'_>> {
+        self.sources.iter().map(EntryCursor::new).collect()
+    }
+}
+
+/// Reads parts of a collection.
+pub(crate) struct PartsReader<'a> {
+    inner: Box<dyn ReadRange + 'a>,
+    parts: &'a [(u64, u64, Part)],
+}
+
+impl PartsReader<'_> {
+    /// Returns part `number` with its bytes; without them if they cannot be read.
+    pub(crate) fn read(&mut self, number: usize) -> Option<(Part, Option<&[u8]>)> {
+        let &(begin, _, part) = self.parts.get(number)?;
+        Some((part, self.inner.read(begin, begin.saturating_add(part.bytes))))
+    }
+}
+
+/// Reads entries of a collection in ascending order, with pauses between them. What is read of a
+/// part must be decoded to know where the next entry begins.
+pub(crate) struct EntryCursor<'a> {
+    inner: Box<dyn ReadRange + 'a>,
+    parts: &'a [(u64, u64, Part)],
+    /// The part whose bytes are read.
+    part: Option<Part>,
+    /// Behind that part.
+    next_part: usize,
+    bytes: Vec<u8>,
+    used: usize,
+    /// The number of the next entry.
+    next: u64,
+    /// How many entries of the part are left.
+    left: u64,
+}
+
+/// Entries of one part that follow each other.
+pub(crate) struct PartEntries<'b> {
+    pub(crate) part: Part,
+    /// From the first of them to the end of the part.
+    pub(crate) bytes: &'b [u8],
+    /// How many of them are not wanted, and how many are wanted behind these.
+    pub(crate) skipped: u64,
+    pub(crate) wanted: u64,
+    /// Whether the part ends with them.
+    pub(crate) is_end: bool,
+}
+
+impl<'a> EntryCursor<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self {
+            inner: source.encoded.reader(),
+            parts: &source.parts,
+            part: None,
+            next_part: 0,
+            bytes: Vec::new(),
+            used: 0,
+            next: 0,
+            left: 0,
+        }
+    }
+
+    /// Returns some of the entries from `first` on, and `most` at most. `None` if they cannot be
+    /// read. The caller must decode them, and tell [`used`](Self::used) how many bytes they have.
+    pub(crate) fn entries(&mut self, first: u64, most: u64) -> Option<PartEntries<'_>> {
+        if self.part.is_none() || first >= self.next.saturating_add(self.left) {
+            self.read_part(first)?;
+        }
+        let skipped = first.checked_sub(self.next)?;
+        let wanted = most.min(self.left.checked_sub(skipped)?);
+        self.next += skipped + wanted;
+        self.left -= skipped + wanted;
+        let bytes = self.bytes.get(self.used..)?;
+        Some(PartEntries { part: self.part?, bytes, skipped, wanted, is_end: self.left == 0 })
+    }
+
+    /// Notes that the last entries had so many bytes.
+    pub(crate) fn used(&mut self, bytes: usize) {
+        self.used = self.used.saturating_add(bytes);
+    }
+
+    /// Reads the part that holds the entry `first`, which is behind the current one.
+    fn read_part(&mut self, first: u64) -> Option<()> {
+        let rest = self.parts.get(self.next_part..)?;
+        let before = rest.partition_point(|&(_, begin, _)| begin <= first).checked_sub(1)?;
+        let &(begin, next, part) = rest.get(before)?;
+        let bytes = self.inner.read(begin, begin.saturating_add(part.bytes))?;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.next_part += before + 1;
+        (self.part, self.used, self.next, self.left) = (Some(part), 0, next, part.entries);
+        Some(())
+    }
+}
