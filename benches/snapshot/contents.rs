@@ -1,5 +1,5 @@
-//! What the model holds while its snapshots are measured: accounts of a few bytes each, or values of
-//! 100 bytes that do not pack.
+//! What the model holds while its snapshots are measured: accounts of a few bytes each, or values
+//! of 100 bytes that do not pack.
 
 // Each bench uses only a part of this module.
 #![allow(dead_code)]

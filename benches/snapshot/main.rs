@@ -2,7 +2,7 @@
 //! of an interval between snapshots. Prints its own figures, because criterion has no percentiles.
 //!
 //! `cargo bench --bench snapshot -- WORD…` runs the parts with these words in their names
-//! (`latency`, `fat`, `intervals`); `-- --test` runs small forms of all. Entries:
+//! (`latency`, `fat`, `changes`, `intervals`); `-- --test` runs small forms of all. Entries:
 //! `PREVALENCE_BENCH_ENTRIES` (default 5,000,000, and a fifth of it for `fat` and `intervals`). The chart of
 //! the intervals is written to the file `PREVALENCE_BENCH_CHART` (default:
 //! `target/tmp/snapshot-intervals.svg`).
@@ -12,6 +12,7 @@ mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changes;
 mod chart;
 mod contents;
 mod intervals;
@@ -37,6 +38,12 @@ fn main() {
     }
     if is_wanted("latency, fat values") {
         latency::measure::<Fat>(entries / 5, if short { 200 } else { 50_000 });
+    }
+    if is_wanted("changes") {
+        for part in [100, 1000] {
+            changes::measure::<Ledger>(entries, entries / part);
+            changes::measure::<Fat>(entries / 5, entries / 5 / part);
+        }
     }
     if is_wanted("intervals") {
         let (commands, rounds) = if short { (20_000, 1) } else { (2_000_000, 3) };

@@ -122,7 +122,8 @@ impl Engine for Redis {
     }
 
     fn put_stream(&self, puts: &mut dyn Iterator<Item = Put>, window: usize) -> Outcome {
-        // More than one, so that the server works while requests are made, but less than the window.
+        // More than one, so that the server works while requests are made, but less than the
+        // window.
         let burst_puts = (window / 4).max(1);
         let mut connection = Connection::new(self.0)?;
         let (mut in_flight, mut burst) = (0, 0);
