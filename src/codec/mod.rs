@@ -150,7 +150,8 @@ pub(crate) fn encode_in_parts<T: Serialize>(
     target: &mut impl std::io::Write,
     encoding: &Rc<Encoding>,
 ) -> Result<(), String> {
-    parts::while_encoding(encoding, || encode(value, target, encoding))
+    parts::while_encoding(encoding, || encode(value, target, encoding))?;
+    encoding.check_end()
 }
 
 fn encode<T: Serialize>(

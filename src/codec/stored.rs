@@ -33,8 +33,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Returns the script of the extent with this number, which is a change; `None` if it cannot be
-    /// read or decoded.
+    /// Returns what makes the collection with this number, whose new entries are in `source`; `None`
+    /// if that cannot be read or decoded.
+    fn runs(&self, number: usize, source: u32) -> Option<Runs> {
+        let extent = self.extents.get(number)?;
+        let script = self.script(number, extent.change?.script_bytes)?;
+        Runs::of(&script, source).filter(|_| script.inserted() == extent.entries())
+    }
+
     fn script(&self, number: usize, bytes: u64) -> Option<Script> {
         let before = self.extents.iter().take(number).filter_map(|extent| extent.change);
         let begin = before.fold(self.scripts_begin, |sum, it| sum.saturating_add(it.script_bytes));
@@ -43,6 +49,8 @@ impl Link {
         Script::decode(&mut rest).filter(|_| rest.is_empty())
     }
 }
+
+const DO_NOT_FIT: &str = "the changes of a collection do not fit to it";
 
 /// How an encoding is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +110,13 @@ impl Decoding {
             Some((number, extent)) if extent.change.is_some() => {
                 self.changes_left.set(self.changes_left.get().saturating_sub(1));
                 if self.how == DecodeHow::OnlyToSee {
-                    return Ok(Entries::NotKept(extent.entries()));
+                    let runs = self.links.first().and_then(|link| link.runs(number, 1));
+                    let fits =
+                        extent.fits() && runs.is_some_and(|it| it.entries() == length as u64);
+                    return match fits {
+                        true => Ok(Entries::NotKept(extent.entries())),
+                        false => Err(DO_NOT_FIT.to_owned()),
+                    };
                 }
                 let (sources, runs) = self.chain(number)?;
                 if runs.entries() != length as u64 && !fault!(EntriesNotCompared) {
@@ -159,10 +173,8 @@ impl Decoding {
         let (base, _, whole) = links.next().ok_or(NO_BASE)?;
         let changes: Vec<_> = links.collect();
         let runs = |at: usize| {
-            let (link, number, extent) = changes.get(at)?;
-            let source = u32::try_from(at + 1).ok()?;
-            let script = link.script(*number, extent.change?.script_bytes)?;
-            Runs::of(&script, source).filter(|_| script.inserted() == extent.entries())
+            let (link, number, _) = changes.get(at)?;
+            link.runs(*number, u32::try_from(at + 1).ok()?)
         };
         let starts_threads = self.how == DecodeHow::InParallel;
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -172,7 +184,7 @@ impl Decoding {
         let source = |link: &Link, extent| Source::new(link.encoded.clone(), extent);
         let others = changes.iter().map(|(link, _, extent)| source(link, extent));
         let sources = std::iter::once(source(base, whole)).chain(others).collect();
-        Ok((sources, runs.ok_or("the changes of a collection do not fit to it")?))
+        Ok((sources, runs.ok_or(DO_NOT_FIT)?))
     }
 }
 

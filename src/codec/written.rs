@@ -58,6 +58,8 @@ pub(crate) struct Encoding {
     base: Option<Arc<KnownCollections>>,
     /// Whether a collection is being written that has no place for changes inside of it.
     is_inside: Cell<bool>,
+    /// Whether changes were written that no reader could decode.
+    is_unreadable: Cell<bool>,
     extents: RefCell<Vec<Extent>>,
     /// The collections at these positions. They become known once all extents are.
     collections: RefCell<Vec<(u64, usize, Shared)>>,
@@ -71,6 +73,15 @@ impl Encoding {
     /// Makes the encoding of the changes of a snapshot that has these collections.
     pub(crate) fn of_changes(base: Arc<KnownCollections>) -> Self {
         Self { base: Some(base), ..Self::default() }
+    }
+
+    /// Returns why nobody could read what was written. A whole collection of this kind is decoded
+    /// one entry after the other, but its changes cannot be.
+    pub(super) fn check_end(&self) -> Result<(), String> {
+        if self.is_unreadable.get() {
+            return Err("the new entries of a collection are too large to be read alone".to_owned());
+        }
+        Ok(())
     }
 
     /// Notes that bytes were encoded.
@@ -244,6 +255,9 @@ impl Begun {
             self.script.encode(&mut script);
             self.extent.change = Some(Change { of, script_bytes: script.len() as u64 });
             self.encoding.scripts.borrow_mut().push((begin, script));
+            if !self.extent.fits() {
+                self.encoding.is_unreadable.set(true);
+            }
         } else if self.extent.parts.len() < 2 {
             return;
         }

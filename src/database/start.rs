@@ -171,6 +171,7 @@ fn snapshotter<M: Model>(
         owed: false,
         decode_check: DecodeCheck::new(found.loaded.info.sequence),
         chain: None,
+        broken: Vec::new(),
     }
 }
 

@@ -150,6 +150,10 @@ fn wanted_snapshots(files: &HistoryFiles, listed: &[u64]) -> Result<BTreeMap<u64
             Ok(file) => {
                 // A snapshot of another database must not be replaced.
                 files.check_identity(&path, &file.header)?;
+                // Only others rest on it. Those will be whole.
+                if !archived && !listed.contains(&sequence) {
+                    continue;
+                }
                 request_limits(&file)?
             }
             Err(StoreError::Corrupt { .. }) => usual.requests,

@@ -16,7 +16,7 @@ use crate::files::{
 };
 use crate::journal::Segment;
 use crate::model::{Model, RandomSeed, model_name};
-use crate::snapshot::{decode_version, open_snapshot, undecodable_as_current};
+use crate::snapshot::{decode_version, open_alone, undecodable_as_current, with_its_bases};
 
 impl Opening<'_> {
     /// Reads an existing database and changes nothing. It puts the segments into `segments`, from
@@ -151,8 +151,9 @@ impl Opening<'_> {
         let directory = &self.directory.snapshots;
         let path = snapshot_path(directory, sequence);
         self.require(&path, "the MANIFEST lists this snapshot")?;
-        let snapshot = open_snapshot(&**self.storage, directory, sequence)?;
+        let snapshot = open_alone(&**self.storage, directory, sequence)?;
         check_identity(&path, &snapshot.header, stated.database, model_name::<M>())?;
+        let snapshot = with_its_bases(&**self.storage, directory, snapshot)?;
         let total = snapshot.chain().map(PackedFile::file_bytes).sum();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
         let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;

@@ -112,14 +112,12 @@ impl Superseded {
             while let Some(sequence) = next.filter(|&sequence| needed.insert(sequence)) {
                 let path = path(sequence);
                 if exists(storage, &path)? {
-                    let file = storage.open_to_read(&path).map_err(Error::io("read", &path))?;
-                    match FileHeader::read(&path, SNAPSHOT_MAGIC, &*file) {
+                    let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path));
+                    let header = file.and_then(|it| FileHeader::read(&path, SNAPSHOT_MAGIC, &*it));
+                    match header {
                         Ok((header, _)) => next = Some(header.base_sequence),
                         // What it rests on is not known, so it may be any of the older ones.
-                        Err(StoreError::Corrupt { .. }) => {
-                            needed.extend(found.iter().filter(|&&older| older < sequence));
-                        }
-                        Err(error) => return Err(error.into()),
+                        Err(_) => needed.extend(found.iter().filter(|&&older| older < sequence)),
                     }
                 }
             }
@@ -136,11 +134,14 @@ impl Superseded {
         }
         let begun = directory.has_archive(storage)?;
         let archived = if begun { list_snapshots(storage, &directory.archive)? } else { vec![] };
-        let (mut kept, mut chosen) = (BTreeSet::from_iter(archived), BTreeSet::new());
+        let archived = BTreeSet::from_iter(archived);
+        let (mut kept, mut chosen) = (archived.clone(), BTreeSet::new());
         for &sequence in superseded.keys() {
             let before = kept.range(..sequence).next_back().copied();
             // The archive may hold this snapshot already: a crash left it in both places.
-            if kept.contains(&sequence) || self.archived_snapshots.keeps(sequence, before) {
+            let is_kept =
+                kept.contains(&sequence) || self.archived_snapshots.keeps(sequence, before);
+            if is_kept && rests_on_known(sequence, superseded, &archived) {
                 kept.insert(sequence);
                 chosen.insert(sequence);
             }
@@ -195,5 +196,37 @@ impl Superseded {
         let path = segment_path(&directory.journal, first);
         let length = storage.read(&path).map_err(Error::io("read", &path))?.len();
         remove_gently(storage, &path, position(length), pace).map_err(Error::io("remove", &path))
+    }
+}
+
+/// Returns whether everything that a snapshot rests on is superseded, too, or in the archive. What a
+/// crash has left may rest on one that stays, and what was damaged on one that has gone: without it,
+/// a snapshot is of no use in the archive.
+fn rests_on_known(
+    mut sequence: u64,
+    superseded: &BTreeMap<u64, (u64, u64)>,
+    archived: &BTreeSet<u64>,
+) -> bool {
+    while let Some(&(_, base)) = superseded.get(&sequence) {
+        if base == sequence {
+            return true;
+        }
+        sequence = base;
+    }
+    archived.contains(&sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_of_use_in_the_archive_only_with_all_that_it_rests_on() {
+        let rests = [(10, 10), (20, 10), (30, 20), (50, 40), (60, 50), (80, 70), (90, 80)];
+        let superseded = rests.map(|(sequence, base)| (sequence, (0, base)));
+        let (superseded, archived) = (BTreeMap::from(superseded), BTreeSet::from([40]));
+        let known = |it: &u64| rests_on_known(*it, &superseded, &archived);
+        let known: Vec<u64> = superseded.keys().copied().filter(known).collect();
+        assert_eq!(known, [10, 20, 30, 50, 60], "70 is nowhere");
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::chain::{Base, with_bases_in};
+use super::chain::{Base, OpenFile, with_bases_in};
 use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections};
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
@@ -91,7 +91,7 @@ pub(crate) fn write_version<M: Model>(
     let model = (&version.model, requests);
     let Written { file, known } = write(storage, &written_to, header, model, base, packing, pace)?;
     // This sees that the base is still there.
-    let open = PackedFile::open_beside_others;
+    let open: OpenFile = PackedFile::open_beside_others;
     let checked = with_bases_in(storage, snapshot_directory, file, open).and_then(|file| {
         if is_owed(file.footer.raw_bytes) {
             check_readable::<M>(&file, pace)?;
@@ -114,7 +114,8 @@ pub(crate) fn write_version<M: Model>(
     }
     let sync = storage.sync_directory(snapshot_directory);
     sync.map_err(Error::io("sync directory", snapshot_directory))?;
-    let file = open_alone(storage, snapshot_directory, header.sequence)?;
+    let file = open(storage, &path, SNAPSHOT_MAGIC)?;
+    let file = with_bases_in(storage, snapshot_directory, check(file, header.sequence)?, open)?;
     Ok(Written { file, known })
 }
 
@@ -222,17 +223,27 @@ impl Write for ErrorCapturingWriter<'_> {
 
 /// Opens a snapshot, with those that it rests on, to decode it. Checks that it has the sequence in
 /// its name.
-pub(crate) fn open_snapshot(
+#[cfg(test)]
+pub(super) fn open_snapshot(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     sequence: u64,
 ) -> Result<PackedFile, Error> {
     let file = open_alone(storage, snapshot_directory, sequence)?;
+    with_its_bases(storage, snapshot_directory, file)
+}
+
+/// Opens the snapshots that `file` rests on, to decode it.
+pub(crate) fn with_its_bases(
+    storage: &dyn Storage,
+    snapshot_directory: &Path,
+    file: PackedFile,
+) -> Result<PackedFile, Error> {
     with_bases_in(storage, snapshot_directory, file, PackedFile::open_to_decode)
 }
 
-/// Does the same with the file alone.
-pub(super) fn open_alone(
+/// Opens a snapshot without those that it rests on. Checks that it has the sequence in its name.
+pub(crate) fn open_alone(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     sequence: u64,

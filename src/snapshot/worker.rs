@@ -29,7 +29,7 @@ use crate::engine::{
     Shared, SharedCommitter, SnapshotInfo, SnapshotState, Version, sync_outside_lock,
 };
 use crate::error::Error;
-use crate::files::{Directory, FileHeader, ManifestFile, Packing, Reserve};
+use crate::files::{Directory, FileHeader, ManifestFile, Packing, Reserve, snapshot_path};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::mutex::lock;
@@ -85,6 +85,8 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) decode_check: DecodeCheck,
     /// The snapshots that the next one may rest on.
     pub(crate) chain: Option<Chain>,
+    /// The snapshots of this run that turned out to rest on damaged ones.
+    pub(crate) broken: Vec<u64>,
 }
 
 impl<M: Model> Snapshotter<M> {
@@ -180,7 +182,7 @@ impl<M: Model> Snapshotter<M> {
         }
         let room_wanted = self.shared.snapshots.room_wanted.swap(false, Ordering::SeqCst)
             && self.options.policy.is_automatic();
-        if room_wanted {
+        if room_wanted && self.keeps_older() {
             // Only a whole snapshot lets go of those before it, and of the journal behind them.
             self.chain = None;
         }
@@ -245,6 +247,11 @@ impl<M: Model> Snapshotter<M> {
             }
             Err(error) => self.note_failure(&error),
         }
+    }
+
+    /// Whether the journal goes back to an older snapshot than the newest.
+    fn keeps_older(&self) -> bool {
+        self.options.keep_snapshots > 1
     }
 
     fn is_cancelled(&self) -> bool {
@@ -338,15 +345,20 @@ impl<M: Model> Snapshotter<M> {
         version: &Version<M>,
     ) -> Result<(Written, bool), Error> {
         // If one snapshot is kept, the journal goes back to the newest one in any case.
-        let keeps_older = self.options.keep_snapshots > 1;
-        let journal_bytes = if keeps_older { self.shared.counters.journal_bytes.get() } else { 0 };
+        let journal_bytes = match self.keeps_older() {
+            true => self.shared.counters.journal_bytes.get(),
+            false => 0,
+        };
         let base = self.chain.as_ref().filter(|_| !self.outdated);
         if let Some(base) = base.and_then(|chain| chain.base(journal_bytes)) {
             match self.write_with(header, version, Some(base)) {
                 // A whole snapshot would take even more room, and time.
                 Err(error) if error.is_disk_full() || self.is_cancelled() => return Err(error),
-                // The base may be gone or damaged.
-                Err(_) => self.chain = None,
+                // The base may be gone or damaged, and then nobody can read it.
+                Err(_) => {
+                    self.broken.push(base.sequence);
+                    self.chain = None;
+                }
                 written => return written,
             }
         }
@@ -383,16 +395,32 @@ impl<M: Model> Snapshotter<M> {
     /// Returns the snapshots that stay in the MANIFEST when the one with this header is listed.
     fn kept_beside(&self, header: &FileHeader) -> Vec<u64> {
         let mut kept = lock(&self.manifest).current().snapshots.clone();
-        list(&mut kept, header, self.options.keep_snapshots);
+        self.list(&mut kept, header);
         kept.retain(|&kept| kept != header.sequence);
         kept
+    }
+
+    /// Adds a snapshot to the listed ones, oldest first, and drops those beyond the number to keep:
+    /// first what is known to be useless. What it rests on is no longer listed: the same damage
+    /// would make both useless. So each listed snapshot rests on other files than the rest.
+    fn list(&self, listed: &mut Vec<u64>, header: &FileHeader) {
+        listed.retain(|&other| other != header.sequence && other != header.base_sequence);
+        listed.push(header.sequence);
+        while listed.len() > self.options.keep_snapshots {
+            let useless = |sequence: &u64| {
+                let path = snapshot_path(&self.options.directory.snapshots, *sequence);
+                *sequence != header.sequence
+                    && (self.broken.contains(sequence) || self.superseded.spared.contains(&path))
+            };
+            listed.remove(listed.iter().position(useless).unwrap_or(0));
+        }
     }
 
     /// Lists the snapshot in the MANIFEST, and drops those beyond the number to keep.
     fn list_in_manifest(&self, header: &FileHeader) -> Result<(), Error> {
         let mut manifest = lock(&self.manifest);
         let listed = manifest.update(|manifest| {
-            list(&mut manifest.snapshots, header, self.options.keep_snapshots);
+            self.list(&mut manifest.snapshots, header);
             // If this snapshot gets damaged, the journal must still reach at least as far.
             if manifest.sequence < header.sequence {
                 manifest.sequence = header.sequence;
@@ -406,16 +434,6 @@ impl<M: Model> Snapshotter<M> {
     fn tidy(&self) -> Result<(), Error> {
         self.superseded.clear(&self.manifest, &self.room, &self.pace())
     }
-}
-
-/// Adds a snapshot to the listed ones, oldest first, and drops those beyond the number to keep.
-/// What it rests on is no longer listed: the same damage would make both useless. So each snapshot
-/// that is listed rests on others than the rest.
-fn list(listed: &mut Vec<u64>, header: &FileHeader, keep: usize) {
-    listed.retain(|&other| other != header.sequence && other != header.base_sequence);
-    listed.push(header.sequence);
-    let superfluous = listed.len().saturating_sub(keep);
-    listed.drain(..superfluous);
 }
 
 /// Lowers this thread's priority. On a machine whose cores are busy, a commit would otherwise wait

@@ -12,7 +12,7 @@ use crate::codec::{Encoded, ReadRange};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
 use crate::mutex::lock;
-use crate::storage::{ReadableFile, read_up_to};
+use crate::storage::{Pace, ReadableFile, read_up_to};
 
 /// The first failure of the readers of a file. A decoder sees only that its input ends.
 #[derive(Default)]
@@ -86,6 +86,16 @@ impl Content {
     pub(super) fn verify_chunks(&self) -> Result<(), StoreError> {
         let mut buffer = Vec::new();
         self.index.chunks.iter().try_for_each(|chunk| self.packed(chunk, &mut buffer).map(drop))
+    }
+
+    /// Verifies all that is behind `position`, at a pace.
+    pub(super) fn verify_behind(&self, position: u64, pace: &Pace<'_>) -> Result<(), StoreError> {
+        let mut scratch = Scratch::default();
+        for chunk in self.index.chunks.iter().filter(|chunk| chunk.raw_end() > position) {
+            self.unpack(chunk, &mut scratch, &mut Vec::new())?;
+            pace.step().map_err(StoreError::io("unpack", &self.path))?;
+        }
+        Ok(())
     }
 
     /// Unpacks a chunk into `target`, which is empty.

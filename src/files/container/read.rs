@@ -185,7 +185,12 @@ impl PackedFile {
             }
         };
         let (digest, ()) = self.unpack_at(pace, digest, skip)?;
-        self.check_digest(digest)
+        self.check_digest(digest)?;
+        match &self.layout {
+            Layout::Stream(_) => Ok(()),
+            // Nothing has read the scripts yet.
+            Layout::Chunks(content) => content.verify_behind(self.scripts_begin(), pace),
+        }
     }
 
     fn check_digest(&self, digest: [u8; 16]) -> Result<(), StoreError> {
@@ -274,10 +279,15 @@ impl PackedFile {
             Layout::Chunks(content) => Some(Link {
                 encoded: content.clone(),
                 extents: content.index.extents.clone(),
-                scripts_begin: file.footer.raw_bytes.saturating_add(file.header.appendix_bytes),
+                scripts_begin: file.scripts_begin(),
             }),
         });
         Decoding::new(how, links.collect(), blocks.place().clone())
+    }
+
+    /// Returns where the content and the appendix behind it end.
+    fn scripts_begin(&self) -> u64 {
+        self.footer.raw_bytes.saturating_add(self.header.appendix_bytes)
     }
 
     /// Returns the first failure of a reader of this file, or of those that it rests on.

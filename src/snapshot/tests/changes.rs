@@ -55,6 +55,10 @@ impl Rests {
 
     /// Writes the next snapshot. Returns the size of its encoding.
     pub(super) fn write<T: Serialize>(&mut self, model: &T) -> u64 {
+        self.try_write(model).unwrap()
+    }
+
+    fn try_write<T: Serialize>(&mut self, model: &T) -> Result<u64, Error> {
         self.sequence += 1;
         let base_sequence = self.base.as_ref().map_or(self.sequence, |base| base.sequence);
         let header = FileHeader {
@@ -68,13 +72,13 @@ impl Rests {
         let path = self.path(self.sequence);
         let (model, base) = ((model, &none), self.base.as_ref());
         let Written { file, known } =
-            write(&Disk, &path, &header, model, base, self.packing, &Pace::full()).unwrap();
+            write(&Disk, &path, &header, model, base, self.packing, &Pace::full())?;
         self.base = Some(Base {
             sequence: self.sequence,
             footer_digest: file.footer_digest().unwrap(),
             known: Arc::new(known),
         });
-        file.footer.raw_bytes
+        Ok(file.footer.raw_bytes)
     }
 
     fn open(&self) -> Result<PackedFile, Error> {
@@ -423,5 +427,43 @@ fn a_base_that_is_missing_or_another_is_an_error_that_names_it() {
         same.write(&(0..MANY).map(|key| (key, key)).collect::<Map<u64, u64>>());
         fs::copy(same.path(1), rests.path(1)).unwrap();
         rests.open().unwrap();
+    });
+}
+
+/// A large part can be decoded only with all that is before it, and changes have not got that.
+#[test]
+fn changes_that_are_too_large_to_be_decoded_are_not_written() {
+    let _sizes = Sizes::small();
+    let mut model: Map<u64, String> = (0..100).map(|key| (key, key.to_string())).collect();
+    let mut rests = Rests::new();
+    rests.write(&model);
+    model.put(7, "x".repeat(3 << 10));
+    let error = rests.try_write(&model).unwrap_err();
+    assert!(matches!(error, Error::Encode { .. }), "{error}");
+    rests.base = None;
+    rests.write(&model);
+    rests.check(&model);
+    assert!(rests.base.as_ref().unwrap().known.is_empty(), "nothing may rest on it");
+}
+
+/// The scripts are behind all that a decoder of the content reads.
+#[test]
+fn scripts_are_verified_when_a_snapshot_is_read_back() {
+    with_usual_sizes(|| {
+        let mut model: Map<u64, u64> = (0..MANY).map(|key| (key, key)).collect();
+        let mut rests = Rests::new();
+        rests.write(&model);
+        for key in 0..MANY / 2 {
+            model.remove(&(key * 2));
+        }
+        rests.write(&model);
+        rests.check(&model);
+        let path = rests.path(2);
+        let mut bytes = fs::read(&path).unwrap();
+        let (index, _) = crate::laboratory::sealed::index(&bytes).unwrap();
+        rests.open().unwrap().verify_content(&Pace::full()).unwrap();
+        bytes[index - 5] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(rests.open().unwrap().verify_content(&Pace::full()).is_err());
     });
 }

@@ -156,11 +156,36 @@ fn damage_to_a_base_costs_nothing_but_time() {
             assert_eq!(report.damaged_snapshots[0].path, file(&image, 32));
             let reason = &report.damaged_snapshots[0].reason;
             assert!(reason.contains(damaged.to_str().unwrap()), "{reason}");
-            let (_, after) = take(&database, 5..6).pop().unwrap();
+            let (info, after) = take(&database, 5..6).pop().unwrap();
             drop(database);
             let database = sharing().open(&image).unwrap();
             assert_eq!(bytes(&database), after);
+            drop(database);
+            // The good one stays listed, and not what rests on the damaged one.
+            fs::remove_file(info.path).unwrap();
+            let database = sharing().open(&image).unwrap();
+            assert_eq!((bytes(&database), database.recovery().snapshot_sequence), (after, 8));
         }
+    }
+}
+
+/// A start does not read the older snapshot, and neither damage nor its own format stops the rest.
+#[test]
+fn an_older_snapshot_whose_header_cannot_be_read_stops_nothing() {
+    let (_directory, path) = temporary();
+    resting(&path);
+    for at in [8, 40] {
+        let image = path.with_extension(format!("image-{at}"));
+        copy_directory(&path, &image);
+        let mut older = fs::read(file(&image, 8)).unwrap();
+        older[at] ^= 4;
+        fs::write(file(&image, 8), older).unwrap();
+        let database = sharing().open(&image).unwrap();
+        let taken = take(&database, 5..8);
+        assert!(matches!(database.health(), Health::Running));
+        let expected = taken[2].1.clone();
+        database.close().unwrap();
+        assert_eq!(reopened(&image).0, expected);
     }
 }
 
