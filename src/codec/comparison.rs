@@ -11,13 +11,16 @@ use serde::Serialize;
 use super::{LEVEL_BYTES, TOO_DEEP};
 use crate::process::Floor;
 
+/// Values with longer encodings are taken for different, so that no large one is in memory twice.
+const LONGEST_BYTES: usize = 1 << 20;
+
 /// Compares values by their encodings.
 #[derive(Default)]
 pub(crate) struct Comparison([Vec<u8>; 2]);
 
 impl Comparison {
-    /// Returns whether both values have the same encoding. What cannot be encoded is equal to
-    /// nothing.
+    /// Returns whether both values have the same encoding. What cannot be encoded, or is long, is
+    /// equal to nothing.
     pub(crate) fn are_equal<T: Serialize + 'static>(&mut self, left: &T, right: &T) -> bool {
         if let Some(are_equal) = are_equal_numbers(left, right) {
             return are_equal;
@@ -63,6 +66,9 @@ impl Writer for BufferWriter<'_> {
         if bytes.len() == LEVEL_BYTES && self.floor.is_reached() {
             return Err(EncodeError::Other(TOO_DEEP));
         }
+        if bytes.len() > LONGEST_BYTES - self.buffer.len().min(LONGEST_BYTES) {
+            return Err(EncodeError::UnexpectedEnd);
+        }
         self.buffer.extend_from_slice(bytes);
         Ok(())
     }
@@ -84,6 +90,10 @@ mod tests {
                 assert_eq!(comparison.are_equal(left, right), a == b);
             }
         }
+        let long = "x".repeat(LONGEST_BYTES - 5);
+        assert!(comparison.are_equal(&long, &long.clone()));
+        let longer = "x".repeat(LONGEST_BYTES);
+        assert!(!comparison.are_equal(&longer, &longer.clone()));
         // As numbers they are equal, or not even to themselves.
         assert!(!comparison.are_equal(&0.0_f64, &-0.0));
         assert!(comparison.are_equal(&f64::NAN, &f64::NAN));

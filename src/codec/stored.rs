@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::num::NonZero;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,28 +26,37 @@ pub(crate) trait ReadRange {
 
 /// One of the snapshots that follow from each other.
 pub(crate) struct Link {
-    pub(crate) encoded: Arc<dyn Encoded>,
+    encoded: Arc<dyn Encoded>,
     /// In ascending order.
-    pub(crate) extents: Vec<Extent>,
-    /// Where the scripts of the changes begin, one behind the other.
-    pub(crate) scripts_begin: u64,
+    extents: Vec<Extent>,
+    /// Where the script of each extent is, if it is a change.
+    scripts: Vec<Range<u64>>,
 }
 
 impl Link {
+    /// Makes a link whose scripts begin at `scripts_begin`, one behind the other.
+    pub(crate) fn new(encoded: Arc<dyn Encoded>, extents: Vec<Extent>, scripts_begin: u64) -> Self {
+        let scripts = extents.iter().scan(scripts_begin, |begin, extent| {
+            let bytes = extent.change.map_or(0, |change| change.script_bytes);
+            let range = *begin..begin.saturating_add(bytes);
+            *begin = range.end;
+            Some(range)
+        });
+        Self { scripts: scripts.collect(), encoded, extents }
+    }
+
     /// Returns what makes the collection with this number, whose new entries are in `source`; `None`
     /// if that cannot be read or decoded.
     fn runs(&self, number: usize, source: u32) -> Option<Runs> {
-        let extent = self.extents.get(number)?;
-        let script = self.script(number, extent.change?.script_bytes)?;
+        let (extent, script) = (self.extents.get(number)?, self.scripts.get(number)?);
+        let mut reader = self.encoded.reader();
+        let mut rest = reader.read(script.start, script.end)?;
+        let script = Script::decode(&mut rest).filter(|_| rest.is_empty())?;
         Runs::of(&script, source).filter(|_| script.inserted() == extent.entries())
     }
 
-    fn script(&self, number: usize, bytes: u64) -> Option<Script> {
-        let before = self.extents.iter().take(number).filter_map(|extent| extent.change);
-        let begin = before.fold(self.scripts_begin, |sum, it| sum.saturating_add(it.script_bytes));
-        let mut reader = self.encoded.reader();
-        let mut rest = reader.read(begin, begin.saturating_add(bytes))?;
-        Script::decode(&mut rest).filter(|_| rest.is_empty())
+    fn script_bytes(&self, number: usize) -> u64 {
+        self.scripts.get(number).map_or(0, |script| script.end - script.start)
     }
 }
 
@@ -73,6 +83,9 @@ pub(crate) struct Decoding {
     /// How many changes no collection has taken.
     changes_left: Cell<usize>,
 }
+
+/// Several threads put scripts together that have more bytes than this.
+const SCRIPTS_WORTH_A_THREAD: u64 = 64 << 10;
 
 /// A collection with more entries is not kept when it is only to be seen whether it can be decoded.
 const MOST_KEPT: usize = 1024;
@@ -178,7 +191,9 @@ impl Decoding {
         };
         let starts_threads = self.how == DecodeHow::InParallel;
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = if starts_threads { cores() } else { 1 };
+        let scripts = changes.iter().map(|(link, number, _)| link.script_bytes(*number));
+        let is_worth_it = scripts.sum::<u64>() > SCRIPTS_WORTH_A_THREAD;
+        let threads = if starts_threads && is_worth_it { cores() } else { 1 };
         let runs = Runs::all(0..changes.len(), threads, &runs);
         let runs = runs.filter(|runs| runs.before() == whole.entries());
         let source = |link: &Link, extent| Source::new(link.encoded.clone(), extent);

@@ -44,8 +44,9 @@ pub(crate) struct Chain {
     changes: u32,
     changes_raw_bytes: u64,
     changes_file_bytes: u64,
-    /// The journal bytes that this run had written when the whole snapshot was taken.
+    /// The journal bytes that this run had written when the whole snapshot was taken, and the newest.
     journal_then: u64,
+    newest_journal_then: u64,
     /// The memory of the collections when the newest snapshot was taken.
     memory_then: u64,
 }
@@ -67,6 +68,7 @@ impl Chain {
                 changes: last.changes + 1,
                 changes_raw_bytes: last.changes_raw_bytes + raw_bytes,
                 changes_file_bytes: last.changes_file_bytes + file_bytes,
+                newest_journal_then: journal_then,
                 memory_then,
                 ..last
             });
@@ -79,6 +81,7 @@ impl Chain {
             changes_raw_bytes: 0,
             changes_file_bytes: 0,
             journal_then,
+            newest_journal_then: journal_then,
             memory_then,
         })
     }
@@ -92,15 +95,21 @@ impl Chain {
         let goes_on = self.changes < most_changes()
             && self.changes_raw_bytes <= size!(self.raw_bytes / MOST_CHANGED, small: u64::MAX)
             && self.changes_file_bytes <= size!(self.file_bytes, small: u64::MAX)
-            && journal <= self.raw_bytes.max(LEAST_JOURNAL_BYTES);
+            && journal <= self.most_journal_bytes();
         goes_on.then_some(&self.newest)
     }
 
+    fn most_journal_bytes(&self) -> u64 {
+        self.raw_bytes.max(LEAST_JOURNAL_BYTES)
+    }
+
     /// Returns whether so much has changed since the newest snapshot that its version should not be
-    /// kept in memory any longer.
-    pub(crate) fn is_too_old(&self) -> bool {
+    /// kept in memory any longer. What keys and values own elsewhere is not counted, but it came
+    /// through the journal.
+    pub(crate) fn is_too_old(&self, journal_bytes: u64) -> bool {
         let most = self.memory_then + (self.memory_then / 2).max(LEAST_MEMORY_BYTES);
-        self.newest.known.memory_bytes() > most
+        let journal = journal_bytes.saturating_sub(self.newest_journal_then);
+        self.newest.known.memory_bytes() > most || journal > self.most_journal_bytes()
     }
 }
 

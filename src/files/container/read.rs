@@ -276,11 +276,10 @@ impl PackedFile {
     pub(crate) fn decoding(&self, how: DecodeHow, blocks: &Blocks<'_>) -> Rc<Decoding> {
         let links = self.chain().map_while(|file| match &file.layout {
             Layout::Stream(_) => None,
-            Layout::Chunks(content) => Some(Link {
-                encoded: content.clone(),
-                extents: content.index.extents.clone(),
-                scripts_begin: file.scripts_begin(),
-            }),
+            Layout::Chunks(content) => {
+                let extents = content.index.extents.clone();
+                Some(Link::new(content.clone(), extents, file.scripts_begin()))
+            }
         });
         Decoding::new(how, links.collect(), blocks.place().clone())
     }
