@@ -5,6 +5,7 @@
 //! - `decode_check`: decides which snapshots are decoded before they count
 //! - `due`: decides when a snapshot is due, and predicts the next start
 //! - `worker`: the thread that takes snapshots
+//! - `taking`: one snapshot, from its version to the MANIFEST
 //! - `cleanup`: archives or removes what the listed snapshots supersede
 //! - `export`: writes a copy of a whole database
 
@@ -14,6 +15,7 @@ mod decode_check;
 mod due;
 mod export;
 mod file;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod worker;
