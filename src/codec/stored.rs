@@ -3,7 +3,6 @@
 //! are. Knows nothing of collections and files.
 
 use std::cell::Cell;
-use std::num::NonZero;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use super::blocks::Place;
 use super::parts::{DECODING, Extent, Part, length_bytes};
 use super::script::{Run, Runs, Script};
+use crate::process::cores;
 
 /// An encoding that can be read from any position, by several threads at once.
 pub(crate) trait Encoded: Send + Sync {
@@ -190,7 +190,6 @@ impl Decoding {
             link.runs(*number, u32::try_from(at + 1).ok()?)
         };
         let starts_threads = self.how == DecodeHow::InParallel;
-        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
         let scripts = changes.iter().map(|(link, number, _)| link.script_bytes(*number));
         let is_worth_it = scripts.sum::<u64>() > SCRIPTS_WORTH_A_THREAD;
         let threads = if starts_threads && is_worth_it { cores() } else { 1 };

@@ -8,3 +8,8 @@ pub(crate) mod stack;
 pub(crate) use fork::OpeningProcess;
 pub(crate) use panics::{panic_message, told_of_panics};
 pub(crate) use stack::{Floor, FreedDeep};
+
+/// Returns how many threads can run at the same time.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -49,6 +49,8 @@ impl<M: Model> Snapshotter<M> {
         let header = written.file.header.clone();
         let raw_bytes = written.file.footer.raw_bytes;
         self.list_in_manifest(&header)?;
+        let listed = lock(&self.manifest).current().snapshots.clone();
+        self.broken.retain(|sequence| listed.contains(sequence));
         let chain = Chain::after(self.chain.take(), written, written_then);
         self.chain = chain.filter(|_| self.options.share_snapshots);
         if decoded {
@@ -89,9 +91,11 @@ impl<M: Model> Snapshotter<M> {
             match self.write_with(header, version, Some(base)) {
                 // A whole snapshot would take even more room, and time.
                 Err(error) if error.is_disk_full() || self.is_cancelled() => return Err(error),
-                // The base may be gone or damaged, and then nobody can read it.
-                Err(_) => {
-                    self.broken.push(base.sequence);
+                Err(error) => {
+                    // Something that it rests on is gone or damaged, so nobody can read it.
+                    if matches!(error, Error::Corrupt { .. } | Error::Missing { .. }) {
+                        self.broken.push(base.sequence);
+                    }
                     self.chain = None;
                 }
                 written => return written,

@@ -95,14 +95,18 @@ fn small() -> Specimen {
     specimen
 }
 
+/// So many accounts that small sizes make several parts of them.
+fn accounts() -> Ledger {
+    let accounts = (0..70).map(|account| (account, 1000 + i64::from(account))).collect();
+    Ledger { accounts, ..Ledger::default() }
+}
+
 /// Makes a database as [`small`], with a snapshot that is read in parts.
 fn in_parts() -> Specimen {
     let workshop = workshop();
     let path = workshop.path().join("parts.db");
-    let accounts = (0..70).map(|account| (account, 1000 + i64::from(account))).collect();
-    let ledger = Ledger { accounts, ..Ledger::default() };
     let sizes = Sizes::small();
-    let database = plain().initial(ledger).open(&path).unwrap();
+    let database = plain().initial(accounts()).open(&path).unwrap();
     mix(&database, 0..3);
     database.snapshot().unwrap();
     mix(&database, 3..5);
@@ -119,10 +123,8 @@ fn in_parts() -> Specimen {
 fn sharing() -> Specimen {
     let workshop = workshop();
     let path = workshop.path().join("sharing.db");
-    let accounts = (0..70).map(|account| (account, 1000 + i64::from(account))).collect();
-    let ledger = Ledger { accounts, ..Ledger::default() };
     let sizes = Sizes::small();
-    let database = plain().initial(ledger).open(&path).unwrap();
+    let database = plain().initial(accounts()).open(&path).unwrap();
     for account in [5, 33, 69] {
         database.execute(Add { account, amount: 7 }).unwrap();
         database.snapshot().unwrap();

@@ -41,14 +41,7 @@ pub(in crate::collections) fn edits<'a, K: Ord, V>(
     are_equal: impl FnMut((&K, &V), (&K, &V)) -> bool + 'a,
 ) -> impl Iterator<Item = Edit<'a, K, V>> {
     let order = |old: &Walk<'_, K, V>, new: &Walk<'_, K, V>| old.entry().0.cmp(new.entry().0);
-    Edits {
-        old: Walk::new(old),
-        new: Walk::new(new),
-        order,
-        are_equal,
-        next: None,
-        replaces: false,
-    }
+    Edits::new(old, new, order, are_equal)
 }
 
 /// Returns the edits between two sequences.
@@ -76,14 +69,7 @@ pub(in crate::collections) fn sequence_edits<'a, V>(
             (false, false) => Ordering::Equal,
         }
     };
-    Edits {
-        old: Walk::new(old),
-        new: Walk::new(new),
-        order,
-        are_equal,
-        next: None,
-        replaces: false,
-    }
+    Edits::new(old, new, order, are_equal)
 }
 
 /// Collects the roots of the subtrees that are not younger than `last_epoch`: the highest of them.
@@ -112,6 +98,11 @@ where
     O: FnMut(&Walk<'a, K, V, S>, &Walk<'a, K, V, S>) -> Ordering,
     E: FnMut((&K, &V), (&K, &V)) -> bool,
 {
+    fn new(old: &'a Tree<K, V, S>, new: &'a Tree<K, V, S>, order: O, are_equal: E) -> Self {
+        let (old, new) = (Walk::new(old), Walk::new(new));
+        Self { old, new, order, are_equal, next: None, replaces: false }
+    }
+
     /// Skips the entries that stay, and counts them. Returns what comes behind them; `None` at the
     /// end of both trees.
     fn skip_kept(&mut self) -> (u64, Option<Ordering>) {

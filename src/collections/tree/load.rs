@@ -6,7 +6,6 @@
 //! these files at once. All threads take their pieces of memory from the tree's family. Then one
 //! thread puts the inner nodes above the leaves.
 
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,15 +16,11 @@ use super::leaves::{DecodeEntry, LoadedPart, Task, decode, decode_run, tasks};
 use super::put::KeySlot;
 use super::{MOST_LEVELS, Open, Tree};
 use crate::codec::{self, StoredParts};
-use crate::process::stack;
+use crate::process::{cores, stack};
 
 /// How many parts a thread takes at a time: neighbours in the file become neighbours in memory.
 fn parts_in_a_row() -> usize {
     size!(8, small: 1)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 const UNREADABLE: &str = "a part of a collection cannot be read";

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::chain::Base;
+use super::super::chain::{Base, Chain};
 use super::super::file::{Written, open_snapshot, write};
 use crate::codec::{self, DecodeHow};
 use crate::collections::{Map, Set, Vector};
@@ -53,21 +53,26 @@ impl Rests {
         snapshot_path(self.directory.path(), sequence)
     }
 
+    /// Makes the header of the next snapshot.
+    fn header(&mut self) -> FileHeader {
+        self.sequence += 1;
+        let base_sequence = self.base.as_ref().map_or(self.sequence, |base| base.sequence);
+        FileHeader {
+            packing: self.packing.chunks_code(),
+            sequence: self.sequence,
+            base_sequence,
+            salt: 0,
+            ..test_support::header(SNAPSHOT_MAGIC)
+        }
+    }
+
     /// Writes the next snapshot. Returns the size of its encoding.
     pub(super) fn write<T: Serialize>(&mut self, model: &T) -> u64 {
         self.try_write(model).unwrap()
     }
 
     fn try_write<T: Serialize>(&mut self, model: &T) -> Result<u64, Error> {
-        self.sequence += 1;
-        let base_sequence = self.base.as_ref().map_or(self.sequence, |base| base.sequence);
-        let header = FileHeader {
-            packing: self.packing.chunks_code(),
-            sequence: self.sequence,
-            base_sequence,
-            salt: 0,
-            ..test_support::header(SNAPSHOT_MAGIC)
-        };
+        let header = self.header();
         let none = RequestLog::new(RequestLimits::of(0));
         let path = self.path(self.sequence);
         let (model, base) = ((model, &none), self.base.as_ref());
@@ -465,5 +470,34 @@ fn scripts_are_verified_when_a_snapshot_is_read_back() {
         bytes[index - 5] ^= 1;
         fs::write(&path, bytes).unwrap();
         assert!(rests.open().unwrap().verify_content(&Pace::full()).is_err());
+    });
+}
+
+fn first(model: &impl Serialize) -> Written {
+    let (mut rests, none) = (Rests::new(), RequestLog::new(RequestLimits::of(0)));
+    let header = rests.header();
+    let path = rests.path(rests.sequence);
+    write(&Disk, &path, &header, (model, &none), None, ZSTD, &Pace::full()).unwrap()
+}
+
+/// Otherwise a base could keep any amount of memory and of journal.
+#[test]
+fn a_chain_ends_when_the_journal_has_grown_and_when_much_memory_is_kept() {
+    with_usual_sizes(|| {
+        let mut model: Map<u64, u64> = (0..1_400_000).map(|key| (key, key)).collect();
+        let chain = Chain::after(None, first(&model), 1000).unwrap();
+        let most = 1000 + (64 << 20);
+        assert!(chain.base(most).is_some() && !chain.is_too_old(most));
+        assert!(chain.base(most + 1).is_none() && chain.is_too_old(most + 1));
+        for key in 0..300_000 {
+            model.put(key, 1);
+        }
+        assert!(!chain.is_too_old(1000), "less than half has changed");
+        for key in (300_000..1_400_000).step_by(20) {
+            model.put(key, 1);
+        }
+        assert!(chain.is_too_old(1000), "every leaf has changed");
+        let small: Map<u64, u64> = (0..9_000).map(|key| (key, key)).collect();
+        assert!(Chain::after(None, first(&small), 0).is_none(), "it is written as fast whole");
     });
 }
