@@ -55,6 +55,11 @@ pub(crate) struct FileHeader {
 }
 
 impl FileHeader {
+    /// Returns whether a snapshot holds only what has changed since another one.
+    pub(crate) fn is_change(&self) -> bool {
+        self.base_sequence != self.sequence
+    }
+
     /// Encodes the header; `None` when the names make it larger than a header may be.
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(256);

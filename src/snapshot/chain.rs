@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::file::{Written, check, is_change};
+use super::file::{Written, check};
 use crate::codec::KnownCollections;
 use crate::error::Error;
 use crate::files::{FooterDigest, PackedFile, SNAPSHOT_MAGIC, StoreError, kind, snapshot_path};
@@ -61,7 +61,7 @@ impl Chain {
         let footer_digest = file.footer_digest().filter(|_| !known.is_empty())?;
         let memory_then = known.memory_bytes();
         let newest = Base { sequence, footer_digest, known: Arc::new(known) };
-        if is_change(&file.header) {
+        if file.header.is_change() {
             let last = last?;
             return Some(Self {
                 newest,
@@ -126,7 +126,7 @@ pub(crate) fn with_bases(
     mut find: impl FnMut(&PackedFile, u64) -> Result<PackedFile, Error>,
 ) -> Result<PackedFile, Error> {
     let mut chain = vec![file];
-    while let Some(last) = chain.last().filter(|file| is_change(&file.header)) {
+    while let Some(last) = chain.last().filter(|file| file.header.is_change()) {
         if chain.len() == LONGEST_CHAIN {
             let found = format!("a chain of more than {LONGEST_CHAIN}");
             return Err(Error::corrupt(

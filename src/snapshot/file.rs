@@ -137,7 +137,7 @@ const SEEN_WHOLE_BYTES: u64 = 4 << 20;
 /// fails, the whole model is decoded.
 fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
     let none = RequestLimits::of(0);
-    if is_change(&file.header) || file.footer.raw_bytes > SEEN_WHOLE_BYTES {
+    if file.header.is_change() || file.footer.raw_bytes > SEEN_WHOLE_BYTES {
         let seen = decode::<M>(file, none, pace, DecodeHow::OnlyToSee);
         if seen.is_ok_and(|(model, _)| told_of_panics("Drop", || drop(model)).is_ok()) {
             return Ok(());
@@ -250,11 +250,6 @@ pub(crate) fn open_alone(
 ) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, sequence);
     check(PackedFile::open_to_decode(storage, &path, SNAPSHOT_MAGIC)?, sequence)
-}
-
-/// Returns whether a snapshot holds only what has changed since another one.
-pub(crate) fn is_change(header: &FileHeader) -> bool {
-    header.base_sequence != header.sequence
 }
 
 /// Checks that header, footer and name agree.

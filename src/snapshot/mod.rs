@@ -26,7 +26,7 @@ pub(crate) use decode_check::DecodeCheck;
 pub(crate) use due::{OpenMeasured, current_rates, is_overdue, segments_behind};
 pub(crate) use export::write_copy;
 pub(crate) use file::{
-    check, decode_snapshot, decode_version, decode_written, encode_model, is_change, open_alone,
+    check, decode_snapshot, decode_version, decode_written, encode_model, open_alone,
     request_limits, snapshot_header, undecodable_as_current, with_its_bases, write_snapshot,
     write_version,
 };

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::chain::{Base, Chain};
-use super::file::{Written, is_change, snapshot_header, write_version};
+use super::file::{Written, snapshot_header, write_version};
 use super::worker::{Snapshotter, SnapshotterOptions};
 use crate::engine::{SnapshotInfo, Version, sync_outside_lock};
 use crate::error::Error;
@@ -55,7 +55,7 @@ impl<M: Model> Snapshotter<M> {
         self.chain = chain.filter(|_| self.options.share_snapshots);
         if decoded {
             let (kept, base) = (self.kept_beside(&header), header.base_sequence);
-            match is_change(&header) {
+            match header.is_change() {
                 true => self.decode_check.note_changes(&kept, base, info.sequence),
                 false => self.decode_check.note(&kept, info.sequence, raw_bytes),
             }

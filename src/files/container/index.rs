@@ -219,8 +219,7 @@ impl Index {
         let wrong = |expected: &str| {
             StoreError::corrupt(path, index_at, expected.to_owned(), "another index".to_owned())
         };
-        let is_change = header.base_sequence != header.sequence;
-        let decoded = Self::decode(&bytes, chunks_begin, is_change);
+        let decoded = Self::decode(&bytes, chunks_begin, header.is_change());
         let mut index = decoded.ok_or_else(|| wrong("a whole index"))?;
         index.footer_digest = footer_digest;
         index.check(header, &footer, (chunks_begin, index_at)).map_err(wrong)?;

@@ -118,8 +118,7 @@ pub(crate) fn write_chunks(
     append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, StoreError> {
     assert_eq!(header.packing, packing.chunks_code(), "the header states how it is packed");
-    let is_change = header.base_sequence != header.sequence;
-    assert_eq!(is_change, base.is_some(), "the header states whether it holds changes");
+    assert_eq!(header.is_change(), base.is_some(), "the header states whether it holds changes");
     publish(storage, path, header, pace, |out| {
         let chunks = IndexedWriter::new(out, packing, encoding)?;
         let (chunks, content) = measured(chunks, pace, produce)?;

@@ -31,7 +31,7 @@ use crate::files::{PackedFile, SNAPSHOT_MAGIC, position};
 use crate::model::{Model, model_name};
 use crate::process::stack;
 use crate::recovery::KnownChain;
-use crate::snapshot::{check, decode_snapshot, encode_model, is_change};
+use crate::snapshot::{check, decode_snapshot, encode_model};
 use crate::storage::HeldDisk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code, and
@@ -192,7 +192,7 @@ impl<'a> Verification<'a> {
             return Err(Error::corrupt(path, 76, expected, format!("{stated:08x}")));
         }
         let replayed = digest(model)?;
-        let is_whole = !is_change(&file.header);
+        let is_whole = !file.header.is_change();
         if is_whole && file.header.model_version == M::VERSION && file.footer.digest == replayed {
             return Ok(true);
         }
