@@ -144,6 +144,11 @@ impl<M: Model> Database<M> {
     }
 
     #[cfg(test)]
+    pub(crate) fn snapshot_board(&self) -> &crate::engine::SnapshotBoard {
+        &self.engine.shared.snapshots
+    }
+
+    #[cfg(test)]
     pub(crate) fn published(&self) -> &crate::engine::Published<M> {
         &self.engine.shared.published
     }

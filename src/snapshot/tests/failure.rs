@@ -15,10 +15,10 @@ use crate::storage::{Pace, Room, is_temporary};
 use crate::test_support::{Add, Count, ends, fill, killed, open, options};
 use crate::{Database, Error, Health, Retention};
 
-type Fails = fn(&Operation, &Path) -> bool;
+pub(super) type Fails = fn(&Operation, &Path) -> bool;
 
 /// Every step of a snapshot and of the clean-up after it.
-const STEPS: [(&str, Fails); 10] = [
+pub(super) const STEPS: [(&str, Fails); 10] = [
     ("rename", |op, _| matches!(op, Operation::Publish(path) if ends(path, "snapshot"))),
     ("directory sync", |op, root| *op == Operation::SyncDirectory(root.join("snapshots"))),
     ("MANIFEST", |op, _| matches!(op, Operation::Publish(path) if path.ends_with("MANIFEST"))),
