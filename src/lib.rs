@@ -148,7 +148,9 @@ pub use history::{
     verify_against, verify_history,
 };
 pub use model::{Command, Context, Metadata, MigrationError, Model, Registered, SnapshotReader};
-pub use options::{ArchivedSnapshots, Durability, RecentVersions, Retention, SnapshotPolicy};
+pub use options::{
+    ArchivedSnapshots, Durability, LoadModel, RecentVersions, Retention, SnapshotPolicy,
+};
 pub use purge::{
     PurgeAction, PurgeRecord, PurgeReport, Replacement, purge, purge_records, purge_unverified,
 };

@@ -5,6 +5,7 @@ mod blocks;
 mod comparison;
 mod parts;
 mod script;
+mod slices;
 mod stored;
 mod written;
 
@@ -24,11 +25,12 @@ use crate::process::{Floor, stack};
 pub(crate) use blocks::OneBlock;
 pub(crate) use blocks::{BlockSource, Blocks};
 pub(crate) use comparison::Comparison;
-pub(crate) use parts::{Change, Extent, Part, alone};
+pub(crate) use parts::{Change, Extent, FirstKeys, MOST_PART_ENTRIES, Part, alone};
 pub(crate) use script::Run;
+pub(crate) use slices::{Slice, SliceBegin};
 pub(crate) use stored::{
-    BeforeReading, DecodeHow, Decoding, Encoded, Entries, EntryCursor, Link, ReadRange,
-    StoredEntries, StoredParts,
+    BeforeReading, DecodeHow, Decoding, Encoded, Entries, EntryCursor, LateFailures, Link,
+    ReadRange, StoredEntries, StoredParts,
 };
 pub(crate) use written::{BeforeWriting, Collection, Encoding, KnownCollections, WrittenEntries};
 

@@ -12,6 +12,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::thread::LocalKey;
 
+use serde::Serialize;
+
+use super::encode_onto;
 use super::stored::Decoding;
 use super::written::Encoding;
 
@@ -24,6 +27,15 @@ pub(super) const PART_ENTRIES: u64 = 32;
 pub(super) fn part_bytes() -> u64 {
     size!(16 << 10, small: 64)
 }
+
+/// How many entries a part has at most: as many as 32 leaves hold, so that one node can stand above
+/// them.
+pub(crate) const MOST_PART_ENTRIES: u64 = 1024;
+
+/// A longer first key of a part is not noted.
+const LONGEST_KEY_BYTES: usize = 1 << 10;
+/// The size of the length before a key.
+const KEY_LENGTH_BYTES: usize = 2;
 
 /// Some consecutive entries of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +50,79 @@ pub(crate) struct Extent {
     /// The position of the first entry, behind the collection's length.
     pub(crate) begin: u64,
     pub(crate) parts: Vec<Part>,
+    /// The first key of each part.
+    pub(crate) first_keys: FirstKeys,
     /// If the parts hold only the entries that are new since an earlier snapshot.
     pub(crate) change: Option<Change>,
+}
+
+/// The encoded first key of each part of a collection, each behind its length; empty if they are not
+/// known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FirstKeys(Vec<u8>);
+
+impl FirstKeys {
+    /// Returns the keys of a collection of so many parts; `None` if there are more or fewer.
+    pub(crate) fn decode(bytes: &[u8], parts: usize) -> Option<Self> {
+        let keys = Self(bytes.to_vec());
+        let places = keys.places();
+        let last = places.last().and_then(|&place| Some((place, keys.at(place)?)));
+        let end = last.map(|(place, key)| place as usize + KEY_LENGTH_BYTES + key.len());
+        let is_whole = end == Some(bytes.len()) && places.len() == parts;
+        (is_whole || bytes.is_empty()).then_some(keys)
+    }
+
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns where each key is.
+    pub(super) fn places(&self) -> Vec<u32> {
+        let mut at = 0;
+        let place = || {
+            let place = u32::try_from(at).ok()?;
+            at += KEY_LENGTH_BYTES + self.at(place)?.len();
+            Some(place)
+        };
+        std::iter::from_fn(place).collect()
+    }
+
+    /// Returns the key at a place.
+    pub(super) fn at(&self, place: u32) -> Option<&[u8]> {
+        let rest = self.0.get(usize::try_from(place).ok()?..)?;
+        let (length, behind) = rest.split_first_chunk::<KEY_LENGTH_BYTES>()?;
+        behind.get(..usize::from(u16::from_le_bytes(*length)))
+    }
+}
+
+/// Collects the first keys while they are written.
+#[derive(Default)]
+pub(super) struct FirstKeysWriter {
+    keys: Vec<u8>,
+    /// Whether a key was too long, or cannot be encoded.
+    has_failed: bool,
+}
+
+impl FirstKeysWriter {
+    pub(super) fn push<K: Serialize>(&mut self, key: &K) {
+        if self.has_failed {
+            return;
+        }
+        let begin = self.keys.len();
+        self.keys.extend_from_slice(&[0; KEY_LENGTH_BYTES]);
+        let behind = begin + KEY_LENGTH_BYTES;
+        let most = behind + LONGEST_KEY_BYTES;
+        self.has_failed = encode_onto(key, &mut self.keys, most).is_err();
+        let length = u16::try_from(self.keys.len() - behind).unwrap_or(0);
+        if let Some(place) = self.keys.get_mut(begin..behind) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> FirstKeys {
+        let Self { keys, has_failed } = std::mem::take(self);
+        FirstKeys(if has_failed { Vec::new() } else { keys })
+    }
 }
 
 /// How a collection follows from the same collection in an earlier snapshot.

@@ -2,19 +2,30 @@
 //! decoded on several threads, and, if a snapshot holds only its changes, where the other entries
 //! are. Knows nothing of collections and files.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::blocks::Place;
-use super::parts::{DECODING, Extent, Part, length_bytes};
+use super::parts::{DECODING, Extent, FirstKeys, Part, length_bytes};
 use super::script::{Run, Runs, Script};
+use super::slices::{self, Slice};
+use super::written::{Collection, KnownCollections};
 use crate::process::cores;
 
 /// An encoding that can be read from any position, by several threads at once.
 pub(crate) trait Encoded: Send + Sync {
     fn reader(&self) -> Box<dyn ReadRange + '_>;
+
+    /// Returns why a reader has failed, once.
+    fn take_failure(&self) -> Option<String>;
+}
+
+/// Who is told of what goes wrong with entries that are decoded after the open.
+pub(crate) trait LateFailures: Send + Sync {
+    /// Notes why entries could not be decoded. Whoever calls this panics then.
+    fn note(&self, reason: &str);
 }
 
 /// A reader of an encoding.
@@ -68,6 +79,8 @@ pub(crate) enum DecodeHow {
     /// Large collections start threads.
     InParallel,
     OneThread,
+    /// As `InParallel`, but large collections decode their entries when they are touched.
+    OnDemand,
     /// The model is thrown away: large collections drop each entry as soon as it was decoded, and
     /// are empty.
     OnlyToSee,
@@ -80,6 +93,10 @@ pub(crate) struct Decoding {
     /// only be read from its beginning.
     links: Vec<Link>,
     place: Rc<Place>,
+    /// Set if entries may be decoded later.
+    late: Option<Arc<dyn LateFailures>>,
+    /// The collections that the next snapshot may be changes of.
+    known: RefCell<KnownCollections>,
     /// How many changes no collection has taken.
     changes_left: Cell<usize>,
 }
@@ -92,9 +109,40 @@ const MOST_KEPT: usize = 1024;
 
 impl Decoding {
     pub(crate) fn new(how: DecodeHow, links: Vec<Link>, place: Rc<Place>) -> Rc<Self> {
+        Self::make(how, links, place, None)
+    }
+
+    /// Makes the decoding of a model whose large collections decode their entries when these are
+    /// touched, and tell `late` of failures.
+    pub(crate) fn on_demand(
+        links: Vec<Link>,
+        place: Rc<Place>,
+        late: Arc<dyn LateFailures>,
+    ) -> Rc<Self> {
+        Self::make(DecodeHow::OnDemand, links, place, Some(late))
+    }
+
+    fn make(
+        how: DecodeHow,
+        links: Vec<Link>,
+        place: Rc<Place>,
+        late: Option<Arc<dyn LateFailures>>,
+    ) -> Rc<Self> {
         let extents = links.first().map_or(&[][..], |link| &link.extents);
         let changes = extents.iter().filter(|extent| extent.change.is_some()).count();
-        Rc::new(Self { how, links, place, changes_left: Cell::new(changes) })
+        Rc::new(Self {
+            how,
+            links,
+            place,
+            late,
+            known: RefCell::default(),
+            changes_left: Cell::new(changes),
+        })
+    }
+
+    /// Returns the collections of the snapshot, so that the next one may be changes of it.
+    pub(crate) fn take_known(&self) -> KnownCollections {
+        self.known.take()
     }
 
     /// Returns why the decoded model is not the one that was encoded, if a collection was decoded
@@ -136,33 +184,38 @@ impl Decoding {
                     let reason = "the changes of a collection give another number of entries";
                     return Err(reason.to_owned());
                 }
-                self.stored(sources, Some(runs), extent.end())
+                self.stored(number, sources, Some(runs), extent.end())
             }
             _ if self.how == DecodeHow::OnlyToSee => {
                 let is_kept = length <= MOST_KEPT;
                 Ok(if is_kept { Entries::OneByOne } else { Entries::NotKept(length as u64) })
             }
-            Some((_, extent)) if self.how == DecodeHow::InParallel && extent.fits() => {
+            Some((number, extent)) if self.starts_threads() && extent.fits() => {
                 if extent.entries() != length as u64 && !fault!(EntriesNotCompared) {
                     return Ok(Entries::OneByOne);
                 }
                 let encoded = self.links.first().map(|link| link.encoded.clone());
                 let source = encoded.map(|encoded| Source::new(encoded, extent));
-                self.stored(source.into_iter().collect(), None, extent.end())
+                self.stored(number, source.into_iter().collect(), None, extent.end())
             }
             _ => Ok(Entries::OneByOne),
         }
     }
 
+    fn starts_threads(&self) -> bool {
+        matches!(self.how, DecodeHow::InParallel | DecodeHow::OnDemand)
+    }
+
     fn stored(
         self: &Rc<Self>,
+        number: usize,
         sources: Vec<Source>,
         runs: Option<Runs>,
         end: u64,
     ) -> Result<Entries, String> {
-        let starts_threads = self.how == DecodeHow::InParallel;
-        let parts = StoredParts { sources, runs, starts_threads };
-        Ok(Entries::InParts(StoredEntries { parts, end, decoding: self.clone() }))
+        let (starts_threads, late) = (self.starts_threads(), self.late.clone());
+        let parts = Arc::new(StoredParts { sources, runs, starts_threads, late });
+        Ok(Entries::InParts(StoredEntries { parts, number, end, decoding: self.clone() }))
     }
 
     /// Follows a collection from the base to this snapshot. Returns where its entries are.
@@ -189,7 +242,7 @@ impl Decoding {
             let (link, number, _) = changes.get(at)?;
             link.runs(*number, u32::try_from(at + 1).ok()?)
         };
-        let starts_threads = self.how == DecodeHow::InParallel;
+        let starts_threads = self.starts_threads();
         let scripts = changes.iter().map(|(link, number, _)| link.script_bytes(*number));
         let is_worth_it = scripts.sum::<u64>() > SCRIPTS_WORTH_A_THREAD;
         let threads = if starts_threads && is_worth_it { cores() } else { 1 };
@@ -234,7 +287,9 @@ pub(crate) enum Entries {
 
 /// The entries of a collection that can be read part by part.
 pub(crate) struct StoredEntries {
-    parts: StoredParts,
+    parts: Arc<StoredParts>,
+    /// The number of the collection among the extents.
+    number: usize,
     /// Where the collection ends in the encoding.
     end: u64,
     decoding: Rc<Decoding>,
@@ -242,12 +297,19 @@ pub(crate) struct StoredEntries {
 
 impl StoredEntries {
     /// Returns the parts, which other threads can read, too.
-    pub(crate) fn parts(&self) -> &StoredParts {
+    pub(crate) fn parts(&self) -> &Arc<StoredParts> {
         &self.parts
     }
 
-    /// Lets the decoder go on behind the entries.
-    pub(crate) fn skip(self) {
+    /// Lets the decoder go on behind the entries, which are now in `collection`.
+    pub(crate) fn skip<C: Collection + Clone>(self, collection: &C) {
+        self.decoding.known.borrow_mut().note(self.number, collection);
+        self.skip_rebuilt();
+    }
+
+    /// Lets the decoder go on behind the entries. They are not in the order in which they are
+    /// encoded.
+    pub(crate) fn skip_rebuilt(self) {
         self.decoding.place.jump(self.end);
     }
 }
@@ -258,6 +320,8 @@ pub(crate) struct StoredParts {
     /// Which entries of which source make the collection; `None` if it is all of the only source.
     runs: Option<Runs>,
     pub(crate) starts_threads: bool,
+    /// Who is told of failures, if the entries may be decoded later.
+    late: Option<Arc<dyn LateFailures>>,
 }
 
 /// The parts of a collection that one snapshot holds.
@@ -265,6 +329,9 @@ struct Source {
     encoded: Arc<dyn Encoded>,
     /// Each part with its position, and the number of its first entry.
     parts: Vec<(u64, u64, Part)>,
+    first_keys: FirstKeys,
+    /// Where each of them is, once somebody has asked.
+    key_places: OnceLock<Vec<u32>>,
 }
 
 impl Source {
@@ -275,7 +342,16 @@ impl Source {
             *first = first.saturating_add(part.entries);
             Some(this)
         });
-        Self { parts: begins.collect(), encoded }
+        Self {
+            parts: begins.collect(),
+            first_keys: extent.first_keys.clone(),
+            key_places: OnceLock::new(),
+            encoded,
+        }
+    }
+
+    fn key_places(&self) -> &[u32] {
+        self.key_places.get_or_init(|| self.first_keys.places())
     }
 }
 
@@ -283,6 +359,51 @@ impl StoredParts {
     /// Returns which entries make the collection, if it is not simply all parts in their order.
     pub(crate) fn runs(&self) -> Option<&[Run]> {
         self.runs.as_ref().map(Runs::runs)
+    }
+
+    /// Returns who is told of failures, if the entries may be decoded when they are touched.
+    pub(crate) fn late(&self) -> Option<&Arc<dyn LateFailures>> {
+        self.late.as_ref()
+    }
+
+    /// Returns why a part could not be read.
+    pub(crate) fn take_failure(&self) -> Option<String> {
+        self.sources.iter().find_map(|source| source.encoded.take_failure())
+    }
+
+    /// Returns how many bytes the parts have, in all snapshots.
+    pub(crate) fn bytes(&self) -> u64 {
+        let parts = self.sources.iter().flat_map(|source| &source.parts);
+        parts.fold(0, |sum, (_, _, part)| sum.saturating_add(part.bytes))
+    }
+
+    /// Returns the slices that can be decoded alone; `None` if first keys are not known.
+    pub(crate) fn slices(&self) -> Option<Vec<Slice>> {
+        let has_keys = |it: &Source| it.key_places().len() == it.parts.len();
+        if !self.sources.iter().all(has_keys) {
+            return None;
+        }
+        let slices = match &self.runs {
+            None => {
+                let parts = &self.sources.first()?.parts;
+                slices::of_parts(parts.iter().map(|(_, _, part)| part.entries))
+            }
+            Some(runs) => {
+                let first_entries = |source: &Source| {
+                    source.parts.iter().map(|&(_, first, _)| first).collect::<Vec<_>>()
+                };
+                let first_entries: Vec<_> = self.sources.iter().map(first_entries).collect();
+                slices::of_runs(runs.runs(), &first_entries)?
+            }
+        };
+        Some(slices)
+    }
+
+    /// Returns the encoded first key of a slice; `None` if it is not known.
+    pub(crate) fn first_key(&self, slice: &Slice) -> Option<&[u8]> {
+        let place = slice.key?;
+        let source = self.sources.get(place.source)?;
+        source.first_keys.at(*source.key_places().get(place.part)?)
     }
 
     /// Returns how many parts there are, in all snapshots.

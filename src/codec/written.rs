@@ -7,7 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::parts::{Change, ENCODING, Extent, PART_ENTRIES, Part, length_bytes, part_bytes};
+use serde::Serialize;
+
+use super::parts::{
+    Change, ENCODING, Extent, FirstKeys, FirstKeysWriter, MOST_PART_ENTRIES, PART_ENTRIES, Part,
+    length_bytes, part_bytes,
+};
 use super::script::Script;
 
 /// A collection of which the next snapshot may hold only the changes. Its clone shares what is
@@ -19,6 +24,10 @@ pub(crate) trait Collection: Any + Send + Sync {
     /// Returns how much memory this collection and its clones take, without what keys and values
     /// own elsewhere.
     fn memory_bytes(&self) -> u64;
+
+    /// Decodes all entries that are not in memory yet, one slice after the other, while `goes_on`
+    /// says so. Returns whether all are in memory.
+    fn load_all(&self, goes_on: &mut dyn FnMut() -> bool) -> bool;
 }
 
 type Shared = Arc<dyn Collection>;
@@ -36,10 +45,26 @@ impl KnownCollections {
         self.by_family.is_empty()
     }
 
+    /// Adds the collection that is the extent with this number.
+    pub(super) fn note<C: Collection + Clone>(&mut self, number: usize, collection: &C) {
+        let number = u32::try_from(number);
+        if let (Ok(number), Some(family)) = (number, collection.family()) {
+            let clone: Shared = Arc::new(collection.clone());
+            self.by_family.entry(family).or_default().push((number, clone));
+        }
+    }
+
     /// Returns how much memory the collections and their clones take.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let first = |clones: &Vec<(u32, Shared)>| Some(clones.first()?.1.memory_bytes());
         self.by_family.values().filter_map(first).sum()
+    }
+
+    /// Decodes all entries that are not in memory yet, while `goes_on` says so. Returns whether all
+    /// are in memory.
+    pub(crate) fn load_all(&self, goes_on: &mut dyn FnMut() -> bool) -> bool {
+        let mut collections = self.by_family.values().flatten();
+        collections.all(|(_, collection)| collection.load_all(goes_on))
     }
 
     fn find<T: Any + Send + Sync>(&self, family: usize) -> Option<(u32, Arc<T>)> {
@@ -152,6 +177,7 @@ impl BeforeWriting {
 struct Begun {
     encoding: Rc<Encoding>,
     extent: Extent,
+    first_keys: FirstKeysWriter,
     /// The number of the same collection among the extents of the base, if changes are written.
     of: Option<u32>,
     script: Script,
@@ -200,6 +226,16 @@ impl WrittenEntries {
         self.count();
     }
 
+    /// Notes that the entry with this key is written next.
+    #[inline(always)]
+    pub(crate) fn before<K: Serialize>(&mut self, key: &K) {
+        if self.entries == 0
+            && let Some(begun) = &mut self.begun
+        {
+            begun.first_keys.push(key);
+        }
+    }
+
     /// Notes that an entry was written.
     #[inline(always)]
     pub(crate) fn count(&mut self) {
@@ -214,7 +250,8 @@ impl WrittenEntries {
         let position = begun.encoding.position.get();
         let expected = position - begun.looked_at;
         begun.looked_at = position;
-        if position - begun.part_begin + expected > part_bytes() {
+        let is_full = position - begun.part_begin + expected > part_bytes();
+        if is_full || self.entries >= MOST_PART_ENTRIES {
             begun.end_part(position, std::mem::take(&mut self.entries));
             begun.encoding.ends.borrow_mut().push_back(position);
         }
@@ -238,9 +275,17 @@ impl Begun {
         if length as u64 >= PART_ENTRIES {
             encoding.is_inside.set(true);
         }
-        let extent = Extent { begin, parts: Vec::new(), change: None };
-        let script = Script::default();
-        Self { encoding, extent, of: None, script, part_begin: begin, looked_at: begin, was_inside }
+        let first_keys = FirstKeys::default();
+        Self {
+            encoding,
+            extent: Extent { begin, parts: Vec::new(), first_keys, change: None },
+            first_keys: FirstKeysWriter::default(),
+            of: None,
+            script: Script::default(),
+            part_begin: begin,
+            looked_at: begin,
+            was_inside,
+        }
     }
 
     fn end_part(&mut self, position: u64, entries: u64) {
@@ -266,7 +311,9 @@ impl Begun {
             let clone: Shared = Arc::new(collection.clone());
             self.encoding.collections.borrow_mut().push((begin, family, clone));
         }
-        let extent = Extent { parts: std::mem::take(&mut self.extent.parts), ..self.extent };
+        let (parts, first_keys) =
+            (std::mem::take(&mut self.extent.parts), self.first_keys.finish());
+        let extent = Extent { parts, first_keys, ..self.extent };
         self.encoding.extents.borrow_mut().push(extent);
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn write_entries<C: Entries, E>(
                 Edit::Keep(entries) => written.keep(entries),
                 Edit::Drop(entries) => written.drop(entries),
                 Edit::Insert(key, value) => {
+                    written.before(key);
                     write(key, value)?;
                     written.insert();
                 }
@@ -54,6 +55,7 @@ pub(super) fn write_entries<C: Entries, E>(
         }
     } else {
         for (key, value) in collection.entries() {
+            written.before(key);
             write(key, value)?;
             written.count();
         }

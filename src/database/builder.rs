@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::files::absolute;
 use crate::model::Model;
 use crate::options::{
-    ArchivedSnapshots, Durability, Options, RecentVersions, Retention, SnapshotPolicy,
+    ArchivedSnapshots, Durability, LoadModel, Options, RecentVersions, Retention, SnapshotPolicy,
 };
 use crate::recovery::{Progress, ProgressCallback};
 use crate::storage::{HeldDisk, Memory};
@@ -219,6 +219,29 @@ impl<M: Model, I> Builder<M, I> {
     /// `share_snapshots(false)` makes every snapshot whole.
     pub fn share_snapshots(mut self, share: bool) -> Self {
         self.options.share_snapshots = share;
+        self
+    }
+
+    /// Sets when the entries of the model's large [`collections`](crate::collections) are loaded.
+    /// Default: [`LoadModel::AtOpen`].
+    ///
+    /// With another value, an open of a database of any size takes milliseconds, if the journal
+    /// behind the newest snapshot is short and few entries have changed since the last whole
+    /// snapshot. What was not loaded yet stays in the snapshot's file, and the first touch of an
+    /// entry reads, verifies and decodes about 16 KiB around it. Writing a whole snapshot touches
+    /// all. The rest of the model is loaded at once: what is not in a [`Map`](crate::collections::Map),
+    /// [`Set`](crate::collections::Set) or [`Vector`](crate::collections::Vector), and collections of
+    /// less than 256 KiB. A snapshot of another [`Model::VERSION`](crate::Model::VERSION), or of a
+    /// version of this crate before it noted keys, is loaded as with `AtOpen`.
+    ///
+    /// In return, damage to the snapshot is found when what is damaged is touched, and not at the
+    /// open, when an older snapshot could take its place. Then the method that touches it panics
+    /// and the database [fails](crate::Health::Poisoned): nothing wrong is read, and nothing more
+    /// is acknowledged. The next open loads and verifies all, whatever this option says, and falls
+    /// back to an older snapshot if it must. A version that outlives the database may panic in the
+    /// same way once another open has removed the snapshot.
+    pub fn load_model(mut self, when: LoadModel) -> Self {
+        self.options.load_model = when;
         self
     }
 

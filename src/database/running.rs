@@ -18,7 +18,7 @@ use crate::mutex::lock;
 use crate::options::SnapshotPolicy;
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::RecoveryReport;
-use crate::snapshot::{SnapshotRequest, is_overdue};
+use crate::snapshot::{LateLoading, SnapshotRequest, is_overdue};
 use crate::storage::{Lock, Storage};
 
 /// A running database.
@@ -55,6 +55,8 @@ pub(super) struct Running<M: Model> {
     pub(super) policy: SnapshotPolicy,
     pub(super) committer: SharedCommitter<M>,
     pub(super) lock: Box<dyn Lock>,
+    /// Who is told when what is loaded after the open cannot be loaded.
+    pub(super) late: Option<Arc<LateLoading>>,
     pub(super) lock_path: std::path::PathBuf,
 }
 
@@ -158,6 +160,9 @@ impl<M: Model> Running<M> {
         }
         drop(self.snapshot_requests);
         self.snapshotting.join().ok();
+        if let Some(late) = &self.late {
+            late.stop();
+        }
         let ended = end_cleanly(&self.shared, &self.committer);
         self.shared.status.stop();
         // A panic of a user's `Drop` must not keep the directory locked.

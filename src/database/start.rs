@@ -26,12 +26,15 @@ use crate::engine::{
     interval_sync, queue,
 };
 use crate::error::Error;
+use crate::files::{ManifestFile, State, StoreError};
 use crate::model::{Model, RandomSeed};
-use crate::options::{Durability, Options};
+use crate::mutex::lock;
+use crate::options::{Durability, LoadModel, Options};
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::{Found, Loaded, LoadingThread, Recovered, RecoveryReport};
 use crate::snapshot::{
-    DecodeCheck, OpenMeasured, SnapshotRequest, Snapshotter, SnapshotterOptions, Superseded,
+    DecodeCheck, HeldFiles, OpenMeasured, SnapshotRequest, Snapshotter, SnapshotterOptions,
+    Superseded,
 };
 use crate::stats::Counters;
 use crate::storage::{Room, Storage};
@@ -54,7 +57,7 @@ impl<M: Model> Engine<M> {
         recovered: Recovered<M>,
         thread: LoadingThread,
     ) -> Result<Self, Error> {
-        let Recovered { version, journal, lock, lock_path, seed, found } = recovered;
+        let Recovered { version, journal, lock, lock_path, seed, mut found } = recovered;
         let version = Arc::new(version);
         let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&found.report, &found.loaded));
         let shared = Arc::new(Shared {
@@ -81,7 +84,7 @@ impl<M: Model> Engine<M> {
         let (snapshot_requests, requests) = bounded(SNAPSHOT_REQUESTS);
         let cancelled = Arc::new(AtomicBool::new(false));
         let wires = SnapshotWires { requests, woken, cancelled: cancelled.clone(), room };
-        let snapshotter = snapshotter(&storage, options, &found, &shared, &committer, wires);
+        let snapshotter = snapshotter(&storage, options, &mut found, &shared, &committer, wires);
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writing = {
             let shared = shared.clone();
@@ -89,6 +92,9 @@ impl<M: Model> Engine<M> {
             thread.become_writer(move || shared.run_guarded("writer", || seat.run()))
         };
         let queue = Arc::new(queue);
+        if let Some(late) = &found.loaded.late {
+            late.tell_by(fail_late(&shared, &found.manifest));
+        }
         let running = Running {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -102,6 +108,7 @@ impl<M: Model> Engine<M> {
             committer: committer.clone(),
             lock,
             lock_path,
+            late: found.loaded.late.take(),
         };
         Ok(Self {
             queue,
@@ -121,6 +128,29 @@ impl<M: Model> Engine<M> {
     }
 }
 
+/// Returns what happens when entries cannot be loaded after the open: the database fails, and the
+/// next open loads all at once.
+fn fail_late<M: Model>(
+    shared: &Arc<Shared<M>>,
+    manifest: &Arc<Mutex<ManifestFile>>,
+) -> impl Fn(&str) + Send + Sync + 'static {
+    // The model of a version in it may be what fails.
+    let (shared, manifest) = (Arc::downgrade(shared), manifest.clone());
+    move |reason| {
+        let noted = lock(&manifest).update(|manifest| manifest.state = State::Suspect);
+        if let Some(shared) = shared.upgrade() {
+            let then = match noted {
+                Ok(()) => "the next open loads and verifies all of it".to_owned(),
+                Err(error) => format!(
+                    "open it with LoadModel::AtOpen, because the MANIFEST could not note this: {}",
+                    StoreError::from(error)
+                ),
+            };
+            shared.poison(&format!("entries could not be loaded after the open: {reason}; {then}"));
+        }
+    }
+}
+
 /// What the snapshot thread waits for and looks at.
 struct SnapshotWires {
     requests: Receiver<SnapshotRequest>,
@@ -132,11 +162,14 @@ struct SnapshotWires {
 fn snapshotter<M: Model>(
     storage: &Arc<dyn Storage>,
     options: &Options,
-    found: &Found,
+    found: &mut Found,
     shared: &Arc<Shared<M>>,
     committer: &SharedCommitter<M>,
     wires: SnapshotWires,
 ) -> Snapshotter<M> {
+    let (chain, file) = (found.loaded.chain.take(), found.loaded.file.take());
+    let to_load = found.loaded.collections.take();
+    let to_load = to_load.filter(|_| options.load_model == LoadModel::InBackground);
     let packing = options.packing();
     Snapshotter {
         options: SnapshotterOptions {
@@ -156,6 +189,7 @@ fn snapshotter<M: Model>(
             retention: options.retention,
             archived_snapshots: options.archived_snapshots,
             spared: found.report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
+            held: HeldFiles::new(file),
         },
         shared: shared.clone(),
         committer: committer.clone(),
@@ -170,7 +204,8 @@ fn snapshotter<M: Model>(
         retry: None,
         owed: false,
         decode_check: DecodeCheck::new(found.loaded.info.sequence),
-        chain: None,
+        chain,
+        to_load,
         broken: Vec::new(),
     }
 }

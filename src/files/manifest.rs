@@ -31,6 +31,9 @@ pub(crate) enum State {
     /// New directories stand beside the old ones and replace them (`exchange`). All other fields
     /// describe the new directories.
     Swapping = 3,
+    /// As `Dirty`, and a part of a snapshot could not be read after the open: the next open reads
+    /// all of it at once.
+    Suspect = 4,
 }
 
 /// The content of the MANIFEST.
@@ -62,6 +65,7 @@ impl Manifest {
             State::Dirty => 1,
             State::Clean => 2,
             State::Swapping => 3,
+            State::Suspect => 4,
         };
         bytes.extend_from_slice(&state.to_le_bytes());
         bytes.extend_from_slice(&self.chain.to_le_bytes());
@@ -107,6 +111,7 @@ impl Manifest {
             1 => State::Dirty,
             2 => State::Clean,
             3 => State::Swapping,
+            4 => State::Suspect,
             _ => return None,
         };
         let chain = fields.u32()?;

@@ -165,7 +165,7 @@ impl Journal {
         let JournalOptions { manifest, reserve, .. } = &self.options;
         let update = || {
             lock(manifest).update(|manifest| {
-                if !fault!(ManifestNotDirtied) {
+                if manifest.state != State::Suspect && !fault!(ManifestNotDirtied) {
                     manifest.state = State::Dirty;
                 }
                 manifest.newest_segment = first_sequence;
@@ -211,7 +211,9 @@ impl Journal {
         }
         let update = || {
             lock_manifest().update(|manifest| {
-                manifest.state = State::Clean;
+                if manifest.state != State::Suspect {
+                    manifest.state = State::Clean;
+                }
                 manifest.newest_segment = self.newest_segment();
                 manifest.sequence = self.written_sequence();
                 manifest.chain = self.chain();

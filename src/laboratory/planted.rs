@@ -107,6 +107,8 @@ faults! {
         PartEndNotChecked: "a part may have bytes behind its last entry",
         EntriesNotCompared: "the parts may have more or fewer entries than their collection",
         ChangesOfAnotherBase: "a snapshot of changes may rest on another base than it was made of",
+        LateDamagePassedOver: "damage that is found after the open may be passed over",
+        ReadFileCut: "a file that is still read may be cut",
         ChangesNotCounted: "changes of a collection may be decoded as all of its entries",
     }
     collections: {

@@ -1,6 +1,7 @@
 //! Owns the options that a user may set: durability, limits, policies. Knows nothing of how they
 //! are carried out.
 
+mod load_model;
 mod recent_versions;
 mod request_limits;
 mod retention;
@@ -13,6 +14,7 @@ use crate::codec::LARGEST_COMMAND_BYTES;
 use crate::error::Error;
 use crate::files::Packing;
 
+pub use load_model::LoadModel;
 pub use recent_versions::RecentVersions;
 pub use retention::{ArchivedSnapshots, Retention};
 pub use snapshot_policy::SnapshotPolicy;
@@ -62,6 +64,7 @@ pub(crate) struct Options {
     pub(crate) archived_snapshots: ArchivedSnapshots,
     pub(crate) keep_snapshots: usize,
     pub(crate) share_snapshots: bool,
+    pub(crate) load_model: LoadModel,
     pub(crate) remembered_requests: usize,
     pub(crate) recent_versions: RecentVersions,
 }
@@ -92,6 +95,7 @@ impl Default for Options {
             archived_snapshots: ArchivedSnapshots::default(),
             keep_snapshots: 2,
             share_snapshots: true,
+            load_model: LoadModel::default(),
             remembered_requests: 65_536,
             recent_versions: RecentVersions::default(),
         }

@@ -12,7 +12,7 @@ use crate::journal::{
     publish_segment, random_bytes,
 };
 use crate::model::{Model, time_ns};
-use crate::snapshot::{decode_written, snapshot_header, write_snapshot};
+use crate::snapshot::{Decoded, decode_written, snapshot_header, write_snapshot};
 use crate::storage::{Lock, Pace};
 
 impl Opening<'_> {
@@ -46,11 +46,15 @@ impl Opening<'_> {
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The database runs on the stored model, so that a field that serde skips is skipped from
         // the start.
-        let (model, requests) =
+        let Decoded { model, requests, .. } =
             decode_written::<M>(&snapshot, self.options.request_limits(), &Pace::full())?;
         let loaded = Loaded {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated: false,
+            collections: None,
+            chain: None,
+            late: None,
+            file: None,
             damaged: Vec::new(),
             open_time: Duration::ZERO,
             apply_time: Duration::ZERO,

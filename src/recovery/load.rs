@@ -2,6 +2,7 @@
 //! disk.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::replay::{JournalEnd, replay};
@@ -12,11 +13,15 @@ use super::{
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
 use crate::files::{
-    Manifest, ManifestFile, PackedFile, State, kind, list_segments, segment_path, snapshot_path,
+    FileHeader, Manifest, ManifestFile, PackedFile, SNAPSHOT_MAGIC, State, StoreError, kind,
+    list_segments, segment_path, snapshot_path,
 };
 use crate::journal::Segment;
 use crate::model::{Model, RandomSeed, model_name};
-use crate::snapshot::{decode_version, open_alone, undecodable_as_current, with_its_bases};
+use crate::snapshot::{
+    Decoded, OpenFile, decode_late, decode_version, open_alone, undecodable_as_current,
+    with_bases_in,
+};
 
 impl Opening<'_> {
     /// Reads an existing database and changes nothing. It puts the segments into `segments`, from
@@ -91,6 +96,7 @@ impl Opening<'_> {
         report.torn_tail = end.torn.clone();
         report.tail_bytes = replayed.payload_bytes;
         loaded.apply_time = replayed.apply_time;
+        loaded.keep_what_is_needed(self.options.share_snapshots, replayed.payload_bytes);
         report.damaged_snapshots.clone_from(&loaded.damaged);
         let Replayed { model, sequence, time_ns, requests, .. } = replayed;
         let version = Version::written(model, sequence, time_ns, end.chain).with_requests(requests);
@@ -109,10 +115,8 @@ impl Opening<'_> {
         let mut first_error = None;
         for &sequence in stated.snapshots.iter().rev() {
             match self.load_one::<M>(stated, sequence, report, progress) {
-                Ok((replayed, known, info, outdated)) => {
-                    let (open_time, apply_time) = (Duration::ZERO, Duration::ZERO);
-                    let loaded = Loaded { info, outdated, damaged, open_time, apply_time };
-                    return Ok((replayed, known, loaded));
+                Ok((replayed, known, loaded)) => {
+                    return Ok((replayed, known, Loaded { damaged, ..loaded }));
                 }
                 // A whole snapshot that does not fit this program is an error: an older one would
                 // not help.
@@ -146,17 +150,26 @@ impl Opening<'_> {
         sequence: u64,
         report: &mut RecoveryReport,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<(Replayed<M>, KnownChain, SnapshotInfo, bool), Error> {
+    ) -> Result<(Replayed<M>, KnownChain, Loaded), Error> {
         let began = Instant::now();
         let directory = &self.directory.snapshots;
         let path = snapshot_path(directory, sequence);
         self.require(&path, "the MANIFEST lists this snapshot")?;
-        let snapshot = open_alone(&**self.storage, directory, sequence)?;
+        let late = self.late.clone().filter(|_| self.may_load_late::<M>(&path));
+        let open: OpenFile = match late {
+            Some(_) => PackedFile::open_beside_others,
+            None => PackedFile::open_to_decode,
+        };
+        let snapshot = open_alone(&**self.storage, directory, sequence, open)?;
         check_identity(&path, &snapshot.header, stated.database, model_name::<M>())?;
-        let snapshot = with_its_bases(&**self.storage, directory, snapshot)?;
+        let snapshot = with_bases_in(&**self.storage, directory, snapshot, open)?;
         let total = snapshot.chain().map(PackedFile::file_bytes).sum();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
-        let (model, requests) = decode_version::<M>(&snapshot, self.options.request_limits())?;
+        let limits = self.options.request_limits();
+        let Decoded { model, requests, known: collections } = match &late {
+            Some(late) => decode_late::<M>(&snapshot, limits, late.clone())?,
+            None => decode_version::<M>(&snapshot, limits)?,
+        };
         progress(Progress { phase: Phase::Snapshot, done: total, total });
         report.snapshot_sequence = sequence;
         report.snapshot_bytes = total;
@@ -173,7 +186,28 @@ impl Opening<'_> {
             apply_time: Duration::ZERO,
         };
         let outdated = snapshot.header.model_version != M::VERSION;
-        Ok((replayed, known, SnapshotInfo::of(&snapshot, Duration::ZERO), outdated))
+        let is_late = late.is_some();
+        let needs_collections = is_late || self.options.share_snapshots && !outdated;
+        let loaded = Loaded {
+            info: SnapshotInfo::of(&snapshot, Duration::ZERO),
+            outdated,
+            collections: needs_collections.then(|| Arc::new(collections)),
+            chain: None,
+            late,
+            file: Some(snapshot),
+            damaged: Vec::new(),
+            open_time: Duration::ZERO,
+            apply_time: Duration::ZERO,
+        };
+        Ok((replayed, known, loaded))
+    }
+
+    /// Returns whether the model of a snapshot can be loaded after the open. One of another version
+    /// is migrated at once.
+    fn may_load_late<M: Model>(&self, path: &Path) -> bool {
+        let file = self.storage.open_to_read(path).map_err(StoreError::io("read", path));
+        let header = file.and_then(|file| FileHeader::read(path, SNAPSHOT_MAGIC, &*file));
+        header.is_ok_and(|(header, _)| header.model_version == M::VERSION)
     }
 
     /// Opens the segments from the one that holds `first_needed` to the newest.

@@ -36,14 +36,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::codec::KnownCollections;
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
-use crate::files::{DatabaseId, Directory, ManifestFile, Reserve, State, exchange};
+use crate::files::{DatabaseId, Directory, ManifestFile, PackedFile, Reserve, State, exchange};
 use crate::journal::{
     Beginning, Journal, JournalOptions, SegmentIdentity, SegmentStart, first_segment_bytes,
 };
 use crate::model::{Model, RandomSeed};
 use crate::options::{Options, Retention};
+use crate::snapshot::{Chain, LateLoading};
 use crate::storage::{Lock, Storage};
 
 /// An opened directory, before a command runs on it.
@@ -71,11 +73,34 @@ pub(crate) struct Loaded {
     pub(crate) info: SnapshotInfo,
     /// Whether it is of an older version of the model and was migrated.
     pub(crate) outdated: bool,
+    /// The collections that the next snapshot may be changes of.
+    pub(crate) collections: Option<Arc<KnownCollections>>,
+    /// The snapshots that the next one may rest on.
+    pub(crate) chain: Option<Chain>,
+    /// Who is told of failures, if entries are loaded after the open.
+    pub(crate) late: Option<Arc<LateLoading>>,
+    /// The snapshot, if it is read after the open.
+    pub(crate) file: Option<PackedFile>,
     damaged: Vec<DamagedSnapshot>,
     /// The time to open the segments behind it.
     pub(crate) open_time: Duration,
     /// The time to replay the commands behind it.
     pub(crate) apply_time: Duration,
+}
+
+impl Loaded {
+    /// Makes of what was loaded what the running database needs. So many bytes are in the journal
+    /// behind it.
+    fn keep_what_is_needed(&mut self, shares_snapshots: bool, tail_bytes: u64) {
+        let (file, is_late) = (self.file.take(), self.late.is_some());
+        if let (Some(file), Some(collections), true) = (&file, &self.collections, shares_snapshots)
+        {
+            self.chain = Chain::of_loaded(file, collections.clone(), tail_bytes, is_late);
+        }
+        // A file that is mapped must not stay open: somebody may cut it.
+        self.file = file.filter(|_| is_late);
+        self.collections = self.collections.take().filter(|_| is_late);
+    }
 }
 
 pub(crate) fn recover<M: Model>(
@@ -98,9 +123,13 @@ pub(crate) fn recover<M: Model>(
                 .to_owned(),
         });
     }
-    let opening = Opening { storage, directory, options };
+    let late = options.load_model.is_late().then(LateLoading::new);
+    let mut opening = Opening { storage, directory, options, late };
     let mut recovered = match manifest {
         Some(manifest) if manifest.current().state != State::Creating => {
+            if manifest.current().state == State::Suspect {
+                opening.late = None;
+            }
             opening.existing(manifest, lock, progress)?
         }
         unfinished => {
@@ -133,7 +162,8 @@ pub(crate) fn read_whole<M: Model>(
     options: &Options,
 ) -> Result<(DatabaseId, Version<M>), Error> {
     let locked = LockedDatabase::take(storage, path, Access::Read)?;
-    let opening = Opening { storage, directory: locked.directory.clone(), options };
+    let directory = locked.directory.clone();
+    let opening = Opening { storage, directory, options, late: None };
     let mut segments = Vec::new();
     let (version, ..) = opening.read(&locked.manifest, &mut segments, &mut |_| {})?;
     let database = locked.manifest.current().database;
@@ -145,33 +175,26 @@ struct Opening<'a> {
     storage: &'a Arc<dyn Storage>,
     directory: Directory,
     options: &'a Options,
+    /// Who is told of failures, if the model may be loaded after the open.
+    late: Option<Arc<LateLoading>>,
 }
 
 impl Opening<'_> {
     /// Opens an existing database. It writes only after it has read and verified all of it.
     fn existing<M: Model>(
-        &self,
+        &mut self,
         manifest: ManifestFile,
         lock: Box<dyn Lock>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Recovered<M>, Error> {
-        let mut segments = Vec::new();
-        let (version, end, report, loaded) = self.read(&manifest, &mut segments, progress)?;
-        let next = SegmentStart {
-            first_sequence: end.next_sequence,
-            chain: end.chain,
-            time_ns: version.time_ns,
-        };
-        let unconfirmed = end.unconfirmed.front().map(|frame| SegmentStart {
-            first_sequence: frame.header.first_sequence,
-            chain: frame.chain_before,
-            time_ns: version.time_ns,
-        });
-        let used_bytes = end.last_segment_used;
-        drop(end);
-        let last = segments.pop().expect("an open reads at least one segment");
-        drop(segments);
-        let beginning = Beginning { last, next, used_bytes, unconfirmed };
+        let mut read = self.read_to_write::<M>(&manifest, progress);
+        if self.late.as_ref().is_some_and(|late| late.failure().is_some()) {
+            // The replay has met damage, and an older snapshot may help.
+            self.late = None;
+            drop(read);
+            read = self.read_to_write(&manifest, progress);
+        }
+        let (version, beginning, report, loaded) = read?;
         let database = manifest.current().database;
         check_archive_end(&**self.storage, &self.directory, database)?;
         if self.options.retention == Retention::Archive
@@ -192,6 +215,30 @@ impl Opening<'_> {
         self.become_writer(manifest, lock, version, beginning, report, loaded)
     }
 
+    /// Reads an existing database, and returns where its journal goes on.
+    fn read_to_write<M: Model>(
+        &self,
+        manifest: &ManifestFile,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Version<M>, Beginning, RecoveryReport, Loaded), Error> {
+        let mut segments = Vec::new();
+        let (version, end, report, loaded) = self.read(manifest, &mut segments, progress)?;
+        let next = SegmentStart {
+            first_sequence: end.next_sequence,
+            chain: end.chain,
+            time_ns: version.time_ns,
+        };
+        let unconfirmed = end.unconfirmed.front().map(|frame| SegmentStart {
+            first_sequence: frame.header.first_sequence,
+            chain: frame.chain_before,
+            time_ns: version.time_ns,
+        });
+        let used_bytes = end.last_segment_used;
+        drop(end);
+        let last = segments.pop().expect("an open reads at least one segment");
+        Ok((version, Beginning { last, next, used_bytes, unconfirmed }, report, loaded))
+    }
+
     /// Prepares the journal to continue behind what was read. It writes only what this needs.
     fn become_writer<M: Model>(
         &self,
@@ -206,10 +253,14 @@ impl Opening<'_> {
         let identity = identity::<M>(database);
         identity.frames_begin()?; // an early error if it does not fit a header
         let reserve = self.reserve();
-        if !loaded.damaged.is_empty() {
+        let was_suspect = manifest.current().state == State::Suspect;
+        if !loaded.damaged.is_empty() || was_suspect {
             let newest = loaded.info.sequence;
             manifest.update(|manifest| {
                 manifest.snapshots.retain(|&sequence| sequence <= newest);
+                if was_suspect {
+                    manifest.state = State::Dirty; // all was verified
+                }
             })?;
         }
         report.sequence = version.sequence;

@@ -86,6 +86,37 @@ impl Chain {
         })
     }
 
+    /// Goes on with a snapshot that was loaded, whose collections are still known. `tail_bytes` are
+    /// in the journal behind it. `None` if the next snapshot cannot be one of changes.
+    pub(crate) fn of_loaded(
+        file: &PackedFile,
+        known: Arc<KnownCollections>,
+        tail_bytes: u64,
+        is_late: bool,
+    ) -> Option<Self> {
+        let whole = file.chain().last()?;
+        let changes: Vec<_> = file.chain().filter(|file| file.header.is_change()).collect();
+        let sum = |bytes: fn(&PackedFile) -> u64| changes.iter().copied().map(bytes).sum();
+        let footer_digest = file.footer_digest().filter(|_| !known.is_empty())?;
+        // What is loaded after the open takes memory, and is nothing that the base keeps alive.
+        let memory_then = if is_late { u64::MAX / 4 } else { known.memory_bytes() };
+        let sequence = file.header.sequence;
+        let chain = Self {
+            newest: Base { sequence, footer_digest, known },
+            raw_bytes: whole.footer.raw_bytes,
+            file_bytes: whole.file_bytes(),
+            changes: u32::try_from(changes.len()).ok()?,
+            changes_raw_bytes: sum(|file| file.footer.raw_bytes),
+            changes_file_bytes: sum(PackedFile::file_bytes),
+            journal_then: 0,
+            newest_journal_then: 0,
+            memory_then,
+        };
+        let goes_on =
+            whole.footer.raw_bytes >= least_raw_bytes() && tail_bytes <= chain.most_journal_bytes();
+        goes_on.then_some(chain)
+    }
+
     /// Returns the base of the next snapshot; `None` if it is to be a whole one. The changes must
     /// outweigh the whole one neither in a start's time nor in room. And if older snapshots are
     /// kept, the journal must reach back to one that does not rest on the same: that takes room,

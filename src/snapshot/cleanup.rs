@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::late::HeldFiles;
 use crate::error::Error;
 use crate::files::{
     DatabaseId, Directory, FileHeader, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC,
@@ -29,6 +30,8 @@ pub(crate) struct Superseded {
     pub(crate) archived_snapshots: ArchivedSnapshots,
     /// Damaged snapshots that the open reported. They are kept for the user to examine.
     pub(crate) spared: Vec<PathBuf>,
+    /// The files that the model still reads.
+    pub(crate) held: HeldFiles,
 }
 
 impl Superseded {
@@ -94,6 +97,10 @@ impl Superseded {
         }
         for (sequence, (length, _)) in superseded.into_iter().rev() {
             let path = snapshot_path(&directory.snapshots, sequence);
+            if self.held.reads(sequence) && !fault!(ReadFileCut) {
+                storage.remove(&path).map_err(Error::io("remove", &path))?;
+                continue;
+            }
             remove_gently(storage, &path, length, pace).map_err(Error::io("remove", &path))?;
         }
         Ok(())

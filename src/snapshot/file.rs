@@ -4,11 +4,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::chain::{Base, OpenFile, with_bases_in};
-use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections};
+use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections, LateFailures};
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
 use crate::files::{
@@ -138,12 +139,12 @@ const SEEN_WHOLE_BYTES: u64 = 4 << 20;
 fn check_readable<M: Model>(file: &PackedFile, pace: &Pace<'_>) -> Result<(), Error> {
     let none = RequestLimits::of(0);
     if file.header.is_change() || file.footer.raw_bytes > SEEN_WHOLE_BYTES {
-        let seen = decode::<M>(file, none, pace, DecodeHow::OnlyToSee);
-        if seen.is_ok_and(|(model, _)| told_of_panics("Drop", || drop(model)).is_ok()) {
+        let seen = decode::<M>(file, none, pace, DecodeHow::OnlyToSee, None);
+        if seen.is_ok_and(|it| told_of_panics("Drop", || drop(it.model)).is_ok()) {
             return Ok(());
         }
     }
-    let (model, _) = decode_written::<M>(file, none, pace)?;
+    let Decoded { model, .. } = decode_written::<M>(file, none, pace)?;
     told_of_panics("Drop", || drop(model)).map_err(|reason| {
         let path = file.path.clone();
         Error::UnreadableModel { path, reason }
@@ -155,8 +156,8 @@ pub(crate) fn decode_written<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
     pace: &Pace<'_>,
-) -> Result<(M, RequestLog), Error> {
-    decode(file, limits, pace, threads(pace)).map_err(|error| match error {
+) -> Result<Decoded<M>, Error> {
+    decode(file, limits, pace, threads(pace), None).map_err(|error| match error {
         Error::Undecodable { path, reason } => Error::UnreadableModel { path, reason },
         error => error,
     })
@@ -229,17 +230,9 @@ pub(super) fn open_snapshot(
     snapshot_directory: &Path,
     sequence: u64,
 ) -> Result<PackedFile, Error> {
-    let file = open_alone(storage, snapshot_directory, sequence)?;
-    with_its_bases(storage, snapshot_directory, file)
-}
-
-/// Opens the snapshots that `file` rests on, to decode it.
-pub(crate) fn with_its_bases(
-    storage: &dyn Storage,
-    snapshot_directory: &Path,
-    file: PackedFile,
-) -> Result<PackedFile, Error> {
-    with_bases_in(storage, snapshot_directory, file, PackedFile::open_to_decode)
+    let open: OpenFile = PackedFile::open_to_decode;
+    let file = open_alone(storage, snapshot_directory, sequence, open)?;
+    with_bases_in(storage, snapshot_directory, file, open)
 }
 
 /// Opens a snapshot without those that it rests on. Checks that it has the sequence in its name.
@@ -247,9 +240,10 @@ pub(crate) fn open_alone(
     storage: &dyn Storage,
     snapshot_directory: &Path,
     sequence: u64,
+    open: OpenFile,
 ) -> Result<PackedFile, Error> {
     let path = snapshot_path(snapshot_directory, sequence);
-    check(PackedFile::open_to_decode(storage, &path, SNAPSHOT_MAGIC)?, sequence)
+    check(open(storage, &path, SNAPSHOT_MAGIC)?, sequence)
 }
 
 /// Checks that header, footer and name agree.
@@ -276,7 +270,7 @@ pub(crate) fn check(file: PackedFile, sequence: u64) -> Result<PackedFile, Error
 
 /// Decodes the model of a snapshot. It calls [`Model::migrate`] if another version wrote it.
 pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
-    decode_version(file, RequestLimits::of(0)).map(|(model, _)| model)
+    decode_version(file, RequestLimits::of(0)).map(|decoded| decoded.model)
 }
 
 /// Decodes as [`decode_snapshot`], with the request ids behind the model. `limits` state how many
@@ -284,8 +278,26 @@ pub(crate) fn decode_snapshot<M: Model>(file: &PackedFile) -> Result<M, Error> {
 pub(crate) fn decode_version<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
-) -> Result<(M, RequestLog), Error> {
-    decode(file, limits, &Pace::full(), DecodeHow::InParallel)
+) -> Result<Decoded<M>, Error> {
+    decode(file, limits, &Pace::full(), DecodeHow::InParallel, None)
+}
+
+/// Decodes as [`decode_version`], but leaves the entries of large collections in the file until
+/// they are touched. `late` is told of failures then.
+pub(crate) fn decode_late<M: Model>(
+    file: &PackedFile,
+    limits: RequestLimits,
+    late: Arc<dyn LateFailures>,
+) -> Result<Decoded<M>, Error> {
+    decode(file, limits, &Pace::full(), DecodeHow::OnDemand, Some(late))
+}
+
+/// What a snapshot holds.
+pub(crate) struct Decoded<M> {
+    pub(crate) model: M,
+    pub(crate) requests: RequestLog,
+    /// The collections that the next snapshot may be changes of.
+    pub(crate) known: KnownCollections,
 }
 
 /// Several threads beside commits would be in their way.
@@ -298,11 +310,16 @@ fn decode<M: Model>(
     limits: RequestLimits,
     pace: &Pace<'_>,
     how: DecodeHow,
-) -> Result<(M, RequestLog), Error> {
+    late: Option<Arc<dyn LateFailures>>,
+) -> Result<Decoded<M>, Error> {
     let found = file.header.model_version;
     let decode = |blocks: &mut Blocks<'_>| {
-        let decoding = file.decoding(how, blocks);
-        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
+        let decoding = match late {
+            Some(late) => file.decoding_on_demand(late, blocks),
+            None => file.decoding(how, blocks),
+        };
+        let raw_bytes = file.footer.raw_bytes;
+        let mut reader = SnapshotReader::new(blocks.take(), raw_bytes, decoding.clone());
         let decoded = if found == M::VERSION {
             told_of_panics("Deserialize", || reader.decode())
         } else {
@@ -311,6 +328,7 @@ fn decode<M: Model>(
         let decoded = decoded.unwrap_or_else(|reason| Err(MigrationError::Failed(reason)));
         let decoded = reader.checked(decoded);
         *blocks = reader.into_blocks();
+        let decoded = decoded.map(|model| (model, decoding.take_known()));
         decoded.map_err(|error| match error {
             MigrationError::Unsupported => Error::WrongVersion {
                 path: file.path.clone(),
@@ -323,11 +341,12 @@ fn decode<M: Model>(
             }
         })
     };
-    file.unpack_at(pace, decode, |blocks| {
+    let ((model, known), requests) = file.unpack_at(pace, decode, |blocks| {
         let (bytes, sequence) = (file.header.appendix_bytes, file.header.sequence);
         read_section(blocks, bytes, sequence, limits)
-            .map_err(|(expected, found)| file.corrupt_content(expected, found).into())
-    })
+            .map_err(|(expected, found)| Error::from(file.corrupt_content(expected, found)))
+    })?;
+    Ok(Decoded { model, requests, known })
 }
 
 /// Returns whether the error is about a snapshot of this version of the model that cannot be

@@ -7,6 +7,7 @@
 //! - `worker`: the thread that takes snapshots
 //! - `taking`: one snapshot, from its version to the MANIFEST
 //! - `cleanup`: archives or removes what the listed snapshots supersede
+//! - `late`: what is loaded after the open
 //! - `export`: writes a copy of a whole database
 
 mod chain;
@@ -15,19 +16,21 @@ mod decode_check;
 mod due;
 mod export;
 mod file;
+mod late;
 mod taking;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-pub(crate) use chain::{OpenFile, missing_base, with_bases};
+pub(crate) use chain::{Chain, OpenFile, missing_base, with_bases, with_bases_in};
 pub(crate) use cleanup::Superseded;
 pub(crate) use decode_check::DecodeCheck;
 pub(crate) use due::{OpenMeasured, current_rates, is_overdue, segments_behind};
 pub(crate) use export::write_copy;
 pub(crate) use file::{
-    check, decode_snapshot, decode_version, decode_written, encode_model, open_alone,
-    request_limits, snapshot_header, undecodable_as_current, with_its_bases, write_snapshot,
+    Decoded, check, decode_late, decode_snapshot, decode_version, decode_written, encode_model,
+    open_alone, request_limits, snapshot_header, undecodable_as_current, write_snapshot,
     write_version,
 };
+pub(crate) use late::{HeldFiles, LateLoading};
 pub(crate) use worker::{SnapshotRequest, Snapshotter, SnapshotterOptions};

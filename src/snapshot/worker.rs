@@ -24,6 +24,7 @@ use super::chain::Chain;
 use super::cleanup::Superseded;
 use super::decode_check::DecodeCheck;
 use super::due::{is_behind, is_overdue, limits};
+use crate::codec::KnownCollections;
 use crate::engine::{Shared, SharedCommitter, SnapshotInfo, SnapshotState};
 use crate::error::Error;
 use crate::files::{Directory, ManifestFile, Packing, Reserve};
@@ -39,6 +40,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 const LOOK_AT_RATES: Duration = Duration::from_secs(1);
 /// How often the thread looks how much memory the newest snapshot's version keeps alive.
 const LOOK_AT_MEMORY: Duration = Duration::from_secs(1);
+/// How long the thread loads entries before it looks for other work.
+const LOADED_AT_ONCE: Duration = Duration::from_millis(50);
 /// How long the thread sleeps if nothing is planned.
 const NOTHING_PLANNED: Duration = Duration::from_secs(3600);
 
@@ -81,6 +84,8 @@ pub(crate) struct Snapshotter<M: Model> {
     pub(crate) decode_check: DecodeCheck,
     /// The snapshots that the next one may rest on.
     pub(crate) chain: Option<Chain>,
+    /// The collections whose entries are loaded in the background.
+    pub(crate) to_load: Option<Arc<KnownCollections>>,
     /// The snapshots of this run that turned out to rest on damaged ones.
     pub(crate) broken: Vec<u64>,
 }
@@ -104,6 +109,7 @@ impl<M: Model> Snapshotter<M> {
         self.tidy_and_note();
         loop {
             let pause = self.plan().min(self.forget_old_versions()).min(self.forget_base());
+            let pause = pause.min(self.load_some());
             select! {
                 recv(self.requests) -> request => match request {
                     // The caller may have gone.
@@ -127,6 +133,23 @@ impl<M: Model> Snapshotter<M> {
     fn forget_old_versions(&self) -> Duration {
         self.shared.published.forget_old();
         self.shared.published.recent().pause().unwrap_or(NOTHING_PLANNED)
+    }
+
+    /// Loads some entries that are still in the file of the snapshot. Returns the time until it goes
+    /// on.
+    fn load_some(&mut self) -> Duration {
+        let Some(collections) = &self.to_load else { return NOTHING_PLANNED };
+        let began = Instant::now();
+        let goes_on = || {
+            self.requests.is_empty()
+                && self.woken.is_empty()
+                && !self.is_cancelled()
+                && began.elapsed() < LOADED_AT_ONCE
+        };
+        if collections.load_all(&mut { goes_on }) {
+            self.to_load = None;
+        }
+        if self.to_load.is_some() { Duration::ZERO } else { NOTHING_PLANNED }
     }
 
     /// Frees the version of the newest snapshot when it keeps too much memory alive. Returns the

@@ -52,7 +52,9 @@ mod dead;
 mod versions;
 
 use std::alloc::Layout;
+use std::any::Any;
 use std::mem::ManuallyDrop;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pool::Pool;
@@ -70,6 +72,8 @@ pub(super) struct Family {
     /// The newest epoch so far. The holder of the versions' lock changes it. A child of a fork
     /// reads it without the lock: no piece that the child reaches was born later.
     epoch: AtomicU64,
+    /// What its handles need, and what lives as long as they do.
+    attached: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The process whose threads share this family.
     process: OpeningProcess,
     /// What was born in this epoch or before is another family's.
@@ -109,6 +113,7 @@ impl Family {
             versions: Mutex::new(versions),
             pool: Mutex::default(),
             epoch: AtomicU64::new(base + 1),
+            attached: OnceLock::new(),
             process: OpeningProcess::this(),
             #[cfg(any(test, fuzzing))]
             base,
@@ -123,6 +128,17 @@ impl Family {
     /// Locks the pool; `None` as for [`versions`](Self::versions).
     pub(super) fn pool(&self) -> Option<MutexGuard<'_, Pool>> {
         (!self.process.is_forked()).then(|| lock(&self.pool))
+    }
+
+    /// Keeps `attached` as long as the family lives. Only the first call for a family does this.
+    pub(super) fn attach(&self, attached: Box<dyn Any + Send + Sync>) {
+        self.attached.get_or_init(|| attached);
+    }
+
+    /// Returns what was attached.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn attached(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.attached.get().map(|attached| &**attached)
     }
 
     /// Gives an open handle new pieces.

@@ -39,6 +39,10 @@ where
     fn memory_bytes(&self) -> u64 {
         self.tree.memory_bytes()
     }
+
+    fn load_all(&self, goes_on: &mut dyn FnMut() -> bool) -> bool {
+        self.tree.warm_all(goes_on)
+    }
 }
 
 impl<K, V> elements::Entries for Map<K, V>
@@ -68,8 +72,8 @@ where
 
 impl<'de, K, V> Deserialize<'de> for Map<K, V>
 where
-    K: DeserializeOwned + Ord + Clone + Send,
-    V: DeserializeOwned + Clone + Send,
+    K: DeserializeOwned + Ord + Clone + Send + Sync + 'static,
+    V: DeserializeOwned + Clone + Send + Sync + 'static,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(MapVisitor { before: BeforeReading::new(), map: PhantomData })
@@ -83,8 +87,8 @@ struct MapVisitor<K, V> {
 
 impl<'de, K, V> Visitor<'de> for MapVisitor<K, V>
 where
-    K: DeserializeOwned + Ord + Clone + Send,
-    V: DeserializeOwned + Clone + Send,
+    K: DeserializeOwned + Ord + Clone + Send + Sync + 'static,
+    V: DeserializeOwned + Clone + Send + Sync + 'static,
 {
     type Value = Map<K, V>;
 
@@ -122,15 +126,16 @@ where
 /// Loads a map on several threads.
 fn load<K, V>(stored: StoredEntries) -> Result<Map<K, V>, String>
 where
-    K: DeserializeOwned + Ord + Clone + Send,
-    V: DeserializeOwned + Clone + Send,
+    K: DeserializeOwned + Ord + Clone + Send + Sync + 'static,
+    V: DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let (tree, is_ordered) = Tree::load::<Entry>(stored.parts())?;
-    stored.skip();
     let map = Map { tree };
     if is_ordered {
+        stored.skip(&map);
         return Ok(map);
     }
+    stored.skip_rebuilt();
     // The map cannot find its keys if their order has changed since they were written.
     Ok(map.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
@@ -156,5 +161,10 @@ where
     #[inline(always)]
     fn are_ordered(first: &K, second: &K) -> bool {
         first < second
+    }
+
+    #[inline(always)]
+    fn are_same(first: &K, second: &K) -> bool {
+        first.cmp(second).is_eq()
     }
 }

@@ -28,6 +28,10 @@ impl<K: Send + Sync + 'static> Collection for Set<K> {
     fn memory_bytes(&self) -> u64 {
         self.map.tree.memory_bytes()
     }
+
+    fn load_all(&self, goes_on: &mut dyn FnMut() -> bool) -> bool {
+        self.map.tree.warm_all(goes_on)
+    }
 }
 
 impl<K: Serialize + Ord + Send + Sync + 'static> elements::Entries for Set<K> {
@@ -51,7 +55,7 @@ impl<K: Serialize + Ord + Send + Sync + 'static> elements::Entries for Set<K> {
     }
 }
 
-impl<'de, K: DeserializeOwned + Ord + Clone + Send> Deserialize<'de> for Set<K> {
+impl<'de, K: DeserializeOwned + Ord + Clone + Send + Sync + 'static> Deserialize<'de> for Set<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(Elements { before: BeforeReading::new(), set: PhantomData })
     }
@@ -62,7 +66,7 @@ struct Elements<K> {
     set: PhantomData<K>,
 }
 
-impl<'de, K: DeserializeOwned + Ord + Clone + Send> Visitor<'de> for Elements<K> {
+impl<'de, K: DeserializeOwned + Ord + Clone + Send + Sync + 'static> Visitor<'de> for Elements<K> {
     type Value = Set<K>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,13 +103,17 @@ impl<'de, K: DeserializeOwned + Ord + Clone + Send> Visitor<'de> for Elements<K>
 /// Loads a set on several threads.
 fn load<K>(stored: StoredEntries) -> Result<Set<K>, String>
 where
-    K: DeserializeOwned + Ord + Clone + Send,
+    K: DeserializeOwned + Ord + Clone + Send + Sync + 'static,
 {
     let (tree, is_ordered) = Tree::load::<Element>(stored.parts())?;
-    stored.skip();
     let set = Set { map: Map { tree } };
+    if is_ordered {
+        stored.skip(&set);
+        return Ok(set);
+    }
+    stored.skip_rebuilt();
     // The set cannot find its elements if their order has changed since they were written.
-    Ok(if is_ordered { set } else { set.iter().cloned().collect() })
+    Ok(set.iter().cloned().collect())
 }
 
 /// An element of a set: a key without a value.
@@ -125,5 +133,10 @@ impl<K: DeserializeOwned + Ord> DecodeEntry<K, ()> for Element {
     #[inline(always)]
     fn are_ordered(first: &K, second: &K) -> bool {
         first < second
+    }
+
+    #[inline(always)]
+    fn are_same(first: &K, second: &K) -> bool {
+        first.cmp(second).is_eq()
     }
 }

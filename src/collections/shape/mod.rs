@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! leaf   header | 32 key slots       | 32 value slots
-//! inner  header | 31 separator slots | 32 pointers to children
+//! inner  header | pointer if cold    | 31 separator slots | 32 pointers to children
 //! cell   birth  | one key or one value
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! position: below `children[0..=i]` are `separators[i]` elements. How many are below the last
 //! child is not stored, so an element that comes behind all others changes no inner node.
 
+mod cold;
 mod kind;
 mod separator;
 
@@ -25,7 +26,11 @@ use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use cold::InnerHeader;
+pub(super) use cold::{ColdSlice, claim, cold_slice, make_cold, write_claimed};
 pub(super) use kind::{Kind, PerKind};
 pub(super) use separator::Separator;
 
@@ -45,8 +50,9 @@ const LINE_BYTES: usize = 64;
 pub(super) struct Header {
     /// The epoch in which the node was made.
     pub(super) born: u64,
-    /// How many entries, or children, the node has.
-    pub(super) len: u32,
+    /// How many entries, or children, the node has. A greater number is that of a cold node; see
+    /// `cold`.
+    pub(super) len: AtomicU32,
     /// 0 for a leaf.
     pub(super) height: u32,
 }
@@ -112,7 +118,7 @@ impl<K, V, S> Shape<K, V, S> {
     const KEYS_AT: usize = align_up(size_of::<Header>(), slot_align::<K>());
     const VALUES_AT: usize =
         align_up(Self::KEYS_AT + LEAF_ENTRIES * Self::KEY_BYTES, slot_align::<V>());
-    const SEPARATORS_AT: usize = align_up(size_of::<Header>(), slot_align::<S>());
+    const SEPARATORS_AT: usize = align_up(size_of::<InnerHeader>(), slot_align::<S>());
     const CHILDREN_AT: usize =
         align_up(Self::SEPARATORS_AT + (FAN_OUT - 1) * Self::SEPARATOR_BYTES, align_of::<Node>());
     pub(super) const LAYOUTS: PerKind<Layout> = PerKind([
@@ -122,7 +128,7 @@ impl<K, V, S> Shape<K, V, S> {
         ),
         layout(
             Self::CHILDREN_AT + FAN_OUT * size_of::<Node>(),
-            max(align_of::<Header>(), slot_align::<S>()),
+            max(align_of::<InnerHeader>(), slot_align::<S>()),
         ),
         Layout::new::<Cell<V>>(),
         Layout::new::<Cell<K>>(),
@@ -166,7 +172,10 @@ impl<K, V, S> Shape<K, V, S> {
     #[inline(always)]
     pub(super) unsafe fn child(inner: Node, index: usize) -> Node {
         // SAFETY: see the type.
-        unsafe { *Self::child_slot(inner, index) }
+        unsafe {
+            debug_assert!(cold_slice(inner).is_none(), "somebody has asked for the length");
+            *Self::child_slot(inner, index)
+        }
     }
 
     #[inline(always)]
@@ -209,16 +218,15 @@ impl<K, V, S> Shape<K, V, S> {
 }
 
 impl<K, V> Shape<K, V> {
-    /// Searches the first `count` keys of `node`.
+    /// Searches `count` keys from `slots` on.
     #[inline(always)]
     unsafe fn search_by(
-        node: Node,
+        slots: *mut u8,
         count: usize,
         mut compare: impl FnMut(&K) -> Ordering,
     ) -> Result<usize, usize> {
         // SAFETY: see the type.
         unsafe {
-            let slots = Self::key_slot(node, 0);
             if Self::KEY_IS_INLINE {
                 std::slice::from_raw_parts(slots.cast::<K>(), count).binary_search_by(compare)
             } else {
@@ -236,7 +244,10 @@ impl<K, V> Shape<K, V> {
         Q: Ord + ?Sized,
     {
         // SAFETY: see the type.
-        unsafe { Self::search_by(leaf, len(leaf), |other| other.borrow().cmp(key)) }
+        unsafe {
+            let slots = Self::key_slot(leaf, 0);
+            Self::search_by(slots, warm_len(leaf), |other| other.borrow().cmp(key))
+        }
     }
 
     /// Returns the index of the child below which `key` is, if it is in the tree.
@@ -253,19 +264,39 @@ impl<K, V> Shape<K, V> {
                 Ordering::Less | Ordering::Equal => Ordering::Less,
                 Ordering::Greater => Ordering::Greater,
             };
-            match Self::search_by(inner, len(inner) - 1, side) {
+            let count = len(inner) - 1;
+            match Self::search_by(Self::separator_slot(inner, 0), count, side) {
                 Ok(index) | Err(index) => index,
             }
         }
     }
 }
 
+/// Returns the length of a node. A cold node becomes warm.
+///
 /// # Safety
 /// The node is live.
 #[inline(always)]
 pub(super) unsafe fn len(node: Node) -> usize {
     // SAFETY: see above.
-    unsafe { (*node).len as usize }
+    unsafe {
+        let len = (*node).len.load(Acquire);
+        if len > cold::LONGEST { cold::warm(node) } else { len as usize }
+    }
+}
+
+/// Returns the length of a node that is not cold: a leaf, or one whose [`len`] was asked before.
+///
+/// # Safety
+/// The node is live.
+#[inline(always)]
+pub(super) unsafe fn warm_len(node: Node) -> usize {
+    // SAFETY: see above.
+    unsafe {
+        let len = (*node).len.load(Relaxed);
+        debug_assert!(len <= cold::LONGEST, "the node is warm");
+        len as usize
+    }
 }
 
 /// # Safety
@@ -275,7 +306,7 @@ pub(super) unsafe fn len(node: Node) -> usize {
 pub(super) unsafe fn set_len(node: Node, len: usize) {
     debug_assert!(len <= LEAF_ENTRIES && len <= FAN_OUT);
     // SAFETY: see above.
-    unsafe { (*node).len = len as u32 }
+    unsafe { (*node).len.store(len as u32, Relaxed) }
 }
 
 /// Returns what a slot holds, itself or in a cell.

@@ -6,7 +6,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::super::family::{Changes, VersionId, Versions};
-use super::super::shape::{Cell, Kind, LEAF_ENTRIES, Node, Shape, len};
+use super::super::shape::{
+    Cell, Kind, LEAF_ENTRIES, Node, Shape, cold_slice, content_of_slot, len,
+};
+use super::cold::ColdTree;
 use super::{Sequence, Tree};
 
 /// The pieces that a tree reaches, with their births.
@@ -170,7 +173,11 @@ fn count_lost<K, V, S>(handles: &[&Tree<K, V, S>], used: &Pieces) -> usize {
             let changes = unsafe { &*tree.changes.get() };
             changes.iter().flat_map(|it| it.cache.pieces(kind, layout)).collect::<Vec<_>>()
         });
-        for piece in pool.free(kind).chain(cached) {
+        let of_cold = ColdTree::of(family).map(|cold| {
+            let pieces = |it: &Box<Changes>| it.cache.pieces(kind, layout);
+            cold.spare().iter().flat_map(pieces).collect::<Vec<_>>()
+        });
+        for piece in pool.free(kind).chain(cached).chain(of_cold.into_iter().flatten()) {
             assert!(free.insert(piece), "a {kind:?} is free twice");
             assert!(!used.contains(&piece), "a {kind:?} that is used is free");
         }
@@ -209,11 +216,17 @@ unsafe fn check_node<K: Ord + Debug, V>(
 ) -> usize {
     // SAFETY: see above.
     unsafe {
-        let count = len(node);
         assert_eq!((*node).height, height);
+        if let Some(slice) = cold_slice(node) {
+            return slice.entries as usize;
+        }
+        let count = len(node);
         assert!((1..=LEAF_ENTRIES).contains(&count), "{count} in a node of height {height}");
         let keys = if height > 0 { count - 1 } else { count };
-        let key = |index| Shape::<K, V>::key(node, index);
+        let key = |index| match height {
+            0 => Shape::<K, V>::key(node, index),
+            _ => content_of_slot(Shape::<K, V>::separator_slot(node, index)),
+        };
         for index in 0..keys {
             assert!(index == 0 || key(index - 1) < key(index), "{:?}", key(index));
             assert!(lower.is_none_or(|lower| lower <= key(index)), "{:?} {lower:?}", key(index));
@@ -239,8 +252,11 @@ unsafe fn check_node<K: Ord + Debug, V>(
 unsafe fn check_positions<V>(node: Node, height: u32) -> usize {
     // SAFETY: see above.
     unsafe {
-        let count = len(node);
         assert_eq!((*node).height, height);
+        if let Some(slice) = cold_slice(node) {
+            return slice.entries as usize;
+        }
+        let count = len(node);
         assert!((1..=LEAF_ENTRIES).contains(&count), "{count} in a node of height {height}");
         if height == 0 {
             return count;
@@ -273,6 +289,9 @@ unsafe fn reach<K, V, S>(node: Node, height: u32, reached: &mut Reached) {
             assert!(reached.insert(piece, (kind as usize, born)).is_none(), "reached twice");
         };
         add(node.cast(), kind, (*node).born);
+        if cold_slice(node).is_some() {
+            return; // nothing is below it yet
+        }
         let count = len(node);
         for index in 0..if height > 0 { count - 1 } else { 0 } {
             if !Shape::<K, V, S>::SEPARATOR_IS_INLINE {

@@ -127,6 +127,7 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         unsafe {
             for height in (1..=height).rev() {
                 self.path[height] = (node, 0);
+                len(node); // a cold node becomes warm
                 node = Shape::<K, V, S>::child(node, 0);
             }
         }

@@ -95,11 +95,11 @@ impl<'a, K, V, S> Walk<'a, K, V, S> {
             self.root = None;
             self.level = height;
             self.path[height] = (node, 0);
+            // SAFETY: the node is live. A cold one becomes warm.
+            let count = unsafe { len(node) };
             if height == 1 {
                 // Each of them is looked at, to compare it or to count its entries. They are
                 // fetched side by side.
-                // SAFETY: the node is live.
-                let count = unsafe { len(node) };
                 for index in 0..count {
                     // SAFETY: the node is live, and has these children.
                     let child = unsafe { Shape::<K, V, S>::child(node, index) };

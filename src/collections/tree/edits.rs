@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use super::super::shape::{Header, Node, Shape, len, prefetch};
+use super::super::shape::{Header, Node, Shape, cold_slice, len, prefetch};
 use super::diff::{Walk, settle};
 use super::{Sequence, Tree};
 
@@ -178,6 +178,9 @@ unsafe fn entries_below<K, V, S>(node: Node, height: u32) -> u64 {
     unsafe {
         if height == 0 {
             return len(node) as u64;
+        }
+        if let Some(slice) = cold_slice(node) {
+            return u64::from(slice.entries);
         }
         let children = (0..len(node)).map(|index| Shape::<K, V, S>::child(node, index));
         if height == 1 {

@@ -17,6 +17,9 @@ pub(in crate::collections) trait DecodeEntry<K, V> {
 
     /// Returns whether `first` may stand before `second`.
     fn are_ordered(first: &K, second: &K) -> bool;
+
+    /// Returns whether both keys are the same in their order.
+    fn are_same(first: &K, second: &K) -> bool;
 }
 
 /// What was made of a part.
@@ -67,7 +70,11 @@ pub(super) fn tasks(mut runs: &[Run], threads: usize) -> Vec<Task<'_>> {
     tasks
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    pub(super) fn new(runs: &'a [Run], skipped: u64, entries: u64) -> Self {
+        Self { runs, skipped, entries }
+    }
+
     pub(super) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         let (mut skipped, mut left) = (self.skipped, self.entries);
         self.runs.iter().map_while(move |run| {

@@ -7,8 +7,8 @@
 //! thread puts the inner nodes above the leaves.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::super::family::{Changes, Family};
 use super::super::shape::{FAN_OUT, Node, Separator, Shape, len, set_len};
@@ -53,8 +53,15 @@ where
     /// Makes a tree of all entries of a collection, in the order in which they are encoded. Returns
     /// whether that is the order of their keys.
     pub(in crate::collections) fn load<D: DecodeEntry<K, V>>(
-        parts: &StoredParts,
+        parts: &Arc<StoredParts>,
     ) -> Result<(Self, bool), String> {
+        match Self::load_on_demand::<D>(parts) {
+            Some(tree) => Ok((tree, true)),
+            None => Self::load_at_once::<D>(parts),
+        }
+    }
+
+    fn load_at_once<D: DecodeEntry<K, V>>(parts: &StoredParts) -> Result<(Self, bool), String> {
         let mut tree = Self::new();
         tree.open();
         let changes = tree.changes.get_mut().as_ref().expect("the handle was opened");
@@ -132,49 +139,70 @@ where
 
     /// Puts inner nodes above the leaves, and makes all of it the tree, which is empty and open.
     fn link(&mut self, leaves: Vec<Node>) {
+        let level = Child::of_leaves(&leaves);
+        self.raise(level, 0);
+    }
+
+    /// Does the same with nodes of this height.
+    pub(super) fn raise(&mut self, mut level: Vec<Child<'_, K>>, mut height: u32) {
         let mut open = Open::of(self.changes.get_mut(), &self.family);
-        // The nodes of one level, each with its first leaf and how many entries are below it.
-        // SAFETY: the leaves are live, and nobody else has them.
-        let mut level: Vec<(Node, Node, usize)> =
-            leaves.into_iter().map(|leaf| (leaf, leaf, unsafe { len(leaf) })).collect();
-        self.len = level.iter().map(|(_, _, entries)| entries).sum();
-        let mut height = 0;
+        self.len = level.iter().map(|child| child.entries).sum();
         while level.len() > 1 {
             height += 1;
             assert!((height as usize) < MOST_LEVELS, "a tree of so many levels fits nowhere");
             let groups = level.chunks(FAN_OUT);
             level = groups.map(|children| Self::parent(&mut open, height, children)).collect();
         }
-        if let Some(&(root, ..)) = level.first() {
-            (self.root, self.height) = (root, height);
+        if let Some(root) = level.first() {
+            (self.root, self.height) = (root.node, height);
         }
     }
 
     /// Makes the parent of up to 32 nodes.
-    fn parent(
+    pub(super) fn parent<'k>(
         open: &mut Open<'_>,
         height: u32,
-        children: &[(Node, Node, usize)],
-    ) -> (Node, Node, usize) {
+        children: &[Child<'k, K>],
+    ) -> Child<'k, K> {
         let node = open.node::<K, V, S>(height);
-        let (mut first_leaf, mut entries) = (None, 0);
-        for (index, &(child, leaf, below)) in children.iter().enumerate() {
-            // SAFETY: the node is new and has room for all children. A child's first leaf has an
-            // entry. If a user's `Clone` panics, the nodes are lost, and nothing is freed twice.
+        let mut entries = 0;
+        for (index, child) in children.iter().enumerate() {
+            // SAFETY: the node is new and has room for all children. If a user's `Clone` panics,
+            // the nodes are lost, and nothing is freed twice.
             unsafe {
                 if index == 0 {
-                    Shape::<K, V, S>::child_slot(node, 0).write(child);
+                    Shape::<K, V, S>::child_slot(node, 0).write(child.node);
                     set_len(node, 1);
                 } else {
-                    let separator = S::between(Shape::<K, V>::key(leaf, 0), entries);
+                    let first = child.first.expect("only the first node of all may have none");
+                    let separator = S::between(first, entries);
                     let separator = KeySlot::<S>::new::<V>(open, separator);
-                    Self::insert_child(node, index, separator, child);
+                    Self::insert_child(node, index, separator, child.node);
                 }
             }
-            first_leaf = first_leaf.or(Some(leaf));
-            entries += below;
+            entries += child.entries;
         }
-        (node, first_leaf.expect("a group has a node"), entries)
+        Child { node, first: children.first().and_then(|child| child.first), entries }
+    }
+}
+
+/// A node that gets a parent.
+pub(super) struct Child<'k, K> {
+    pub(super) node: Node,
+    /// The first key below it. It may be missing where nothing is before it.
+    pub(super) first: Option<&'k K>,
+    /// How many entries are below it.
+    pub(super) entries: usize,
+}
+
+impl<'k, K: 'k> Child<'k, K> {
+    /// The leaves are live while the result is used, and nobody else has them.
+    pub(super) fn of_leaves(leaves: &[Node]) -> Vec<Self> {
+        // SAFETY: see above. Each leaf has an entry. Its keys are at the same place for any value.
+        let child = |&node: &Node| unsafe {
+            Self { node, first: Some(Shape::<K, ()>::key(node, 0)), entries: len(node) }
+        };
+        leaves.iter().map(child).collect()
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `build`: a tree from entries in their order
 //! - `load`: a tree from the parts of an encoding, on several threads
 //! - `leaves`: the leaves of such a tree
+//! - `cold`: a tree whose leaves are made when they are touched
 //! - `cursor`: a place between two entries, forward and backward
 //! - `sequence`: elements that are found by their position, for vectors
 //! - `truncate`: removes the end of a sequence
@@ -19,6 +20,7 @@
 #[cfg(any(test, fuzzing))]
 mod audit;
 mod build;
+mod cold;
 mod cursor;
 mod diff;
 mod edits;
@@ -53,7 +55,7 @@ use std::sync::Arc;
 
 use super::family::{Changes, Chunk, Family, NONE, VersionId};
 use super::pool::{Dead, Lists, NO_LISTS};
-use super::shape::{Cell, Kind, Node, Shape, len, prefetch};
+use super::shape::{Cell, Kind, Node, Shape, cold_slice, prefetch, warm_len};
 use open::Open;
 use place::{Levels, MOST_LEVELS, Path};
 
@@ -276,10 +278,11 @@ impl<K, V, S> Tree<K, V, S> {
             if node.is_null() || (*node).born <= floor {
                 return;
             }
-            let count = len(node);
+            // Nothing is below a cold node yet.
+            let count = if cold_slice(node).is_some() { 0 } else { warm_len(node) };
             if height > 0 {
                 if !Shape::<K, V, S>::SEPARATOR_IS_INLINE {
-                    for index in 0..count - 1 {
+                    for index in 0..count.saturating_sub(1) {
                         let slot = Shape::<K, V, S>::separator_slot(node, index);
                         let cell = Shape::<K, V, S>::separator_cell(slot);
                         collect_cell(cell, floor, &mut own[Kind::Key]);

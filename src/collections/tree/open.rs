@@ -3,6 +3,7 @@
 
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use super::super::family::{Changes, Family};
 use super::super::shape::{Cell, Header, Kind, Node, Separator, Shape, copy_slots, len, set_len};
@@ -44,7 +45,7 @@ impl<'a> Open<'a> {
         let kind = if height > 0 { Kind::Inner } else { Kind::Leaf };
         let node = self.take::<K, V, S>(kind).cast::<Header>();
         // SAFETY: the piece is new, and large enough for a node.
-        unsafe { node.write(Header { born: self.changes.epoch, len: 0, height }) };
+        unsafe { node.write(Header { born: self.changes.epoch, len: AtomicU32::new(0), height }) };
         node
     }
 

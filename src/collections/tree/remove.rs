@@ -7,8 +7,8 @@ use std::borrow::Borrow;
 use std::ptr;
 
 use super::super::shape::{
-    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, content_of_slot, len, remove_slot,
-    set_len,
+    Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, cold_slice, content_of_slot, len,
+    remove_slot, set_len,
 };
 use super::{Open, Path, Place, Tree};
 
@@ -213,6 +213,8 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
                 if len(node) == 0 {
                     Self::unlink(open, parent, index, left, Some(separators));
                     open.drop_node(node);
+                } else if cold_slice(a).is_some() || cold_slice(b).is_some() {
+                    return; // it is not worth making a neighbour warm
                 } else if len(a) + len(b) <= JOINED {
                     let link = Shape::<K, V, S>::child_slot(parent, left);
                     let a = Self::own(open, link, level - 1);
@@ -331,6 +333,9 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         unsafe {
             while !self.root.is_null() {
                 let root = self.root;
+                if cold_slice(root).is_some() {
+                    return; // it has entries
+                }
                 match (self.height, len(root)) {
                     (0, 0) => self.root = ptr::null_mut(),
                     (0, _) => return,

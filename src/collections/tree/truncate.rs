@@ -26,6 +26,15 @@ impl<V: Clone> Sequence<V> {
             let link = &raw mut self.root;
             let Slot { path, leaf, index, .. } =
                 Self::descend_to::<false>(link, self.height, &mut open, count - 1);
+            // What is below a cold node would be missed when it becomes warm later, for another
+            // version. And this may panic, which must not happen once something has changed.
+            for level in 1..=self.height {
+                let (node, child) = path.step(level);
+                for right in child + 1..len(node) {
+                    let right = Shape::<(), V, usize>::child(node, right);
+                    Self::warm_below(right, level - 1, &mut || true);
+                }
+            }
             Self::discard_values(&mut open, leaf, index + 1, &mut own);
             set_len(leaf, index + 1);
             for level in 1..=self.height {

@@ -27,6 +27,10 @@ impl<T: Send + Sync + 'static> Collection for Vector<T> {
     fn memory_bytes(&self) -> u64 {
         self.tree.memory_bytes()
     }
+
+    fn load_all(&self, goes_on: &mut dyn FnMut() -> bool) -> bool {
+        self.tree.warm_all(goes_on)
+    }
 }
 
 impl<T: Serialize + Send + Sync + 'static> elements::Entries for Vector<T> {
@@ -50,7 +54,7 @@ impl<T: Serialize + Send + Sync + 'static> elements::Entries for Vector<T> {
     }
 }
 
-impl<'de, T: DeserializeOwned + Clone + Send> Deserialize<'de> for Vector<T> {
+impl<'de, T: DeserializeOwned + Clone + Send + Sync + 'static> Deserialize<'de> for Vector<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let elements = Elements { before: BeforeReading::new(), vector: PhantomData };
         deserializer.deserialize_seq(elements)
@@ -62,7 +66,7 @@ struct Elements<T> {
     vector: PhantomData<T>,
 }
 
-impl<'de, T: DeserializeOwned + Clone + Send> Visitor<'de> for Elements<T> {
+impl<'de, T: DeserializeOwned + Clone + Send + Sync + 'static> Visitor<'de> for Elements<T> {
     type Value = Vector<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,10 +94,13 @@ impl<'de, T: DeserializeOwned + Clone + Send> Visitor<'de> for Elements<T> {
 }
 
 /// Loads a vector on several threads.
-fn load<T: DeserializeOwned + Clone + Send>(stored: StoredEntries) -> Result<Vector<T>, String> {
+fn load<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    stored: StoredEntries,
+) -> Result<Vector<T>, String> {
     let (tree, _) = Tree::load::<Element>(stored.parts())?;
-    stored.skip();
-    Ok(Vector { tree })
+    let vector = Vector { tree };
+    stored.skip(&vector);
+    Ok(vector)
 }
 
 /// An element of a vector, which has no key.
@@ -112,6 +119,11 @@ impl<T: DeserializeOwned> DecodeEntry<(), T> for Element {
 
     #[inline(always)]
     fn are_ordered((): &(), (): &()) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn are_same((): &(), (): &()) -> bool {
         true
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct Content {
     pub(super) file: Arc<dyn ReadableFile>,
     pub(super) index: Index,
     pub(super) failure: FirstFailure,
+    pub(super) spare: Mutex<Vec<Scratch>>,
 }
 
 impl Content {
@@ -185,7 +186,27 @@ impl Content {
 
 impl Encoded for Content {
     fn reader(&self) -> Box<dyn ReadRange + '_> {
-        Box::new(RangeReader { content: self, scratch: Scratch::default() })
+        // The child of a fork may have inherited the lock of a thread that it does not have.
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
+        Box::new(RangeReader { content: self, scratch: spare.unwrap_or_default() })
+    }
+
+    fn take_failure(&self) -> Option<String> {
+        self.failure.take().map(|error| error.to_string())
+    }
+}
+
+/// How many [`Scratch`]es wait for the next readers: a thread that reads one part after the other
+/// needs no new unpacker for each.
+const MOST_SPARE: usize = 8;
+
+impl Drop for RangeReader<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut spare) = self.content.spare.try_lock()
+            && spare.len() < MOST_SPARE
+        {
+            spare.push(std::mem::take(&mut self.scratch));
+        }
     }
 }
 

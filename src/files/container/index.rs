@@ -22,6 +22,11 @@
 //!               extent u32        its number
 //!               of u32            the number of the same collection among the base's extents
 //!               script bytes u64  size of its script, behind the appendix
+//!           then, but not in files of early versions, for each extent
+//!             first keys u32      size of the following; 0 if the keys are not known
+//!             for each part
+//!               length u16
+//!               bytes             the key of the part's first entry, encoded; empty in a sequence
 //! tail    0 index length u32
 //!         4 checksum u32          CRC-32C of the index; the footer's continues it
 //! ```
@@ -32,7 +37,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::format::{CHUNK_BYTES, CHUNK_HEADER_BYTES, FOOTER_BYTES, Footer};
-use crate::codec::{Change, Extent, Part};
+use crate::codec::{Change, Extent, FirstKeys, Part};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
 use crate::files::header::FileHeader;
@@ -117,6 +122,25 @@ fn decode_changes(fields: &mut FieldReader<'_>, extents: &mut [Extent]) -> Optio
     Some(base)
 }
 
+/// Appends the first key of each part.
+fn encode_first_keys(extents: &[Extent], index: &mut Vec<u8>) -> io::Result<()> {
+    for extent in extents {
+        let keys = extent.first_keys.encoded();
+        index.extend_from_slice(&count(keys.len())?.to_le_bytes());
+        index.extend_from_slice(keys);
+    }
+    Ok(())
+}
+
+/// Reads the same.
+fn decode_first_keys(fields: &mut FieldReader<'_>, extents: &mut [Extent]) -> Option<()> {
+    for extent in extents {
+        let length = fields.length()?;
+        extent.first_keys = FirstKeys::decode(fields.bytes(length)?, extent.parts.len())?;
+    }
+    Some(())
+}
+
 /// The index of an open file.
 pub(super) struct Index {
     pub(super) chunks: Vec<Chunk>,
@@ -159,6 +183,7 @@ impl Index {
         if let Some(base) = base {
             encode_changes(extents, base, &mut index)?;
         }
+        encode_first_keys(extents, &mut index)?;
         let checksum = crc32c::crc32c(&index);
         let mut bytes =
             Vec::with_capacity(END_MARK_BYTES + index.len() + TAIL_BYTES + FOOTER_BYTES);
@@ -248,7 +273,8 @@ impl Index {
         }
         for _ in 0..fields.u32()? {
             let begin = fields.u64()?;
-            let mut extent = Extent { begin, parts: Vec::new(), change: None };
+            let first_keys = FirstKeys::default();
+            let mut extent = Extent { begin, parts: Vec::new(), first_keys, change: None };
             let mut end = begin;
             for _ in 0..fields.u32()? {
                 let part = Part { bytes: fields.u64()?, entries: fields.u64()? };
@@ -264,6 +290,10 @@ impl Index {
             true => Some(decode_changes(&mut fields, &mut extents)?),
             false => None,
         };
+        // Files of early versions end here.
+        if !fields.is_at_end() {
+            decode_first_keys(&mut fields, &mut extents)?;
+        }
         let index = Self { chunks, extents, base, footer_digest: FooterDigest::default() };
         fields.is_at_end().then_some(index)
     }

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::index::{FooterDigest, Index};
 use super::source::{ChunkSource, Paced, StreamEnd, StreamSource};
-use crate::codec::{BlockSource, Blocks, DecodeHow, Decoding, Link};
+use crate::codec::{BlockSource, Blocks, DecodeHow, Decoding, LateFailures, Link};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
 use crate::files::header::FileHeader;
@@ -82,7 +82,6 @@ impl PackedFile {
     }
 
     /// Returns how many owners the content has: more than one while another thread reads it.
-    #[cfg(test)]
     pub(super) fn owners(&self) -> usize {
         match &self.layout {
             Layout::Stream(_) => 1,
@@ -149,6 +148,7 @@ impl PackedFile {
                     file: file.clone(),
                     index,
                     failure: FirstFailure::default(),
+                    spare: Mutex::default(),
                 };
                 let layout = Layout::Chunks(Arc::new(content));
                 Ok(Self { path, header, footer, file, layout, base: None })
@@ -274,6 +274,25 @@ impl PackedFile {
 
     /// Returns what is needed to decode `blocks`.
     pub(crate) fn decoding(&self, how: DecodeHow, blocks: &Blocks<'_>) -> Rc<Decoding> {
+        Decoding::new(how, self.links(), blocks.place().clone())
+    }
+
+    /// Returns the same for a model whose large collections decode their entries when these are
+    /// touched, and tell `late` of failures. They keep the files open that long.
+    pub(crate) fn decoding_on_demand(
+        &self,
+        late: Arc<dyn LateFailures>,
+        blocks: &Blocks<'_>,
+    ) -> Rc<Decoding> {
+        Decoding::on_demand(self.links(), blocks.place().clone(), late)
+    }
+
+    /// Returns whether somebody but this still reads the file.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.owners() > 1
+    }
+
+    fn links(&self) -> Vec<Link> {
         let links = self.chain().map_while(|file| match &file.layout {
             Layout::Stream(_) => None,
             Layout::Chunks(content) => {
@@ -281,7 +300,7 @@ impl PackedFile {
                 Some(Link::new(content.clone(), extents, file.scripts_begin()))
             }
         });
-        Decoding::new(how, links.collect(), blocks.place().clone())
+        links.collect()
     }
 
     /// Returns where the content and the appendix behind it end.

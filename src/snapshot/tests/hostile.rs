@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::file::write_snapshot;
-use crate::codec::{self, DecodeHow, Extent, Part};
+use crate::codec::{self, DecodeHow, Extent, FirstKeys, Part};
 use crate::collections::Vector;
 use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, snapshot_path};
 use crate::laboratory::fuzzing::{Loaded, check_loaded, loaded};
@@ -82,6 +82,7 @@ impl Taken {
             Extent {
                 begin,
                 parts: (at - 16 * parts..at).step_by(16).map(part).collect(),
+                first_keys: FirstKeys::default(),
                 change: None,
             }
         });
