@@ -2,7 +2,7 @@
 //! of the time of a run. The files are in the page cache.
 //!
 //! `cargo bench --bench startup -- WORD…` runs the parts with these words in their names (`tails`,
-//! `eager`, `journal alone`, `budget`); `-- --test` runs small forms of all of them. Entries for `tails`:
+//! `eager`, `on demand`, `journal alone`, `budget`); `-- --test` runs small forms of all of them. Entries for `tails`:
 //! `PREVALENCE_BENCH_ENTRIES` (default: 1,000,000 and 5,000,000).
 
 #[path = "../snapshot/contents.rs"]
@@ -15,6 +15,7 @@ mod support;
 mod budget;
 mod eager;
 mod journal_alone;
+mod on_demand;
 mod tails;
 
 use std::path::Path;
@@ -40,6 +41,10 @@ fn main() {
     }
     if is_wanted("eager") {
         eager::measure(if short { 10_000 } else { 1_000_000 });
+    }
+    if is_wanted("on demand") {
+        on_demand::measure::<Ledger>(if short { 10_000 } else { 10_000_000 });
+        on_demand::measure::<contents::Fat>(if short { 10_000 } else { 1_000_000 });
     }
     if is_wanted("journal alone") {
         journal_alone::measure(if short { 10_000 } else { 1_000_000 }, 20);

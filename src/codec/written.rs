@@ -251,7 +251,9 @@ impl WrittenEntries {
         let expected = position - begun.looked_at;
         begun.looked_at = position;
         let is_full = position - begun.part_begin + expected > part_bytes();
-        if is_full || self.entries >= MOST_PART_ENTRIES {
+        // Values without bytes make no parts.
+        let is_long = self.entries >= MOST_PART_ENTRIES && position > begun.part_begin;
+        if is_full || is_long {
             begun.end_part(position, std::mem::take(&mut self.entries));
             begun.encoding.ends.borrow_mut().push_back(position);
         }

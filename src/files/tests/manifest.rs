@@ -53,7 +53,7 @@ fn what_a_right_checksum_covers_is_still_looked_at() {
         snapshots: vec![5],
     };
     // The state, and how many snapshots there are.
-    for (at, right, wrong) in [(32, 2u32, 4u32), (56, 1, 2), (56, 1, 0)] {
+    for (at, right, wrong) in [(32, 2u32, 5u32), (56, 1, 2), (56, 1, 0)] {
         for (value, sound) in [(right, true), (wrong, false)] {
             let mut bytes = manifest.encode();
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
