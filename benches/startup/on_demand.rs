@@ -54,6 +54,7 @@ pub fn measure<M: Gets>(entries: u64) {
     let builder = Database::<M>::builder().snapshots(SnapshotPolicy::manual());
     let database = builder.initial(M::of(entries)).open(directory.path()).expect("open");
     database.close().expect("close");
+    println!("files of {} bytes", size(directory.path()));
     let [mut firsts, mut colds, mut worst, mut warms, mut eager, mut all] = [const { vec![] }; 6];
     for round in 0..ROUNDS as u64 {
         let (at_open, _, _) = open::<M>(directory.path(), LoadModel::AtOpen);
@@ -118,4 +119,9 @@ fn warm_get<M: Gets>(database: &Database<M>, entries: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "for printing")]
     let gets = WARM_GETS as f64;
     began.elapsed().as_secs_f64() / gets
+}
+
+fn size(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path.join("snapshots")).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").metadata().expect("a file").len()).sum()
 }

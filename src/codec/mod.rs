@@ -3,12 +3,14 @@
 
 mod blocks;
 mod comparison;
+mod numbers;
 mod parts;
 mod script;
 mod slices;
 mod stored;
 mod written;
 
+use std::any::Any;
 use std::rc::Rc;
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
@@ -18,7 +20,7 @@ use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 use bincode::serde::BorrowCompat;
 use serde::Serialize;
-use serde::de::{Deserialize, DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use crate::process::{Floor, stack};
 #[cfg(any(test, fuzzing))]
@@ -27,7 +29,7 @@ pub(crate) use blocks::{BlockSource, Blocks};
 pub(crate) use comparison::Comparison;
 pub(crate) use parts::{Change, Extent, FirstKeys, MOST_PART_ENTRIES, Part, alone};
 pub(crate) use script::Run;
-pub(crate) use slices::{Slice, SliceBegin};
+pub(crate) use slices::{Slice, SliceBegin, Slices};
 pub(crate) use stored::{
     BeforeReading, DecodeHow, Decoding, Encoded, Entries, EntryCursor, LateFailures, Link,
     ReadRange, StoredEntries, StoredParts,
@@ -223,7 +225,10 @@ impl<'a, const LIMIT: usize> PartDecoder<'a, LIMIT> {
     }
 
     #[inline(always)]
-    pub(crate) fn decode<T: Deserialize<'a>>(&mut self) -> Result<T, DecodeError> {
+    pub(crate) fn decode<T: DeserializeOwned + Any>(&mut self) -> Result<T, DecodeError> {
+        if let Some(number) = numbers::decode(&mut self.0.reader().rest) {
+            return Ok(number);
+        }
         match BorrowCompat::<T>::borrow_decode(&mut self.0) {
             Ok(BorrowCompat(value)) => Ok(value),
             Err(error) => Err(error),

@@ -35,14 +35,26 @@ pub(super) struct KeyPlace {
     pub(super) part: usize,
 }
 
-/// Returns one slice for each part.
-pub(super) fn of_parts(entries: impl Iterator<Item = u64>) -> Vec<Slice> {
-    let slice = |(part, entries)| Slice {
-        entries,
-        begin: SliceBegin::Part(part),
-        key: Some(KeyPlace { source: 0, part }),
-    };
-    entries.enumerate().map(slice).collect()
+/// All slices of a collection.
+pub(crate) enum Slices {
+    /// Each of so many parts is one.
+    Parts(usize),
+    Others(Vec<Slice>),
+}
+
+impl Slices {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Parts(parts) => *parts,
+            Self::Others(slices) => slices.len(),
+        }
+    }
+}
+
+/// Returns the slice that is one part.
+pub(super) fn of_part(part: usize, entries: u64) -> Slice {
+    let key = Some(KeyPlace { source: 0, part });
+    Slice { entries, begin: SliceBegin::Part(part), key }
 }
 
 /// Returns the slices of a collection that consists of these runs. `first_entries` has, for each

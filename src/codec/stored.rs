@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use super::blocks::Place;
 use super::parts::{DECODING, Extent, FirstKeys, Part, length_bytes};
 use super::script::{Run, Runs, Script};
-use super::slices::{self, Slice};
+use super::slices::{self, Slice, Slices};
 use super::written::{Collection, KnownCollections};
 use crate::process::cores;
 
@@ -378,25 +378,29 @@ impl StoredParts {
     }
 
     /// Returns the slices that can be decoded alone; `None` if first keys are not known.
-    pub(crate) fn slices(&self) -> Option<Vec<Slice>> {
+    pub(crate) fn slices(&self) -> Option<Slices> {
         let has_keys = |it: &Source| it.key_places().len() == it.parts.len();
         if !self.sources.iter().all(has_keys) {
             return None;
         }
-        let slices = match &self.runs {
-            None => {
-                let parts = &self.sources.first()?.parts;
-                slices::of_parts(parts.iter().map(|(_, _, part)| part.entries))
-            }
-            Some(runs) => {
-                let first_entries = |source: &Source| {
-                    source.parts.iter().map(|&(_, first, _)| first).collect::<Vec<_>>()
-                };
-                let first_entries: Vec<_> = self.sources.iter().map(first_entries).collect();
-                slices::of_runs(runs.runs(), &first_entries)?
-            }
+        let Some(runs) = &self.runs else {
+            return Some(Slices::Parts(self.sources.first()?.parts.len()));
         };
-        Some(slices)
+        let first_entries =
+            |source: &Source| source.parts.iter().map(|&(_, first, _)| first).collect::<Vec<_>>();
+        let first_entries: Vec<_> = self.sources.iter().map(first_entries).collect();
+        slices::of_runs(runs.runs(), &first_entries).map(Slices::Others)
+    }
+
+    /// Returns the slice with this number.
+    pub(crate) fn slice(&self, slices: &Slices, number: usize) -> Option<Slice> {
+        match slices {
+            Slices::Parts(_) => {
+                let (_, _, part) = self.sources.first()?.parts.get(number)?;
+                Some(slices::of_part(number, part.entries))
+            }
+            Slices::Others(slices) => slices.get(number).copied(),
+        }
     }
 
     /// Returns the encoded first key of a slice; `None` if it is not known.

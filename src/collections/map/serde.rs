@@ -145,8 +145,8 @@ struct Entry;
 
 impl<K, V> DecodeEntry<K, V> for Entry
 where
-    K: DeserializeOwned + Ord,
-    V: DeserializeOwned,
+    K: DeserializeOwned + Ord + 'static,
+    V: DeserializeOwned + 'static,
 {
     #[inline(always)]
     fn key<const LIMIT: usize>(decoder: &mut PartDecoder<'_, LIMIT>) -> Result<K, DecodeError> {

@@ -119,7 +119,7 @@ where
 /// An element of a set: a key without a value.
 struct Element;
 
-impl<K: DeserializeOwned + Ord> DecodeEntry<K, ()> for Element {
+impl<K: DeserializeOwned + Ord + 'static> DecodeEntry<K, ()> for Element {
     #[inline(always)]
     fn key<const LIMIT: usize>(decoder: &mut PartDecoder<'_, LIMIT>) -> Result<K, DecodeError> {
         decoder.decode()

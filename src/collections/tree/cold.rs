@@ -1,13 +1,14 @@
 //! Owns trees whose entries are decoded when they are touched. Knows nothing of files, and of how an
 //! entry is encoded.
 //!
-//! The inner nodes above the lowest ones are made at once, of the keys that the encoding has for its
-//! parts. The lowest inner nodes stay cold: see `shape::cold`. What makes them warm belongs to the
+//! The inner nodes above the two lowest levels of them are made at once, of the keys that the
+//! encoding has for its parts. The others are cold: see `shape::cold`. What makes them warm belongs to the
 //! family, and lives as long as any of its handles.
 
-use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::ptr;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::super::family::{Changes, Chunk, Family};
 use super::super::pool::NO_LISTS;
@@ -19,7 +20,8 @@ use super::leaves::{DecodeEntry, LoadedPart, Task, decode, decode_run};
 use super::load::Child;
 use super::{Open, Tree};
 use crate::codec::{
-    self, LateFailures, MOST_PART_ENTRIES, PartDecoder, SMALL_PART, Slice, SliceBegin, StoredParts,
+    self, LateFailures, MOST_PART_ENTRIES, PartDecoder, SMALL_PART, Slice, SliceBegin, Slices,
+    StoredParts,
 };
 use crate::process::{panic_message, stack};
 
@@ -36,17 +38,29 @@ fn least_bytes() -> u64 {
 const MOST_SPARE: usize = 8;
 
 /// What the cold nodes of a tree need to become warm.
+///
+/// There are two kinds. Those of height 2 are made at the open: each stands for a group of slices.
+/// When one becomes warm, it gets the nodes of height 1, each of which stands for one slice. So an
+/// open touches one node for some ten thousand entries.
 pub(super) struct ColdTree {
     parts: Arc<StoredParts>,
+    slices: Slices,
     late: Arc<dyn LateFailures>,
     family: *const Family,
     /// The floor and the epoch in which the tree was made.
     born: (u64, u64),
-    stored: Vec<Slice>,
-    /// What the nodes point to, in the same order.
-    slices: Vec<ColdSlice>,
+    groups: Vec<Group>,
     /// Pieces that were taken from the pool, and not used yet.
     spare: Mutex<Vec<Box<Changes>>>,
+}
+
+/// Slices below one node of height 2.
+struct Group {
+    numbers: Range<usize>,
+    /// What the node points to.
+    node: ColdSlice,
+    /// What the nodes of height 1 point to, once there are such nodes.
+    children: OnceLock<Vec<ColdSlice>>,
 }
 
 // SAFETY: the pointers in it lead to itself and to the family that owns it. The threads that make
@@ -65,6 +79,10 @@ impl ColdTree {
     #[cfg(any(test, fuzzing))]
     pub(super) fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Box<Changes>>> {
         self.spare.lock().expect("no thread panics while it holds this")
+    }
+
+    fn slice(&self, number: usize) -> Option<Slice> {
+        self.parts.slice(&self.slices, number)
     }
 
     /// Tells that a slice cannot be decoded, and panics.
@@ -107,60 +125,78 @@ where
         if parts.bytes() < least_bytes() {
             return None;
         }
-        let stored = parts.slices().filter(|slices| slices.len() > 1)?;
-        let keys = keys::<K, V, D>(parts, &stored)?;
+        let slices = parts.slices().filter(|slices| slices.len() > 1)?;
+        let groups = groups(parts, &slices)?;
+        let first_key = |numbers: &Range<usize>| {
+            let slice = parts.slice(&slices, numbers.start)?;
+            parts.first_key(&slice).map(decode_key::<K, V, D>)
+        };
+        // Nothing stands before the first node, so its key may be missing.
+        let keys: Vec<Option<K>> = groups.iter().map(|it| first_key(it).flatten()).collect();
+        let known = keys.get(1..)?.iter().all(Option::is_some);
+        let are_ordered = keys.iter().flatten().zip(keys.iter().flatten().skip(1));
+        if !known || !{ are_ordered }.all(|(before, key)| D::are_ordered(before, key)) {
+            return None;
+        }
         let mut tree = Self::new();
         tree.open();
         let changes = tree.changes.get_mut().as_ref().expect("the handle was opened");
         let born = (changes.floor, changes.epoch);
         let family = tree.family.clone().expect("an open handle has a family");
-        let cold = ColdTree {
+        let mut cold = Box::new(ColdTree {
             parts: parts.clone(),
+            slices,
             late,
             family: Arc::as_ptr(&family),
             born,
-            slices: Vec::with_capacity(stored.len()),
-            stored,
+            groups: Vec::with_capacity(groups.len()),
             spare: Mutex::default(),
-        };
-        let mut cold = Box::new(cold);
+        });
         let owner: *const ColdTree = &raw const *cold;
-        for (number, slice) in cold.stored.iter().enumerate() {
-            let entries = u32::try_from(slice.entries.min(MOST_ENTRIES)).unwrap_or(u32::MAX);
-            let warm = warm::<K, V, S, D>;
-            cold.slices.push(ColdSlice { warm, owner: owner.cast(), number, entries });
+        for (number, numbers) in groups.into_iter().enumerate() {
+            let entries = numbers.clone().filter_map(|it| parts.slice(&cold.slices, it));
+            let entries = entries.fold(0, |sum: u64, slice| sum.saturating_add(slice.entries));
+            let entries = u32::try_from(entries).ok()?;
+            let warm = warm_group::<K, V, S, D>;
+            let node = ColdSlice { warm, owner: owner.cast(), number, entries };
+            cold.groups.push(Group { numbers, node, children: OnceLock::new() });
         }
-        let level = tree.cold_nodes::<D>(&cold, &keys)?;
-        family.attach(cold as Box<dyn Any + Send + Sync>);
-        tree.raise(level, 1);
+        let mut open = Open::of(tree.changes.get_mut(), &tree.family);
+        let child = |(group, first): (&Group, &'_ Option<K>)| {
+            let node = open.node::<K, V, S>(2);
+            // SAFETY: the node is new. The family will own the group.
+            unsafe { make_cold(node, &raw const group.node) };
+            // SAFETY: the keys live until the tree is put together.
+            let first = first.as_ref().map(|key| unsafe { &*ptr::from_ref(key) });
+            Child { node, first, entries: group.node.entries as usize }
+        };
+        let level: Vec<_> = cold.groups.iter().zip(&keys).map(child).collect();
+        tree.raise(level, 2);
+        family.attach(cold);
         Some(tree)
     }
+}
 
-    /// Makes the lowest inner nodes; `None` if entries that are needed at once cannot be decoded.
-    fn cold_nodes<'k, D: DecodeEntry<K, V>>(
-        &mut self,
-        cold: &ColdTree,
-        keys: &'k [Option<K>],
-    ) -> Option<Vec<Child<'k, K>>> {
-        let mut open = Open::of(self.changes.get_mut(), &self.family);
-        let mut level = Vec::with_capacity(cold.stored.len());
-        for ((number, slice), first) in cold.stored.iter().enumerate().zip(keys) {
-            if slice.entries > MOST_ENTRIES {
-                let loaded = decode_slice::<K, V, S, D>(&mut open, cold, number).ok()?;
-                for leaves in loaded.leaves.chunks(FAN_OUT) {
-                    level.push(Self::parent(&mut open, 1, &Child::of_leaves(leaves)));
-                }
-                continue;
+/// Divides slices into groups that one node of height 2 can stand above; `None` if one is too
+/// large for that.
+fn groups(parts: &StoredParts, slices: &Slices) -> Option<Vec<Range<usize>>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut children = FAN_OUT;
+    for number in 0..slices.len() {
+        let slice = parts.slice(slices, number)?;
+        let own = usize::try_from(slice.entries.div_ceil(MOST_ENTRIES)).ok()?;
+        let is_known = parts.first_key(&slice).is_some();
+        children += own;
+        match groups.last_mut() {
+            Some(last) if children <= FAN_OUT => last.end = number + 1,
+            _ if own <= FAN_OUT && (is_known || number == 0) => {
+                groups.push(number..number + 1);
+                children = own;
             }
-            let node = open.node::<K, V, S>(1);
-            let pointed = cold.slices.get(number)?;
-            // SAFETY: the node is new. The family owns the slice.
-            unsafe { make_cold(node, pointed) };
-            let entries = usize::try_from(slice.entries).ok()?;
-            level.push(Child { node, first: first.as_ref(), entries });
+            _ => return None,
         }
-        Some(level)
     }
+    Some(groups)
 }
 
 impl<K, V, S> Tree<K, V, S> {
@@ -198,30 +234,7 @@ impl<K, V, S> Tree<K, V, S> {
     }
 }
 
-/// Decodes the first keys; `None` if one of them cannot be decoded, or if they are not in their
-/// order.
-fn keys<K, V, D: DecodeEntry<K, V>>(
-    parts: &StoredParts,
-    slices: &[Slice],
-) -> Option<Vec<Option<K>>> {
-    let mut keys: Vec<Option<K>> = Vec::with_capacity(slices.len());
-    for (number, slice) in slices.iter().enumerate() {
-        let key = match parts.first_key(slice) {
-            Some(encoded) => Some(decode_key::<K, V, D>(encoded)?),
-            // Nothing stands before the first node.
-            None if number == 0 => None,
-            None => return None,
-        };
-        if let (Some(Some(before)), Some(key)) = (keys.last(), &key)
-            && !D::are_ordered(before, key)
-        {
-            return None;
-        }
-        keys.push(key);
-    }
-    Some(keys)
-}
-
+/// Decodes a first key; `None` if it cannot be decoded.
 fn decode_key<K, V, D: DecodeEntry<K, V>>(encoded: &[u8]) -> Option<K> {
     codec::alone(|| D::key(&mut PartDecoder::<SMALL_PART>::new(encoded)).ok())
 }
@@ -233,7 +246,7 @@ fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>
     number: usize,
 ) -> Result<LoadedPart, String> {
     const UNREADABLE: &str = "a part of a collection cannot be read";
-    let slice = cold.stored.get(number).ok_or(UNREADABLE)?;
+    let slice = cold.slice(number).ok_or(UNREADABLE)?;
     let mut loaded = LoadedPart { leaves: Vec::new(), is_ordered: true };
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         codec::alone(|| match slice.begin {
@@ -267,16 +280,17 @@ fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>
     }
 }
 
+const DISORDERED: &str = "the keys of a collection are not in their order: the Ord of their type is \
+                          not the one with which they were written";
+
 /// Checks that the entries of a slice are where the nodes above say.
 fn check<K, V, D: DecodeEntry<K, V>>(
     cold: &ColdTree,
     number: usize,
     loaded: &LoadedPart,
 ) -> Result<(), String> {
-    const DISORDERED: &str = "the keys of a collection are not in their order: the Ord of their \
-                              type is not the one with which they were written";
-    let slice = cold.stored.get(number).ok_or(DISORDERED)?;
-    let next = cold.stored.get(number + 1);
+    let slice = cold.slice(number).ok_or(DISORDERED)?;
+    let next = cold.slice(number + 1);
     let key = |slice: &Slice| decode_key::<K, V, D>(cold.parts.first_key(slice)?);
     // SAFETY: the leaves are live, each has an entry, and only this thread has them.
     let (first, last, entries) = unsafe {
@@ -286,8 +300,8 @@ fn check<K, V, D: DecodeEntry<K, V>>(
         let last = last.map(|&leaf| Shape::<K, V>::key(leaf, warm_len(leaf) - 1));
         (first.ok_or(DISORDERED)?, last.ok_or(DISORDERED)?, entries)
     };
-    let begins_there = key(slice).is_none_or(|key| D::are_same(&key, first));
-    let ends_there = next.and_then(key).is_none_or(|next| D::are_ordered(last, &next));
+    let begins_there = key(&slice).is_none_or(|key| D::are_same(&key, first));
+    let ends_there = next.as_ref().and_then(key).is_none_or(|next| D::are_ordered(last, &next));
     if !loaded.is_ordered || !begins_there || !ends_there {
         return Err(DISORDERED.to_owned());
     }
@@ -309,25 +323,154 @@ fn throw_away<K, V, S>(open: &mut Open<'_>, nodes: Vec<Node>, height: u32) {
     Tree::<K, V, S>::free(open.family, garbage);
 }
 
-/// Makes a cold node warm.
+/// Makes a cold node of height 2 warm: it gets cold children.
 ///
 /// # Safety
 /// The node is live, and it was made cold with this slice by `load_on_demand`, for these types.
-unsafe fn warm<K, V, S, D>(slice: *const ColdSlice, node: Node)
+unsafe fn warm_group<K, V, S, D>(slice: *const ColdSlice, node: Node)
 where
     K: Ord + Clone + Send,
     V: Clone + Send,
     S: Separator<K>,
     D: DecodeEntry<K, V>,
 {
-    // SAFETY: whoever reaches the node has a handle, which keeps the family and what it owns.
-    let (cold, number) = unsafe { (&*(*slice).owner.cast::<ColdTree>(), (*slice).number) };
     // SAFETY: see above.
-    let family = unsafe { &*cold.family };
-    let mut changes = cold.take_changes();
-    let mut open = Open { changes: &mut changes, family };
-    let loaded = decode_slice::<K, V, S, D>(&mut open, cold, number).or_else(|reason| {
+    let (cold, number) = unsafe { ColdTree::of_node(slice) };
+    let group = cold.groups.get(number).expect("a node stands for a group");
+    let slices = group.children.get_or_init(|| {
+        let child = |number: usize| {
+            let entries = cold.slice(number).map_or(0, |slice| slice.entries);
+            let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+            let warm = warm_slice::<K, V, S, D>;
+            ColdSlice { warm, owner: ptr::from_ref(cold).cast(), number, entries }
+        };
+        group.numbers.clone().map(child).collect()
+    });
+    // SAFETY: see above.
+    unsafe {
+        cold.make_warm::<K, V, S>(node, 2, |open| {
+            let first_key = |slice: &ColdSlice| {
+                let slice = cold.slice(slice.number)?;
+                decode_key::<K, V, D>(cold.parts.first_key(&slice)?)
+            };
+            let keys: Vec<Option<K>> = slices.iter().map(first_key).collect();
+            let mut children = Vec::with_capacity(FAN_OUT);
+            for (slice, key) in slices.iter().zip(&keys) {
+                if u64::from(slice.entries) > MOST_ENTRIES {
+                    let number = slice.number;
+                    let loaded = match decode_slice_anywhere::<K, V, S, D>(open, cold, number) {
+                        Ok(loaded) => loaded,
+                        Err(reason) => {
+                            let made = children.iter().map(|it: &Child<'_, K>| it.node).collect();
+                            throw_away::<K, V, S>(open, made, 1);
+                            return Err(reason);
+                        }
+                    };
+                    for leaves in loaded.leaves.chunks(FAN_OUT) {
+                        children.push(Tree::<K, V, S>::parent(open, 1, &Child::of_leaves(leaves)));
+                    }
+                    continue;
+                }
+                let child = open.node::<K, V, S>(1);
+                make_cold(child, slice);
+                let entries = slice.entries as usize;
+                children.push(Child { node: child, first: key.as_ref(), entries });
+            }
+            let (all, others) = (children.iter(), children.iter().skip(1));
+            let follows = |(before, child): (&Child<'_, K>, &Child<'_, K>)| {
+                let key = child.first?;
+                Some(before.first.is_none_or(|before| D::are_ordered(before, key)))
+            };
+            if !{ all }.zip(others).all(|pair| follows(pair) == Some(true)) {
+                throw_away::<K, V, S>(open, children.iter().map(|it| it.node).collect(), 1);
+                return Err(DISORDERED.to_owned());
+            }
+            Ok(Tree::<K, V, S>::parent(open, 2, &children).node)
+        });
+    }
+}
+
+/// Makes a cold node of height 1 warm: it gets leaves.
+///
+/// # Safety
+/// The node is live, and it was made cold with this slice by `warm_group`, for these types.
+unsafe fn warm_slice<K, V, S, D>(slice: *const ColdSlice, node: Node)
+where
+    K: Ord + Clone + Send,
+    V: Clone + Send,
+    S: Separator<K>,
+    D: DecodeEntry<K, V>,
+{
+    // SAFETY: see above.
+    unsafe {
+        let (cold, number) = ColdTree::of_node(slice);
+        cold.make_warm::<K, V, S>(node, 1, |open| {
+            let loaded = decode_slice_anywhere::<K, V, S, D>(open, cold, number)?;
+            Ok(Tree::<K, V, S>::parent(open, 1, &Child::of_leaves(&loaded.leaves)).node)
+        });
+    }
+}
+
+impl ColdTree {
+    /// # Safety
+    /// The slice is one of a cold tree, and somebody has a handle to that tree for `'a`.
+    unsafe fn of_node<'a>(slice: *const ColdSlice) -> (&'a Self, usize) {
+        // SAFETY: the handle keeps the family and what it owns.
+        unsafe { (&*(*slice).owner.cast::<Self>(), (*slice).number) }
+    }
+
+    /// Makes a cold node warm. `make` makes a node with what this one is to have.
+    ///
+    /// # Safety
+    /// The node is live, was made cold, and has this height.
+    unsafe fn make_warm<K, V, S>(
+        &self,
+        node: Node,
+        height: u32,
+        make: impl FnOnce(&mut Open<'_>) -> Result<Node, String>,
+    ) where
+        K: Ord + Clone,
+        V: Clone,
+        S: Separator<K>,
+    {
+        // SAFETY: whoever reaches the node has a handle, which keeps the family.
+        let family = unsafe { &*self.family };
+        let mut changes = self.take_changes();
+        let mut open = Open { changes: &mut changes, family };
+        // If a user's `Clone` of a key panics here, what was decoded is lost.
+        let made = catch_unwind(AssertUnwindSafe(|| make(&mut open)));
+        let made = made.unwrap_or_else(|panic| {
+            Err(format!("the Clone of a key panicked: {}", panic_message(&*panic)))
+        });
+        let made = made.unwrap_or_else(|reason| self.fail(&reason));
+        // SAFETY: the node was cold. `made` is new, and of the same kind.
+        unsafe {
+            if claim(node) {
+                write_claimed(node, made, Shape::<K, V, S>::LAYOUTS[Kind::Inner]);
+                open.changes.cache.keep(Kind::Inner, made.cast());
+            } else {
+                throw_away::<K, V, S>(&mut open, vec![made], height);
+            }
+        }
+        self.keep_changes(changes);
+    }
+}
+
+/// Decodes the leaves of a slice on this thread, or on one with more stack.
+fn decode_slice_anywhere<K, V, S, D>(
+    open: &mut Open<'_>,
+    cold: &ColdTree,
+    number: usize,
+) -> Result<LoadedPart, String>
+where
+    K: Ord + Clone + Send,
+    V: Clone + Send,
+    S: Separator<K>,
+    D: DecodeEntry<K, V>,
+{
+    decode_slice::<K, V, S, D>(open, cold, number).or_else(|reason| {
         // A user's thread may have less stack than those that have decoded the entries before.
+        let family = open.family;
         let again = std::thread::scope(|scope| {
             let decode = || {
                 let mut changes = cold.take_changes();
@@ -339,24 +482,5 @@ where
             stack::spawn_scoped(scope, decode).ok().and_then(|thread| thread.join().ok())
         });
         again.unwrap_or(Err(reason))
-    });
-    let loaded = loaded.unwrap_or_else(|reason| cold.fail(&reason));
-    let leaves = loaded.leaves.clone();
-    let made = catch_unwind(AssertUnwindSafe(|| {
-        Tree::<K, V, S>::parent(&mut open, 1, &Child::of_leaves(&loaded.leaves)).node
-    }));
-    let Ok(made) = made else {
-        throw_away::<K, V, S>(&mut open, leaves, 0);
-        cold.fail("the Clone of a key panicked")
-    };
-    // SAFETY: the node was cold. `made` is new, and of the same kind.
-    unsafe {
-        if claim(node) {
-            write_claimed(node, made, Shape::<K, V, S>::LAYOUTS[Kind::Inner]);
-            open.changes.cache.keep(Kind::Inner, made.cast());
-        } else {
-            throw_away::<K, V, S>(&mut open, vec![made], 1);
-        }
-    }
-    cold.keep_changes(changes);
+    })
 }

@@ -1,7 +1,7 @@
 //! Owns making leaves of the entries of an encoding, and dividing these among threads. Knows
 //! nothing of files, and of how an entry is encoded.
 
-use super::super::shape::{LEAF_ENTRIES, Node, Separator, Shape, len};
+use super::super::shape::{LEAF_ENTRIES, Node, Separator, Shape, warm_len};
 use super::{Open, Tree};
 use crate::codec::{
     self, DecodeError, EntryCursor, LARGE_PART, Part, PartDecoder, Run, SMALL_PART,
@@ -174,16 +174,16 @@ fn fill<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>, const L
         // an entry.
         unsafe {
             if let Some(leaf) = last {
-                let count = len(leaf);
+                let count = warm_len(leaf);
                 let before = Shape::<K, V>::key(leaf, count - 1);
                 loaded.is_ordered = loaded.is_ordered && D::are_ordered(before, &key);
                 if count < LEAF_ENTRIES {
-                    Tree::<K, V>::put_into(open, leaf, count, key, value);
+                    Tree::<K, V>::push_into(open, leaf, count, key, value);
                     continue;
                 }
             }
             let leaf = open.node::<K, V, S>(0);
-            Tree::<K, V>::put_into(open, leaf, 0, key, value);
+            Tree::<K, V>::push_into(open, leaf, 0, key, value);
             loaded.leaves.push(leaf);
             last = Some(leaf);
         }

@@ -221,6 +221,38 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         }
     }
 
+    /// Puts an entry behind the `count` entries of a leaf that may be written and has room.
+    ///
+    /// # Safety
+    /// See above.
+    #[inline(always)]
+    pub(super) unsafe fn push_into(
+        open: &mut Open<'_>,
+        leaf: Node,
+        count: usize,
+        key: K,
+        value: V,
+    ) {
+        let value_slot = Shape::<K, V>::value_slot;
+        let key_slot = Shape::<K, V>::key_slot;
+        // SAFETY: see above. Each cell, or the content itself, goes into a slot that holds nothing.
+        unsafe {
+            if Shape::<K, V>::VALUE_IS_INLINE {
+                value_slot(leaf, count).cast::<V>().write(value);
+            } else {
+                let cell = open.cell::<K, V, V>(Kind::Value, value);
+                value_slot(leaf, count).cast::<*mut Cell<V>>().write(cell);
+            }
+            if Shape::<K, V>::KEY_IS_INLINE {
+                key_slot(leaf, count).cast::<K>().write(key);
+            } else {
+                let cell = open.cell::<K, V, K>(Kind::Key, key);
+                key_slot(leaf, count).cast::<*mut Cell<K>>().write(cell);
+            }
+            set_len(leaf, count + 1);
+        }
+    }
+
     /// Puts an entry into a leaf that may be written and has room.
     ///
     /// # Safety

@@ -106,7 +106,7 @@ fn load<T: DeserializeOwned + Clone + Send + Sync + 'static>(
 /// An element of a vector, which has no key.
 struct Element;
 
-impl<T: DeserializeOwned> DecodeEntry<(), T> for Element {
+impl<T: DeserializeOwned + 'static> DecodeEntry<(), T> for Element {
     #[inline(always)]
     fn key<const LIMIT: usize>(_: &mut PartDecoder<'_, LIMIT>) -> Result<(), DecodeError> {
         Ok(())
