@@ -3,6 +3,8 @@
 
 mod blocks;
 mod comparison;
+#[cfg(any(test, fuzzing))]
+mod in_memory;
 mod numbers;
 mod parts;
 mod script;

@@ -30,7 +30,7 @@ pub(super) fn part_bytes() -> u64 {
 
 /// How many entries a part has at most: as many as 32 leaves hold, so that one node can stand above
 /// them.
-pub(crate) const MOST_PART_ENTRIES: u64 = 512;
+pub(crate) const MOST_PART_ENTRIES: u64 = 384;
 
 /// A longer first key of a part is not noted.
 const LONGEST_KEY_BYTES: usize = 1 << 10;

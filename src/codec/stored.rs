@@ -316,22 +316,22 @@ impl StoredEntries {
 
 /// Parts of a collection that can be read by several threads at once.
 pub(crate) struct StoredParts {
-    sources: Vec<Source>,
+    pub(super) sources: Vec<Source>,
     /// Which entries of which source make the collection; `None` if it is all of the only source.
-    runs: Option<Runs>,
+    pub(super) runs: Option<Runs>,
     pub(crate) starts_threads: bool,
     /// Who is told of failures, if the entries may be decoded later.
-    late: Option<Arc<dyn LateFailures>>,
+    pub(super) late: Option<Arc<dyn LateFailures>>,
 }
 
 /// The parts of a collection that one snapshot holds.
-struct Source {
-    encoded: Arc<dyn Encoded>,
+pub(super) struct Source {
+    pub(super) encoded: Arc<dyn Encoded>,
     /// Each part with its position, and the number of its first entry.
-    parts: Vec<(u64, u64, Part)>,
-    first_keys: FirstKeys,
+    pub(super) parts: Vec<(u64, u64, Part)>,
+    pub(super) first_keys: FirstKeys,
     /// Where each of them is, once somebody has asked.
-    key_places: OnceLock<Vec<u32>>,
+    pub(super) key_places: OnceLock<Vec<u32>>,
 }
 
 impl Source {

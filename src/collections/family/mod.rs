@@ -130,6 +130,11 @@ impl Family {
         (!self.process.is_forked()).then(|| lock(&self.pool))
     }
 
+    /// Returns whether this process inherited the family from one that forked it.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.process.is_forked()
+    }
+
     /// Keeps `attached` as long as the family lives. Only the first call for a family does this.
     pub(super) fn attach(&self, attached: Box<dyn Any + Send + Sync>) {
         self.attached.get_or_init(|| attached);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::SeqCst;
 
+use super::cold;
 use super::compare::{assert_differences, assert_equal, assert_range};
 use super::content::{Aligned, AlignedNothing, Alive, Bomb, Content, Counted, Fickle};
 use crate::collections::tree::audit;
@@ -119,11 +120,15 @@ struct Life<K: Content, V: Content> {
 }
 
 impl<K: Content, V: Content> Life<K, V> {
-    fn begin(entries: u64) -> Self {
+    fn begin(entries: u64, is_cold: bool) -> Self {
         let alive = Alive::default();
         let oracle: Oracle = (0..entries).map(|key| (K::fit(3 * key), V::fit(key))).collect();
         let entry = |(key, value): (&u64, &u64)| (K::of(*key, &alive), V::of(*value, &alive));
-        let map = Map::from_sorted(oracle.iter().map(entry));
+        // From one entry in a part to more than a leaf has: a group of parts, or many.
+        let part_entries = 1 + usize::try_from(entries % 37).unwrap();
+        let numbers: Vec<_> = oracle.iter().map(|(key, value)| (*key, *value)).collect();
+        let map = is_cold.then(|| cold::map(&numbers, part_entries, &alive)).flatten();
+        let map = map.unwrap_or_else(|| Map::from_sorted(oracle.iter().map(entry)));
         Self { maps: vec![(map, oracle)], alive, armed: None, may_leak: false, is_inherited: false }
     }
 
@@ -333,21 +338,26 @@ pub(super) const KINDS: u8 = 12;
 pub(super) const OWNING: u8 = 0;
 
 /// Begins a map of so many entries, with one kind of keys and values, and lives these steps.
-pub(super) fn live(kind: u8, entries: u64, steps: impl IntoIterator<Item = Step>) {
+/// If it `is_cold`, the entries are decoded when they are touched.
+pub(super) fn live(
+    kind: u8,
+    (entries, is_cold): (u64, bool),
+    steps: impl IntoIterator<Item = Step>,
+) {
     let steps = &mut steps.into_iter();
     match kind % KINDS {
-        OWNING => Life::<Counted, Counted>::begin(entries).run(steps),
-        1 => Life::<Fickle, Fickle>::begin(entries).run(steps),
-        2 => Life::<u64, Counted>::begin(entries).run(steps),
-        3 => Life::<Counted, u8>::begin(entries).run(steps),
-        4 => Life::<u64, u64>::begin(entries).run(steps),
-        5 => Life::<u64, [u64; 13]>::begin(entries).run(steps),
-        6 => Life::<[u64; 13], u8>::begin(entries).run(steps),
-        7 => Life::<u8, u128>::begin(entries).run(steps),
-        8 => Life::<u128, u8>::begin(entries).run(steps),
-        9 => Life::<Counted, ()>::begin(entries).run(steps),
-        10 => Life::<(), Counted>::begin(entries).run(steps),
-        _ => Life::<Aligned, AlignedNothing>::begin(entries).run(steps),
+        OWNING => Life::<Counted, Counted>::begin(entries, is_cold).run(steps),
+        1 => Life::<Fickle, Fickle>::begin(entries, is_cold).run(steps),
+        2 => Life::<u64, Counted>::begin(entries, is_cold).run(steps),
+        3 => Life::<Counted, u8>::begin(entries, is_cold).run(steps),
+        4 => Life::<u64, u64>::begin(entries, is_cold).run(steps),
+        5 => Life::<u64, [u64; 13]>::begin(entries, is_cold).run(steps),
+        6 => Life::<[u64; 13], u8>::begin(entries, is_cold).run(steps),
+        7 => Life::<u8, u128>::begin(entries, is_cold).run(steps),
+        8 => Life::<u128, u8>::begin(entries, is_cold).run(steps),
+        9 => Life::<Counted, ()>::begin(entries, is_cold).run(steps),
+        10 => Life::<(), Counted>::begin(entries, is_cold).run(steps),
+        _ => Life::<Aligned, AlignedNothing>::begin(entries, is_cold).run(steps),
     }
 }
 
@@ -356,5 +366,5 @@ pub(crate) fn live_bytes(data: &[u8]) {
     let Some(([kind, low, high], steps)) = data.split_first_chunk() else { return };
     let (steps, _) = steps.as_chunks();
     let entries = u64::from(u16::from_le_bytes([*low, *high]) % 1400);
-    live(*kind, entries, steps.iter().take(64).map(|step| Step::of(*step)));
+    live(*kind, (entries, *kind >= 128), steps.iter().take(64).map(|step| Step::of(*step)));
 }

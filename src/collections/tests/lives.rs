@@ -5,9 +5,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::life::{KINDS, OWNING, STEP_BYTES, Step, live};
 
-/// Small maps mostly, and sometimes one of three levels.
-fn entries() -> impl Strategy<Value = u64> {
-    prop_oneof![8 => 0..100_u64, 2 => 100..400_u64, 1 => 1025..1300_u64]
+/// Small maps mostly, and sometimes one of three levels. Every second one is loaded on demand.
+fn entries() -> impl Strategy<Value = (u64, bool)> {
+    let entries = prop_oneof![8 => 0..100_u64, 2 => 100..400_u64, 1 => 1025..1300_u64];
+    (entries, any::<bool>())
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {

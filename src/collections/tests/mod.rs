@@ -1,6 +1,7 @@
 //! Tests of the collections. `life` is also the body of a fuzz target.
 //!
 //! - `laws`: one suite for every collection
+//! - `cold`: collections whose entries are decoded later, to begin with
 //! - `lives`: random lives beside a `BTreeMap`, with an audit after every step
 //! - `panics`: a user's code panics at any call
 //! - `memory`: memory goes back
@@ -18,6 +19,7 @@
     reason = "a test must stop at the first unexpected result"
 )]
 
+mod cold;
 mod compare;
 mod content;
 #[cfg(test)]

@@ -23,16 +23,12 @@ use crate::codec::{
     self, LateFailures, MOST_PART_ENTRIES, PartDecoder, SMALL_PART, Slice, SliceBegin, Slices,
     StoredParts,
 };
+use crate::mutex::lock;
 use crate::process::{panic_message, stack};
 
 /// How many leaves' entries are below a cold node at most.
 const MOST_ENTRIES: u64 = (LEAF_ENTRIES * FAN_OUT) as u64;
 const _: () = assert!(MOST_PART_ENTRIES <= MOST_ENTRIES, "a part fits below one node");
-
-/// A smaller collection is decoded at once: that takes no longer than a few milliseconds.
-fn least_bytes() -> u64 {
-    size!(256 << 10, small: 0)
-}
 
 /// How many [`Changes`] wait for the next node that becomes warm.
 const MOST_SPARE: usize = 8;
@@ -78,7 +74,7 @@ impl ColdTree {
 
     #[cfg(any(test, fuzzing))]
     pub(super) fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Box<Changes>>> {
-        self.spare.lock().expect("no thread panics while it holds this")
+        lock(&self.spare)
     }
 
     fn slice(&self, number: usize) -> Option<Slice> {
@@ -92,9 +88,9 @@ impl ColdTree {
         panic!("entries of a collection cannot be loaded: {reason}");
     }
 
-    fn take_changes(&self) -> Box<Changes> {
+    fn take_changes(&self, family: &Family) -> Box<Changes> {
         // The child of a fork may have inherited the lock of a thread that it does not have.
-        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
+        let spare = if family.is_inherited() { None } else { lock(&self.spare).pop() };
         spare.unwrap_or_else(|| {
             let mut changes = Box::new(Changes::new());
             changes.begin_beside(self.born);
@@ -102,13 +98,18 @@ impl ColdTree {
         })
     }
 
-    fn keep_changes(&self, changes: Box<Changes>) {
-        if let Ok(mut spare) = self.spare.try_lock()
-            && spare.len() < MOST_SPARE
-        {
-            spare.push(changes);
+    fn keep_changes<K, V, S>(&self, mut changes: Box<Changes>, family: &Family) {
+        if family.is_inherited() {
+            return; // what these have belongs to no pool
         }
-        // What these have is lost until the family goes.
+        let mut spare = lock(&self.spare);
+        if spare.len() < MOST_SPARE {
+            return spare.push(changes);
+        }
+        drop(spare);
+        if let Some(mut pool) = family.pool() {
+            changes.cache.empty(&Shape::<K, V, S>::LAYOUTS, &mut pool);
+        }
     }
 }
 
@@ -119,12 +120,11 @@ where
     S: Separator<K>,
 {
     /// Makes a tree of all entries of a collection. They are decoded when they are touched. Returns
-    /// `None` if that is not possible, or not worth it.
-    pub(super) fn load_on_demand<D: DecodeEntry<K, V>>(parts: &Arc<StoredParts>) -> Option<Self> {
+    /// `None` if that is not possible.
+    pub(in crate::collections) fn load_on_demand<D: DecodeEntry<K, V>>(
+        parts: &Arc<StoredParts>,
+    ) -> Option<Self> {
         let late = parts.late()?.clone();
-        if parts.bytes() < least_bytes() {
-            return None;
-        }
         let slices = parts.slices().filter(|slices| slices.len() > 1)?;
         let groups = groups(parts, &slices)?;
         let first_key = |numbers: &Range<usize>| {
@@ -435,14 +435,10 @@ impl ColdTree {
     {
         // SAFETY: whoever reaches the node has a handle, which keeps the family.
         let family = unsafe { &*self.family };
-        let mut changes = self.take_changes();
+        let mut changes = self.take_changes(family);
         let mut open = Open { changes: &mut changes, family };
         // If a user's `Clone` of a key panics here, what was decoded is lost.
-        let made = catch_unwind(AssertUnwindSafe(|| make(&mut open)));
-        let made = made.unwrap_or_else(|panic| {
-            Err(format!("the Clone of a key panicked: {}", panic_message(&*panic)))
-        });
-        let made = made.unwrap_or_else(|reason| self.fail(&reason));
+        let made = make(&mut open).unwrap_or_else(|reason| self.fail(&reason));
         // SAFETY: the node was cold. `made` is new, and of the same kind.
         unsafe {
             if claim(node) {
@@ -452,7 +448,7 @@ impl ColdTree {
                 throw_away::<K, V, S>(&mut open, vec![made], height);
             }
         }
-        self.keep_changes(changes);
+        self.keep_changes::<K, V, S>(changes, family);
     }
 }
 
@@ -473,10 +469,10 @@ where
         let family = open.family;
         let again = std::thread::scope(|scope| {
             let decode = || {
-                let mut changes = cold.take_changes();
+                let mut changes = cold.take_changes(family);
                 let mut open = Open { changes: &mut changes, family };
                 let loaded = decode_slice::<K, V, S, D>(&mut open, cold, number);
-                cold.keep_changes(changes);
+                cold.keep_changes::<K, V, S>(changes, family);
                 loaded
             };
             stack::spawn_scoped(scope, decode).ok().and_then(|thread| thread.join().ok())

@@ -23,6 +23,11 @@ fn parts_in_a_row() -> usize {
     size!(8, small: 1)
 }
 
+/// A smaller collection is decoded at once: that takes no longer than a few milliseconds.
+fn least_bytes_on_demand() -> u64 {
+    size!(256 << 10, small: 0)
+}
+
 const UNREADABLE: &str = "a part of a collection cannot be read";
 
 /// What all threads of one load share.
@@ -55,7 +60,8 @@ where
     pub(in crate::collections) fn load<D: DecodeEntry<K, V>>(
         parts: &Arc<StoredParts>,
     ) -> Result<(Self, bool), String> {
-        match Self::load_on_demand::<D>(parts) {
+        let is_worth_it = parts.late().is_some() && parts.bytes() >= least_bytes_on_demand();
+        match is_worth_it.then(|| Self::load_on_demand::<D>(parts)).flatten() {
             Some(tree) => Ok((tree, true)),
             None => Self::load_at_once::<D>(parts),
         }

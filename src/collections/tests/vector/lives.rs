@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::collections::shape::LEAF_ENTRIES;
+use crate::collections::tests::cold;
 use crate::collections::tests::content::Aligned;
 
 type Oracle = Vec<u64>;
@@ -16,12 +17,15 @@ struct Life<T> {
 }
 
 impl<T: Content> Life<T> {
-    fn begin(seed: u64) -> Self {
+    /// Begins with a vector that is loaded on demand, if it `is_cold`.
+    fn begin(seed: u64, is_cold: bool) -> Self {
         let mut random = Random(seed);
         let longest = 1 + random.below(if seed.is_multiple_of(3) { 3000 } else { 200 });
         let mut life = Self { random, family: Vec::new(), alive: Alive::default(), longest };
         let first = life.numbers(longest);
-        life.family.push((life.vector(&first), first));
+        let part_entries = 1 + (seed % 37) as usize;
+        let cold = is_cold.then(|| cold::vector(&first, part_entries, &life.alive)).flatten();
+        life.family.push((cold.unwrap_or_else(|| life.vector(&first)), first));
         life
     }
 
@@ -249,14 +253,14 @@ fn assert_range<T: Content>(vector: &Vector<T>, oracle: &[u64], from: usize, to:
 }
 
 fn lives_of_all_contents(seeds: std::ops::Range<u64>, steps: usize) {
-    for seed in seeds {
-        Life::<u64>::begin(seed).run(steps);
-        Life::<[u64; 13]>::begin(seed).run(steps);
-        Life::<Counted>::begin(seed).run(steps);
-        Life::<u8>::begin(seed).run(steps);
-        Life::<String>::begin(seed).run(steps);
-        Life::<()>::begin(seed).run(steps);
-        Life::<Aligned>::begin(seed).run(steps);
+    for (seed, is_cold) in seeds.flat_map(|seed| [(seed, false), (seed, true)]) {
+        Life::<u64>::begin(seed, is_cold).run(steps);
+        Life::<[u64; 13]>::begin(seed, is_cold).run(steps);
+        Life::<Counted>::begin(seed, is_cold).run(steps);
+        Life::<u8>::begin(seed, is_cold).run(steps);
+        Life::<String>::begin(seed, is_cold).run(steps);
+        Life::<()>::begin(seed, is_cold).run(steps);
+        Life::<Aligned>::begin(seed, is_cold).run(steps);
     }
 }
 
