@@ -87,7 +87,8 @@ impl<M: Model> Snapshotter<M> {
             false => 0,
         };
         let base = self.chain.as_ref().filter(|_| !self.outdated);
-        if let Some(base) = base.and_then(|chain| chain.base(journal_bytes)) {
+        let base = base.and_then(|chain| chain.base(journal_bytes));
+        if let Some(base) = base.filter(|base| self.may_leave_the_list(base)) {
             match self.write_with(header, version, Some(base)) {
                 // A whole snapshot would take even more room, and time.
                 Err(error) if error.is_disk_full() || self.is_cancelled() => return Err(error),
@@ -102,6 +103,12 @@ impl<M: Model> Snapshotter<M> {
             }
         }
         self.write_with(header, version, None)
+    }
+
+    /// Returns whether a snapshot would stay listed that does not rest on the base.
+    fn may_leave_the_list(&self, base: &Base) -> bool {
+        let listed = lock(&self.manifest).current().snapshots.clone();
+        !self.keeps_older() || listed.iter().any(|&sequence| sequence != base.sequence)
     }
 
     fn write_with(

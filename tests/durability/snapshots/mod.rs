@@ -1,6 +1,7 @@
 //! Snapshots from outside: what they leave behind, what they survive, what they never disturb.
 
 mod migration;
+mod on_demand;
 mod sharing;
 
 use std::path::{Path, PathBuf};
