@@ -109,6 +109,7 @@ faults! {
         ChangesOfAnotherBase: "a snapshot of changes may rest on another base than it was made of",
         LateDamagePassedOver: "damage that is found after the open may be passed over",
         ReadFileCut: "a file that is still read may be cut",
+        ReplacedFileBelieved: "other bytes are taken for those of the snapshot that was opened",
         ChangesNotCounted: "changes of a collection may be decoded as all of its entries",
     }
     collections: {
@@ -120,6 +121,8 @@ faults! {
         ParentLetGoTooEarly: "a tree is searched for what is its own when its parent may be gone",
         InheritedHandleGoesOn: "the child of a fork changes a map in place though it has cloned it",
         PositionsNotMoved: "an insertion into a vector does not move what is behind it",
+        ColdKeysNotChecked: "entries that are loaded later may be in another place",
+        CutLeavesColdNodes: "what is cut from a vector stays cold, and is loaded later",
         PositionsKeptAtSplit: "the right half of a node counts from the beginning of the left one",
     }
 }

@@ -15,6 +15,12 @@ fn finder(fault: &str) -> &'static str {
         "PositionsNotMoved" | "PositionsKeptAtSplit" => {
             "collections::tests::vector::lives::lives_are_those_of_a_vec"
         }
+        "ColdKeysNotChecked" => {
+            "collections::tests::cold::tests::keys_that_are_out_of_place_are_refused"
+        }
+        "CutLeavesColdNodes" => {
+            "collections::tests::cold::tests::what_one_handle_has_cut_away_another_one_can_touch"
+        }
         _ => "collections::tests::lives::lives_of_keys_and_values_that_own_memory",
     }
 }

@@ -3,7 +3,7 @@
 
 use super::super::family::Chunk;
 use super::super::pool::{Dead, Lists, NO_LISTS, UNKNOWN};
-use super::super::shape::{Kind, Node, Shape, len, set_len};
+use super::super::shape::{Kind, Node, Shape, cold_slice, len, set_len};
 use super::Open;
 use super::sequence::{Sequence, Slot};
 
@@ -32,7 +32,7 @@ impl<V: Clone> Sequence<V> {
                 let (node, child) = path.step(level);
                 for right in child + 1..len(node) {
                     let right = Shape::<(), V, usize>::child(node, right);
-                    Self::warm_below(right, level - 1, &mut || true);
+                    Self::warm_below(right, level - 1, &mut || !fault!(CutLeavesColdNodes));
                 }
             }
             Self::discard_values(&mut open, leaf, index + 1, &mut own);
@@ -67,7 +67,8 @@ impl<V: Clone> Sequence<V> {
             if height == 0 {
                 Self::discard_values(open, node, 0, own);
             } else {
-                for index in 0..len(node) {
+                let is_cold = fault!(CutLeavesColdNodes) && cold_slice(node).is_some();
+                for index in 0..if is_cold { 0 } else { len(node) } {
                     let child = Shape::<(), V, usize>::child(node, index);
                     Self::discard(open, child, height - 1, own);
                 }

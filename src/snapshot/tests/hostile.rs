@@ -391,6 +391,10 @@ fn finder(fault: &str) -> &'static str {
         "ChangesOfAnotherBase" => {
             "changes::a_base_that_is_missing_or_another_is_an_error_that_names_it"
         }
+        "LateDamagePassedOver" | "ReplacedFileBelieved" => {
+            "late::what_was_written_over_is_not_believed_and_the_next_open_reads_all"
+        }
+        "ReadFileCut" => "late::a_file_keeps_its_length_while_it_is_read",
         "ChangesNotCounted" => "changes::changes_are_not_decoded_as_another_type",
         _ => "hostile::parts_with_fewer_entries_than_their_collection_are_not_used",
     }

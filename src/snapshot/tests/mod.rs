@@ -5,5 +5,6 @@ mod failing_changes;
 mod failure;
 mod hostile;
 mod hostile_changes;
+mod late;
 mod parts;
 mod worker;
