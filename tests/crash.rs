@@ -36,10 +36,12 @@ fn campaign(images: u64, seconds: u64) -> Outcome {
     for violation in &outcome.told {
         println!("{violation}");
     }
-    let Outcome { histories, damaged_images, nested_images, parts, changes, time, .. } = outcome;
+    let Outcome { histories, damaged_images, nested_images, parts, changes, .. } = outcome;
+    let Outcome { late_loads, time, .. } = outcome;
     println!("{histories} histories, {nested_images} images of crashes inside a recovery");
     println!("{damaged_images} images with silent damage, {time:.1?} in all");
     println!("{parts} parts of collections decoded, {changes} collections made with changes");
+    println!("some entries loaded after an open: {late_loads} times");
     println!("crash images: {} violations: {}", outcome.images, outcome.violations);
     outcome
 }
@@ -51,6 +53,7 @@ fn crash_images_open_as_they_must() {
     assert_eq!(outcome.violations, 0);
     assert!(outcome.parts > outcome.images, "only {} parts were decoded", outcome.parts);
     assert!(outcome.changes > outcome.images / 10, "only {} changes", outcome.changes);
+    assert!(outcome.late_loads > outcome.images / 2, "only {} late loads", outcome.late_loads);
     assert!(cfg!(debug_assertions) || outcome.images >= images, "only {}", outcome.images);
 }
 

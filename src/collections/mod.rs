@@ -48,8 +48,9 @@
 //! convert them there. The thread that writes snapshots keeps the collections of the last one, so
 //! they can be serialised only if keys and values are [`Send`], [`Sync`] and `'static`. When a
 //! database is opened, the entries of large ones are decoded on several threads. So they can be
-//! deserialised only if keys and values are [`DeserializeOwned`](serde::de::DeserializeOwned) and
-//! [`Send`].
+//! deserialised only if keys and values are [`DeserializeOwned`](serde::de::DeserializeOwned),
+//! [`Send`], [`Sync`] and `'static`. With [`LoadModel::OnDemand`](crate::LoadModel::OnDemand) the
+//! entries are decoded when they are touched, by whichever thread that does.
 //!
 //! If a user's `Clone`, `Drop` or `Ord` panics, memory may leak, but nothing is lost or freed
 //! twice. If an `Ord` is inconsistent, the order is unspecified, and nothing else.

@@ -26,6 +26,8 @@ struct Evidence {
     required: u64,
     boundaries: BTreeSet<u64>,
     damaged: bool,
+    #[serde(default)]
+    is_changed: bool,
     seed: u64,
     whole_engine: bool,
     what: String,
@@ -46,6 +48,7 @@ pub(crate) fn store(
         required: expectation.required,
         boundaries: expectation.boundaries.clone(),
         damaged: expectation.damaged,
+        is_changed: expectation.is_changed,
         seed: look.seed,
         whole_engine: look.whole_engine,
         what: what.to_owned(),
@@ -81,6 +84,7 @@ pub fn replay(path: &Path) -> Result<(), String> {
         required: evidence.required,
         boundaries: evidence.boundaries,
         damaged: evidence.damaged,
+        is_changed: evidence.is_changed,
     };
     println!("it was: {}", evidence.what);
     println!("{:?}", evidence.setup);

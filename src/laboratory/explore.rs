@@ -85,6 +85,7 @@ impl<'a> Explorer<'a> {
             required: 0,
             boundaries: boundaries.clone(),
             damaged: false,
+            is_changed: false,
         };
         Self {
             findings,
@@ -348,7 +349,8 @@ impl<'a> Explorer<'a> {
         let planted = damage::plant(image, &self.earlier, demand, &mut self.random);
         let Some(Damaged { image: damaged, what, may_fail }) = planted else { return };
         let look = Look { recording: false, ..self.a_look() };
-        let expectation = Expectation { damaged: may_fail, ..self.expectation.clone() };
+        let expectation =
+            Expectation { damaged: may_fail, is_changed: true, ..self.expectation.clone() };
         self.findings.images.fetch_add(1, Ordering::Relaxed);
         self.findings.damaged_images.fetch_add(1, Ordering::Relaxed);
         if let Err(found) = judge(&damaged, self.setup, &expectation, look) {

@@ -8,6 +8,7 @@ use super::model::{Ending, Mix, Put, Tally, request_id};
 use super::setup::{DIRECTORY, Setup};
 use super::sizes::Sizes;
 use crate::files::{FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
+use crate::options::Options;
 use crate::storage::simulated::{SimulatedDisk, State};
 use crate::{Database, Metadata};
 
@@ -40,6 +41,7 @@ fn setup(archive: bool) -> Setup {
         max_batch_commands: 1024,
         snapshot_on_close: false,
         remembered_requests: 8,
+        on_demand: false,
     }
 }
 
@@ -47,7 +49,7 @@ fn open(disk: &SimulatedDisk, archive: bool) -> Result<Database<Tally>, crate::E
     Database::<Tally>::open_with(
         Arc::new(disk.clone()),
         Path::new(DIRECTORY),
-        setup(archive).options(),
+        Options { share_snapshots: false, ..setup(archive).options() },
         Tally::default,
         &mut (Box::new(|_| {}) as _),
     )

@@ -54,5 +54,5 @@ pub(crate) use planted::{COLLECTIONS_FAULTS, SNAPSHOTS_FAULTS};
 pub use planted::{FAULTS, SURROUNDINGS_FAULTS, VARIABLE};
 pub(crate) use planted::{Planted, is_planted};
 pub use script::run_script;
-pub use sizes::{Sizes, changes_decoded, parts_decoded};
-pub(crate) use sizes::{decoded_from_changes, decoded_in_parts, sizes_are_small};
+pub use sizes::{Sizes, changes_decoded, late_loads, parts_decoded};
+pub(crate) use sizes::{decoded_from_changes, decoded_in_parts, loaded_late, sizes_are_small};

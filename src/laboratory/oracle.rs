@@ -15,7 +15,7 @@ use crate::process::panic_message;
 use crate::recovery::{Recovered, recover};
 use crate::storage::Storage;
 use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
-use crate::{Database, Error};
+use crate::{Database, Error, Health};
 
 /// What is expected of an image.
 #[derive(Clone, Debug)]
@@ -26,6 +26,9 @@ pub(crate) struct Expectation {
     pub(crate) boundaries: BTreeSet<u64>,
     /// The image was damaged, so an error is right too.
     pub(crate) damaged: bool,
+    /// A file of the image was changed, so damage may be found. If it is not `damaged` as well, an
+    /// open that looks at all of it must succeed.
+    pub(crate) is_changed: bool,
 }
 
 impl Expectation {
@@ -100,6 +103,16 @@ fn open(disk: &SimulatedDisk, setup: &Setup) -> Result<Recovered<Tally>, Error> 
     recover::<Tally>(&storage, Path::new(DIRECTORY), &options, Tally::default, &mut |_| {})
 }
 
+/// Opens again what was opened, with another setup.
+fn reopen(
+    recovered: Recovered<Tally>,
+    disk: &SimulatedDisk,
+    setup: &Setup,
+) -> Result<Recovered<Tally>, Error> {
+    drop(recovered);
+    open(disk, setup)
+}
+
 /// Judges an error: right if the image was damaged, else a violation.
 fn failed(
     error: &Error,
@@ -119,10 +132,22 @@ fn with_recovery(
     look: Look,
 ) -> Result<Verdict, String> {
     let disk = SimulatedDisk::new(image.clone(), look.seed, look.recording);
-    let recovered = match open(&disk, setup) {
+    let mut recovered = match open(&disk, setup) {
         Ok(recovered) => recovered,
         Err(error) => return failed(&error, expectation, &disk),
     };
+    let at_once = Setup { on_demand: false, ..setup.clone() };
+    let touch = || recovered.version.model.bytes();
+    if setup.on_demand && catch_unwind(AssertUnwindSafe(touch)).is_err() {
+        if !expectation.is_changed {
+            return Err("without damage it fails later".to_owned());
+        }
+        recovered = match reopen(recovered, &disk, &at_once) {
+            Ok(recovered) => recovered,
+            Err(error) => return failed(&error, expectation, &disk),
+        };
+    }
+    let setup = if expectation.is_changed { &at_once } else { setup };
     let sequence = recovered.version.sequence;
     expectation.check(sequence, &recovered.version.model.bytes())?;
     let requests = expectation.reference.remembered(sequence);
@@ -175,6 +200,15 @@ fn append(recovered: Recovered<Tally>, mix: Mix) -> Result<(), Error> {
     Ok(())
 }
 
+/// Judges what was found after the open: right if the image was damaged and the database has failed.
+fn late_damage(health: &Health, expectation: &Expectation) -> Result<(), String> {
+    match health {
+        Health::Poisoned(_) if expectation.is_changed => Ok(()),
+        Health::Poisoned(reason) => Err(format!("without damage it fails later: {reason}")),
+        other => Err(format!("damage was found late, and it goes on: {other:?}")),
+    }
+}
+
 fn with_engine(
     image: &State,
     setup: &Setup,
@@ -191,10 +225,19 @@ fn with_engine(
             &mut (Box::new(|_| {}) as _),
         )
     };
-    let database = match opened() {
+    let mut database = match opened() {
         Ok(database) => database,
         Err(error) => return failed(&error, expectation, &disk),
     };
+    if setup.on_demand && catch_unwind(AssertUnwindSafe(|| database.query(Tally::bytes))).is_err() {
+        late_damage(&database.health(), expectation)?;
+        database.close().err().ok_or("a database that has failed closes cleanly")?;
+        // This open loads all, so nothing below meets the damage.
+        database = match opened() {
+            Ok(database) => database,
+            Err(error) => return failed(&error, expectation, &disk),
+        };
+    }
     let sequence = database.sequence();
     expectation.check(sequence, &database.query(Tally::bytes))?;
     let log = disk.take_log();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
 use crate::storage::simulated::Random;
-use crate::{Durability, Retention, SnapshotPolicy};
+use crate::{Durability, LoadModel, Retention, SnapshotPolicy};
 
 /// The directory of every history's database.
 pub(crate) const DIRECTORY: &str = "/data/tally.db";
@@ -24,6 +24,9 @@ pub(crate) struct Setup {
     pub(crate) max_batch_commands: u32,
     pub(crate) snapshot_on_close: bool,
     pub(crate) remembered_requests: usize,
+    /// `LoadModel::OnDemand` instead of `AtOpen`.
+    #[serde(default)]
+    pub(crate) on_demand: bool,
 }
 
 impl Setup {
@@ -37,6 +40,7 @@ impl Setup {
             max_batch_commands: random.pick(&[3, 1024, 1024]),
             snapshot_on_close: random.once_in(6),
             remembered_requests: random.pick(&[3, 8, 1000]),
+            on_demand: random.once_in(2),
         }
     }
 
@@ -55,6 +59,7 @@ impl Setup {
             retention: if self.archive { Retention::Archive } else { Retention::Truncate },
             keep_snapshots: self.keep_snapshots,
             remembered_requests: self.remembered_requests,
+            load_model: if self.on_demand { LoadModel::OnDemand } else { LoadModel::AtOpen },
             queue_capacity: 64,
             linger: Duration::ZERO,
             ..Options::default()

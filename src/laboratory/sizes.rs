@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 static ARE_SMALL: AtomicBool = AtomicBool::new(false);
 static PARTS_DECODED: AtomicU64 = AtomicU64::new(0);
 static CHANGES_DECODED: AtomicU64 = AtomicU64::new(0);
+static LOADED_LATE: AtomicU64 = AtomicU64::new(0);
 
 /// How many hold the sizes as they are.
 static HOLDERS: Mutex<u64> = Mutex::new(0);
@@ -62,6 +63,16 @@ pub(crate) fn decoded_in_parts(parts: usize) {
 /// Notes that a collection was made of a snapshot and the changes since.
 pub(crate) fn decoded_from_changes() {
     CHANGES_DECODED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Notes that some entries were loaded after the open.
+pub(crate) fn loaded_late() {
+    LOADED_LATE.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns how often this process has loaded some entries after an open.
+pub fn late_loads() -> u64 {
+    LOADED_LATE.load(Ordering::Relaxed)
 }
 
 /// Returns how many collections this process has made of snapshots and the changes since.

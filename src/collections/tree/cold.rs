@@ -450,6 +450,8 @@ impl ColdTree {
             }
         }
         self.keep_changes::<K, V, S>(changes, family);
+        #[cfg(any(test, fuzzing, feature = "laboratory"))]
+        crate::laboratory::loaded_late();
     }
 }
 

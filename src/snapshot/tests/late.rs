@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::bytes;
 use crate::collections::Map;
 use crate::files::snapshot_path;
+use crate::laboratory::Sizes;
 use crate::{Command, Context, Database, Error, Health, LoadModel, Model, SnapshotPolicy};
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -71,6 +72,7 @@ fn overwrite(snapshot: &Path) {
 
 #[test]
 fn what_was_written_over_is_not_believed_and_the_next_open_reads_all() {
+    let _sizes = Sizes::usual();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("shelf.db");
     let snapshot = database(&path);
@@ -90,6 +92,7 @@ fn what_was_written_over_is_not_believed_and_the_next_open_reads_all() {
 /// An old view reads a file that has no name any more.
 #[test]
 fn a_file_keeps_its_length_while_it_is_read() {
+    let _sizes = Sizes::usual();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("shelf.db");
     let snapshot = database(&path);
