@@ -169,7 +169,7 @@ impl Bench {
     }
 
     /// Decodes a snapshot's entries: into maps, and into a `Vec` of pairs as the floor.
-    fn decoding<V: Value + Send + Serialize + DeserializeOwned>(&self, values: &str) {
+    fn decoding<V: Value + Send + Sync + Serialize + DeserializeOwned>(&self, values: &str) {
         let name = format!("decode, {values}");
         if !self.runs(&name) {
             return;

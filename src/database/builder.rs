@@ -231,7 +231,7 @@ impl<M: Model, I> Builder<M, I> {
     /// entry reads, verifies and decodes about 16 KiB around it. Writing a whole snapshot touches
     /// all. The rest of the model is loaded at once: what is not in a [`Map`](crate::collections::Map),
     /// [`Set`](crate::collections::Set) or [`Vector`](crate::collections::Vector), and collections of
-    /// less than 256 KiB. A snapshot of another [`Model::VERSION`](crate::Model::VERSION), or of a
+    /// less than 256 KiB. A snapshot of another [`Model::VERSION`], or of a
     /// version of this crate before it noted keys, is loaded as with `AtOpen`.
     ///
     /// In return, damage to the snapshot is found when what is damaged is touched, and not at the

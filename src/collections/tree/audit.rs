@@ -174,7 +174,7 @@ fn count_lost<K, V, S>(handles: &[&Tree<K, V, S>], used: &Pieces) -> usize {
             changes.iter().flat_map(|it| it.cache.pieces(kind, layout)).collect::<Vec<_>>()
         });
         let of_cold = ColdTree::of(family).map(|cold| {
-            let pieces = |it: &Box<Changes>| it.cache.pieces(kind, layout);
+            let pieces = |it: &Changes| it.cache.pieces(kind, layout);
             cold.spare().iter().flat_map(pieces).collect::<Vec<_>>()
         });
         for piece in pool.free(kind).chain(cached).chain(of_cold.into_iter().flatten()) {

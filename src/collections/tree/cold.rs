@@ -47,7 +47,7 @@ pub(super) struct ColdTree {
     born: (u64, u64),
     groups: Vec<Group>,
     /// Pieces that were taken from the pool, and not used yet.
-    spare: Mutex<Vec<Box<Changes>>>,
+    spare: Mutex<Vec<Changes>>,
 }
 
 /// Slices below one node of height 2.
@@ -73,7 +73,7 @@ impl ColdTree {
     }
 
     #[cfg(any(test, fuzzing))]
-    pub(super) fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Box<Changes>>> {
+    pub(super) fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Changes>> {
         lock(&self.spare)
     }
 
@@ -88,17 +88,17 @@ impl ColdTree {
         panic!("entries of a collection cannot be loaded: {reason}");
     }
 
-    fn take_changes(&self, family: &Family) -> Box<Changes> {
+    fn take_changes(&self, family: &Family) -> Changes {
         // The child of a fork may have inherited the lock of a thread that it does not have.
         let spare = if family.is_inherited() { None } else { lock(&self.spare).pop() };
         spare.unwrap_or_else(|| {
-            let mut changes = Box::new(Changes::new());
+            let mut changes = Changes::new();
             changes.begin_beside(self.born);
             changes
         })
     }
 
-    fn keep_changes<K, V, S>(&self, mut changes: Box<Changes>, family: &Family) {
+    fn keep_changes<K, V, S>(&self, mut changes: Changes, family: &Family) {
         if family.is_inherited() {
             return; // what these have belongs to no pool
         }

@@ -85,8 +85,8 @@ fn what_was_written_over_is_not_believed_and_the_next_open_reads_all() {
     assert!(database.close().is_err());
     // There is no older snapshot, so the open fails at once.
     let builder = Database::<Shelf>::builder().load_model(LoadModel::OnDemand);
-    let error = builder.open(&path).err().expect("an error");
-    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    let opened = builder.open(&path);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
 }
 
 /// An old view reads a file that has no name any more.
