@@ -2,8 +2,8 @@
 //! of the time of a run. The files are in the page cache.
 //!
 //! `cargo bench --bench startup -- WORD…` runs the parts with these words in their names (`tails`,
-//! `eager`, `on demand`, `journal alone`, `budget`); `-- --test` runs small forms of all of them. Entries for `tails`:
-//! `PREVALENCE_BENCH_ENTRIES` (default: 1,000,000 and 5,000,000).
+//! `eager`, `on demand`, `journal alone`, `budget`); `-- --test` runs small forms of all of them.
+//! Entries for `tails`: `PREVALENCE_BENCH_ENTRIES` (default: 1,000,000 and 5,000,000).
 
 #[path = "../snapshot/contents.rs"]
 mod contents;

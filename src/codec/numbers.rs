@@ -1,8 +1,8 @@
-//! Owns a faster way to decode a number that stands alone: as the key or the value of an entry. Knows
-//! nothing of entries.
+//! Owns a faster way to decode a number that stands alone: as the key or the value of an entry.
+//! Knows nothing of entries.
 //!
-//! The format is bincode's: one byte for a number up to 250, otherwise a mark and two, four or eight
-//! bytes. A negative number is zigzagged before. bincode decodes each number through several
+//! The format is bincode's: one byte for a number up to 250, otherwise a mark and two, four or
+//! eight bytes. A signed number is zigzagged before. bincode decodes each number through several
 //! calls that pass large errors; for a collection of numbers that is most of the time.
 
 use std::any::Any;

@@ -56,8 +56,8 @@ pub(crate) struct Extent {
     pub(crate) change: Option<Change>,
 }
 
-/// The encoded first key of each part of a collection, each behind its length; empty if they are not
-/// known.
+/// The encoded first key of each part of a collection, each behind its length; empty if they are
+/// not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FirstKeys(Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! Owns how the entries of a collection are divided into slices that can be decoded alone, long after
-//! the open. Knows nothing of what the entries are, and of who decodes them.
+//! Owns how the entries of a collection are divided into slices that can be decoded alone, long
+//! after the open. Knows nothing of what the entries are, and of who decodes them.
 //!
 //! A slice begins with an entry whose key is known without decoding anything: the first one of a
 //! part. In a snapshot of changes that may be a part of any snapshot of the chain, if this entry is

@@ -229,9 +229,8 @@ impl<M: Model, I> Builder<M, I> {
     /// behind the newest snapshot is short and few entries have changed since the last whole
     /// snapshot. What was not loaded yet stays in the snapshot's file, and the first touch of an
     /// entry reads, verifies and decodes about 16 KiB around it. Writing a whole snapshot touches
-    /// all. The rest of the model is loaded at once: what is not in a [`Map`](crate::collections::Map),
-    /// [`Set`](crate::collections::Set) or [`Vector`](crate::collections::Vector), and collections of
-    /// less than 256 KiB. A snapshot of another [`Model::VERSION`], or of a
+    /// all. The rest of the model is loaded at once: what is not in such a collection, and
+    /// collections of less than 256 KiB. A snapshot of another [`Model::VERSION`], or of a
     /// version of this crate before it noted keys, is loaded as with `AtOpen`.
     ///
     /// In return, damage to the snapshot is found when what is damaged is touched, and not at the

@@ -67,13 +67,19 @@ impl HeldFiles {
         Self(Mutex::new(file))
     }
 
-    /// Returns whether the snapshot with this sequence is still read. Then it may be removed, but
-    /// it must keep its length.
-    pub(crate) fn reads(&self, sequence: u64) -> bool {
+    /// Closes the files once nobody reads them any more.
+    pub(crate) fn close_if_unread(&self) {
         let mut held = lock(&self.0);
         if !held.as_ref().is_some_and(|file| file.chain().any(PackedFile::is_shared)) {
             *held = None;
         }
+    }
+
+    /// Returns whether the snapshot with this sequence is still read. Then it may be removed, but
+    /// it must keep its length.
+    pub(crate) fn reads(&self, sequence: u64) -> bool {
+        self.close_if_unread();
+        let held = lock(&self.0);
         let is_it = |file: &PackedFile| file.header.sequence == sequence;
         held.as_ref().is_some_and(|file| file.chain().any(is_it))
     }

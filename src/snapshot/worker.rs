@@ -155,6 +155,7 @@ impl<M: Model> Snapshotter<M> {
     /// Frees the version of the newest snapshot when it keeps too much memory alive. Returns the
     /// time until the next check.
     fn forget_base(&mut self) -> Duration {
+        self.superseded.held.close_if_unread();
         let journal_bytes = self.shared.counters.journal_bytes.get();
         if self.chain.as_ref().is_some_and(|chain| chain.is_too_old(journal_bytes)) {
             self.chain = None;

@@ -1,14 +1,15 @@
-//! Owns trees whose entries are decoded when they are touched. Knows nothing of files, and of how an
-//! entry is encoded.
+//! Owns trees whose entries are decoded when they are touched. Knows nothing of files, and of how
+//! an entry is encoded.
 //!
 //! The inner nodes above the two lowest levels of them are made at once, of the keys that the
-//! encoding has for its parts. The others are cold: see `shape::cold`. What makes them warm belongs to the
-//! family, and lives as long as any of its handles.
+//! encoding has for its parts. The others are cold: see `shape::cold`. What makes them warm belongs
+//! to the family, and lives as long as any of its handles.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::super::family::{Changes, Chunk, Family};
 use super::super::pool::NO_LISTS;
@@ -39,7 +40,10 @@ const MOST_SPARE: usize = 8;
 /// When one becomes warm, it gets the nodes of height 1, each of which stands for one slice. So an
 /// open touches one node for some ten thousand entries.
 pub(super) struct ColdTree {
-    parts: Arc<StoredParts>,
+    /// `None` once all nodes are warm: then the files may be closed.
+    parts: RwLock<Option<Arc<StoredParts>>>,
+    /// How many nodes are cold, or will be when others become warm.
+    left: AtomicUsize,
     slices: Slices,
     late: Arc<dyn LateFailures>,
     family: *const Family,
@@ -77,8 +81,24 @@ impl ColdTree {
         lock(&self.spare)
     }
 
-    fn slice(&self, number: usize) -> Option<Slice> {
-        self.parts.slice(&self.slices, number)
+    /// Returns where the entries are; `None` if all nodes are warm.
+    fn parts(&self, family: &Family) -> Option<Arc<StoredParts>> {
+        let parts = match family.is_inherited() {
+            // Only a thread that sets it to `None` may have kept the child from this lock.
+            true => self.parts.try_read().ok()?,
+            false => self.parts.read().unwrap_or_else(PoisonError::into_inner),
+        };
+        parts.clone()
+    }
+
+    /// Notes that a node has become warm.
+    fn one_less(&self, family: &Family) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 && !family.is_inherited() {
+            let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+            let last = parts.take();
+            drop(parts);
+            drop(last); // this may close files
+        }
     }
 
     /// Tells that a slice cannot be decoded, and panics.
@@ -126,7 +146,7 @@ where
     ) -> Option<Self> {
         let late = parts.late()?.clone();
         let slices = parts.slices().filter(|slices| slices.len() > 1)?;
-        let groups = groups(parts, &slices)?;
+        let (groups, left) = groups(parts, &slices)?;
         let first_key = |numbers: &Range<usize>| {
             let slice = parts.slice(&slices, numbers.start)?;
             parts.first_key(&slice).map(decode_key::<K, V, D>)
@@ -144,7 +164,8 @@ where
         let born = (changes.floor, changes.epoch);
         let family = tree.family.clone().expect("an open handle has a family");
         let mut cold = Box::new(ColdTree {
-            parts: parts.clone(),
+            parts: RwLock::new(Some(parts.clone())),
+            left: AtomicUsize::new(left),
             slices,
             late,
             family: Arc::as_ptr(&family),
@@ -173,20 +194,25 @@ where
         let level: Vec<_> = cold.groups.iter().zip(&keys).map(child).collect();
         tree.raise(level, 2);
         family.attach(cold);
+        #[cfg(any(test, fuzzing, feature = "laboratory"))]
+        if parts.runs().is_some() {
+            crate::laboratory::decoded_from_changes();
+        }
         Some(tree)
     }
 }
 
 /// Divides slices into groups that one node of height 2 can stand above; `None` if one is too
-/// large for that.
-fn groups(parts: &StoredParts, slices: &Slices) -> Option<Vec<Range<usize>>> {
+/// large for that. Returns also how many cold nodes there will be.
+fn groups(parts: &StoredParts, slices: &Slices) -> Option<(Vec<Range<usize>>, usize)> {
     let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut children = FAN_OUT;
+    let (mut children, mut cold) = (FAN_OUT, 0);
     for number in 0..slices.len() {
         let slice = parts.slice(slices, number)?;
         let own = usize::try_from(slice.entries.div_ceil(MOST_ENTRIES)).ok()?;
         let is_known = parts.first_key(&slice).is_some();
         children += own;
+        cold += usize::from(own == 1);
         match groups.last_mut() {
             Some(last) if children <= FAN_OUT => last.end = number + 1,
             _ if own <= FAN_OUT && (is_known || number == 0) => {
@@ -196,7 +222,8 @@ fn groups(parts: &StoredParts, slices: &Slices) -> Option<Vec<Range<usize>>> {
             _ => return None,
         }
     }
-    Some(groups)
+    let nodes = groups.len() + cold;
+    Some((groups, nodes))
 }
 
 impl<K, V, S> Tree<K, V, S> {
@@ -242,22 +269,22 @@ fn decode_key<K, V, D: DecodeEntry<K, V>>(encoded: &[u8]) -> Option<K> {
 /// Decodes the leaves of a slice, on this thread.
 fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>(
     open: &mut Open<'_>,
-    cold: &ColdTree,
+    (cold, parts): (&ColdTree, &StoredParts),
     number: usize,
 ) -> Result<LoadedPart, String> {
     const UNREADABLE: &str = "a part of a collection cannot be read";
-    let slice = cold.slice(number).ok_or(UNREADABLE)?;
+    let slice = parts.slice(&cold.slices, number).ok_or(UNREADABLE)?;
     let mut loaded = LoadedPart { leaves: Vec::new(), is_ordered: true };
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         codec::alone(|| match slice.begin {
             SliceBegin::Part(part) => {
-                let mut reader = cold.parts.reader().ok_or(UNREADABLE)?;
+                let mut reader = parts.reader().ok_or(UNREADABLE)?;
                 let (part, bytes) = reader.read(part).ok_or(UNREADABLE)?;
                 decode::<K, V, S, D>(open, part, bytes.ok_or(UNREADABLE)?, &mut loaded)
             }
             SliceBegin::Run { run, skipped } => {
-                let runs = cold.parts.runs().and_then(|runs| runs.get(run..)).ok_or(UNREADABLE)?;
-                let mut cursors = cold.parts.cursors();
+                let runs = parts.runs().and_then(|runs| runs.get(run..)).ok_or(UNREADABLE)?;
+                let mut cursors = parts.cursors();
                 for run in Task::new(runs, skipped, slice.entries).runs() {
                     let source = usize::try_from(run.source).ok();
                     let cursor = source.and_then(|source| cursors.get_mut(source));
@@ -270,12 +297,12 @@ fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>
     let decoded = decoded.unwrap_or_else(|panic| {
         Err(format!("the Deserialize of an entry panicked: {}", panic_message(&*panic)))
     });
-    let checked = decoded.and_then(|()| check::<K, V, D>(cold, number, &loaded));
+    let checked = decoded.and_then(|()| check::<K, V, D>((cold, parts), number, &loaded));
     match checked {
         Ok(()) => Ok(loaded),
         Err(reason) => {
             throw_away::<K, V, S>(open, loaded.leaves, 0);
-            Err(cold.parts.take_failure().unwrap_or(reason))
+            Err(parts.take_failure().unwrap_or(reason))
         }
     }
 }
@@ -285,13 +312,13 @@ const DISORDERED: &str = "the keys of a collection are not in their order: the O
 
 /// Checks that the entries of a slice are where the nodes above say.
 fn check<K, V, D: DecodeEntry<K, V>>(
-    cold: &ColdTree,
+    (cold, parts): (&ColdTree, &StoredParts),
     number: usize,
     loaded: &LoadedPart,
 ) -> Result<(), String> {
-    let slice = cold.slice(number).ok_or(DISORDERED)?;
-    let next = cold.slice(number + 1);
-    let key = |slice: &Slice| decode_key::<K, V, D>(cold.parts.first_key(slice)?);
+    let slice = parts.slice(&cold.slices, number).ok_or(DISORDERED)?;
+    let next = parts.slice(&cold.slices, number + 1);
+    let key = |slice: &Slice| decode_key::<K, V, D>(parts.first_key(slice)?);
     // SAFETY: the leaves are live, each has an entry, and only this thread has them.
     let (first, last, entries) = unsafe {
         let entries: usize = loaded.leaves.iter().map(|&leaf| warm_len(leaf)).sum();
@@ -336,11 +363,13 @@ where
     D: DecodeEntry<K, V>,
 {
     // SAFETY: see above.
-    let (cold, number) = unsafe { ColdTree::of_node(slice) };
+    let (cold, family, number) = unsafe { ColdTree::of_node(slice) };
+    let Some(parts) = cold.parts(family) else { return };
     let group = cold.groups.get(number).expect("a node stands for a group");
     let slices = group.children.get_or_init(|| {
         let child = |number: usize| {
-            let entries = cold.slice(number).map_or(0, |slice| slice.entries);
+            let slice = parts.slice(&cold.slices, number);
+            let entries = slice.map_or(0, |slice| slice.entries);
             let entries = u32::try_from(entries).unwrap_or(u32::MAX);
             let warm = warm_slice::<K, V, S, D>;
             ColdSlice { warm, owner: ptr::from_ref(cold).cast(), number, entries }
@@ -351,15 +380,15 @@ where
     unsafe {
         cold.make_warm::<K, V, S>(node, 2, |open| {
             let first_key = |slice: &ColdSlice| {
-                let slice = cold.slice(slice.number)?;
-                decode_key::<K, V, D>(cold.parts.first_key(&slice)?)
+                let slice = parts.slice(&cold.slices, slice.number)?;
+                decode_key::<K, V, D>(parts.first_key(&slice)?)
             };
             let keys: Vec<Option<K>> = slices.iter().map(first_key).collect();
             let mut children = Vec::with_capacity(FAN_OUT);
             for (slice, key) in slices.iter().zip(&keys) {
                 if u64::from(slice.entries) > MOST_ENTRIES {
-                    let number = slice.number;
-                    let loaded = match decode_slice_anywhere::<K, V, S, D>(open, cold, number) {
+                    let from = (cold, &*parts, slice.number);
+                    let loaded = match decode_slice_anywhere::<K, V, S, D>(open, from) {
                         Ok(loaded) => loaded,
                         Err(reason) => {
                             let made = children.iter().map(|it: &Child<'_, K>| it.node).collect();
@@ -404,9 +433,11 @@ where
 {
     // SAFETY: see above.
     unsafe {
-        let (cold, number) = ColdTree::of_node(slice);
+        let (cold, family, number) = ColdTree::of_node(slice);
+        let Some(parts) = cold.parts(family) else { return };
         cold.make_warm::<K, V, S>(node, 1, |open| {
-            let loaded = decode_slice_anywhere::<K, V, S, D>(open, cold, number)?;
+            let from = (cold, &*parts, number);
+            let loaded = decode_slice_anywhere::<K, V, S, D>(open, from)?;
             Ok(Tree::<K, V, S>::parent(open, 1, &Child::of_leaves(&loaded.leaves)).node)
         });
     }
@@ -415,9 +446,12 @@ where
 impl ColdTree {
     /// # Safety
     /// The slice is one of a cold tree, and somebody has a handle to that tree for `'a`.
-    unsafe fn of_node<'a>(slice: *const ColdSlice) -> (&'a Self, usize) {
+    unsafe fn of_node<'a>(slice: *const ColdSlice) -> (&'a Self, &'a Family, usize) {
         // SAFETY: the handle keeps the family and what it owns.
-        unsafe { (&*(*slice).owner.cast::<Self>(), (*slice).number) }
+        unsafe {
+            let cold = &*(*slice).owner.cast::<Self>();
+            (cold, &*cold.family, (*slice).number)
+        }
     }
 
     /// Makes a cold node warm. `make` makes a node with what this one is to have.
@@ -445,21 +479,24 @@ impl ColdTree {
             if claim(node) {
                 write_claimed(node, made, Shape::<K, V, S>::LAYOUTS[Kind::Inner]);
                 open.changes.cache.keep(Kind::Inner, made.cast());
+                self.one_less(family);
             } else {
                 throw_away::<K, V, S>(&mut open, vec![made], height);
             }
         }
         self.keep_changes::<K, V, S>(changes, family);
         #[cfg(any(test, fuzzing, feature = "laboratory"))]
-        crate::laboratory::loaded_late();
+        {
+            crate::laboratory::loaded_late();
+            crate::laboratory::decoded_in_parts(usize::from(height == 1));
+        }
     }
 }
 
 /// Decodes the leaves of a slice on this thread, or on one with more stack.
 fn decode_slice_anywhere<K, V, S, D>(
     open: &mut Open<'_>,
-    cold: &ColdTree,
-    number: usize,
+    (cold, parts, number): (&ColdTree, &StoredParts, usize),
 ) -> Result<LoadedPart, String>
 where
     K: Ord + Clone + Send,
@@ -467,14 +504,14 @@ where
     S: Separator<K>,
     D: DecodeEntry<K, V>,
 {
-    decode_slice::<K, V, S, D>(open, cold, number).or_else(|reason| {
+    decode_slice::<K, V, S, D>(open, (cold, parts), number).or_else(|reason| {
         // A user's thread may have less stack than those that have decoded the entries before.
         let family = open.family;
         let again = std::thread::scope(|scope| {
             let decode = || {
                 let mut changes = cold.take_changes(family);
                 let mut open = Open { changes: &mut changes, family };
-                let loaded = decode_slice::<K, V, S, D>(&mut open, cold, number);
+                let loaded = decode_slice::<K, V, S, D>(&mut open, (cold, parts), number);
                 cold.keep_changes::<K, V, S>(changes, family);
                 loaded
             };

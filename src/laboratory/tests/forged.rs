@@ -46,9 +46,9 @@ fn changed_chunks_and_indexes_are_sealed() {
             read(&changed).unwrap();
             at += CHUNK_HEADER_BYTES + number(intact, entry + 4);
         }
-        // The last extent ends before the tail: it states its entries last.
+        // How many entries the first part of the first extent has.
         let mut changed = intact.clone();
-        changed[tail - 8] ^= 1;
+        changed[index + 4 + chunks * ENTRY_BYTES + 4 + 12 + 8] ^= 1;
         assert!(read(&changed).is_err(), "nobody checks the index");
         forge_chunks(&mut changed, header);
         read(&changed).unwrap();
