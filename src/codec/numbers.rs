@@ -5,7 +5,7 @@
 //! eight bytes. A signed number is zigzagged before. bincode decodes each number through several
 //! calls that pass large errors; for a collection of numbers that is most of the time.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 
 /// The largest number that is one byte, and the marks before longer ones.
 const LARGEST_ALONE: u8 = 250;
@@ -18,21 +18,20 @@ const EIGHT_BYTES: u8 = 253;
 /// knows the type, so nothing is left of this for others.
 #[inline(always)]
 pub(super) fn decode<T: Any>(bytes: &mut &[u8]) -> Option<T> {
-    let mut decoded = None::<T>;
-    let target: &mut dyn Any = &mut decoded;
     macro_rules! numbers {
         ($($number:ty: $take:ident),*) => {
-            $(if let Some(target) = target.downcast_mut::<Option<$number>>() {
+            $(if TypeId::of::<T>() == TypeId::of::<$number>() {
                 let mut rest = *bytes;
-                let number = $take(&mut rest)?;
-                *target = Some(<$number>::try_from(number).ok()?);
+                let mut number = Some(<$number>::try_from($take(&mut rest)?).ok()?);
                 *bytes = rest;
+                let number: &mut dyn Any = &mut number;
+                return number.downcast_mut::<Option<T>>().and_then(Option::take);
             })*
         };
     }
     numbers!(u16: unsigned, u32: unsigned, u64: unsigned, usize: unsigned);
     numbers!(i16: signed, i32: signed, i64: signed, isize: signed);
-    decoded
+    None
 }
 
 #[inline(always)]

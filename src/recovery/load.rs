@@ -23,6 +23,10 @@ use crate::snapshot::{
     with_bases_in,
 };
 
+/// With more commands behind it, a snapshot that was loaded as a whole is not kept, so that the next
+/// one is whole.
+const SHORT_TAIL_COMMANDS: u64 = 10_000;
+
 impl Opening<'_> {
     /// Reads an existing database and changes nothing. It puts the segments into `segments`, from
     /// which the frames at the journal's end are borrowed.
@@ -187,7 +191,11 @@ impl Opening<'_> {
         };
         let outdated = snapshot.header.model_version != M::VERSION;
         let is_late = late.is_some();
-        let needs_collections = is_late || self.options.share_snapshots && !outdated;
+        // While they are kept, the replay copies each leaf that it changes.
+        let is_short = stated.state == State::Clean
+            && stated.sequence.saturating_sub(sequence) <= SHORT_TAIL_COMMANDS;
+        let may_share = self.options.share_snapshots && !outdated && is_short;
+        let needs_collections = is_late || may_share;
         let loaded = Loaded {
             info: SnapshotInfo::of(&snapshot, Duration::ZERO),
             outdated,
