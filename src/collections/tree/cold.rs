@@ -301,7 +301,8 @@ fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>
     match checked {
         Ok(()) => Ok(loaded),
         Err(reason) => {
-            throw_away::<K, V, S>(open, loaded.leaves, 0);
+            // SAFETY: nobody else has them.
+            unsafe { throw_away::<K, V, S>(open, loaded.leaves, 0) };
             Err(parts.take_failure().unwrap_or(reason))
         }
     }
@@ -340,10 +341,13 @@ fn check<K, V, D: DecodeEntry<K, V>>(
 }
 
 /// Drops nodes that nobody has seen, with all below them.
-fn throw_away<K, V, S>(open: &mut Open<'_>, nodes: Vec<Node>, height: u32) {
+///
+/// # Safety
+/// The nodes are of these types and this height, and only the caller reaches them.
+unsafe fn throw_away<K, V, S>(open: &mut Open<'_>, nodes: Vec<Node>, height: u32) {
     let mut own = NO_LISTS;
     for node in nodes {
-        // SAFETY: only the caller reaches them.
+        // SAFETY: see above.
         unsafe { Tree::<K, V, S>::collect_own(node, height, open.changes.floor, &mut own) };
     }
     let mut garbage = Vec::new();

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::ptr;
 
-use super::super::shape::{Node, Shape, len};
+use super::super::shape::{Node, Shape, len, warm_len};
 use super::{Levels, Sequence, Tree};
 
 /// A place in a tree that stays as it is meanwhile.
@@ -110,7 +110,7 @@ impl<'a, K, V> Cursor<'a, K, V> {
                 Ok(index) => index + usize::from(behind),
                 Err(index) => index,
             };
-            if cursor.index == len(node) {
+            if cursor.index == warm_len(node) {
                 cursor.next_leaf();
             }
         }
@@ -212,7 +212,7 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         self.index += 1;
         // SAFETY: the cursor is not at the end.
         unsafe {
-            if self.index == len(self.leaf) {
+            if self.index == warm_len(self.leaf) {
                 self.next_leaf();
             }
         }
@@ -223,7 +223,7 @@ impl<'a, K, V, S> Cursor<'a, K, V, S> {
         // SAFETY: the cursor is not at the end while entries are left.
         unsafe {
             while count > 0 {
-                let left = len(self.leaf) - self.index;
+                let left = warm_len(self.leaf) - self.index;
                 if count < left {
                     self.index += count;
                     return;

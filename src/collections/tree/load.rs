@@ -145,7 +145,8 @@ where
 
     /// Puts inner nodes above the leaves, and makes all of it the tree, which is empty and open.
     fn link(&mut self, leaves: Vec<Node>) {
-        let level = Child::of_leaves(&leaves);
+        // SAFETY: the leaves are new, and nobody else has them.
+        let level = unsafe { Child::of_leaves(&leaves) };
         self.raise(level, 0);
     }
 
@@ -202,8 +203,9 @@ pub(super) struct Child<'k, K> {
 }
 
 impl<'k, K: 'k> Child<'k, K> {
-    /// The leaves are live while the result is used, and nobody else has them.
-    pub(super) fn of_leaves(leaves: &[Node]) -> Vec<Self> {
+    /// # Safety
+    /// The leaves are live while the result is used, nobody else has them, and their keys are `K`s.
+    pub(super) unsafe fn of_leaves(leaves: &[Node]) -> Vec<Self> {
         // SAFETY: see above. Each leaf has an entry. Its keys are at the same place for any value.
         let child = |&node: &Node| unsafe {
             Self { node, first: Some(Shape::<K, ()>::key(node, 0)), entries: len(node) }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::super::family::{Changes, Family};
-use super::super::shape::{Cell, Header, Kind, Node, Separator, Shape, copy_slots, len, set_len};
+use super::super::shape::{
+    Cell, Header, Kind, Node, Separator, Shape, copy_slots, len, set_len, warm_len,
+};
 use super::Tree;
 
 /// An open handle, taken apart for changes.
@@ -117,7 +119,7 @@ impl<K: Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
             if open.is_own(born) {
                 return node;
             }
-            let count = len(node);
+            let count = if height > 0 { len(node) } else { warm_len(node) };
             let copy = open.node::<K, V, S>(height);
             if height > 0 {
                 Self::copy_separators((node, 0), (copy, 0), count - 1);

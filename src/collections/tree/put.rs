@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::super::pool::UNKNOWN;
 use super::super::shape::{
-    Cell, Kind, LEAF_ENTRIES, Node, Separator, Shape, insert_slot, len, prefetch, set_len,
+    Cell, Kind, LEAF_ENTRIES, Node, Separator, Shape, insert_slot, prefetch, set_len, warm_len,
 };
 use super::split::split;
 use super::{Open, Path, Place, Tree};
@@ -125,7 +125,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
         let mut open = Open::of(self.changes.get_mut(), &self.family);
         // SAFETY: see above.
         unsafe {
-            if len(leaf) < LEAF_ENTRIES {
+            if warm_len(leaf) < LEAF_ENTRIES {
                 Self::put_into(&mut open, leaf, index, key, value);
                 self.len += 1;
                 return (leaf, index);
@@ -261,7 +261,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
     pub(super) unsafe fn put_into(open: &mut Open<'_>, leaf: Node, index: usize, key: K, value: V) {
         // SAFETY: see above. Nothing here can panic once the slots move.
         unsafe {
-            let count = len(leaf);
+            let count = warm_len(leaf);
             let value_slot = Shape::<K, V>::value_slot(leaf, 0);
             let bytes = Shape::<K, V>::VALUE_BYTES;
             if Shape::<K, V>::VALUE_IS_INLINE {

@@ -8,7 +8,7 @@ use std::ptr;
 
 use super::super::shape::{
     Cell, FAN_OUT, Kind, LEAF_ENTRIES, Node, Separator, Shape, cold_slice, content_of_slot, len,
-    remove_slot, set_len,
+    remove_slot, set_len, warm_len,
 };
 use super::{Open, Path, Place, Tree};
 
@@ -93,7 +93,7 @@ impl<K: Ord + Clone, V: Clone> Tree<K, V> {
             let Place { path, leaf, .. } = place;
             let mut open = Open::of(self.changes.get_mut(), &self.family);
             let entry = Self::take_entry(&mut open, leaf, index);
-            let count = len(leaf);
+            let count = warm_len(leaf);
             let (keys, values) =
                 (Shape::<K, V>::key_slot(leaf, 0), Shape::<K, V>::value_slot(leaf, 0));
             remove_slot(keys, Shape::<K, V>::KEY_BYTES, count, index);

@@ -7,7 +7,9 @@
 
 use std::ptr;
 
-use super::super::shape::{Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len};
+use super::super::shape::{
+    Kind, LEAF_ENTRIES, Node, Shape, len, prefetch, remove_slot, set_len, warm_len,
+};
 use super::{Levels, Open, Path, Tree, put, remove, split};
 
 /// One handle to a tree whose elements have no keys. Inner nodes hold positions.
@@ -209,7 +211,7 @@ impl<V: Clone> Sequence<V> {
             if !fault!(PositionsNotMoved) {
                 Self::shift_behind(&path, self.height, 1);
             }
-            if len(leaf) < LEAF_ENTRIES {
+            if warm_len(leaf) < LEAF_ENTRIES {
                 Leaves::<V>::put_into(&mut open, leaf, index, (), value);
                 return;
             }
@@ -280,7 +282,7 @@ impl<V: Clone> Sequence<V> {
             let Slot { path, leaf, index, .. } =
                 Self::descend_to::<false>(link, self.height, &mut open, index);
             let value = Self::take_value::<READS>(&mut open, leaf, index);
-            let count = len(leaf);
+            let count = warm_len(leaf);
             let values = Shape::<(), V>::value_slot(leaf, 0);
             remove_slot(values, Shape::<(), V>::VALUE_BYTES, count, index);
             set_len(leaf, count - 1);
