@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::parts::{FirstKeys, Part};
-use super::stored::{Encoded, LateFailures, ReadRange, Source, StoredParts};
+use super::source::{Encoded, LateFailures, ReadRange, Source, StoredParts};
 
 struct Bytes(Vec<u8>);
 

@@ -9,6 +9,7 @@ mod numbers;
 mod parts;
 mod script;
 mod slices;
+mod source;
 mod stored;
 mod written;
 
@@ -32,10 +33,8 @@ pub(crate) use comparison::Comparison;
 pub(crate) use parts::{Change, Extent, FirstKeys, MOST_PART_ENTRIES, Part, alone};
 pub(crate) use script::Run;
 pub(crate) use slices::{Slice, SliceBegin, Slices};
-pub(crate) use stored::{
-    BeforeReading, DecodeHow, Decoding, Encoded, Entries, EntryCursor, LateFailures, Link,
-    ReadRange, StoredEntries, StoredParts,
-};
+pub(crate) use source::{Encoded, EntryCursor, LateFailures, ReadRange, StoredParts};
+pub(crate) use stored::{BeforeReading, DecodeHow, Decoding, Entries, Link, StoredEntries};
 pub(crate) use written::{BeforeWriting, Collection, Encoding, KnownCollections, WrittenEntries};
 
 /// Why bytes were not decoded.

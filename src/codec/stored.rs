@@ -5,35 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::blocks::Place;
-use super::parts::{DECODING, Extent, FirstKeys, Part, length_bytes};
-use super::script::{Run, Runs, Script};
-use super::slices::{self, Slice, Slices};
+use super::parts::{DECODING, Extent, length_bytes};
+use super::script::{Runs, Script};
+use super::source::{Encoded, LateFailures, Source, StoredParts};
 use super::written::{Collection, KnownCollections};
 use crate::process::cores;
-
-/// An encoding that can be read from any position, by several threads at once.
-pub(crate) trait Encoded: Send + Sync {
-    fn reader(&self) -> Box<dyn ReadRange + '_>;
-
-    /// Returns why a reader has failed, once.
-    fn take_failure(&self) -> Option<String>;
-}
-
-/// Who is told of what goes wrong with entries that are decoded after the open.
-pub(crate) trait LateFailures: Send + Sync {
-    /// Notes why entries could not be decoded. Whoever calls this panics then.
-    fn note(&self, reason: &str);
-}
-
-/// A reader of an encoding.
-pub(crate) trait ReadRange {
-    /// Returns the bytes from `begin` to `end`; `None` if that fails. The owner of the encoding
-    /// knows of the failure.
-    fn read(&mut self, begin: u64, end: u64) -> Option<&[u8]>;
-}
 
 /// One of the snapshots that follow from each other.
 pub(crate) struct Link {
@@ -79,8 +58,6 @@ pub(crate) enum DecodeHow {
     /// Large collections start threads.
     InParallel,
     OneThread,
-    /// As `InParallel`, but large collections decode their entries when they are touched.
-    OnDemand,
     /// The model is thrown away: large collections drop each entry as soon as it was decoded, and
     /// are empty.
     OnlyToSee,
@@ -119,7 +96,7 @@ impl Decoding {
         place: Rc<Place>,
         late: Arc<dyn LateFailures>,
     ) -> Rc<Self> {
-        Self::make(DecodeHow::OnDemand, links, place, Some(late))
+        Self::make(DecodeHow::InParallel, links, place, Some(late))
     }
 
     fn make(
@@ -203,7 +180,7 @@ impl Decoding {
     }
 
     fn starts_threads(&self) -> bool {
-        matches!(self.how, DecodeHow::InParallel | DecodeHow::OnDemand)
+        self.how == DecodeHow::InParallel
     }
 
     fn stored(
@@ -311,208 +288,5 @@ impl StoredEntries {
     /// encoded.
     pub(crate) fn skip_rebuilt(self) {
         self.decoding.place.jump(self.end);
-    }
-}
-
-/// Parts of a collection that can be read by several threads at once.
-pub(crate) struct StoredParts {
-    pub(super) sources: Vec<Source>,
-    /// Which entries of which source make the collection; `None` if it is all of the only source.
-    pub(super) runs: Option<Runs>,
-    pub(crate) starts_threads: bool,
-    /// Who is told of failures, if the entries may be decoded later.
-    pub(super) late: Option<Arc<dyn LateFailures>>,
-}
-
-/// The parts of a collection that one snapshot holds.
-pub(super) struct Source {
-    pub(super) encoded: Arc<dyn Encoded>,
-    /// Each part with its position, and the number of its first entry.
-    pub(super) parts: Vec<(u64, u64, Part)>,
-    pub(super) first_keys: FirstKeys,
-    /// Where each of them is, once somebody has asked.
-    pub(super) key_places: OnceLock<Vec<u32>>,
-}
-
-impl Source {
-    fn new(encoded: Arc<dyn Encoded>, extent: &Extent) -> Self {
-        let begins = extent.parts.iter().scan((extent.begin, 0_u64), |(begin, first), part| {
-            let this = (*begin, *first, *part);
-            *begin = begin.saturating_add(part.bytes);
-            *first = first.saturating_add(part.entries);
-            Some(this)
-        });
-        Self {
-            parts: begins.collect(),
-            first_keys: extent.first_keys.clone(),
-            key_places: OnceLock::new(),
-            encoded,
-        }
-    }
-
-    fn key_places(&self) -> &[u32] {
-        self.key_places.get_or_init(|| self.first_keys.places())
-    }
-}
-
-impl StoredParts {
-    /// Returns which entries make the collection, if it is not simply all parts in their order.
-    pub(crate) fn runs(&self) -> Option<&[Run]> {
-        self.runs.as_ref().map(Runs::runs)
-    }
-
-    /// Returns who is told of failures, if the entries may be decoded when they are touched.
-    pub(crate) fn late(&self) -> Option<&Arc<dyn LateFailures>> {
-        self.late.as_ref()
-    }
-
-    /// Returns why a part could not be read.
-    pub(crate) fn take_failure(&self) -> Option<String> {
-        self.sources.iter().find_map(|source| source.encoded.take_failure())
-    }
-
-    /// Returns how many bytes the parts have, in all snapshots.
-    pub(crate) fn bytes(&self) -> u64 {
-        let parts = self.sources.iter().flat_map(|source| &source.parts);
-        parts.fold(0, |sum, (_, _, part)| sum.saturating_add(part.bytes))
-    }
-
-    /// Returns the slices that can be decoded alone; `None` if first keys are not known.
-    pub(crate) fn slices(&self) -> Option<Slices> {
-        let has_keys = |it: &Source| it.key_places().len() == it.parts.len();
-        if !self.sources.iter().all(has_keys) {
-            return None;
-        }
-        let Some(runs) = &self.runs else {
-            return Some(Slices::Parts(self.sources.first()?.parts.len()));
-        };
-        let first_entries =
-            |source: &Source| source.parts.iter().map(|&(_, first, _)| first).collect::<Vec<_>>();
-        let first_entries: Vec<_> = self.sources.iter().map(first_entries).collect();
-        slices::of_runs(runs.runs(), &first_entries).map(Slices::Others)
-    }
-
-    /// Returns the slice with this number.
-    pub(crate) fn slice(&self, slices: &Slices, number: usize) -> Option<Slice> {
-        match slices {
-            Slices::Parts(_) => {
-                let (_, _, part) = self.sources.first()?.parts.get(number)?;
-                Some(slices::of_part(number, part.entries))
-            }
-            Slices::Others(slices) => slices.get(number).copied(),
-        }
-    }
-
-    /// Returns the encoded first key of a slice; `None` if it is not known.
-    pub(crate) fn first_key(&self, slice: &Slice) -> Option<&[u8]> {
-        let place = slice.key?;
-        let source = self.sources.get(place.source)?;
-        source.first_keys.at(*source.key_places().get(place.part)?)
-    }
-
-    /// Returns how many parts there are, in all snapshots.
-    pub(crate) fn count(&self) -> usize {
-        self.sources.iter().map(|source| source.parts.len()).sum()
-    }
-
-    /// Returns a reader of the only source's parts, for one thread.
-    pub(crate) fn reader(&self) -> Option<PartsReader<'_>> {
-        let source = self.sources.first()?;
-        Some(PartsReader { inner: source.encoded.reader(), parts: &source.parts })
-    }
-
-    /// Returns a reader of the entries of each source, for one thread.
-    pub(crate) fn cursors(&self) -> Vec<EntryCursor<'_>> {
-        self.sources.iter().map(EntryCursor::new).collect()
-    }
-}
-
-/// Reads parts of a collection.
-pub(crate) struct PartsReader<'a> {
-    inner: Box<dyn ReadRange + 'a>,
-    parts: &'a [(u64, u64, Part)],
-}
-
-impl PartsReader<'_> {
-    /// Returns part `number` with its bytes; without them if they cannot be read.
-    pub(crate) fn read(&mut self, number: usize) -> Option<(Part, Option<&[u8]>)> {
-        let &(begin, _, part) = self.parts.get(number)?;
-        Some((part, self.inner.read(begin, begin.saturating_add(part.bytes))))
-    }
-}
-
-/// Reads entries of a collection in ascending order, with pauses between them. What is read of a
-/// part must be decoded to know where the next entry begins.
-pub(crate) struct EntryCursor<'a> {
-    inner: Box<dyn ReadRange + 'a>,
-    parts: &'a [(u64, u64, Part)],
-    /// The part whose bytes are read.
-    part: Option<Part>,
-    /// Behind that part.
-    next_part: usize,
-    bytes: Vec<u8>,
-    used: usize,
-    /// The number of the next entry.
-    next: u64,
-    /// How many entries of the part are left.
-    left: u64,
-}
-
-/// Entries of one part that follow each other.
-pub(crate) struct PartEntries<'b> {
-    pub(crate) part: Part,
-    /// From the first of them to the end of the part.
-    pub(crate) bytes: &'b [u8],
-    /// How many of them are not wanted, and how many are wanted behind these.
-    pub(crate) skipped: u64,
-    pub(crate) wanted: u64,
-    /// Whether the part ends with them.
-    pub(crate) is_end: bool,
-}
-
-impl<'a> EntryCursor<'a> {
-    fn new(source: &'a Source) -> Self {
-        Self {
-            inner: source.encoded.reader(),
-            parts: &source.parts,
-            part: None,
-            next_part: 0,
-            bytes: Vec::new(),
-            used: 0,
-            next: 0,
-            left: 0,
-        }
-    }
-
-    /// Returns some of the entries from `first` on, and `most` at most. `None` if they cannot be
-    /// read. The caller must decode them, and tell [`used`](Self::used) how many bytes they have.
-    pub(crate) fn entries(&mut self, first: u64, most: u64) -> Option<PartEntries<'_>> {
-        if self.part.is_none() || first >= self.next.saturating_add(self.left) {
-            self.read_part(first)?;
-        }
-        let skipped = first.checked_sub(self.next)?;
-        let wanted = most.min(self.left.checked_sub(skipped)?);
-        self.next += skipped + wanted;
-        self.left -= skipped + wanted;
-        let bytes = self.bytes.get(self.used..)?;
-        Some(PartEntries { part: self.part?, bytes, skipped, wanted, is_end: self.left == 0 })
-    }
-
-    /// Notes that the last entries had so many bytes.
-    pub(crate) fn used(&mut self, bytes: usize) {
-        self.used = self.used.saturating_add(bytes);
-    }
-
-    /// Reads the part that holds the entry `first`, which is behind the current one.
-    fn read_part(&mut self, first: u64) -> Option<()> {
-        let rest = self.parts.get(self.next_part..)?;
-        let before = rest.partition_point(|&(_, begin, _)| begin <= first).checked_sub(1)?;
-        let &(begin, next, part) = rest.get(before)?;
-        let bytes = self.inner.read(begin, begin.saturating_add(part.bytes))?;
-        self.bytes.clear();
-        self.bytes.extend_from_slice(bytes);
-        self.next_part += before + 1;
-        (self.part, self.used, self.next, self.left) = (Some(part), 0, next, part.entries);
-        Some(())
     }
 }

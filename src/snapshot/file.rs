@@ -289,7 +289,7 @@ pub(crate) fn decode_late<M: Model>(
     limits: RequestLimits,
     late: Arc<dyn LateFailures>,
 ) -> Result<Decoded<M>, Error> {
-    decode(file, limits, &Pace::full(), DecodeHow::OnDemand, Some(late))
+    decode(file, limits, &Pace::full(), DecodeHow::InParallel, Some(late))
 }
 
 /// What a snapshot holds.

@@ -49,7 +49,10 @@ impl LateFailures for LateLoading {
         if self.process.is_forked() || fault!(LateDamagePassedOver) {
             return;
         }
-        self.first.get_or_init(|| reason.to_owned());
+        // Whoever touches the same entries later meets the same failure.
+        if self.first.set(reason.to_owned()).is_err() {
+            return;
+        }
         // Whoever stops this waits until all is told.
         let tell = lock(&self.tell);
         if let Some(tell) = &*tell {
@@ -82,5 +85,46 @@ impl HeldFiles {
         let held = lock(&self.0);
         let is_it = |file: &PackedFile| file.header.sequence == sequence;
         held.as_ref().is_some_and(|file| file.chain().any(is_it))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn counted(late: &LateLoading) -> Arc<AtomicU32> {
+        let told = Arc::new(AtomicU32::new(0));
+        let count = told.clone();
+        late.tell_by(move |reason| {
+            assert_eq!(reason, "first");
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        told
+    }
+
+    #[test]
+    fn the_first_failure_is_told_once_before_or_after_somebody_listens() {
+        for is_early in [true, false] {
+            let late = LateLoading::new();
+            if is_early {
+                late.note("first");
+            }
+            let told = counted(&late);
+            late.note("first");
+            late.note("second");
+            assert_eq!(told.load(Ordering::SeqCst), 1, "{is_early}");
+            assert_eq!(late.failure(), Some("first"));
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_after_the_end() {
+        let late = LateLoading::new();
+        let told = counted(&late);
+        late.stop();
+        late.note("first");
+        assert_eq!(told.load(Ordering::SeqCst), 0);
     }
 }

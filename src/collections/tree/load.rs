@@ -68,14 +68,11 @@ where
     }
 
     fn load_at_once<D: DecodeEntry<K, V>>(parts: &StoredParts) -> Result<(Self, bool), String> {
-        let mut tree = Self::new();
-        tree.open();
-        let changes = tree.changes.get_mut().as_ref().expect("the handle was opened");
-        let family = tree.family.clone().expect("an open handle has a family");
+        let (mut tree, family, born) = Self::begun();
         let load = Load {
             parts,
             family: &family,
-            born: (changes.floor, changes.epoch),
+            born,
             tasks: parts.runs().map_or_else(Vec::new, |runs| tasks(runs, cores())),
             next: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
@@ -121,6 +118,16 @@ where
                 resume_unwind(panic)
             }
         }
+    }
+
+    /// Returns an open handle without entries, its family, and its floor and epoch.
+    pub(super) fn begun() -> (Self, Arc<Family>, (u64, u64)) {
+        let mut tree = Self::new();
+        tree.open();
+        let changes = tree.changes.get_mut().as_ref().expect("the handle was opened");
+        let born = (changes.floor, changes.epoch);
+        let family = tree.family.clone().expect("an open handle has a family");
+        (tree, family, born)
     }
 
     fn are_ordered<D: DecodeEntry<K, V>>(loaded: &[(usize, LoadedPart)]) -> bool {

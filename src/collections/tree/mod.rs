@@ -9,7 +9,7 @@
 //! - `build`: a tree from entries in their order
 //! - `load`: a tree from the parts of an encoding, on several threads
 //! - `leaves`: the leaves of such a tree
-//! - `cold`: a tree whose leaves are made when they are touched
+//! - `cold`, `warm`: a tree whose leaves are made when they are touched, and how that is done
 //! - `cursor`: a place between two entries, forward and backward
 //! - `sequence`: elements that are found by their position, for vectors
 //! - `truncate`: removes the end of a sequence
@@ -33,6 +33,7 @@ mod remove;
 mod sequence;
 mod split;
 mod truncate;
+mod warm;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use audit::{audit, audit_sequences};

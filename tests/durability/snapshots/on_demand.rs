@@ -29,11 +29,15 @@ impl Model for Library {
     type Event = ();
 }
 
-/// Changes an entry in each collection.
 #[derive(Serialize, Deserialize)]
-struct Lend(u64);
+enum Change {
+    /// Changes an entry in each collection.
+    Lend(u64),
+    /// Leaves nothing.
+    Close,
+}
 
-impl Command<Library> for Lend {
+impl Command<Library> for Change {
     type Output = ();
     type Rejection = std::convert::Infallible;
 
@@ -42,36 +46,22 @@ impl Command<Library> for Lend {
         library: &mut Library,
         _: &mut Context<'_, Library>,
     ) -> Result<(), Self::Rejection> {
-        let Self(number) = self;
-        let low = u32::try_from(number).unwrap();
-        *library.copies.entry(low).or_default() += 1;
-        library.titles.put(number, format!("lent {number}"));
-        library.shelves.remove(&shelf(number));
-        library.loans.insert(usize::try_from(number / 2).unwrap(), (number, low));
-        library.loans.pop_front();
+        match self {
+            Self::Lend(number) => {
+                let low = u32::try_from(number).unwrap();
+                *library.copies.entry(low).or_default() += 1;
+                library.titles.put(number, format!("lent {number}"));
+                library.shelves.remove(&shelf(number));
+                library.loans.insert(usize::try_from(number / 2).unwrap(), (number, low));
+                library.loans.pop_front();
+            }
+            Self::Close => *library = Library::default(),
+        }
         Ok(())
     }
 }
 
-/// Leaves nothing.
-#[derive(Serialize, Deserialize)]
-struct Close;
-
-impl Command<Library> for Close {
-    type Output = ();
-    type Rejection = std::convert::Infallible;
-
-    fn apply(
-        self,
-        library: &mut Library,
-        _: &mut Context<'_, Library>,
-    ) -> Result<(), Self::Rejection> {
-        *library = Library::default();
-        Ok(())
-    }
-}
-
-prevalence::commands! { Library { 1 => Lend, 2 => Close } }
+prevalence::commands! { Library { 1 => Change } }
 
 fn shelf(number: u64) -> String {
     format!("shelf {number:07}")
@@ -104,7 +94,7 @@ fn state(database: &Database<Library>) -> Vec<u8> {
 
 fn lend(database: &Database<Library>, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        database.execute(Lend(number * 997 % ENTRIES)).unwrap();
+        database.execute(Change::Lend(number * 997 % ENTRIES)).unwrap();
     }
 }
 
@@ -204,7 +194,7 @@ fn damage_that_is_found_late_ends_the_run_and_the_next_open_uses_an_older_snapsh
     let Health::Poisoned(poisoned) = database.health() else { panic!("it goes on") };
     let reason = poisoned.to_string();
     assert!(reason.contains(&name) && reason.contains("loads and verifies all"), "{reason}");
-    let refused = database.execute(Lend(1));
+    let refused = database.execute(Change::Lend(1));
     assert!(matches!(refused, Err(ExecuteError::Poisoned(_))), "{refused:?}");
     assert_eq!(database.query(|library| library.copies[&2]), 1);
     assert!(database.close().is_err());
@@ -260,7 +250,7 @@ fn a_view_reads_a_snapshot_that_is_no_longer_needed() {
     let builder = builder.snapshots(SnapshotPolicy::manual()).keep_snapshots(1);
     let database = builder.share_snapshots(false).open(&path).unwrap();
     let view = database.view();
-    database.execute(Close).unwrap();
+    database.execute(Change::Close).unwrap();
     let info = database.snapshot().unwrap();
     assert_eq!((info.sequence, info.shared_bytes), (1, 0));
     assert!(!file(&path, 0).exists());
@@ -297,7 +287,7 @@ fn a_file_that_was_overwritten_is_not_believed() {
         builder.share_snapshots(false).snapshots(SnapshotPolicy::manual())
     };
     let database = plain().open(&path).unwrap();
-    database.execute(Lend(5_001)).unwrap();
+    database.execute(Change::Lend(5_001)).unwrap();
     database.snapshot().unwrap();
     database.close().unwrap();
     let database = plain().load_model(LoadModel::OnDemand).open(&path).unwrap();
