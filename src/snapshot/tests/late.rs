@@ -4,13 +4,19 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::file::{open_snapshot, write_snapshot};
+use super::super::late::LateLoading;
 use super::changes::bytes;
 use crate::collections::Map;
-use crate::files::snapshot_path;
-use crate::laboratory::Sizes;
+use crate::files::{FileHeader, Packing, SNAPSHOT_MAGIC, snapshot_path};
+use crate::laboratory::{Sizes, sealed};
+use crate::model::{MigrationError, SnapshotReader};
+use crate::storage::{Disk, Pace};
+use crate::test_support;
 use crate::{Command, Context, Database, Error, Health, LoadModel, Model, SnapshotPolicy};
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -109,4 +115,62 @@ fn a_file_keeps_its_length_while_it_is_read() {
     database.close().unwrap();
     let database = open(&path, LoadModel::OnDemand);
     assert_eq!(database.query(bytes), bytes(&Shelf(Map::new())));
+}
+
+/// Whatever an index says about first keys: an error, a panic that is told, or the content.
+#[test]
+fn first_keys_that_lie_never_give_another_content() {
+    let _sizes = Sizes::small();
+    let directory = tempfile::tempdir().unwrap();
+    let packing = Packing { compression_level: 0, compression_threads: 0 };
+    let header = FileHeader {
+        packing: packing.chunks_code(),
+        sequence: 42,
+        base_sequence: 42,
+        salt: 0,
+        ..test_support::header(SNAPSHOT_MAGIC)
+    };
+    let model: Map<u64, u64> = (0..1500).map(|key| (key * 3, key)).collect();
+    let pace = Pace::full();
+    write_snapshot(&Disk, directory.path(), &header, &model, packing, &pace).unwrap();
+    let path = snapshot_path(directory.path(), 42);
+    let whole = fs::read(&path).unwrap();
+    let (_, end) = sealed::index(&whole).unwrap();
+    // The keys are the last that the index has: a length of two bytes, and up to three for the key.
+    let (mut read, mut refused, mut told) = (0, 0, 0);
+    for at in end - 150..end {
+        for bit in 0..8 {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << bit;
+            sealed::seal(&mut changed).unwrap();
+            fs::write(&path, changed).unwrap();
+            let late = LateLoading::new();
+            let Ok(map) = read_late(directory.path(), &late) else {
+                refused += 1;
+                continue;
+            };
+            match catch_unwind(AssertUnwindSafe(|| bytes(&map) == bytes(&model))) {
+                Ok(is_equal) => {
+                    assert!(is_equal, "bit {bit} of byte {at} gives another content");
+                    read += 1;
+                }
+                Err(_) => {
+                    assert!(late.failure().is_some(), "bit {bit} of byte {at} is not told");
+                    told += 1;
+                }
+            }
+        }
+    }
+    assert!(read > 0 && refused > 0 && told > 0, "{read} read, {refused} refused, {told} told");
+}
+
+fn read_late(directory: &Path, late: &Arc<LateLoading>) -> Result<Map<u64, u64>, Error> {
+    let file = open_snapshot(&Disk, directory, 42)?;
+    Ok(file.unpack(|blocks| {
+        let decoding = file.decoding_on_demand(late.clone(), blocks);
+        let mut reader = SnapshotReader::new(blocks.take(), file.footer.raw_bytes, decoding);
+        let decoded = reader.decode();
+        *blocks = reader.into_blocks();
+        decoded.map_err(|error: MigrationError| file.undecodable(error.to_string()))
+    })?)
 }
