@@ -78,6 +78,9 @@ const SAMPLE: u64 = 29;
 /// The number of operations of a step at which the laboratory looks for a planted fault.
 const LOOK_FOR_FAULTS_UP_TO: u64 = 250;
 
+/// How often the laboratory goes through these operations, each time with another ending.
+const LOOKS_FOR_FAULTS: usize = 9;
+
 /// Prints a number without an allocation, because there may be no memory.
 fn say(what: &str, number: u64) {
     use std::io::Write;
@@ -130,19 +133,23 @@ fn look_for(fault: &str) -> Option<String> {
     let hazards: Vec<_> = hazards.iter().copied().filter(|hazard| can.contains(hazard)).collect();
     let mut pairs = sweep.pairs(&hazards);
     pairs.retain(|(_, step)| steps.contains(step));
-    for (hazard, step) in pairs {
-        let within = (1..LOOK_FOR_FAULTS_UP_TO).map(Position::At);
-        for (round, position) in ends_of(hazard, step).into_iter().chain(within).enumerate() {
-            let ending = ENDINGS[round % ENDINGS.len()];
-            let cell = Cell { hazard, step, position, ending };
-            let told = match sweep.run(cell) {
-                Answer::NotReached => break,
-                answer => answer.wrong(),
-            };
-            if let Some(told) = told.first()
-                && control.run(cell).wrong().is_empty()
-            {
-                return Some(format!("{cell}: {told}"));
+    // Other threads come to operations, too, so a position is not the same moment in every run, and
+    // a fault with a narrow window needs more than one look.
+    for look in 0..LOOKS_FOR_FAULTS {
+        for &(hazard, step) in &pairs {
+            let within = (1..LOOK_FOR_FAULTS_UP_TO).map(Position::At);
+            for (round, position) in ends_of(hazard, step).into_iter().chain(within).enumerate() {
+                let ending = ENDINGS[(look + round) % ENDINGS.len()];
+                let cell = Cell { hazard, step, position, ending };
+                let told = match sweep.run(cell) {
+                    Answer::NotReached => break,
+                    answer => answer.wrong(),
+                };
+                if let Some(told) = told.first()
+                    && control.run(cell).wrong().is_empty()
+                {
+                    return Some(format!("{cell}: {told}"));
+                }
             }
         }
     }
