@@ -4,11 +4,13 @@
 // Each bench uses only a part of this module.
 #![allow(dead_code)]
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 
 use prevalence::__private::Registered;
 use prevalence::collections::Map;
-use prevalence::{Command, Context, Model};
+use prevalence::{Command, Context, Database, Model, Pending};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Add, Ledger, random_key};
@@ -71,4 +73,17 @@ impl Contents for Fat {
     fn command(index: u64, entries: u64) -> Put {
         Put(random_key(index, entries), Value::random(entries + index))
     }
+}
+
+/// Executes the commands with these numbers, with 4,096 in flight.
+pub fn put<M: Contents>(database: &Database<M>, numbers: Range<u64>, entries: u64) {
+    let mut in_flight = VecDeque::new();
+    for index in numbers {
+        if in_flight.len() == 4096 {
+            let oldest: Pending<_, _> = in_flight.pop_front().expect("not empty");
+            oldest.wait().expect("accepted");
+        }
+        in_flight.push_back(database.submit(M::command(index, entries)).expect("queued"));
+    }
+    in_flight.into_iter().for_each(|pending| drop(pending.wait().expect("accepted")));
 }

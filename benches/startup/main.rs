@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ledger::Ledger;
-use prevalence::{Database, SnapshotPolicy};
+use prevalence::{Database, LoadModel, SnapshotPolicy};
 use support::{is_short, is_wanted, setting};
 
 fn open(path: &Path, policy: SnapshotPolicy) -> Database<Ledger> {
@@ -43,16 +43,34 @@ fn main() {
         eager::measure(if short { 10_000 } else { 1_000_000 });
     }
     if is_wanted("on demand") {
-        on_demand::measure::<Ledger>(if short { 10_000 } else { 10_000_000 });
-        on_demand::measure::<contents::Fat>(if short { 10_000 } else { 1_000_000 });
+        let scale = if short { 1000 } else { 1 };
+        on_demand::measure::<Ledger>(10_000_000 / scale, 0, 0);
+        on_demand::measure::<Ledger>(10_000_000 / scale, 20, 20_000 / scale);
+        on_demand::measure::<contents::Fat>(1_000_000 / scale, 0, 0);
+        on_demand::measure::<contents::Fat>(1_000_000 / scale, 20, 2_000 / scale);
     }
     if is_wanted("journal alone") {
         journal_alone::measure(if short { 10_000 } else { 1_000_000 }, 20);
     }
     if is_wanted("budget") {
-        match short {
-            true => budget::measure(Duration::from_millis(50), 2, 20_000),
-            false => budget::measure(Duration::from_millis(500), 8, 500_000),
+        budgets(short);
+    }
+}
+
+/// Three sizes of models, and every way to load them.
+fn budgets(short: bool) {
+    let scale = if short { 100 } else { 1 };
+    let budget = Duration::from_millis(if short { 50 } else { 500 });
+    let rounds = if short { 1 } else { 8 };
+    for load_model in [LoadModel::AtOpen, LoadModel::InBackground, LoadModel::OnDemand] {
+        for (entries, commands) in [(100_000, 700_000), (1_000_000, 500_000), (5_000_000, 700_000)]
+        {
+            let (entries, commands) = (entries / scale, commands / scale);
+            let case = budget::Case { budget, entries, rounds, commands, load_model };
+            budget::measure::<Ledger>(&case);
         }
+        let (entries, commands) = (1_000_000 / scale, 500_000 / scale);
+        let case = budget::Case { budget, entries, rounds, commands, load_model };
+        budget::measure::<contents::Fat>(&case);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use prevalence::{Database, LoadModel, SnapshotPolicy};
 
-use crate::contents::{Contents, Fat};
+use crate::contents::{Contents, Fat, put};
 use crate::ledger::{Ledger, random_key};
 use crate::support::comparison::verdict;
 use crate::support::directory;
@@ -48,11 +48,26 @@ impl Gets for Fat {
     }
 }
 
-pub fn measure<M: Gets>(entries: u64) {
-    println!("\n== on demand: {entries} entries of {}", M::NAME);
+/// Measures a model of so many entries, in one whole snapshot with so many snapshots of changes on
+/// it, each after so many commands on random entries.
+pub fn measure<M: Gets>(entries: u64, changes: u64, commands: u64) {
+    println!(
+        "\n== on demand: {entries} entries of {}, and {changes} x {commands} changes",
+        M::NAME
+    );
     let directory = directory();
     let builder = Database::<M>::builder().snapshots(SnapshotPolicy::manual());
     let database = builder.initial(M::of(entries)).open(directory.path()).expect("open");
+    if changes > 0 {
+        // The first one is whole.
+        put(&database, 0..1, entries);
+        database.snapshot().expect("snapshot");
+    }
+    for change in 0..changes {
+        put(&database, 1 + change * commands..1 + (change + 1) * commands, entries);
+        let taken = database.snapshot().expect("snapshot");
+        assert!(taken.shared_bytes > 0, "a snapshot of changes");
+    }
     database.close().expect("close");
     println!("files of {} bytes", size(directory.path()));
     let [mut firsts, mut colds, mut worst, mut warms, mut eager, mut all] = [const { vec![] }; 6];

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use super::parts::{FirstKeys, Part};
-use super::source::{Encoded, LateFailures, ReadRange, Source, StoredParts};
+use super::source::{Encoded, LateObserver, ReadRange, Source, StoredParts};
+use super::unpacked::UnpackedParts;
 
 struct Bytes(Vec<u8>);
 
@@ -29,7 +30,7 @@ impl StoredParts {
     /// Makes a collection of parts: how many entries each has, its first key, and its bytes.
     pub(crate) fn in_memory(
         parts: Vec<(u64, Vec<u8>, Vec<u8>)>,
-        late: Arc<dyn LateFailures>,
+        late: Arc<dyn LateObserver>,
     ) -> Arc<Self> {
         let (mut bytes, mut places, mut keys, mut first) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (entries, key, encoded) in parts {
@@ -52,6 +53,7 @@ impl StoredParts {
             runs: None,
             starts_threads: false,
             late: Some(late),
+            unpacked: UnpackedParts::default(),
         })
     }
 }

@@ -11,6 +11,7 @@ mod script;
 mod slices;
 mod source;
 mod stored;
+mod unpacked;
 mod written;
 
 use std::any::Any;
@@ -33,7 +34,7 @@ pub(crate) use comparison::Comparison;
 pub(crate) use parts::{Change, Extent, FirstKeys, MOST_PART_ENTRIES, Part, alone};
 pub(crate) use script::Run;
 pub(crate) use slices::{Slice, SliceBegin, Slices};
-pub(crate) use source::{Encoded, EntryCursor, LateFailures, ReadRange, StoredParts};
+pub(crate) use source::{Encoded, EntryCursor, LateObserver, ReadRange, StoredParts};
 pub(crate) use stored::{BeforeReading, DecodeHow, Decoding, Entries, Link, StoredEntries};
 pub(crate) use written::{BeforeWriting, Collection, Encoding, KnownCollections, WrittenEntries};
 

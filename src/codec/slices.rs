@@ -69,12 +69,16 @@ pub(super) fn of_runs(runs: &[Run], first_entries: &[Vec<u64>]) -> Option<Vec<Sl
         }
         _ => slices.push(slice),
     };
+    // The runs of one source are in the order of its entries, so each search goes on from the last.
+    let mut places = vec![0; first_entries.len()];
     for (number, run) in runs.iter().enumerate() {
         let source = usize::try_from(run.source).ok()?;
         let parts = first_entries.get(source)?;
+        let place = places.get_mut(source)?;
         let end = run.first.checked_add(run.entries)?;
         let begin = |skipped| SliceBegin::Run { run: number, skipped };
-        let mut part = parts.partition_point(|&first| first < run.first);
+        let behind = parts.get(*place..).unwrap_or(&[]);
+        let mut part = *place + behind.iter().take_while(|&&first| first < run.first).count();
         let first_part = parts.get(part).copied().unwrap_or(u64::MAX);
         if first_part > run.first {
             let entries = first_part.min(end) - run.first;
@@ -86,6 +90,7 @@ pub(super) fn of_runs(runs: &[Run], first_entries: &[Vec<u64>]) -> Option<Vec<Sl
             add(Slice { entries: next - first, begin: begin(first - run.first), key });
             part += 1;
         }
+        *place = part;
     }
     Some(slices)
 }

@@ -1,11 +1,14 @@
 //! Owns reading the parts of a collection, by several threads at once, and long after the open.
 //! Knows nothing of what an entry is, and of where an encoding is stored.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::parts::{Extent, FirstKeys, Part};
 use super::script::{Run, Runs};
 use super::slices::{self, Slice, Slices};
+use super::unpacked::UnpackedParts;
 
 /// An encoding that can be read from any position, by several threads at once.
 pub(crate) trait Encoded: Send + Sync {
@@ -15,10 +18,13 @@ pub(crate) trait Encoded: Send + Sync {
     fn take_failure(&self) -> Option<String>;
 }
 
-/// Who is told of what goes wrong with entries that are decoded after the open.
-pub(crate) trait LateFailures: Send + Sync {
+/// Who is told of entries that are decoded after the open.
+pub(crate) trait LateObserver: Send + Sync {
+    /// Notes that a slice was decoded, and how long that took.
+    fn loaded(&self, took: Duration);
+
     /// Notes why entries could not be decoded. Whoever calls this panics then.
-    fn note(&self, reason: &str);
+    fn failed(&self, reason: &str);
 }
 
 /// A reader of an encoding.
@@ -35,7 +41,8 @@ pub(crate) struct StoredParts {
     pub(super) runs: Option<Runs>,
     pub(crate) starts_threads: bool,
     /// Who is told of failures, if the entries may be decoded later.
-    pub(super) late: Option<Arc<dyn LateFailures>>,
+    pub(super) late: Option<Arc<dyn LateObserver>>,
+    pub(super) unpacked: UnpackedParts,
 }
 
 /// The parts of a collection that one snapshot holds.
@@ -76,7 +83,7 @@ impl StoredParts {
     }
 
     /// Returns who is told of failures, if the entries may be decoded when they are touched.
-    pub(crate) fn late(&self) -> Option<&Arc<dyn LateFailures>> {
+    pub(crate) fn late(&self) -> Option<&Arc<dyn LateObserver>> {
         self.late.as_ref()
     }
 
@@ -137,7 +144,14 @@ impl StoredParts {
 
     /// Returns a reader of the entries of each source, for one thread.
     pub(crate) fn cursors(&self) -> Vec<EntryCursor<'_>> {
-        self.sources.iter().map(EntryCursor::new).collect()
+        self.sources.iter().map(|source| EntryCursor::new(source, None)).collect()
+    }
+
+    /// Returns a reader of the entries of each source, for one slice.
+    pub(crate) fn cursors_of_slice(&self) -> Vec<EntryCursor<'_>> {
+        let unpacked = |source| (source > 0).then_some((&self.unpacked, source));
+        let sources = self.sources.iter().enumerate();
+        sources.map(|(number, source)| EntryCursor::new(source, unpacked(number))).collect()
     }
 }
 
@@ -158,18 +172,36 @@ impl PartsReader<'_> {
 /// Reads entries of a collection in ascending order, with pauses between them. What is read of a
 /// part must be decoded to know where the next entry begins.
 pub(crate) struct EntryCursor<'a> {
-    inner: Box<dyn ReadRange + 'a>,
-    parts: &'a [(u64, u64, Part)],
+    source: &'a Source,
+    /// Made when it is needed.
+    reader: Option<Box<dyn ReadRange + 'a>>,
+    /// Where unpacked parts are kept, and the number of the source there.
+    unpacked: Option<(&'a UnpackedParts, usize)>,
     /// The part whose bytes are read.
     part: Option<Part>,
     /// Behind that part.
     next_part: usize,
-    bytes: Vec<u8>,
+    bytes: PartBytes,
     used: usize,
     /// The number of the next entry.
     next: u64,
     /// How many entries of the part are left.
     left: u64,
+}
+
+/// The bytes of a part.
+enum PartBytes {
+    Own(Vec<u8>),
+    Kept(Arc<[u8]>),
+}
+
+impl PartBytes {
+    fn from(&self, begin: usize) -> Option<&[u8]> {
+        match self {
+            Self::Own(bytes) => bytes.get(begin..),
+            Self::Kept(bytes) => bytes.get(begin..),
+        }
+    }
 }
 
 /// Entries of one part that follow each other.
@@ -185,13 +217,14 @@ pub(crate) struct PartEntries<'b> {
 }
 
 impl<'a> EntryCursor<'a> {
-    fn new(source: &'a Source) -> Self {
+    fn new(source: &'a Source, unpacked: Option<(&'a UnpackedParts, usize)>) -> Self {
         Self {
-            inner: source.encoded.reader(),
-            parts: &source.parts,
+            source,
+            reader: None,
+            unpacked,
             part: None,
             next_part: 0,
-            bytes: Vec::new(),
+            bytes: PartBytes::Own(Vec::new()),
             used: 0,
             next: 0,
             left: 0,
@@ -208,7 +241,7 @@ impl<'a> EntryCursor<'a> {
         let wanted = most.min(self.left.checked_sub(skipped)?);
         self.next += skipped + wanted;
         self.left -= skipped + wanted;
-        let bytes = self.bytes.get(self.used..)?;
+        let bytes = self.bytes.from(self.used)?;
         Some(PartEntries { part: self.part?, bytes, skipped, wanted, is_end: self.left == 0 })
     }
 
@@ -219,14 +252,37 @@ impl<'a> EntryCursor<'a> {
 
     /// Reads the part that holds the entry `first`, which is behind the current one.
     fn read_part(&mut self, first: u64) -> Option<()> {
-        let rest = self.parts.get(self.next_part..)?;
+        let rest = self.source.parts.get(self.next_part..)?;
         let before = rest.partition_point(|&(_, begin, _)| begin <= first).checked_sub(1)?;
         let &(begin, next, part) = rest.get(before)?;
-        let bytes = self.inner.read(begin, begin.saturating_add(part.bytes))?;
-        self.bytes.clear();
-        self.bytes.extend_from_slice(bytes);
-        self.next_part += before + 1;
+        let number = self.next_part + before;
+        self.read_bytes(number, begin..begin.saturating_add(part.bytes))?;
+        self.next_part = number + 1;
         (self.part, self.used, self.next, self.left) = (Some(part), 0, next, part.entries);
+        Some(())
+    }
+
+    /// Gets the bytes of a part, which are in this range of the encoding.
+    fn read_bytes(&mut self, part: usize, range: Range<u64>) -> Option<()> {
+        let kept = self.unpacked.and_then(|(unpacked, source)| unpacked.get((source, part)));
+        if let Some(kept) = kept {
+            self.bytes = PartBytes::Kept(kept);
+            return Some(());
+        }
+        let reader = self.reader.get_or_insert_with(|| self.source.encoded.reader());
+        let bytes = reader.read(range.start, range.end)?;
+        match (self.unpacked, &mut self.bytes) {
+            (Some((unpacked, source)), _) => {
+                let bytes = Arc::from(bytes);
+                unpacked.keep((source, part), &bytes);
+                self.bytes = PartBytes::Kept(bytes);
+            }
+            (None, PartBytes::Own(own)) => {
+                own.clear();
+                own.extend_from_slice(bytes);
+            }
+            (None, other) => *other = PartBytes::Own(bytes.to_vec()),
+        }
         Some(())
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::blocks::Place;
 use super::parts::{DECODING, Extent, length_bytes};
 use super::script::{Runs, Script};
-use super::source::{Encoded, LateFailures, Source, StoredParts};
+use super::source::{Encoded, LateObserver, Source, StoredParts};
+use super::unpacked::UnpackedParts;
 use super::written::{Collection, KnownCollections};
 use crate::process::cores;
 
@@ -71,7 +72,7 @@ pub(crate) struct Decoding {
     links: Vec<Link>,
     place: Rc<Place>,
     /// Set if entries may be decoded later.
-    late: Option<Arc<dyn LateFailures>>,
+    late: Option<Arc<dyn LateObserver>>,
     /// The collections that the next snapshot may be changes of.
     known: RefCell<KnownCollections>,
     /// How many changes no collection has taken.
@@ -94,7 +95,7 @@ impl Decoding {
     pub(crate) fn on_demand(
         links: Vec<Link>,
         place: Rc<Place>,
-        late: Arc<dyn LateFailures>,
+        late: Arc<dyn LateObserver>,
     ) -> Rc<Self> {
         Self::make(DecodeHow::InParallel, links, place, Some(late))
     }
@@ -103,7 +104,7 @@ impl Decoding {
         how: DecodeHow,
         links: Vec<Link>,
         place: Rc<Place>,
-        late: Option<Arc<dyn LateFailures>>,
+        late: Option<Arc<dyn LateObserver>>,
     ) -> Rc<Self> {
         let extents = links.first().map_or(&[][..], |link| &link.extents);
         let changes = extents.iter().filter(|extent| extent.change.is_some()).count();
@@ -191,7 +192,13 @@ impl Decoding {
         end: u64,
     ) -> Result<Entries, String> {
         let (starts_threads, late) = (self.starts_threads(), self.late.clone());
-        let parts = Arc::new(StoredParts { sources, runs, starts_threads, late });
+        let parts = Arc::new(StoredParts {
+            sources,
+            runs,
+            starts_threads,
+            late,
+            unpacked: UnpackedParts::default(),
+        });
         Ok(Entries::InParts(StoredEntries { parts, number, end, decoding: self.clone() }))
     }
 

@@ -59,7 +59,8 @@ impl<M: Model> Engine<M> {
     ) -> Result<Self, Error> {
         let Recovered { version, journal, lock, lock_path, seed, mut found } = recovered;
         let version = Arc::new(version);
-        let (snapshots, woken) = SnapshotBoard::new(snapshot_state(&found.report, &found.loaded));
+        let (snapshots, woken) =
+            SnapshotBoard::new(snapshot_state(&found.report, &found.loaded, options.load_model));
         let shared = Arc::new(Shared {
             published: Published::new(version.clone(), options.recent_versions),
             status: Status::default(),
@@ -211,10 +212,13 @@ fn snapshotter<M: Model>(
 }
 
 /// What the snapshot board begins with.
-fn snapshot_state(report: &RecoveryReport, loaded: &Loaded) -> SnapshotState {
+fn snapshot_state(report: &RecoveryReport, loaded: &Loaded, when: LoadModel) -> SnapshotState {
+    let will_be_late = report.created && when.is_late();
     let measured = OpenMeasured {
-        loaded: (loaded.info.load_bytes, report.snapshot_time),
+        loaded: (loaded.info.load, loaded.load_time),
+        created: report.created,
         replayed: (report.commands_replayed, loaded.apply_time),
+        late: if will_be_late { Some(Default::default()) } else { loaded.replay_loads },
         opened: (report.segments, loaded.open_time),
     };
     let (rates, replay_unmeasured) = measured.rates();

@@ -157,7 +157,7 @@ impl<M: Model> Database<M> {
             snapshot_file_bytes: snapshots.newest.file_bytes,
             snapshot_shared_bytes: snapshots.newest.shared_bytes,
             predicted_startup: current_rates(shared, &snapshots).predicted(
-                snapshots.newest.load_bytes,
+                &snapshots.newest.load,
                 commands,
                 segments,
             ),

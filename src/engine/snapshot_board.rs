@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::files::PackedFile;
 use crate::mutex::lock;
-use crate::options::StartupRates;
+use crate::options::{StartupLoad, StartupRates};
 
 /// One snapshot; see [`Database::snapshot`](crate::Database::snapshot).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +30,8 @@ pub struct SnapshotInfo {
     pub shared_bytes: u64,
     /// How long it took to write and verify; zero if the snapshot existed already.
     pub duration: Duration,
-    /// The bytes that a start decodes, weighed by the time that they take.
-    pub(crate) load_bytes: u64,
+    pub(crate) load: StartupLoad,
 }
-
-/// How many times longer a byte of changes takes to load than one of a whole snapshot: each entry
-/// is a step of its own, and the entry that it replaces is decoded, too. Measured: 7 times for
-/// accounts of 8 bytes, and 2 times for values of 100 bytes.
-const CHANGES_TO_WHOLE: u64 = 4;
 
 impl SnapshotInfo {
     pub(crate) fn of(file: &PackedFile, duration: Duration) -> Self {
@@ -47,15 +41,24 @@ impl SnapshotInfo {
             raw_bytes: file.chain().map(|file| file.footer.raw_bytes).sum(),
             file_bytes: file.file_bytes(),
             shared_bytes: file.chain().skip(1).map(PackedFile::file_bytes).sum(),
-            load_bytes: file.chain().map(weight).sum(),
+            load: load_of(file),
             duration,
         }
     }
 }
 
-fn weight(file: &PackedFile) -> u64 {
-    let is_change = file.base().is_some();
-    file.footer.raw_bytes.saturating_mul(if is_change { CHANGES_TO_WHOLE } else { 1 })
+fn load_of(file: &PackedFile) -> StartupLoad {
+    let mut load = StartupLoad::default();
+    for file in file.chain() {
+        let bytes = file.footer.raw_bytes;
+        if file.base().is_some() {
+            load.change_bytes += bytes;
+        } else {
+            (load.parts, load.part_bytes) = file.parts();
+            load.other_bytes = bytes.saturating_sub(load.part_bytes);
+        }
+    }
+    load
 }
 
 /// When the committer should wake the snapshot thread, and the state of the snapshots.

@@ -6,6 +6,7 @@ mod recent_versions;
 mod request_limits;
 mod retention;
 mod snapshot_policy;
+mod startup;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub(crate) use recent_versions::MOST_RECENT_VERSIONS;
 #[cfg(test)]
 pub(crate) use request_limits::BYTES_PER_ID;
 pub(crate) use request_limits::{MOST_IDS, RequestLimits};
-pub(crate) use snapshot_policy::{Limits, StartupRates};
+pub(crate) use snapshot_policy::Limits;
+pub(crate) use startup::{LateRates, StartupLoad, StartupRates};
 
 /// When a command is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

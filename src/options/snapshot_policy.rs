@@ -4,6 +4,8 @@
 use std::ops::BitOr;
 use std::time::Duration;
 
+use super::startup::{StartupLoad, StartupRates};
+
 /// When snapshots are taken in the background. Combine conditions with [`or`](Self::or) or `|`; a
 /// snapshot is due when the first of them is met.
 ///
@@ -134,9 +136,14 @@ impl SnapshotPolicy {
 
     /// Returns after how many commands, bytes and segments, and after how much time, the next
     /// snapshot is due. `segments` is the present number of segments.
-    pub(crate) fn limits(&self, startup: &StartupRates, raw_bytes: u64, segments: u64) -> Limits {
+    pub(crate) fn limits(
+        &self,
+        startup: &StartupRates,
+        load: &StartupLoad,
+        segments: u64,
+    ) -> Limits {
         let for_startup =
-            self.startup_within.map(|budget| startup.commands_within(budget, raw_bytes, segments));
+            self.startup_within.map(|budget| startup.commands_within(budget, load, segments));
         Limits {
             commands: earlier(self.every_commands, for_startup).unwrap_or(u64::MAX),
             bytes: self.every_bytes.unwrap_or(u64::MAX),
@@ -170,53 +177,10 @@ pub(crate) struct Limits {
     pub(crate) time: Option<Duration>,
 }
 
-/// How fast this machine opens this database.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StartupRates {
-    /// The time to load a snapshot, in picoseconds for each byte of the model's encoding.
-    pub(crate) load_ps_per_byte: u64,
-    /// The time to replay one command, in nanoseconds.
-    pub(crate) replay_ns_per_command: u64,
-    /// The time to open one segment, in nanoseconds.
-    pub(crate) open_ns_per_segment: u64,
-    /// The part that does not depend on what the database holds.
-    pub(crate) fixed: Duration,
-}
-
-impl StartupRates {
-    pub(crate) fn load(&self, raw_bytes: u64) -> Duration {
-        Duration::from_nanos(raw_bytes.saturating_mul(self.load_ps_per_byte) / 1000)
-    }
-
-    pub(crate) fn predicted(&self, raw_bytes: u64, commands: u64, segments: u64) -> Duration {
-        let replay = Duration::from_nanos(commands.saturating_mul(self.replay_ns_per_command));
-        self.before_replay(raw_bytes, segments).saturating_add(replay)
-    }
-
-    fn before_replay(&self, raw_bytes: u64, segments: u64) -> Duration {
-        let open = Duration::from_nanos(segments.saturating_mul(self.open_ns_per_segment));
-        self.fixed.saturating_add(self.load(raw_bytes)).saturating_add(open)
-    }
-
-    /// Returns how many commands may follow a snapshot of that size.
-    fn commands_within(&self, budget: Duration, raw_bytes: u64, segments: u64) -> u64 {
-        let left = budget.saturating_sub(self.before_replay(raw_bytes, segments));
-        let replay = left.max(self.before_replay(raw_bytes, 0) / 4);
-        let commands = replay.as_nanos() / u128::from(self.replay_ns_per_command.max(1));
-        u64::try_from(commands).unwrap_or(u64::MAX).max(1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::startup::tests::{RATES, loading_ms};
     use super::*;
-
-    const RATES: StartupRates = StartupRates {
-        load_ps_per_byte: 10_000,
-        replay_ns_per_command: 1000,
-        open_ns_per_segment: 100_000,
-        fixed: Duration::from_millis(10),
-    };
 
     #[test]
     fn combined_policies_are_due_when_either_is() {
@@ -226,24 +190,26 @@ mod tests {
             | SnapshotPolicy::every_segments(9)
             | SnapshotPolicy::on_close();
         let expected = Limits { commands: 50, bytes: 7, segments: 9, time: None };
-        assert_eq!(policy.limits(&RATES, 0, 0), expected);
+        let nothing = loading_ms(0);
+        assert_eq!(policy.limits(&RATES, &nothing, 0), expected);
         assert!(policy.takes_one_on_close());
-        assert_eq!(SnapshotPolicy::manual().limits(&RATES, 0, 0).commands, u64::MAX);
-        assert_eq!(SnapshotPolicy::every_segments(0).limits(&RATES, 0, 0).segments, 2);
+        assert_eq!(SnapshotPolicy::manual().limits(&RATES, &nothing, 0).commands, u64::MAX);
+        assert_eq!(SnapshotPolicy::every_segments(0).limits(&RATES, &nothing, 0).segments, 2);
     }
 
     #[test]
     fn a_startup_budget_is_spent_on_loading_and_replaying() {
         let policy = SnapshotPolicy::startup_within(Duration::from_millis(110));
+        let commands =
+            |load_ms, segments| policy.limits(&RATES, &loading_ms(load_ms), segments).commands;
         // Nothing to load: 100 ms of commands of 1 µs.
-        assert_eq!(policy.limits(&RATES, 0, 0).commands, 100_000);
+        assert_eq!(commands(0, 0), 100_000);
         // 100 segments take 10 ms to open.
-        assert_eq!(policy.limits(&RATES, 0, 100).commands, 90_000);
-        // 6 MB take 60 ms to load; 40 ms are left.
-        assert_eq!(policy.limits(&RATES, 6_000_000, 0).commands, 40_000);
+        assert_eq!(commands(0, 100), 90_000);
+        assert_eq!(commands(60, 0), 40_000);
         // Loading takes more than the budget. Replay may take a quarter of the loading time, so
         // that snapshots do not follow each other without end.
-        assert_eq!(policy.limits(&RATES, 20_000_000, 0).commands, 52_500);
-        assert_eq!(RATES.predicted(6_000_000, 40_000, 0), Duration::from_millis(110));
+        assert_eq!(commands(200, 0), 52_500);
+        assert_eq!(RATES.predicted(&loading_ms(60), 40_000, 0), Duration::from_millis(110));
     }
 }

@@ -1,7 +1,7 @@
 //! Owns making the first files of a new database. Knows nothing of reading an existing one.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Loaded, Opening, Recovered, RecoveryReport, identity};
 use crate::engine::{SnapshotInfo, Version};
@@ -46,6 +46,7 @@ impl Opening<'_> {
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The database runs on the stored model, so that a field that serde skips is skipped from
         // the start.
+        let began = Instant::now();
         let Decoded { model, requests, .. } =
             decode_written::<M>(&snapshot, self.options.request_limits(), &Pace::full())?;
         let loaded = Loaded {
@@ -56,6 +57,8 @@ impl Opening<'_> {
             late: None,
             file: None,
             damaged: Vec::new(),
+            load_time: began.elapsed(),
+            replay_loads: None,
             open_time: Duration::ZERO,
             apply_time: Duration::ZERO,
         };

@@ -100,6 +100,7 @@ impl Opening<'_> {
         report.torn_tail = end.torn.clone();
         report.tail_bytes = replayed.payload_bytes;
         loaded.apply_time = replayed.apply_time;
+        loaded.replay_loads = loaded.late.as_ref().map(|late| late.loads());
         loaded.keep_what_is_needed(self.options.share_snapshots, replayed.payload_bytes);
         report.damaged_snapshots.clone_from(&loaded.damaged);
         let Replayed { model, sequence, time_ns, requests, .. } = replayed;
@@ -204,6 +205,8 @@ impl Opening<'_> {
             late,
             file: Some(snapshot),
             damaged: Vec::new(),
+            load_time: report.snapshot_time,
+            replay_loads: None,
             open_time: Duration::ZERO,
             apply_time: Duration::ZERO,
         };

@@ -82,6 +82,11 @@ pub(crate) struct Loaded {
     /// The snapshot, if it is read after the open.
     pub(crate) file: Option<PackedFile>,
     damaged: Vec<DamagedSnapshot>,
+    /// The time to load it.
+    pub(crate) load_time: Duration,
+    /// How many parts of it the replay has loaded, and the time for that, if entries are loaded
+    /// when they are touched.
+    pub(crate) replay_loads: Option<(u64, Duration)>,
     /// The time to open the segments behind it.
     pub(crate) open_time: Duration,
     /// The time to replay the commands behind it.

@@ -5,30 +5,37 @@
 use std::time::Duration;
 
 use crate::engine::{Shared, SnapshotState};
-use crate::options::{Limits, SnapshotPolicy, StartupRates};
+use crate::options::{LateRates, Limits, SnapshotPolicy, StartupLoad, StartupRates};
 
-/// An open that reads less than this is too short to measure rates, so the guesses below are used.
-/// Decoding an `OrdMap` of small entries was measured at 127 ns for an entry of about 6 bytes.
-const LEAST_MEASURED_BYTES: u64 = 256 << 10;
+/// An open that loads, replays, opens or decodes less than this is too short to measure rates, so
+/// the guesses below are used.
+const LEAST_GUESSED_LOAD: Duration = Duration::from_micros(500);
 const LEAST_MEASURED_COMMANDS: u64 = 1000;
-const GUESSED_LOAD_PS_PER_BYTE: u64 = 21_000;
-const GUESSED_REPLAY_NS_PER_COMMAND: u64 = 1000;
 const LEAST_MEASURED_SEGMENTS: u64 = 8;
+const LEAST_MEASURED_PARTS: u64 = 64;
+const GUESSED_REPLAY_NS_PER_COMMAND: u64 = 1000;
 /// Opening and mapping a segment and verifying its header was measured at 30 to 60 µs.
 const GUESSED_OPEN_NS_PER_SEGMENT: u64 = 50_000;
 /// The time for lock, MANIFEST and the new segment: a few syncs.
 const FIXED_STARTUP: Duration = Duration::from_millis(3);
-/// How many times longer a live command takes to apply than a replayed one, because every batch
-/// copies what it changes: measured, 3 to 5 for a tree of a million entries, 1 for a model of a few
-/// words.
-const LIVE_TO_REPLAY: u64 = 3;
+/// How long a replayed command takes, compared with a live one: a batch copies what it changes, and
+/// a replay decodes each command. Measured: 0.35 to 0.52 for accounts of 8 bytes, 0.5 for values of
+/// 100 bytes, 1 for a model of a few words. If entries stay in the file until they are touched, a
+/// replay copies, too: 0.5 to 0.95.
+const REPLAY_PER_MILLE_OF_LIVE: u64 = 450;
+const LATE_REPLAY_PER_MILLE_OF_LIVE: u64 = 550;
 
 /// What an open has measured.
 pub(crate) struct OpenMeasured {
-    /// The size of the snapshot's encoding in bytes, with changes weighed, and the time to load it.
-    pub(crate) loaded: (u64, Duration),
+    /// What was loaded, and the time for that. If the open made the database, it has only decoded
+    /// what it wrote, all at once.
+    pub(crate) loaded: (StartupLoad, Duration),
+    pub(crate) created: bool,
     /// The number of replayed commands, and the time for that.
     pub(crate) replayed: (u64, Duration),
+    /// How many parts of the snapshot the replay has loaded, and the time for that, if entries stay
+    /// in the file until they are touched.
+    pub(crate) late: Option<(u64, Duration)>,
     /// The number of opened segments, and the time for that.
     pub(crate) opened: (u64, Duration),
 }
@@ -37,33 +44,55 @@ impl OpenMeasured {
     /// Returns the rates, and whether the replay rate is a guess. Rates are guesses where the open
     /// measured too little.
     pub(crate) fn rates(&self) -> (StartupRates, bool) {
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let per = |(count, time): (u64, Duration), least, scale: u64, guess| match count >= least {
-            true => nanoseconds(time).saturating_mul(scale) / count,
+        let (commands, replay) = self.replayed;
+        let (parts, loading) = self.late.unwrap_or_default();
+        let replay = replay.saturating_sub(loading);
+        let per = |count: u64, time: Duration, least, guess| match count >= least {
+            true => u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) / count,
             false => guess,
         };
+        let load = &self.loaded.0;
+        let guessed_loading = Duration::from_nanos(parts * load.guessed_ns_per_part());
+        let late = self.late.map(|_| LateRates {
+            part_ratio: match parts >= LEAST_MEASURED_PARTS {
+                true => loading.as_secs_f64() / guessed_loading.as_secs_f64(),
+                false => 1.0,
+            },
+            parts_per_command: match commands >= LEAST_MEASURED_COMMANDS {
+                true => LateRates::parts_per_command(commands, parts, load.parts),
+                false => 1.0,
+            },
+        });
+        let (opened, opening) = self.opened;
         let rates = StartupRates {
-            load_ps_per_byte: per(
-                self.loaded,
-                LEAST_MEASURED_BYTES,
-                1000,
-                GUESSED_LOAD_PS_PER_BYTE,
-            ),
+            load_ratio: self.load_ratio(),
             replay_ns_per_command: per(
-                self.replayed,
+                commands,
+                replay,
                 LEAST_MEASURED_COMMANDS,
-                1,
                 GUESSED_REPLAY_NS_PER_COMMAND,
             ),
             open_ns_per_segment: per(
-                self.opened,
+                opened,
+                opening,
                 LEAST_MEASURED_SEGMENTS,
-                1,
                 GUESSED_OPEN_NS_PER_SEGMENT,
             ),
             fixed: FIXED_STARTUP,
+            late,
         };
-        (rates, self.replayed.0 < LEAST_MEASURED_COMMANDS)
+        (rates, commands < LEAST_MEASURED_COMMANDS)
+    }
+
+    fn load_ratio(&self) -> f64 {
+        let (load, took) = &self.loaded;
+        let is_late = self.late.is_some();
+        let guessed = load.guessed(is_late);
+        let says_nothing = self.created && is_late;
+        match guessed < LEAST_GUESSED_LOAD || says_nothing {
+            true => 1.0,
+            false => took.as_secs_f64() / guessed.as_secs_f64(),
+        }
     }
 }
 
@@ -99,7 +128,7 @@ pub(super) fn limits<M>(
     state: &SnapshotState,
 ) -> Limits {
     let rates = current_rates(shared, state);
-    policy.limits(&rates, state.newest.load_bytes, segments_behind(shared, state))
+    policy.limits(&rates, &state.newest.load, segments_behind(shared, state))
 }
 
 /// Returns the number of segments that the next open reads.
@@ -115,7 +144,13 @@ pub(crate) fn current_rates<M>(shared: &Shared<M>, state: &SnapshotState) -> Sta
     let measured = state.rates.replay_ns_per_command;
     let replay_ns_per_command = match shared.counters.apply_time.get() {
         None => measured,
-        Some(live) if state.replay_unmeasured => (live.average_ns / LIVE_TO_REPLAY).max(1),
+        Some(live) if state.replay_unmeasured => {
+            let per_mille = match state.rates.late {
+                Some(_) => LATE_REPLAY_PER_MILLE_OF_LIVE,
+                None => REPLAY_PER_MILLE_OF_LIVE,
+            };
+            (live.average_ns.saturating_mul(per_mille) / 1000).max(1)
+        }
         // A factor of two may be chance: other work on the machine, colder caches.
         Some(live) => measured.max(measured.saturating_mul(live.average_ns / 2) / live.early_ns),
     };

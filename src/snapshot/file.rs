@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::chain::{Base, OpenFile, with_bases_in};
-use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections, LateFailures};
+use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections, LateObserver};
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
 use crate::files::{
@@ -287,7 +287,7 @@ pub(crate) fn decode_version<M: Model>(
 pub(crate) fn decode_late<M: Model>(
     file: &PackedFile,
     limits: RequestLimits,
-    late: Arc<dyn LateFailures>,
+    late: Arc<dyn LateObserver>,
 ) -> Result<Decoded<M>, Error> {
     decode(file, limits, &Pace::full(), DecodeHow::InParallel, Some(late))
 }
@@ -310,7 +310,7 @@ fn decode<M: Model>(
     limits: RequestLimits,
     pace: &Pace<'_>,
     how: DecodeHow,
-    late: Option<Arc<dyn LateFailures>>,
+    late: Option<Arc<dyn LateObserver>>,
 ) -> Result<Decoded<M>, Error> {
     let found = file.header.model_version;
     let decode = |blocks: &mut Blocks<'_>| {

@@ -1,9 +1,11 @@
 //! Owns what an open database does when a part of its snapshot cannot be read or decoded after the
 //! open, and which files it still reads. Knows nothing of what is in a part.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use crate::codec::LateFailures;
+use crate::codec::LateObserver;
 use crate::files::PackedFile;
 use crate::mutex::lock;
 use crate::process::OpeningProcess;
@@ -15,12 +17,26 @@ pub(crate) struct LateLoading {
     first: OnceLock<String>,
     tell: Mutex<Option<Tell>>,
     process: OpeningProcess,
+    slices: AtomicU64,
+    took_ns: AtomicU64,
 }
 
 impl LateLoading {
     pub(crate) fn new() -> Arc<Self> {
         let process = OpeningProcess::this();
-        Arc::new(Self { first: OnceLock::new(), tell: Mutex::default(), process })
+        Arc::new(Self {
+            first: OnceLock::new(),
+            tell: Mutex::default(),
+            process,
+            slices: AtomicU64::new(0),
+            took_ns: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns how many slices of collections were loaded so far, and how long that took.
+    pub(crate) fn loads(&self) -> (u64, Duration) {
+        let took_ns = self.took_ns.load(Ordering::Relaxed);
+        (self.slices.load(Ordering::Relaxed), Duration::from_nanos(took_ns))
     }
 
     /// Returns the first failure.
@@ -43,8 +59,14 @@ impl LateLoading {
     }
 }
 
-impl LateFailures for LateLoading {
-    fn note(&self, reason: &str) {
+impl LateObserver for LateLoading {
+    fn loaded(&self, took: Duration) {
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.slices.fetch_add(1, Ordering::Relaxed);
+        self.took_ns.fetch_add(took_ns, Ordering::Relaxed);
+    }
+
+    fn failed(&self, reason: &str) {
         // The child of a fork must not touch the directory, nor a lock that it may have inherited.
         if self.process.is_forked() || fault!(LateDamagePassedOver) {
             return;
@@ -90,7 +112,7 @@ impl HeldFiles {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -109,11 +131,11 @@ mod tests {
         for is_early in [true, false] {
             let late = LateLoading::new();
             if is_early {
-                late.note("first");
+                late.failed("first");
             }
             let told = counted(&late);
-            late.note("first");
-            late.note("second");
+            late.failed("first");
+            late.failed("second");
             assert_eq!(told.load(Ordering::SeqCst), 1, "{is_early}");
             assert_eq!(late.failure(), Some("first"));
         }
@@ -124,7 +146,7 @@ mod tests {
         let late = LateLoading::new();
         let told = counted(&late);
         late.stop();
-        late.note("first");
+        late.failed("first");
         assert_eq!(told.load(Ordering::SeqCst), 0);
     }
 }

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use super::content::{Alive, Content};
-use crate::codec::{DecodeError, LateFailures, PartDecoder, StoredParts};
+use crate::codec::{DecodeError, LateObserver, PartDecoder, StoredParts};
 use crate::collections::tree::{DecodeEntry, Sequence, Tree};
 use crate::collections::{Map, Vector};
 
 /// Nobody is told of a failure: the method that fails panics, and that is what lives expect.
 struct Nobody;
 
-impl LateFailures for Nobody {
-    fn note(&self, _: &str) {}
+impl LateObserver for Nobody {
+    fn loaded(&self, _: std::time::Duration) {}
+
+    fn failed(&self, _: &str) {}
 }
 
 /// Where contents are counted that are decoded on any thread, later.

@@ -16,7 +16,7 @@ use super::leaves::DecodeEntry;
 use super::load::Child;
 use super::warm::{decode_key, warm_group};
 use super::{Open, Tree};
-use crate::codec::{LateFailures, MOST_PART_ENTRIES, Slices, StoredParts};
+use crate::codec::{LateObserver, MOST_PART_ENTRIES, Slices, StoredParts};
 use crate::mutex::lock;
 
 /// How many leaves' entries are below a cold node at most.
@@ -37,7 +37,7 @@ pub(super) struct ColdTree {
     /// How many nodes are cold, or will be when others become warm.
     left: AtomicUsize,
     pub(super) slices: Slices,
-    late: Arc<dyn LateFailures>,
+    pub(super) late: Arc<dyn LateObserver>,
     pub(super) family: *const Family,
     /// The floor and the epoch in which the tree was made.
     born: (u64, u64),
@@ -96,7 +96,7 @@ impl ColdTree {
     /// Tells that a slice cannot be decoded, and panics.
     #[expect(clippy::panic, reason = "a collection's methods have no other way to fail")]
     pub(super) fn fail(&self, reason: &str) -> ! {
-        self.late.note(reason);
+        self.late.failed(reason);
         panic!("entries of a collection cannot be loaded: {reason}");
     }
 

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::time::Instant;
 
 use super::super::family::{Chunk, Family};
 use super::super::pool::NO_LISTS;
@@ -75,7 +76,7 @@ fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>
             }
             SliceBegin::Run { run, skipped } => {
                 let runs = parts.runs().and_then(|runs| runs.get(run..)).ok_or(UNREADABLE)?;
-                let mut cursors = parts.cursors();
+                let mut cursors = parts.cursors_of_slice();
                 for run in Task::new(runs, skipped, slice.entries).runs() {
                     let source = usize::try_from(run.source).ok();
                     let cursor = source.and_then(|source| cursors.get_mut(source));
@@ -237,11 +238,13 @@ where
     unsafe {
         let (cold, family, number) = ColdTree::of_node(slice);
         let Some(parts) = cold.parts(family) else { return };
+        let began = Instant::now();
         cold.make_warm::<K, V, S>(node, 1, |open| {
             let from = (cold, &*parts, number);
             let loaded = decode_slice_anywhere::<K, V, S, D>(open, from)?;
             Ok(Tree::<K, V, S>::parent(open, 1, &Child::of_leaves(&loaded.leaves)).node)
         });
+        cold.late.loaded(began.elapsed());
     }
 }
 

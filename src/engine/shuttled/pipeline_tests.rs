@@ -23,7 +23,7 @@ use crate::engine::snapshot_board::{SnapshotBoard, SnapshotInfo, SnapshotState};
 use crate::execute_error::{ExecuteError, WaitError};
 use crate::files::DatabaseId;
 use crate::model::{Command, Context, Model, RandomSeed};
-use crate::options::{Durability, RecentVersions, StartupRates};
+use crate::options::{Durability, RecentVersions, StartupLoad, StartupRates};
 use crate::stats::Counters;
 use crate::storage::Disk;
 
@@ -130,10 +130,11 @@ fn start(
 
 fn no_snapshots() -> SnapshotState {
     let rates = StartupRates {
-        load_ps_per_byte: 0,
+        load_ratio: 1.0,
         replay_ns_per_command: 0,
         open_ns_per_segment: 0,
         fixed: Duration::ZERO,
+        late: None,
     };
     let newest = SnapshotInfo {
         sequence: 0,
@@ -141,7 +142,7 @@ fn no_snapshots() -> SnapshotState {
         raw_bytes: 0,
         file_bytes: 0,
         shared_bytes: 0,
-        load_bytes: 0,
+        load: StartupLoad::default(),
         duration: Duration::ZERO,
     };
     SnapshotState {

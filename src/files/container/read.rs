@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::index::{FooterDigest, Index};
 use super::source::{ChunkSource, Paced, StreamEnd, StreamSource};
-use crate::codec::{BlockSource, Blocks, DecodeHow, Decoding, LateFailures, Link};
+use crate::codec::{BlockSource, Blocks, DecodeHow, Decoding, LateObserver, Link};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
 use crate::files::header::FileHeader;
@@ -165,6 +165,13 @@ impl PackedFile {
         self.file.length()
     }
 
+    /// Returns how many parts large collections have in this file, and how many bytes these have.
+    pub(crate) fn parts(&self) -> (u64, u64) {
+        let Layout::Chunks(content) = &self.layout else { return (0, 0) };
+        let parts = content.index.extents.iter().flat_map(|extent| &extent.parts);
+        parts.fold((0, 0), |(parts, bytes), part| (parts + 1, part.bytes.saturating_add(bytes)))
+    }
+
     /// Makes the error for content that this program cannot decode, although the packing is intact.
     pub(crate) fn undecodable(&self, reason: String) -> StoreError {
         StoreError::Undecodable { path: self.path.clone(), reason }
@@ -281,7 +288,7 @@ impl PackedFile {
     /// touched, and tell `late` of failures. They keep the files open that long.
     pub(crate) fn decoding_on_demand(
         &self,
-        late: Arc<dyn LateFailures>,
+        late: Arc<dyn LateObserver>,
         blocks: &Blocks<'_>,
     ) -> Rc<Decoding> {
         Decoding::on_demand(self.links(), blocks.place().clone(), late)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::{
     Published, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Version,
 };
-use crate::options::{RecentVersions, StartupRates};
+use crate::options::{RecentVersions, StartupLoad, StartupRates};
 use crate::snapshot::current_rates;
 use crate::stats::Counters;
 
@@ -19,14 +19,15 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
         raw_bytes: 0,
         file_bytes: 0,
         shared_bytes: 0,
-        load_bytes: 0,
+        load: StartupLoad::default(),
         duration: Duration::ZERO,
     };
     let rates = StartupRates {
-        load_ps_per_byte: 1,
+        load_ratio: 1.0,
         replay_ns_per_command: 1000,
         open_ns_per_segment: 0,
         fixed: Duration::ZERO,
+        late: None,
     };
     let state = SnapshotState {
         newest,
@@ -66,6 +67,6 @@ fn a_start_is_predicted_slower_where_commands_became_so() {
         1000,
         "the estimate is never faster than the measurement"
     );
-    // Without a measured replay, the estimate is a third of the time of live commands.
-    assert_eq!(replay_ns(Some(90), true), 16);
+    // Without a measured replay, the estimate is 45 % of the time of live commands.
+    assert_eq!(replay_ns(Some(90), true), 22);
 }
