@@ -9,13 +9,23 @@ use crate::intervals::Point;
 
 const WIDTH_PX: u32 = 720;
 const PANEL_PX: u32 = 200;
-/// The name and the colour of a figure, and the function that reads it from a point.
-type Panel = (&'static str, RGBColor, fn(&Point) -> f64);
+/// The name of a panel, and its lines: the colour of each, and the function that reads its figure
+/// from a point.
+type Panel = (&'static str, &'static [(RGBColor, fn(&Point) -> f64)]);
 
-const PANELS: [Panel; 3] = [
-    ("commands a second, thousands", RGBColor(31, 119, 180), |at| at.commands_per_second / 1e3),
-    ("disk use at most, MB", RGBColor(44, 160, 44), |at| at.disk_bytes / 1e6),
-    ("next open, ms", RGBColor(214, 39, 40), |at| at.open_seconds * 1e3),
+const BLUE: RGBColor = RGBColor(31, 119, 180);
+const GREEN: RGBColor = RGBColor(44, 160, 44);
+const RED: RGBColor = RGBColor(214, 39, 40);
+const ORANGE: RGBColor = RGBColor(255, 127, 14);
+
+const PANELS: [Panel; 4] = [
+    ("commands a second, thousands", &[(BLUE, |at| at.commands_per_second / 1e3)]),
+    ("a snapshot wrote, MB", &[(GREEN, |at| at.written_bytes / 1e6)]),
+    ("disk use at most, MB", &[(GREEN, |at| at.disk_bytes / 1e6)]),
+    (
+        "next open, ms: at once (red), on demand (orange)",
+        &[(RED, |at| at.open_seconds * 1e3), (ORANGE, |at| at.late_open_seconds * 1e3)],
+    ),
 ];
 
 pub fn draw(path: &Path, points: &[Point]) -> Result<(), Box<dyn Error>> {
@@ -37,7 +47,7 @@ pub fn draw(path: &Path, points: &[Point]) -> Result<(), Box<dyn Error>> {
 
 fn draw_panel<'a, B: DrawingBackend>(
     area: &DrawingArea<B, plotters::coord::Shift>,
-    (name, colour, figure): Panel,
+    (name, lines): Panel,
     points: &[Point],
 ) -> Result<(), Box<dyn Error + 'a>>
 where
@@ -46,7 +56,8 @@ where
     let every = |at: &Point| at.every_commands as f64;
     let least = points.iter().map(every).fold(f64::INFINITY, f64::min);
     let most = points.iter().map(every).fold(0.0, f64::max);
-    let highest = points.iter().map(figure).fold(0.0, f64::max);
+    let figures = lines.iter().flat_map(|(_, figure)| points.iter().map(figure));
+    let highest = figures.fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)
         .caption(name, ("sans-serif", 15))
         .margin(8)
@@ -62,8 +73,10 @@ where
         .y_label_formatter(&|figure| format!("{figure:.0}"))
         .x_desc("commands between snapshots")
         .draw()?;
-    let line = points.iter().map(|at| (every(at), figure(at)));
-    chart.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))?;
-    chart.draw_series(line.map(|at| Circle::new(at, 3, colour.filled())))?;
+    for (colour, figure) in lines {
+        let line = points.iter().map(|at| (every(at), figure(at)));
+        chart.draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))?;
+        chart.draw_series(line.map(|at| Circle::new(at, 3, colour.filled())))?;
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use prevalence::{Database, SnapshotPolicy};
+use prevalence::{Database, LoadModel, SnapshotPolicy};
 
 use crate::ledger::{Ledger, put};
 use crate::open;
@@ -23,8 +23,11 @@ pub struct Point {
     pub disk_bytes: f64,
     /// The maximum after the newest snapshot.
     pub commands_behind: f64,
-    /// The time of the open after the last command.
+    /// What a snapshot wrote: the mean of those that were seen.
+    pub written_bytes: f64,
+    /// The time of the open after the last command, and of one that loads on demand.
     pub open_seconds: f64,
+    pub late_open_seconds: f64,
 }
 
 /// Runs rounds over all intervals, so that all of them use the disk in the same state.
@@ -39,8 +42,16 @@ pub fn measure(entries: u64, commands: u64, rounds: usize) -> Vec<Point> {
         }
     }
     println!(
-        "{:>9} {:>11} {:>10} {:>10} {:>8} {:>15} {:>10}",
-        "every", "commands/s", "lowest", "snapshots", "disk MB", "behind at most", "next open"
+        "{:>9} {:>11} {:>10} {:>10} {:>10} {:>8} {:>15} {:>10} {:>10}",
+        "every",
+        "commands/s",
+        "lowest",
+        "snapshots",
+        "each wrote",
+        "disk MB",
+        "behind at most",
+        "next open",
+        "on demand"
     );
     runs.iter().map(|runs| show(runs)).collect()
 }
@@ -48,27 +59,40 @@ pub fn measure(entries: u64, commands: u64, rounds: usize) -> Vec<Point> {
 fn one(entries: u64, commands: u64, every: u64) -> Point {
     let directory = directory();
     let database = open::<Ledger>(directory.path(), SnapshotPolicy::every_commands(every), entries);
-    let (mut disk, mut behind) = (0, 0);
+    let (mut disk, mut behind, mut written) = (0, 0, Vec::new());
     let mut elapsed = 0.0;
     let step = commands / LOOKS;
     for look in 0..LOOKS {
         let began = Instant::now();
         put(&database, look * step..(look + 1) * step, entries);
         elapsed += began.elapsed().as_secs_f64();
-        behind = behind.max(database.stats().commands_since_snapshot);
+        let stats = database.stats();
+        behind = behind.max(stats.commands_since_snapshot);
+        if stats.snapshot_sequence > 0 {
+            written.push(stats.snapshot_file_bytes as f64);
+        }
         disk = disk.max(disk_bytes(directory.path()));
     }
     let taken = database.stats().snapshots_taken;
     database.close().expect("close");
-    let began = Instant::now();
-    drop(Database::<Ledger>::open(directory.path()).expect("open"));
+    let open = |load_model| {
+        let builder = Database::<Ledger>::builder().snapshots(SnapshotPolicy::manual());
+        let began = Instant::now();
+        let database = builder.load_model(load_model).open(directory.path()).expect("open");
+        let took = began.elapsed().as_secs_f64();
+        database.close().expect("close");
+        took
+    };
     Point {
         every_commands: every,
         commands_per_second: (step * LOOKS) as f64 / elapsed,
         snapshots_taken: taken as f64,
         disk_bytes: disk as f64,
         commands_behind: behind as f64,
-        open_seconds: began.elapsed().as_secs_f64(),
+        written_bytes: written.iter().fold(0.0, |sum, bytes| sum + bytes)
+            / written.len().max(1) as f64,
+        open_seconds: open(LoadModel::AtOpen),
+        late_open_seconds: open(LoadModel::OnDemand),
     }
 }
 
@@ -80,17 +104,21 @@ fn show(runs: &[Point]) -> Point {
         snapshots_taken: middle(|run| run.snapshots_taken),
         disk_bytes: middle(|run| run.disk_bytes),
         commands_behind: middle(|run| run.commands_behind),
+        written_bytes: middle(|run| run.written_bytes),
         open_seconds: middle(|run| run.open_seconds),
+        late_open_seconds: middle(|run| run.late_open_seconds),
     };
     let lowest = runs.iter().map(|run| run.commands_per_second).fold(f64::INFINITY, f64::min);
     println!(
-        "{:>9} {:>11.0} {lowest:>10.0} {:>10.0} {:>8.0} {:>15.0} {:>7.0} ms",
+        "{:>9} {:>11.0} {lowest:>10.0} {:>10.0} {:>7.1} MB {:>8.0} {:>15.0} {:>7.0} ms {:>7.0} ms",
         point.every_commands,
         point.commands_per_second,
         point.snapshots_taken,
+        point.written_bytes / 1e6,
         point.disk_bytes / 1e6,
         point.commands_behind,
         point.open_seconds * 1e3,
+        point.late_open_seconds * 1e3,
     );
     point
 }

@@ -25,7 +25,7 @@ pub(crate) use recent_versions::MOST_RECENT_VERSIONS;
 pub(crate) use request_limits::BYTES_PER_ID;
 pub(crate) use request_limits::{MOST_IDS, RequestLimits};
 pub(crate) use snapshot_policy::Limits;
-pub(crate) use startup::{LateRates, StartupLoad, StartupRates};
+pub(crate) use startup::{GUESSED_PARTS_PER_COMMAND, LateRates, StartupLoad, StartupRates};
 
 /// When a command is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -96,7 +96,8 @@ impl SnapshotPolicy {
     /// prediction is the time to load the newest snapshot and to replay the commands after it. It
     /// uses the rates that this machine showed at the last open. Before there are any, it uses the
     /// time that commands take to apply and a guess for loading. If commands now take more than
-    /// twice as long to apply as they did then, replay is assumed to have become slower too. If
+    /// twice as long to apply as at the beginning of the run, replay is assumed to have become
+    /// slower too. The next open is assumed to load the model as this one did. If
     /// loading the model alone takes most of the budget, a snapshot is taken when replay would take
     /// a quarter of the loading time.
     #[must_use]

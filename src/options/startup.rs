@@ -97,14 +97,19 @@ impl LateRates {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub(crate) fn parts_per_command(commands: u64, touched: u64, parts: u64) -> f64 {
         let (commands, parts) = (commands.max(1) as f64, parts.max(1) as f64);
-        // If all were touched, so many more touches may have met them again.
-        let share = (touched as f64 / parts).min(MOST_TOUCHED_SHARE);
+        let share = touched as f64 / parts;
+        if share > MOST_TOUCHED_SHARE {
+            // Any number of commands may have met them again.
+            return GUESSED_PARTS_PER_COMMAND;
+        }
         -parts / commands * (-share).ln_1p()
     }
 }
 
 /// Beyond this share of touched parts, their number says little about the number of touches.
-const MOST_TOUCHED_SHARE: f64 = 0.999;
+const MOST_TOUCHED_SHARE: f64 = 0.95;
+/// Before anything was measured.
+pub(crate) const GUESSED_PARTS_PER_COMMAND: f64 = 1.0;
 
 impl StartupRates {
     fn load(&self, load: &StartupLoad) -> Duration {
@@ -209,16 +214,16 @@ pub(super) mod tests {
 
     #[test]
     fn how_much_a_command_touches_follows_from_what_was_touched() {
-        for per_command in [0.001, 1.0, 3.0] {
-            let part_ratio = 1.0 / LATE_NS_PER_PART as f64;
+        for per_command in [0.001, 1.0, 3.0, 5.0] {
+            let part_ratio = 1_000.0 / LATE_NS_PER_PART as f64; // 1 µs for each part
             let late = LateRates { part_ratio, parts_per_command: per_command };
             let load = StartupLoad { parts: 2_000, ..StartupLoad::default() };
-            let touched = u64::try_from(late.loading(1_000, &load).as_nanos()).unwrap();
-            let found = LateRates::parts_per_command(1_000, touched, 2_000);
+            let touched = late.loading(1_000, &load).as_secs_f64() * 1e6;
+            let found = LateRates::parts_per_command(1_000, touched.round() as u64, 2_000);
             assert!((found / per_command - 1.0).abs() < 0.01, "{found} {per_command} {touched}");
         }
         let all = LateRates::parts_per_command(1_000, 2_000, 2_000);
-        assert!(all.is_finite() && all > 1.0, "{all}");
+        assert_eq!(all, GUESSED_PARTS_PER_COMMAND);
         assert_eq!(LateRates::parts_per_command(0, 0, 0), 0.0);
     }
 }

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use crate::engine::{Shared, SnapshotState};
-use crate::options::{LateRates, Limits, SnapshotPolicy, StartupLoad, StartupRates};
+use crate::options::{
+    GUESSED_PARTS_PER_COMMAND, LateRates, Limits, SnapshotPolicy, StartupLoad, StartupRates,
+};
 
 /// An open that loads, replays, opens or decodes less than this is too short to measure rates, so
 /// the guesses below are used.
@@ -60,7 +62,7 @@ impl OpenMeasured {
             },
             parts_per_command: match commands >= LEAST_MEASURED_COMMANDS {
                 true => LateRates::parts_per_command(commands, parts, load.parts),
-                false => 1.0,
+                false => GUESSED_PARTS_PER_COMMAND,
             },
         });
         let (opened, opening) = self.opened;
