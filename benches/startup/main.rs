@@ -43,11 +43,13 @@ fn main() {
         eager::measure(if short { 10_000 } else { 1_000_000 });
     }
     if is_wanted("on demand") {
-        let scale = if short { 1000 } else { 1 };
+        // Smaller snapshots are whole.
+        let scale = if short { 50 } else { 1 };
+        let changes = if short { 2 } else { 20 };
         on_demand::measure::<Ledger>(10_000_000 / scale, 0, 0);
-        on_demand::measure::<Ledger>(10_000_000 / scale, 20, 20_000 / scale);
+        on_demand::measure::<Ledger>(10_000_000 / scale, changes, 20_000 / scale);
         on_demand::measure::<contents::Fat>(1_000_000 / scale, 0, 0);
-        on_demand::measure::<contents::Fat>(1_000_000 / scale, 20, 2_000 / scale);
+        on_demand::measure::<contents::Fat>(1_000_000 / scale, changes, 2_000 / scale);
     }
     if is_wanted("journal alone") {
         journal_alone::measure(if short { 10_000 } else { 1_000_000 }, 20);
