@@ -81,6 +81,14 @@ pub enum ExecuteError<R> {
         /// The codec's message.
         reason: String,
     },
+    /// The events that the command [emitted](crate::Context::emit) cannot be stored: there are more
+    /// than 65,536, they take more than 16 MiB, or one of them cannot be encoded. The command was
+    /// rolled back and left no trace.
+    #[error("the command was rolled back, because {reason}. Emit fewer or smaller events")]
+    EventsRefused {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The command was meant for one sequence, but other commands have been accepted since then;
     /// see [`Database::execute_if`](crate::Database::execute_if). It was not applied and left no
     /// trace.

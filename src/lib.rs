@@ -147,9 +147,11 @@ pub use history::{
     Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
     verify_against, verify_history,
 };
-pub use model::{Command, Context, Metadata, MigrationError, Model, Registered, SnapshotReader};
+pub use model::{
+    Command, Context, Metadata, MigrationError, Model, Registered, SnapshotReader, StoredEvent,
+};
 pub use options::{
-    ArchivedSnapshots, Durability, LoadModel, RecentVersions, Retention, SnapshotPolicy,
+    ArchivedSnapshots, Durability, Events, LoadModel, RecentVersions, Retention, SnapshotPolicy,
 };
 pub use purge::{
     PurgeAction, PurgeRecord, PurgeReport, Replacement, purge, purge_records, purge_unverified,

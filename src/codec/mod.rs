@@ -99,12 +99,20 @@ pub(crate) fn encode_onto<T: Serialize>(
 }
 
 fn why_not_encoded(error: &EncodeError) -> String {
-    if let EncodeError::Other(reason) = error { (*reason).to_owned() } else { error.to_string() }
+    match error {
+        EncodeError::Other(reason) => (*reason).to_owned(),
+        EncodeError::OtherString(reason) => reason.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Returns the reason of a failure as text.
 pub(crate) fn why_not_decoded(error: &DecodeError) -> String {
-    if let DecodeError::Other(reason) = error { (*reason).to_owned() } else { error.to_string() }
+    match error {
+        DecodeError::Other(reason) => (*reason).to_owned(),
+        DecodeError::OtherString(reason) => reason.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Decodes a value that must use all of `bytes`.

@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::files::absolute;
 use crate::model::Model;
 use crate::options::{
-    ArchivedSnapshots, Durability, LoadModel, Options, RecentVersions, Retention, SnapshotPolicy,
+    ArchivedSnapshots, Durability, Events, LoadModel, Options, RecentVersions, Retention,
+    SnapshotPolicy,
 };
 use crate::recovery::{Progress, ProgressCallback};
 use crate::storage::{HeldDisk, Memory};
@@ -219,6 +220,17 @@ impl<M: Model, I> Builder<M, I> {
     /// `share_snapshots(false)` makes every snapshot whole.
     pub fn share_snapshots(mut self, share: bool) -> Self {
         self.options.share_snapshots = share;
+        self
+    }
+
+    /// Sets what becomes of the events that accepted commands [`emit`](crate::Context::emit).
+    /// Default: [`Events::Stored`] if [`Model::Event`] is not `()`, otherwise [`Events::Off`].
+    ///
+    /// A change begins with the next segment of the journal. So
+    /// [`HistoryRecord::events`](crate::HistoryRecord::events) knows of each command whether its
+    /// events were stored. `Retention` decides how long events are kept, as it does for commands.
+    pub fn events(mut self, events: Events) -> Self {
+        self.options.events = Some(events);
         self
     }
 

@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::files::{ManifestFile, State, StoreError};
 use crate::model::{Model, RandomSeed};
 use crate::mutex::lock;
-use crate::options::{Durability, LoadModel, Options};
+use crate::options::{Durability, Events, LoadModel, Options};
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::{Found, Loaded, LoadingThread, Recovered, RecoveryReport};
 use crate::snapshot::{
@@ -72,7 +72,7 @@ impl<M: Model> Engine<M> {
         let committer = Arc::new(Mutex::new(committer));
         let (queue, receiver) = queue(options.queue_capacity, options.queue_bytes);
         let (lane, ends) = connect(&shared, &committer, &receiver);
-        let working = working_version(&shared, version, seed, &thread)?;
+        let working = working_version(&shared, version, (seed, options.events::<M>()), &thread)?;
         let writer = writer(receiver, options, working, lane, &shared, &storage);
         let seat = Arc::new(Seat::new(writer));
         let spawner = Spawner { shared: &shared, path: &lock_path };
@@ -256,11 +256,11 @@ fn connect<M: Model>(
 fn working_version<M: Model>(
     shared: &Arc<Shared<M>>,
     version: Arc<crate::engine::Version<M>>,
-    seed: RandomSeed,
+    (seed, events): (RandomSeed, Events),
     thread: &LoadingThread,
 ) -> Result<Working<M>, Error> {
     let shared = shared.clone();
-    let cloned = move || shared.guarded("writer", || Working::new(version, seed));
+    let cloned = move || shared.guarded("writer", || Working::new(version, seed, events));
     Ok(thread.run(|_| cloned(), &mut |_| {})?)
 }
 

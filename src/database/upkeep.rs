@@ -98,7 +98,8 @@ impl<M: Model> Database<M> {
         let copy = || {
             let (database, version) = read_whole::<M>(&source, &backup, &options)?;
             let packing = options.packing();
-            write_copy(&storage, &target, &identity::<M>(database), &version, packing).map(drop)
+            let identity = identity::<M>(database, options.events::<M>());
+            write_copy(&storage, &target, &identity, &version, packing).map(drop)
         };
         stack::run(copy).map_err(Error::io("start a thread to read", &backup))?
     }

@@ -23,7 +23,7 @@ impl<M: Model> Applier<M> {
     }
 
     /// Applies a record of that command, which was accepted before, as the command with this
-    /// sequence. It drops the events, because they were delivered when the command was live.
+    /// sequence. It drops the events that the command emits now.
     ///
     /// # Errors
     /// Returns the reason when the command is refused or panics now.
@@ -34,12 +34,31 @@ impl<M: Model> Applier<M> {
         sequence: u64,
         model: &mut M,
     ) -> Result<(), String> {
-        let Self { seed, events, .. } = self;
-        let mut cx = Context::new(*seed, sequence, record.time_ns, record.metadata, events);
-        let applied = CommandTable::replay(entry, record.command, model, &mut cx);
+        let mut events = std::mem::take(&mut self.events);
+        let applied = self.apply_and_emit(entry, record, sequence, model, &mut events);
         if events.is_empty() {
+            self.events = events;
             return applied;
         }
-        applied.and(told_of_panics("event's Drop", || events.clear()))
+        let cleared = told_of_panics("event's Drop", || events.clear());
+        self.events = events;
+        applied.and(cleared)
+    }
+
+    /// Applies as [`apply`](Self::apply), and appends the events that the command emits now to
+    /// `events`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub(crate) fn apply_and_emit(
+        &self,
+        entry: &Entry<M>,
+        record: &Record<'_>,
+        sequence: u64,
+        model: &mut M,
+        events: &mut Vec<M::Event>,
+    ) -> Result<(), String> {
+        let mut cx = Context::new(self.seed, sequence, record.time_ns, record.metadata, events);
+        CommandTable::replay(entry, record.command, model, &mut cx)
     }
 }

@@ -203,6 +203,8 @@ pub(crate) trait AnySlot: Send + Sync {
     fn put_stale(&self, expected: u64, found: u64);
     /// Puts the answer that a command with this request id was accepted before.
     fn put_duplicate(&self, sequence: u64);
+    /// Puts the answer that the command's events cannot be stored.
+    fn put_events_refused(&self, reason: String);
     /// Gives an error instead of the answer that was put.
     fn release_error(&self, failure: Failure);
 }
@@ -233,6 +235,10 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
 
     fn put_duplicate(&self, sequence: u64) {
         self.put(Err(ExecuteError::Duplicate { sequence }));
+    }
+
+    fn put_events_refused(&self, reason: String) {
+        self.put(Err(ExecuteError::EventsRefused { reason }));
     }
 
     fn release_error(&self, failure: Failure) {
@@ -270,6 +276,13 @@ impl Ticket {
     pub(crate) fn put_duplicate(&self, sequence: u64) {
         if let Some(slot) = &self.slot {
             slot.put_duplicate(sequence);
+        }
+    }
+
+    /// Puts the answer that the command's events cannot be stored.
+    pub(crate) fn put_events_refused(&self, reason: String) {
+        if let Some(slot) = &self.slot {
+            slot.put_events_refused(reason);
         }
     }
 

@@ -11,12 +11,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::batch::{Batch, Emitted};
-use super::published_version::Version;
+use super::published_version::{Version, free};
 use super::queue::{Applied, Submission};
 use crate::engine::{Applier, RequestMemory};
 use crate::journal::{Records, record_parts};
-use crate::model::{Context, Model, RandomSeed};
-use crate::process::stack;
+use crate::model::{Context, Model, RandomSeed, encode_events};
+use crate::options::Events;
+use crate::process::{stack, told_of_panics};
 
 pub(crate) struct Working<M: Model> {
     model: M,
@@ -26,6 +27,8 @@ pub(crate) struct Working<M: Model> {
     /// The length of the part of the batch's payload that the checkpoint includes.
     checkpoint_payload: usize,
     events: Vec<M::Event>,
+    /// What becomes of events.
+    keeps: Events,
     seed: RandomSeed,
     applier: Applier<M>,
     /// The ids of accepted commands. An id enters only when its command is accepted, so a rollback
@@ -45,7 +48,7 @@ pub(crate) struct NotDeterministic {
 }
 
 impl<M: Model> Working<M> {
-    pub(crate) fn new(version: Arc<Version<M>>, seed: RandomSeed) -> Self {
+    pub(crate) fn new(version: Arc<Version<M>>, seed: RandomSeed, keeps: Events) -> Self {
         Self {
             model: version.model.clone(),
             sequence: version.sequence,
@@ -54,6 +57,7 @@ impl<M: Model> Working<M> {
             checkpoint: version,
             checkpoint_payload: 0,
             events: Vec::new(),
+            keeps,
             seed,
             applier: Applier::new(seed),
         }
@@ -61,7 +65,7 @@ impl<M: Model> Working<M> {
 
     /// Continues from `version`, which readers see. What was applied since was refused.
     pub(crate) fn restart(&mut self, version: Arc<Version<M>>) {
-        *self = Self::new(version, self.seed);
+        *self = Self::new(version, self.seed, self.keeps);
     }
 
     /// Applies one command. An accepted command becomes a record of `batch`; any other leaves no
@@ -110,19 +114,20 @@ impl<M: Model> Working<M> {
             false => std::mem::take(&mut self.events),
         };
         match applied {
-            Applied::Accepted => {
-                batch.frame.push_record(&record, time_ns);
-                batch.count += 1;
-                self.sequence += 1;
-                self.time_ns = time_ns;
-                if !events.is_empty() {
-                    batch.events.push(Emitted { sequence: self.sequence, events });
+            Applied::Accepted => match self.push(&record, time_ns, events, batch) {
+                Ok(()) => {
+                    if let Some(id) = request_id {
+                        self.requests.remember(self.sequence, id);
+                    }
+                    return Ok(None);
                 }
-                if let Some(id) = request_id {
-                    self.requests.remember(self.sequence, id);
+                Err(reason) => {
+                    if let Some(ticket) = batch.tickets.last() {
+                        ticket.put_events_refused(reason);
+                    }
+                    batch.rejected += 1;
                 }
-                return Ok(None);
-            }
+            },
             Applied::Rejected if fault!(RejectedCommandJournaled) => {
                 batch.frame.push_record(&record, time_ns);
                 batch.count += 1;
@@ -135,6 +140,37 @@ impl<M: Model> Working<M> {
         }
         self.roll_back(batch)?;
         Ok(None)
+    }
+
+    /// Makes an accepted command, with its events, a record of `batch`. If the events cannot be
+    /// stored, it returns the reason, and the command leaves no record.
+    fn push(
+        &mut self,
+        record: &[u8],
+        time_ns: u64,
+        events: Vec<M::Event>,
+        batch: &mut Batch<M>,
+    ) -> Result<(), String> {
+        let before = batch.frame.payload_length();
+        batch.frame.push_record(record, time_ns);
+        if !events.is_empty() && self.keeps == Events::Stored {
+            let encode = |target: &mut Vec<u8>| {
+                told_of_panics("event's Serialize", || encode_events::<M>(&events, target))?
+            };
+            if let Err(reason) = batch.frame.push_events(encode) {
+                batch.frame.truncate(before);
+                // What the user's `Drop` does with them is not this command's answer.
+                free(vec![Emitted { sequence: self.sequence + 1, events }]);
+                return Err(reason);
+            }
+        }
+        batch.count += 1;
+        self.sequence += 1;
+        self.time_ns = time_ns;
+        if !events.is_empty() && self.keeps != Events::Off {
+            batch.events.push(Emitted { sequence: self.sequence, events });
+        }
+        Ok(())
     }
 
     /// Restores the model as it was after the batch's last accepted command.

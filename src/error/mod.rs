@@ -235,6 +235,23 @@ pub enum Error {
         /// The codec's message.
         reason: String,
     },
+    /// The stored events of a command cannot be decoded as the model's event type.
+    #[error(
+        "{} holds events of command `{command}` at sequence {sequence}, but this program cannot \
+         decode them: {reason}. If their type was changed, raise Model::EVENT_VERSION and read the \
+         old ones in Model::read_event",
+        path.display()
+    )]
+    EventsUndecodable {
+        /// The segment or archive that holds the events.
+        path: PathBuf,
+        /// The command's sequence.
+        sequence: u64,
+        /// The command's name when it was journaled.
+        command: String,
+        /// The codec's message, or that of the conversion.
+        reason: String,
+    },
     /// The model onto which the history was projected refused a command that was accepted.
     #[error(
         "cannot project the history onto model `{model}`: command `{command}` at sequence \

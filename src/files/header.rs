@@ -47,6 +47,9 @@ pub(crate) struct FileHeader {
     pub(crate) model_name: String,
     /// Tag and name of every command; empty in snapshots.
     pub(crate) commands: Vec<(u16, String)>,
+    /// What became of the events of the commands in it, as `options::Events` numbers it; 0 if it is
+    /// not stated, as in snapshots.
+    pub(crate) events: u8,
     /// The size of the appendix behind a packed file's content, before packing; 0 in segments.
     pub(crate) appendix_bytes: u64,
     /// The sequence of the snapshot to which this one is a change. A whole file has its own
@@ -76,7 +79,8 @@ impl FileHeader {
         bytes.extend_from_slice(&self.model_version.to_le_bytes());
         bytes.extend_from_slice(&self.chain.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.commands.len()).ok()?.to_le_bytes());
-        bytes.extend_from_slice(&[0; 6]); // reserved
+        bytes.push(self.events);
+        bytes.extend_from_slice(&[0; 5]); // reserved
         debug_assert_eq!(bytes.len(), FIXED_BYTES);
         push_name(&mut bytes, &self.model_name)?;
         for (tag, name) in &self.commands {
@@ -135,7 +139,8 @@ impl FileHeader {
             let model_version = fields.u32()?;
             let chain = fields.u32()?;
             let count = fields.u16()?;
-            fields.bytes(6)?;
+            let [events] = fields.array()?;
+            fields.bytes(5)?;
             let model_name = read_name(&mut fields)?;
             let commands = (0..count)
                 .map(|_| Some((fields.u16()?, read_name(&mut fields)?)))
@@ -160,6 +165,7 @@ impl FileHeader {
                 chain,
                 model_name,
                 commands,
+                events,
                 appendix_bytes,
                 base_sequence,
             };

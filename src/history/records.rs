@@ -10,11 +10,13 @@ use std::time::SystemTime;
 use super::frames::Frames;
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
+use crate::journal::{Records, StreamedFile};
 use crate::model::{
-    Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, system_time,
+    Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, decode_events,
+    system_time,
 };
-use crate::process::stack;
+use crate::options::Events;
+use crate::process::{stack, told_of_panics};
 use crate::recovery::{check_tags, unknown_tag};
 
 /// One accepted command as it is stored, with its time and its metadata.
@@ -26,6 +28,8 @@ pub struct HistoryRecord<M: Model> {
     /// The metadata, then the command.
     body: Box<[u8]>,
     metadata_bytes: usize,
+    /// The encoded events; `None` if the command emitted none.
+    events: Option<Box<[u8]>>,
     table: Arc<CommandTable<M>>,
 }
 
@@ -113,6 +117,30 @@ impl<M: Model> HistoryRecord<M> {
                     reason,
                 }
             }
+        })
+    }
+
+    /// Returns the events that the command emitted, as they were stored with it. `None` if events
+    /// were not stored then; see [`Builder::events`](crate::Builder::events). An empty list says
+    /// that it emitted none.
+    ///
+    /// # Errors
+    /// [`Error::EventsUndecodable`] if they cannot be decoded as the model's event type. If an
+    /// earlier version of the program has stored them, read them in
+    /// [`Model::read_event`](crate::Model::read_event).
+    pub fn events(&self) -> Result<Option<Vec<M::Event>>, Error> {
+        if self.file.header.events != Events::Stored.code() {
+            return Ok(None);
+        }
+        let Some(bytes) = &self.events else { return Ok(Some(Vec::new())) };
+        let decoded = stack::try_here_first(|| {
+            told_of_panics("event's Deserialize", || decode_events::<M>(bytes))?
+        });
+        decoded.map(Some).map_err(|reason| Error::EventsUndecodable {
+            path: self.file.path.clone(),
+            sequence: self.sequence,
+            command: self.command_name().to_owned(),
+            reason,
         })
     }
 
@@ -232,7 +260,7 @@ impl<M: Model> HistoryRecords<M> {
         let record = Records::new(rest).next();
         let record = record.and_then(Result::ok).expect("`load_frame` has read it");
         let file = self.file.clone().expect("`load_frame` has set it");
-        self.at += RECORD_HEADER_BYTES + record.metadata.len() + record.command.len();
+        self.at += record.bytes();
         Ok(HistoryRecord {
             file,
             sequence: self.next_sequence,
@@ -240,6 +268,7 @@ impl<M: Model> HistoryRecords<M> {
             tag: record.tag,
             body: [record.metadata, record.command].concat().into(),
             metadata_bytes: record.metadata.len(),
+            events: record.events.map(Into::into),
             table: self.table.clone(),
         })
     }

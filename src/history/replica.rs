@@ -50,6 +50,26 @@ impl<M: Model> Replica<M> {
         file: &Arc<StreamedFile>,
         record: &Record<'_>,
     ) -> Result<(), Error> {
+        self.apply_with(file, record, None)
+    }
+
+    /// Applies as [`apply`](Self::apply), and appends the events that the command emits now to
+    /// `events`.
+    pub(crate) fn apply_and_emit(
+        &mut self,
+        file: &Arc<StreamedFile>,
+        record: &Record<'_>,
+        events: &mut Vec<M::Event>,
+    ) -> Result<(), Error> {
+        self.apply_with(file, record, Some(events))
+    }
+
+    fn apply_with(
+        &mut self,
+        file: &Arc<StreamedFile>,
+        record: &Record<'_>,
+        events: Option<&mut Vec<M::Event>>,
+    ) -> Result<(), Error> {
         if self.checked.as_ref().is_none_or(|checked| !Arc::ptr_eq(checked, file)) {
             check_tags::<M>(&file.path, &file.header)?;
             self.checked = Some(file.clone());
@@ -66,6 +86,9 @@ impl<M: Model> Replica<M> {
         };
         // A command must not wait for the engine, here as in the database.
         let _guard = EngineThread::enter();
-        self.replayed.apply(entry, record, &mut self.applier)
+        match events {
+            Some(events) => self.replayed.apply_and_emit(entry, record, &self.applier, events),
+            None => self.replayed.apply(entry, record, &mut self.applier),
+        }
     }
 }

@@ -101,6 +101,7 @@ impl Beginning {
             model_name: header.model_name.clone(),
             model_version: header.model_version,
             commands: header.commands.clone(),
+            events: header.events,
         }
     }
 

@@ -5,9 +5,9 @@
 //! 4  payload length u32    bounded by LARGEST_PAYLOAD_BYTES
 //! 8  first sequence u64
 //! 16 durable sequence u64  the highest sequence known durable when the frame was built
-//! 24 count u32             of records; 0 in a commit marker
+//! 24 count u32             of commands; 0 in a commit marker
 //! 28 header checksum u32   CRC-32C of bytes 0..28, seeded with the segment's salt
-//! 32 payload               `count` records
+//! 32 payload               `count` records of commands, and those of their events
 //! …  body checksum u32     CRC-32C of bytes 0..28 and the payload, continuing the chain
 //! …  zeros to a multiple of 8
 //! ```
@@ -18,7 +18,7 @@
 
 use std::path::Path;
 
-use super::record::{Record, Records};
+use super::record::{RECORD_HEADER_BYTES, Record, Records, events_header};
 use crate::files::{FieldReader, StoreError, align_up};
 
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"PVFR");
@@ -193,6 +193,32 @@ impl FrameBuffer {
         self.bytes.extend_from_slice(record);
         let appended = self.bytes.get_mut(start..).expect("just appended");
         super::record::stamp_time(appended, time_ns);
+    }
+
+    /// Appends a record with the events of the last command. `encode` appends the encoded events to
+    /// its argument. If it fails, the buffer is as it was before.
+    pub(crate) fn push_events<E>(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
+        let body = self.bytes.len();
+        let encoded = encode(&mut self.bytes);
+        if encoded.is_err() {
+            self.bytes.truncate(start);
+            return encoded;
+        }
+        let length =
+            u32::try_from(self.bytes.len() - body).expect("events are limited to far less");
+        let header = events_header(length).encode();
+        self.bytes.get_mut(start..body).expect("just appended").copy_from_slice(&header);
+        Ok(())
+    }
+
+    /// Removes everything behind the first `payload_length` bytes of the payload.
+    pub(crate) fn truncate(&mut self, payload_length: usize) {
+        self.bytes.truncate(FRAME_HEADER_BYTES + payload_length);
     }
 
     /// Appends the records of another frame's payload.

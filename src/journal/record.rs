@@ -1,5 +1,6 @@
-//! Owns the layout of one record: a command with its tag, time and metadata. Knows nothing of the
-//! frame around it, and not what a command means.
+//! Owns the layout of one record: a command with its tag, time and metadata, and the record behind
+//! it with the events of the command. Knows nothing of the frame around it, and not what a command
+//! means.
 //!
 //! ```text
 //! 0  length u32            of everything behind this header: metadata and command
@@ -8,10 +9,15 @@
 //! 8  time u64              nanoseconds since 1970
 //! 16 metadata, then the command
 //! ```
+//!
+//! If the command emitted events, a record with the tag [`EVENTS_TAG`] follows. It has no metadata
+//! and no time. It has no sequence of its own, and no frame counts it.
 
 use crate::files::FieldReader;
+use crate::model::EVENTS_TAG;
 
 pub(crate) const RECORD_HEADER_BYTES: usize = 16;
+const TAG_AT: usize = 4;
 const TIME_AT: usize = 8;
 
 /// The header of a record.
@@ -55,21 +61,69 @@ pub(crate) struct Record<'a> {
     /// The metadata; empty when the caller gave none.
     pub(crate) metadata: &'a [u8],
     pub(crate) command: &'a [u8],
+    /// The encoded events; `None` if the command emitted none, or they are not stored.
+    pub(crate) events: Option<&'a [u8]>,
 }
 
 impl<'a> Record<'a> {
-    /// How long the record is in the payload.
+    /// How long the record is in the payload, with its events.
     pub(crate) fn bytes(&self) -> usize {
-        RECORD_HEADER_BYTES + self.metadata.len() + self.command.len()
+        let events = self.events.map_or(0, |events| RECORD_HEADER_BYTES + events.len());
+        RECORD_HEADER_BYTES + self.metadata.len() + self.command.len() + events
     }
 
-    fn read(fields: &mut FieldReader<'a>) -> Option<Self> {
-        let header = RecordHeader::decode(fields)?;
-        let length = usize::try_from(header.length).ok()?;
-        let body = fields.bytes(length)?;
+    /// Reads a command and its events from the beginning of `payload`.
+    fn read(payload: &'a [u8]) -> Option<Self> {
+        let mut fields = FieldReader::new(payload);
+        let (header, body) = read_one(&mut fields)?;
+        if header.tag == EVENTS_TAG {
+            return None; // events without a command
+        }
         let (metadata, command) = body.split_at_checked(header.metadata_length.into())?;
-        Some(Self { tag: header.tag, time_ns: header.time_ns, metadata, command })
+        let behind = payload.get(fields.position()..).unwrap_or(&[]);
+        let is_events = behind.get(TAG_AT..TAG_AT + 2) == Some(&EVENTS_TAG.to_le_bytes());
+        let events = match is_events {
+            false => None,
+            true => {
+                let (header, events) = read_one(&mut fields)?;
+                (header == events_header(header.length)).then_some(Some(events))?
+            }
+        };
+        Some(Self { tag: header.tag, time_ns: header.time_ns, metadata, command, events })
     }
+
+    /// Appends the record to a payload, with its events.
+    ///
+    /// # Panics
+    /// If it is larger than a record can be. What was read from a record is not.
+    pub(crate) fn push_onto(&self, payload: &mut Vec<u8>) {
+        let length = self.metadata.len() + self.command.len();
+        let header = RecordHeader {
+            length: u32::try_from(length).expect("a command is limited to far less"),
+            tag: self.tag,
+            metadata_length: u16::try_from(self.metadata.len()).expect("it is limited to 16 bits"),
+            time_ns: self.time_ns,
+        };
+        payload.extend_from_slice(&header.encode());
+        payload.extend_from_slice(self.metadata);
+        payload.extend_from_slice(self.command);
+        if let Some(events) = self.events {
+            let length = u32::try_from(events.len()).expect("events are limited to far less");
+            payload.extend_from_slice(&events_header(length).encode());
+            payload.extend_from_slice(events);
+        }
+    }
+}
+
+fn read_one<'a>(fields: &mut FieldReader<'a>) -> Option<(RecordHeader, &'a [u8])> {
+    let header = RecordHeader::decode(fields)?;
+    let body = fields.bytes(usize::try_from(header.length).ok()?)?;
+    Some((header, body))
+}
+
+/// Returns the header of a record that holds events.
+pub(super) fn events_header(length: u32) -> RecordHeader {
+    RecordHeader { length, tag: EVENTS_TAG, metadata_length: 0, time_ns: 0 }
 }
 
 /// Splits an encoded record into metadata and command.
@@ -86,17 +140,17 @@ pub(crate) fn stamp_time(record: &mut [u8], time_ns: u64) {
         .copy_from_slice(&time_ns.to_le_bytes());
 }
 
-/// An iterator over the records of a payload. When the bytes are no record, the last item is
-/// `Err(position in the payload)`.
+/// An iterator over the commands of a payload, each with its events. When the bytes are no record,
+/// the last item is `Err(position in the payload)`.
 pub(crate) struct Records<'a> {
-    fields: FieldReader<'a>,
-    length: usize,
+    payload: &'a [u8],
+    position: usize,
     failed: bool,
 }
 
 impl<'a> Records<'a> {
     pub(crate) fn new(payload: &'a [u8]) -> Self {
-        Self { fields: FieldReader::new(payload), length: payload.len(), failed: false }
+        Self { payload, position: 0, failed: false }
     }
 }
 
@@ -104,12 +158,15 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, usize>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let position = self.fields.position();
-        if self.failed || position == self.length {
+        let rest = self.payload.get(self.position..).unwrap_or(&[]);
+        if self.failed || rest.is_empty() {
             return None;
         }
-        let record = Record::read(&mut self.fields).ok_or(position);
-        self.failed = record.is_err();
+        let record = Record::read(rest).ok_or(self.position);
+        match &record {
+            Ok(record) => self.position += record.bytes(),
+            Err(_) => self.failed = true,
+        }
         Some(record)
     }
 }
@@ -120,33 +177,59 @@ mod tests {
 
     use super::*;
 
-    type Parts = (u16, u64, Vec<u8>, Vec<u8>);
+    type Parts = (u16, u64, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
 
     fn encode(parts: &[Parts]) -> Vec<u8> {
         let mut payload = Vec::new();
-        for (tag, time_ns, metadata, command) in parts {
-            let header = RecordHeader {
-                length: u32::try_from(metadata.len() + command.len()).unwrap(),
-                tag: *tag,
-                metadata_length: u16::try_from(metadata.len()).unwrap(),
-                time_ns: 0,
-            };
+        for (tag, time_ns, metadata, command, events) in parts {
             let start = payload.len();
-            payload.extend_from_slice(&header.encode());
+            let record =
+                Record { tag: *tag, time_ns: 0, metadata, command, events: events.as_deref() };
+            record.push_onto(&mut payload);
+            assert_eq!(payload.len() - start, record.bytes());
             stamp_time(&mut payload[start..], *time_ns);
-            payload.extend_from_slice(metadata);
-            payload.extend_from_slice(command);
         }
         payload
     }
 
+    fn parts() -> impl Strategy<Value = Vec<Parts>> {
+        let one = (
+            0..EVENTS_TAG,
+            any::<u64>(),
+            any::<Vec<u8>>(),
+            any::<Vec<u8>>(),
+            any::<Option<Vec<u8>>>(),
+        );
+        proptest::collection::vec(one, 0..20)
+    }
+
+    #[test]
+    fn events_belong_to_the_command_before_them() {
+        let command = (7, 3, vec![1], vec![2, 3], Some(vec![4]));
+        let sound = encode(&[command]);
+        assert!(Records::new(&sound).all(|it| it.is_ok()));
+        let (head, events) = sound.split_at(RECORD_HEADER_BYTES + 3);
+        let wrong = |payload: Vec<u8>| Records::new(&payload).last().unwrap().unwrap_err();
+        assert_eq!(wrong(events.to_vec()), 0, "without a command");
+        assert_eq!(wrong([head, events, events].concat()), sound.len(), "twice");
+        assert_eq!(wrong([head, &events[..events.len() - 1]].concat()), 0, "cut");
+        for byte in [6, TIME_AT] {
+            let mut changed = sound.clone();
+            changed[head.len() + byte] = 1;
+            assert_eq!(wrong(changed), 0, "with metadata, or a time");
+        }
+    }
+
     proptest! {
         #[test]
-        fn round_trip(parts: Vec<Parts>) {
+        fn round_trip(parts in parts()) {
             let payload = encode(&parts);
             let decoded: Vec<Parts> = Records::new(&payload)
                 .map(|record| record.unwrap())
-                .map(|r| (r.tag, r.time_ns, r.metadata.to_vec(), r.command.to_vec()))
+                .map(|r| {
+                    let events = r.events.map(<[u8]>::to_vec);
+                    (r.tag, r.time_ns, r.metadata.to_vec(), r.command.to_vec(), events)
+                })
                 .collect();
             prop_assert_eq!(decoded, parts);
         }

@@ -25,6 +25,8 @@ pub(crate) struct SegmentIdentity {
     pub(crate) model_name: String,
     pub(crate) model_version: u32,
     pub(crate) commands: Vec<(u16, String)>,
+    /// What becomes of the commands' events, as [`Events::code`](crate::Events) says.
+    pub(crate) events: u8,
 }
 
 impl SegmentIdentity {
@@ -53,6 +55,7 @@ impl SegmentIdentity {
             chain: start.chain,
             model_name: self.model_name.clone(),
             commands: self.commands.clone(),
+            events: self.events,
             appendix_bytes: 0,
             base_sequence: start.first_sequence,
         };
@@ -66,8 +69,8 @@ impl SegmentIdentity {
 
     /// Returns whether both have the same names and versions.
     pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
-        (&self.model_name, self.model_version, &self.commands)
-            == (&other.model_name, other.model_version, &other.commands)
+        (&self.model_name, self.model_version, &self.commands, self.events)
+            == (&other.model_name, other.model_version, &other.commands, other.events)
     }
 }
 
@@ -261,6 +264,7 @@ mod tests {
             model_name: "Bank".to_owned(),
             model_version: 1,
             commands: (0..20).map(|tag| (tag, "x".repeat(60_000))).collect(),
+            events: 0,
         };
         let start = SegmentStart { first_sequence: 1, chain: 0, time_ns: 0 };
         let none = [].iter();

@@ -40,6 +40,7 @@ pub fn journal_frames(data: &[u8]) {
         commands: vec![(1, "Command".to_owned())],
         appendix_bytes: 0,
         base_sequence: 1,
+        events: 0,
     };
     let mut bytes = header.encode().expect("a small header");
     bytes.resize(4096, 0);

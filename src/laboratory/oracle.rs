@@ -190,7 +190,7 @@ fn append(recovered: Recovered<Tally>, mix: Mix) -> Result<(), Error> {
     let Recovered { version, mut journal, seed, .. } = recovered;
     let (submission, pending) =
         submission::<Tally, Mix>(&mix, &[], 1 << 20).expect("a Mix is small");
-    let mut working = Working::new(Arc::new(version), seed);
+    let mut working = Working::new(Arc::new(version), seed, crate::Events::Stored);
     let mut batch = Batch::new();
     working.apply(submission, &mut batch, 0).expect("Mix is deterministic");
     let version = working.end_batch();

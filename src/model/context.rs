@@ -86,9 +86,14 @@ impl<'a, M: Model> Context<'a, M> {
         xxhash_rust::xxh3::xxh3_128(&source) & !UUID_FIXED_BITS | UUID_VERSION_8
     }
 
-    /// Emits an event, for subscribers of the database. The events of a rejected or panicking
-    /// command are dropped with its changes. This version has no way to subscribe to a database, so
-    /// all events are dropped.
+    /// Emits an event: a fact that this command makes true. If the command is accepted, its events
+    /// are stored with it, unless [`Builder::events`](crate::Builder::events) says something else.
+    /// [`HistoryRecord::events`](crate::HistoryRecord::events) reads them. The events of a rejected
+    /// or panicking command are dropped with its changes.
+    ///
+    /// One command emits at most 65,536 events, which take at most 16 MiB when they are encoded.
+    /// With more, the command is rolled back, and its caller gets
+    /// [`ExecuteError::EventsRefused`](crate::ExecuteError::EventsRefused).
     pub fn emit(&mut self, event: M::Event) {
         self.events.push(event);
     }

@@ -2,6 +2,7 @@
 //! are stored.
 
 mod context;
+mod events;
 mod metadata;
 mod migration;
 mod random;
@@ -9,10 +10,15 @@ mod time;
 pub(crate) mod vocabulary;
 
 pub use context::Context;
+pub use events::StoredEvent;
 pub use metadata::Metadata;
 pub use migration::{MigrationError, SnapshotReader};
 pub use vocabulary::Registered;
 
+pub(crate) use events::{
+    EVENTS_TAG, LARGEST_EVENTS_BYTES, decode as decode_events, encode as encode_events,
+    split as split_events,
+};
 pub(crate) use metadata::{LARGEST_METADATA_BYTES, request_id};
 pub(crate) use random::RandomSeed;
 pub(crate) use time::{system_time, time_ns};
@@ -51,14 +57,66 @@ use serde::de::DeserializeOwned;
 /// ```
 pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The type of the events that commands may [`emit`](Context::emit). Use `()` if they emit
-    /// none.
-    type Event: Clone + Send + Sync + 'static;
+    /// none. Otherwise they are stored with the command that emitted them, unless
+    /// [`Builder::events`](crate::Builder::events) says something else.
+    type Event: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// The version of the model's encoded shape. Raise it whenever a change of the type changes
     /// what serde writes. An older snapshot is then not misread: it is an error that names both
     /// versions ([`Error::WrongVersion`](crate::Error::WrongVersion)), unless
     /// [`migrate`](Self::migrate) knows its version.
     const VERSION: u32 = 1;
+
+    /// The version of the events' encoded shape. Raise it whenever a change of [`Event`](Self::Event)
+    /// changes what serde writes, and read the events of older versions in
+    /// [`read_event`](Self::read_event).
+    const EVENT_VERSION: u32 = 1;
+
+    /// Makes an event from one that a program with event version `version` has stored, which is not
+    /// [`EVENT_VERSION`](Self::EVENT_VERSION). An implementation decodes the old type and converts
+    /// it. Keep it for as long as such events are stored.
+    ///
+    /// ```
+    /// # use prevalence::{MigrationError, Model, StoredEvent};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Clone, Default, Serialize, Deserialize)]
+    /// # struct Till;
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Paid {
+    ///     cents: u64,
+    /// }
+    ///
+    /// /// What version 1 looked like.
+    /// #[derive(Deserialize)]
+    /// struct PaidV1 {
+    ///     euros: u32,
+    /// }
+    ///
+    /// impl Model for Till {
+    ///     type Event = Paid;
+    ///     const EVENT_VERSION: u32 = 2;
+    ///
+    ///     fn read_event(version: u32, event: StoredEvent<'_>) -> Result<Paid, MigrationError> {
+    ///         match version {
+    ///             1 => {
+    ///                 let PaidV1 { euros } = event.decode()?;
+    ///                 Ok(Paid { cents: u64::from(euros) * 100 })
+    ///             }
+    ///             _ => Err(MigrationError::Unsupported),
+    ///         }
+    ///     }
+    /// }
+    /// # prevalence::commands! { Till {} }
+    /// ```
+    ///
+    /// # Errors
+    /// [`MigrationError::Unsupported`] for a version that this program does not know (the default
+    /// for all versions); [`MigrationError::Failed`] if the conversion fails. Whoever reads the
+    /// event gets this as an error.
+    fn read_event(version: u32, event: StoredEvent<'_>) -> Result<Self::Event, MigrationError> {
+        let _ = (version, event);
+        Err(MigrationError::Unsupported)
+    }
 
     /// Makes a model from a snapshot that version `from_version` of this type wrote. An
     /// implementation decodes the old type and converts it. An open calls this when a snapshot's

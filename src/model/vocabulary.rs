@@ -326,7 +326,7 @@ impl<M: Model> CommandTable<M> {
 /// }
 /// ```
 ///
-/// A tag is a `u16` up to 65,534. It keeps its meaning for as long as a journal exists: never give
+/// A tag is a `u16` up to 65,533. It keeps its meaning for as long as a journal exists: never give
 /// it to another type, and never reuse the tag of a removed type. Every journal segment stores tags
 /// and names, so a renumbered tag is an error at open
 /// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and is never misread. Two lines with the

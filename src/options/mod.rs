@@ -1,6 +1,7 @@
 //! Owns the options that a user may set: durability, limits, policies. Knows nothing of how they
 //! are carried out.
 
+mod events;
 mod load_model;
 mod recent_versions;
 mod request_limits;
@@ -14,7 +15,10 @@ use std::time::Duration;
 use crate::codec::LARGEST_COMMAND_BYTES;
 use crate::error::Error;
 use crate::files::Packing;
+use crate::journal::{LARGEST_PAYLOAD_BYTES, RECORD_HEADER_BYTES};
+use crate::model::{LARGEST_EVENTS_BYTES, LARGEST_METADATA_BYTES, Model};
 
+pub use events::Events;
 pub use load_model::LoadModel;
 pub use recent_versions::RecentVersions;
 pub use retention::{ArchivedSnapshots, Retention};
@@ -67,11 +71,23 @@ pub(crate) struct Options {
     pub(crate) keep_snapshots: usize,
     pub(crate) share_snapshots: bool,
     pub(crate) load_model: LoadModel,
+    /// `None` for the default of the model's event type.
+    pub(crate) events: Option<Events>,
     pub(crate) remembered_requests: usize,
     pub(crate) recent_versions: RecentVersions,
 }
 
 const LARGEST_BATCH_BYTES: usize = 32 << 20;
+const _: () = assert!(
+    LARGEST_BATCH_BYTES
+        + RECORD_HEADER_BYTES
+        + LARGEST_METADATA_BYTES
+        + LARGEST_COMMAND_BYTES
+        + RECORD_HEADER_BYTES
+        + LARGEST_EVENTS_BYTES
+        <= LARGEST_PAYLOAD_BYTES,
+    "a batch that ends with the largest command and its events fits into a frame"
+);
 const SMALLEST_SEGMENT_BYTES: u64 = 64 << 10;
 const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
 /// A limit is needed because the MANIFEST lists the kept snapshots.
@@ -98,6 +114,7 @@ impl Default for Options {
             keep_snapshots: 2,
             share_snapshots: true,
             load_model: LoadModel::default(),
+            events: None,
             remembered_requests: 65_536,
             recent_versions: RecentVersions::default(),
         }
@@ -110,6 +127,10 @@ impl Options {
             compression_level: self.compression_level,
             compression_threads: self.compression_threads,
         }
+    }
+
+    pub(crate) fn events<M: Model>(&self) -> Events {
+        self.events.unwrap_or_else(Events::default_for::<M::Event>)
     }
 
     pub(crate) fn request_limits(&self) -> RequestLimits {

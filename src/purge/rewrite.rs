@@ -15,11 +15,12 @@ use crate::files::{
 };
 use crate::history::{HistoryFiles, Replica};
 use crate::journal::{
-    FrameHeader, FrameRef, NewSegment, Prepared, RECORD_HEADER_BYTES, Record, RecordHeader,
-    Segment, SegmentIdentity, SegmentStart, StreamedFile, archive_segment, publish_segment,
+    FrameHeader, FrameRef, NewSegment, Prepared, Record, Segment, SegmentIdentity, SegmentStart,
+    StreamedFile, archive_segment, publish_segment,
 };
-use crate::model::Model;
-use crate::options::{MOST_IDS, Options, RequestLimits};
+use crate::model::{Model, encode_events};
+use crate::options::{Events, MOST_IDS, Options, RequestLimits};
+use crate::process::told_of_panics;
 use crate::recovery::{KnownChain, identity};
 use crate::snapshot::{check, decode_snapshot, request_limits, snapshot_header, write_version};
 use crate::storage::{Pace, Storage, replace_file};
@@ -78,7 +79,7 @@ pub(super) fn rewrite<M: Model>(
         staged,
         decisions,
         replica,
-        identity: identity::<M>(files.database),
+        identity: identity::<M>(files.database, Events::default_for::<M::Event>()),
         packing: Options::default().packing(),
         snapshots,
         written: 0,
@@ -227,13 +228,14 @@ impl<M: Model> Rewriting<'_, M> {
             return Ok(());
         }
         self.finish_output()?;
-        let FileHeader { sequence, time_ns, model_version, model_name, commands, .. } =
+        let FileHeader { sequence, time_ns, model_version, model_name, commands, events, .. } =
             &file.header;
         let identity = SegmentIdentity {
             database: self.files.database,
             model_name: model_name.clone(),
             model_version: *model_version,
             commands: self.decisions.named::<M>(commands.clone(), *sequence),
+            events: *events,
         };
         let start =
             SegmentStart { first_sequence: *sequence, chain: self.chain, time_ns: *time_ns };
@@ -261,42 +263,60 @@ impl<M: Model> Rewriting<'_, M> {
 
     fn rewrite_frame(&mut self, file: &Arc<StreamedFile>, old: &FrameRef<'_>) -> Result<(), Error> {
         let decisions = self.decisions;
+        let stores_events = file.header.events == Events::Stored.code();
         let mut first = old.header.first_sequence;
+        let mut events = Vec::new();
         old.each_record(&file.path, |sequence, record| {
-            let record = decisions.rewritten(sequence, record);
-            let length = RECORD_HEADER_BYTES + record.metadata.len() + record.command.len();
-            if first < sequence && self.payload.len() + length > self.most_payload_bytes {
+            let mut record = decisions.rewritten(sequence, record);
+            events.clear();
+            self.apply(file, sequence, &record, stores_events.then_some(&mut events))?;
+            record.events = (!events.is_empty()).then_some(&events);
+            if first < sequence && self.payload.len() + record.bytes() > self.most_payload_bytes {
                 self.write_frame(old, first, sequence)?;
                 first = sequence;
             }
-            push_record(&mut self.payload, &record);
-            self.apply(file, sequence, &record)?;
+            record.push_onto(&mut self.payload);
             Ok::<_, Error>(())
         })?;
-        self.write_frame(old, first, old.header.next_sequence())
+        let next = old.header.next_sequence();
+        self.write_frame(old, first, next)?;
+        match self.snapshots.remove(&(next - 1)) {
+            Some(wanted) => self.write_snapshot(wanted),
+            None => Ok(()),
+        }
     }
 
-    /// Replays a record of the new history. If it is refused behind the first change, that change
-    /// may be the cause, so the error is that of a refused purge.
+    /// Replays a record of the new history, and puts the encoded events that it emits into
+    /// `events`. The stored ones may hold what is to be erased; and where nothing was changed, they
+    /// are the same, because the old history was verified. If the record is refused behind the
+    /// first change, that change may be the cause, so the error is that of a refused purge.
     fn apply(
         &mut self,
         file: &Arc<StreamedFile>,
         sequence: u64,
         record: &Record<'_>,
+        events: Option<&mut Vec<u8>>,
     ) -> Result<(), Error> {
-        self.replica.apply(file, record).map_err(|error| match error {
+        let command = || name::<M>(record.tag).to_owned();
+        let mut emitted = Vec::new();
+        self.replica.apply_and_emit(file, record, &mut emitted).map_err(|error| match error {
             Error::ReplayDiverged { reason, .. }
                 if self.decisions.first().is_some_and(|first| first <= sequence) =>
             {
-                let command = name::<M>(record.tag).to_owned();
-                Error::PurgeRefused { sequence, command, reason }
+                Error::PurgeRefused { sequence, command: command(), reason }
             }
             error => error,
+        })?;
+        let Some(events) = events.filter(|_| !emitted.is_empty()) else { return Ok(()) };
+        let encoded = told_of_panics("event's Serialize", || encode_events::<M>(&emitted, events));
+        encoded.and_then(|encoded| encoded).map_err(|reason| Error::PurgeRefused {
+            sequence,
+            command: command(),
+            reason,
         })
     }
 
-    /// Writes the records from `first` up to the one before `next` as a frame. If a snapshot is
-    /// wanted there, it writes that too.
+    /// Writes the records from `first` up to the one before `next` as a frame.
     fn write_frame(&mut self, old: &FrameRef<'_>, first: u64, next: u64) -> Result<(), Error> {
         let count = u32::try_from(next - first).expect("no more than the old frame counts");
         let header = FrameHeader {
@@ -310,10 +330,7 @@ impl<M: Model> Rewriting<'_, M> {
         let output = self.output.as_mut().expect("`write_into` has made it");
         self.chain = output.segment.push_frame(&frame)?;
         self.payload.clear();
-        match self.snapshots.remove(&(next - 1)) {
-            Some(wanted) => self.write_snapshot(wanted),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn write_snapshot(&mut self, Wanted { archived, requests }: Wanted) -> Result<(), Error> {
@@ -351,17 +368,4 @@ impl<M: Model> Rewriting<'_, M> {
         // This also makes the removal of those segments durable that became archives.
         storage.sync_directory(journal).map_err(Error::io("sync directory", journal))
     }
-}
-
-fn push_record(payload: &mut Vec<u8>, record: &Record<'_>) {
-    let length = record.metadata.len() + record.command.len();
-    let header = RecordHeader {
-        length: u32::try_from(length).expect("a command and its metadata are limited to far less"),
-        tag: record.tag,
-        metadata_length: u16::try_from(record.metadata.len()).expect("it had 16 bits before"),
-        time_ns: record.time_ns,
-    };
-    payload.extend_from_slice(&header.encode());
-    payload.extend_from_slice(record.metadata);
-    payload.extend_from_slice(record.command);
 }

@@ -7,14 +7,16 @@ use crate::error::Error;
 use crate::files::{DatabaseId, FileHeader};
 use crate::journal::SegmentIdentity;
 use crate::model::{CommandTable, Model, model_name, same_name};
+use crate::options::Events;
 
 /// Returns what this program writes into the header of every file.
-pub(crate) fn identity<M: Model>(database: DatabaseId) -> SegmentIdentity {
+pub(crate) fn identity<M: Model>(database: DatabaseId, events: Events) -> SegmentIdentity {
     SegmentIdentity {
         database,
         model_name: model_name::<M>().to_owned(),
         model_version: M::VERSION,
         commands: CommandTable::<M>::names(),
+        events: events.code(),
     }
 }
 

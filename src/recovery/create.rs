@@ -39,7 +39,7 @@ impl Opening<'_> {
         };
         let mut manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
-        let identity = identity::<M>(database);
+        let identity = identity::<M>(database, self.options.events::<M>());
         let packing = self.options.packing();
         let header = snapshot_header(&identity, packing, 0, time_ns, chain);
         let snapshot =

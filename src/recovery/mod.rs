@@ -255,7 +255,7 @@ impl Opening<'_> {
         loaded: Loaded,
     ) -> Result<Recovered<M>, Error> {
         let database = manifest.current().database;
-        let identity = identity::<M>(database);
+        let identity = identity::<M>(database, self.options.events::<M>());
         identity.frames_begin()?; // an early error if it does not fit a header
         let reserve = self.reserve();
         let was_suspect = manifest.current().state == State::Suspect;

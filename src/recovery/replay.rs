@@ -64,8 +64,33 @@ impl<M: Model> Replayed<M> {
         record: &Record<'_>,
         applier: &mut Applier<M>,
     ) -> Result<(), Error> {
+        let applied = applier.apply(entry, record, self.sequence + 1, &mut self.model);
+        self.count(entry, record, applied)
+    }
+
+    /// Applies as [`apply`](Self::apply), and appends the events that the command emits now to
+    /// `events`.
+    pub(crate) fn apply_and_emit(
+        &mut self,
+        entry: &Entry<M>,
+        record: &Record<'_>,
+        applier: &Applier<M>,
+        events: &mut Vec<M::Event>,
+    ) -> Result<(), Error> {
         let sequence = self.sequence + 1;
-        applier.apply(entry, record, sequence, &mut self.model).map_err(|reason| {
+        let applied = applier.apply_and_emit(entry, record, sequence, &mut self.model, events);
+        self.count(entry, record, applied)
+    }
+
+    /// Counts an applied command.
+    fn count(
+        &mut self,
+        entry: &Entry<M>,
+        record: &Record<'_>,
+        applied: Result<(), String>,
+    ) -> Result<(), Error> {
+        let sequence = self.sequence + 1;
+        applied.map_err(|reason| {
             let command = entry.name().to_owned();
             Error::ReplayDiverged { sequence, command, reason }
         })?;

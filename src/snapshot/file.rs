@@ -44,6 +44,7 @@ pub(crate) fn snapshot_header(
         commands: Vec::new(),
         appendix_bytes: 0,
         base_sequence: sequence,
+        events: 0,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::engine::snapshot_board::{SnapshotBoard, SnapshotInfo, SnapshotState};
 use crate::execute_error::{ExecuteError, WaitError};
 use crate::files::DatabaseId;
 use crate::model::{Command, Context, Model, RandomSeed};
-use crate::options::{Durability, RecentVersions, StartupLoad, StartupRates};
+use crate::options::{Durability, Events, RecentVersions, StartupLoad, StartupRates};
 use crate::stats::Counters;
 use crate::storage::Disk;
 
@@ -101,7 +101,7 @@ fn start(
     let writer = Writer {
         queue: receiver,
         limits: BatchLimits { commands: batch_commands, bytes: 1000, linger },
-        working: Working::new(version, RandomSeed::new(DatabaseId([0; 16]))),
+        working: Working::new(version, RandomSeed::new(DatabaseId([0; 16])), Events::Off),
         lane: Lane { committer: committer.clone(), batches, spare, completed },
         shared: shared.clone(),
         storage: Arc::new(Disk), // its clock alone is used

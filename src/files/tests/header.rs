@@ -25,6 +25,7 @@ fn any_header() -> impl Strategy<Value = FileHeader> {
             commands,
             appendix_bytes: 0,
             base_sequence: numbers.3,
+            events: 0,
         })
 }
 

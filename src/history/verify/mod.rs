@@ -2,11 +2,13 @@
 //! directory that nobody has open. Changes only its `LOCK`.
 //!
 //! - `determinism`: verifies that two replays with the same code make the same model
+//! - `events`: compares the events that a command emits with the stored ones
 //! - `bisect`: finds the command at which two replicas begin to differ
 //! - `report`: what a verification reports
 
 mod bisect;
 mod determinism;
+mod events;
 mod report;
 
 pub use report::{Culprit, Divergence, Evidence, HistoryReport};
@@ -248,9 +250,17 @@ fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryRepo
     let mut agreed = Pair::of(&replica, &replica);
     let mut stored = verification.snapshots.iter().peekable();
     let mut commands = verification.commands()?;
+    let mut emitted = Vec::new();
     while let Some(command) = commands.next()? {
-        if let Some(refusal) = apply(&mut replica, &command)? {
+        emitted.clear();
+        if let Some(refusal) = apply_and_emit(&mut replica, &command, &mut emitted)? {
             report.divergence = Some(verification.refused(agreed.sequence, refusal)?);
+            break;
+        }
+        if let Some(how) = events::difference::<M>(&command, &emitted)? {
+            let parting = Parting { after: command.sequence - 1, at: command.sequence };
+            report.divergence =
+                Some(verification.divergence(parting, Evidence::EventsDiffer(how))?);
             break;
         }
         report.count(&command);
@@ -345,7 +355,23 @@ fn apply<M: Model>(
     replica: &mut Replica<M>,
     command: &StoredCommand<'_>,
 ) -> Result<Option<Refusal>, Error> {
-    match replica.apply(command.file, &command.record) {
+    refusal_of(command, replica.apply(command.file, &command.record))
+}
+
+/// Applies as [`apply`], and appends the events that the command emits now to `emitted`.
+fn apply_and_emit<M: Model>(
+    replica: &mut Replica<M>,
+    command: &StoredCommand<'_>,
+    emitted: &mut Vec<M::Event>,
+) -> Result<Option<Refusal>, Error> {
+    refusal_of(command, replica.apply_and_emit(command.file, &command.record, emitted))
+}
+
+fn refusal_of(
+    command: &StoredCommand<'_>,
+    applied: Result<(), Error>,
+) -> Result<Option<Refusal>, Error> {
+    match applied {
         Ok(()) => Ok(None),
         Err(Error::ReplayDiverged { reason, .. }) => {
             Ok(Some(Refusal { culprit: Culprit::of(command), reason }))

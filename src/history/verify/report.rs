@@ -78,6 +78,11 @@ pub enum Evidence {
     NotStorable(String),
     /// The models of the two programs, replayed side by side, are no longer equal.
     ModelsDiffer,
+    /// The command at [`Divergence::at`] emits other events than those that were stored when it
+    /// was accepted, in the way that this text says. The events of all commands up to
+    /// [`Divergence::after`] are equal. Its own code has changed, or that of an earlier command
+    /// that emitted the same events and made another model.
+    EventsDiffer(String),
 }
 
 /// The command at which a divergence begins.
@@ -124,6 +129,9 @@ impl fmt::Display for Divergence {
                 );
             }
             Evidence::ModelsDiffer => write!(f, "the two models differ at sequence {at}")?,
+            Evidence::EventsDiffer(how) => {
+                write!(f, "the command at sequence {at} has other events: {how}")?;
+            }
         }
         write!(f, "; up to sequence {after} there is no difference")?;
         if let Some(Culprit { sequence, command, time, metadata }) = culprit {

@@ -1,6 +1,7 @@
 //! Owns the compiler's messages about lines of [`commands!`](crate::commands!) that conflict. Runs
 //! in the compiler, so it uses loops instead of iterators, and does not allocate.
 
+use super::super::events::EVENTS_TAG;
 use super::{REDACTED_TAG, same_name};
 
 /// The most bytes of one line that a message shows.
@@ -28,6 +29,9 @@ pub const fn assert_lines_differ(lines: &[Line]) {
         if lines[later].tag == REDACTED_TAG {
             panic!("{}", reserved(&lines[later]).text());
         }
+        if lines[later].tag == EVENTS_TAG {
+            panic!("{}", of_events(&lines[later]).text());
+        }
         let mut earlier = 0;
         while earlier < later {
             if lines[earlier].tag == lines[later].tag {
@@ -45,6 +49,10 @@ pub const fn assert_lines_differ(lines: &[Line]) {
 const fn reserved(line: &Line) -> Message {
     Message::new("commands!: tag 65535 is reserved for commands that were erased; use another in ")
         .told(line.text)
+}
+
+const fn of_events(line: &Line) -> Message {
+    Message::new("commands!: tag 65534 is reserved for events; use another in ").told(line.text)
 }
 
 const fn shared_tag(earlier: &Line, later: &Line) -> Message {

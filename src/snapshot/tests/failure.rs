@@ -302,7 +302,8 @@ fn a_snapshot_given_up_while_it_is_verified_leaves_nothing() {
         cancel.fetch_or(matches!(operation, Operation::Publish(_)), Ordering::SeqCst);
         None
     });
-    let identity = crate::recovery::identity::<Count>(crate::DatabaseId([1; 16]));
+    let identity =
+        crate::recovery::identity::<Count>(crate::DatabaseId([1; 16]), crate::Events::Off);
     let packing = Options::default().packing();
     let header = snapshot_header(&identity, packing, 1, 0, 0);
     let (counters, room) = (Counters::default(), Room::default());

@@ -249,7 +249,7 @@ fn a_panic_when_the_initial_model_is_freed_unlocks_the_directory() {
 /// What a command has emitted is freed after its answer, and before the next command is applied.
 #[test]
 fn a_panic_when_an_event_is_freed_is_told_to_the_next_caller() {
-    #[derive(Clone)]
+    #[derive(Clone, Serialize, Deserialize)]
     struct Event;
 
     impl Drop for Event {

@@ -35,6 +35,12 @@ fn the_tag_of_erased_commands_is_taken() {
 }
 
 #[test]
+#[should_panic(expected = "tag 65534 is reserved for events; use another in `65534 => A`")]
+fn the_tag_of_events_is_taken() {
+    assert_lines_differ(&[line(65_534, "A", "65534 => A")]);
+}
+
+#[test]
 fn numbers_are_told_as_they_are() {
     for number in [0, 1, 9, 10, 105, 9_999, 10_000, 65_534] {
         assert_eq!(Message::new("").number(number).text(), number.to_string());

@@ -1,0 +1,129 @@
+//! Owns how the events of one command are encoded, and the limits on them. Knows nothing of records
+//! and files.
+//!
+//! ```text
+//! 0  version u32           `Model::EVENT_VERSION` of the program that stored them
+//! 4  count u32
+//! 8  for each event:
+//!        length u32
+//!        the event
+//! ```
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use super::{MigrationError, Model};
+use crate::codec::{self, EncodeFailure};
+use crate::files::FieldReader;
+
+/// The tag of the record behind a command's record that holds the command's events. No command may
+/// have this tag.
+pub(crate) const EVENTS_TAG: u16 = u16::MAX - 1;
+
+/// The most events of one command.
+pub(crate) const MOST_EVENTS: usize = 1 << 16;
+/// The largest encoding of one command's events. A frame has room for it behind the largest
+/// command.
+pub(crate) const LARGEST_EVENTS_BYTES: usize = 16 << 20;
+
+const LENGTH_BYTES: usize = 4;
+
+/// One stored event, as another version of the program encoded it; see
+/// [`Model::read_event`](crate::Model::read_event).
+#[derive(Clone, Copy)]
+pub struct StoredEvent<'a>(&'a [u8]);
+
+impl<'a> StoredEvent<'a> {
+    /// Returns the encoding.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Decodes the event as a `T`, the type with which it was stored.
+    ///
+    /// # Errors
+    /// [`MigrationError::Failed`] if the bytes cannot be decoded as a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, MigrationError> {
+        codec::decode_exact(self.0).map_err(MigrationError::Failed)
+    }
+}
+
+impl fmt::Debug for StoredEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredEvent").field("bytes", &self.0.len()).finish()
+    }
+}
+
+/// Appends the encoding of one command's events to `target`. The error says what is wrong with
+/// them; `target` may then have a part of them.
+pub(crate) fn encode<M: Model>(events: &[M::Event], target: &mut Vec<u8>) -> Result<(), String> {
+    let count = u32::try_from(events.len()).ok().filter(|_| events.len() <= MOST_EVENTS);
+    let count = count.ok_or_else(|| {
+        format!("it emitted {} events, but the limit is {MOST_EVENTS}", events.len())
+    })?;
+    let limit = target.len() + LARGEST_EVENTS_BYTES;
+    let too_large = || {
+        let most = LARGEST_EVENTS_BYTES >> 20;
+        format!("its events take more than {most} MiB, which is the limit")
+    };
+    target.extend_from_slice(&M::EVENT_VERSION.to_le_bytes());
+    target.extend_from_slice(&count.to_le_bytes());
+    for event in events {
+        let begin = target.len();
+        target.extend_from_slice(&[0; LENGTH_BYTES]);
+        codec::encode_onto(event, target, limit).map_err(|failure| match failure {
+            EncodeFailure::TooLarge { .. } => too_large(),
+            EncodeFailure::Failed(reason) => format!("an event cannot be encoded: {reason}"),
+        })?;
+        let length = target.len() - begin - LENGTH_BYTES;
+        let length = u32::try_from(length).map_err(|_| too_large())?;
+        let place = target.get_mut(begin..begin + LENGTH_BYTES).expect("just appended");
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    if target.len() > limit { Err(too_large()) } else { Ok(()) }
+}
+
+/// Splits the encoding of one command's events into the version and each event's encoding; `None`
+/// if it is not one.
+pub(crate) fn split(bytes: &[u8]) -> Option<(u32, Vec<&[u8]>)> {
+    let mut fields = FieldReader::new(bytes);
+    let (version, count) = (fields.u32()?, fields.u32()?);
+    let count = usize::try_from(count).ok()?;
+    // Each has a length, so this allocates no more than was read.
+    if count > MOST_EVENTS || count > bytes.len() / LENGTH_BYTES {
+        return None;
+    }
+    let mut event = || {
+        let length = fields.length()?;
+        fields.bytes(length)
+    };
+    let events = (0..count).map(|_| event()).collect::<Option<Vec<_>>>()?;
+    fields.is_at_end().then_some((version, events))
+}
+
+/// Decodes the events of one command. The error says why they cannot be decoded.
+pub(crate) fn decode<M: Model>(bytes: &[u8]) -> Result<Vec<M::Event>, String> {
+    let whole = || "the record of its events is not whole".to_owned();
+    let (version, events) = split(bytes).ok_or_else(whole)?;
+    let decode = |bytes: &[u8]| match version == M::EVENT_VERSION {
+        true => codec::decode_exact(bytes),
+        false => M::read_event(version, StoredEvent(bytes)).map_err(|error| match error {
+            MigrationError::Unsupported => format!(
+                "it was stored with event version {version}, and this program has version {}: read \
+                 it in Model::read_event",
+                M::EVENT_VERSION
+            ),
+            failed @ MigrationError::Failed(_) => failed.to_string(),
+        }),
+    };
+    let number = |(index, event): (usize, &[u8])| {
+        decode(event).map_err(|reason| format!("event {} of {}: {reason}", index + 1, events.len()))
+    };
+    events.iter().copied().enumerate().map(number).collect()
+}
+
+#[cfg(test)]
+#[path = "tests/events.rs"]
+mod tests;
