@@ -153,7 +153,8 @@ impl<M: Model> Working<M> {
     ) -> Result<(), String> {
         let before = batch.frame.payload_length();
         batch.frame.push_record(record, time_ns);
-        if !events.is_empty() && self.keeps == Events::Stored {
+        let is_lost = batch.rejected > 0 && fault!(EventsLostBehindRefusal);
+        if !events.is_empty() && self.keeps == Events::Stored && !is_lost {
             let encode = |target: &mut Vec<u8>| {
                 told_of_panics("event's Serialize", || encode_events::<M>(&events, target))?
             };

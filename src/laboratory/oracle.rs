@@ -209,6 +209,29 @@ fn late_damage(health: &Health, expectation: &Expectation) -> Result<(), String>
     }
 }
 
+/// Checks the events of all commands that the history still has. Each `Put` has emitted its own
+/// sequence, which is the number of all accepted commands.
+fn check_events(database: &Database<Tally>, expectation: &Expectation) -> Result<(), String> {
+    let history = database.history();
+    let read = || {
+        for record in history.records(history.oldest_record()?..)? {
+            let record = record?;
+            let expected = if record.tag() == 1 { vec![record.sequence()] } else { Vec::new() };
+            let events = record.events()?;
+            if events.as_ref() != Some(&expected) {
+                let sequence = record.sequence();
+                return Ok(Err(format!("the events of command {sequence} are {events:?}")));
+            }
+        }
+        Ok(Ok(()))
+    };
+    match read() {
+        Ok(compared) => compared,
+        Err(Error::Corrupt { .. } | Error::Missing { .. }) if expectation.damaged => Ok(()),
+        Err(error) => Err(format!("its history cannot be read: {error}")),
+    }
+}
+
 fn with_engine(
     image: &State,
     setup: &Setup,
@@ -241,6 +264,9 @@ fn with_engine(
     let sequence = database.sequence();
     expectation.check(sequence, &database.query(Tally::bytes))?;
     let log = disk.take_log();
+    if look.seed.is_multiple_of(2) {
+        check_events(&database, expectation)?;
+    }
     let mix = Mix(look.seed);
     let answer = database.execute(mix);
     if answer.as_ref().ok().map(|answer| answer.0) != Some(sequence + 1) {

@@ -77,6 +77,7 @@ faults! {
         UnconfirmedNotRewritten: "frames that are not known durable are not written again",
         RollbackOffByOne: "a rollback loses the last accepted command of its batch",
         RejectedCommandJournaled: "a rejected command gets into the journal",
+        EventsLostBehindRefusal: "a command's events are not stored if one of its batch is refused",
         RequestIdsNotInSnapshot: "a snapshot does not contain the request ids",
         PartSkipped: "the last part of a collection is lost when a snapshot is read",
         ChunkChecksumNotChecked: "the checksum of a chunk is not checked",
