@@ -47,8 +47,8 @@ pub(crate) struct FileHeader {
     pub(crate) model_name: String,
     /// Tag and name of every command; empty in snapshots.
     pub(crate) commands: Vec<(u16, String)>,
-    /// What became of the events of the commands in it, as `options::Events` numbers it; 0 if it is
-    /// not stated, as in snapshots.
+    /// What became of the events of the commands in it, as `options::Events` numbers it; 0 in
+    /// snapshots.
     pub(crate) events: u8,
     /// The size of the appendix behind a packed file's content, before packing; 0 in segments.
     pub(crate) appendix_bytes: u64,

@@ -15,10 +15,11 @@ use crate::files::{
 };
 use crate::journal::{Ending, Records, Segment, SegmentScan};
 use crate::laboratory::sealed;
+use crate::model::{decode_events, encode_events, split_events};
 use crate::options::RequestLimits;
 use crate::purge::PurgeRecord;
 use crate::storage::FileBytes;
-use crate::{laboratory, snapshot};
+use crate::{MigrationError, Model, StoredEvent, laboratory, snapshot};
 
 const SALT: u64 = 0x5eed;
 const CHAIN: u32 = 7;
@@ -193,6 +194,38 @@ pub fn request_ids(data: &[u8]) {
     assert!(fewer.ids() <= log.ids().min(2));
     assert_eq!(log.iter().last(), fewer.iter().last());
 }
+
+/// Reads the events of a command. If they are accepted, they must encode to the same bytes.
+pub fn events(data: &[u8]) {
+    let parts = split_events(data);
+    let decoded = decode_events::<Emitting>(data);
+    let Some((version, parts)) = parts else {
+        assert!(decoded.is_err(), "what cannot be split cannot be decoded");
+        return;
+    };
+    if let (Ok(events), Emitting::EVENT_VERSION) = (decoded, version) {
+        assert_eq!(events.len(), parts.len());
+        let mut bytes = Vec::new();
+        encode_events::<Emitting>(&events, &mut bytes).expect("these were encoded before");
+        assert!(bytes.len() <= data.len(), "a number may take more bytes than it needs");
+        assert_eq!(decode_events::<Emitting>(&bytes), Ok(events));
+    }
+}
+
+/// A model with events of several shapes.
+#[derive(Clone, Serialize, Deserialize)]
+struct Emitting;
+
+impl Model for Emitting {
+    type Event = (u32, Option<String>, Vec<u64>);
+    const EVENT_VERSION: u32 = 1;
+
+    fn read_event(version: u32, event: StoredEvent<'_>) -> Result<Self::Event, MigrationError> {
+        event.decode::<u8>().map(|byte| (version, None, vec![byte.into()]))
+    }
+}
+
+crate::commands! { Emitting {} }
 
 /// Reads the record of a purge, with a right checksum. If it is accepted, it must encode to the
 /// same bytes.

@@ -24,12 +24,13 @@ impl Events {
         if TypeId::of::<E>() == TypeId::of::<()>() { Self::Off } else { Self::Stored }
     }
 
-    /// Returns the number with which the header of a segment names it.
+    /// Returns the number with which the header of a segment names it. Files from before events
+    /// were stored have a zero there.
     pub(crate) fn code(self) -> u8 {
         match self {
+            Self::Off => 0,
             Self::Stored => 1,
             Self::Derived => 2,
-            Self::Off => 3,
         }
     }
 }

@@ -7,13 +7,14 @@ use crate::laboratory::forged::index_seed;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 10] = [
+const TARGETS: [(&str, Target); 11] = [
     ("journal_frames", journal_frames),
     ("segment_file", segment_file),
     ("manifest", manifest),
     ("snapshot_file", snapshot_file),
     ("snapshot_changes", snapshot_changes),
     ("request_ids", request_ids),
+    ("events", events),
     ("purge_record", purge_record),
     ("histories", histories),
     ("directory_open", directory_open),
@@ -123,10 +124,19 @@ fn write_seeds(frames: &[u8]) {
         ("manifest", &manifest),
         ("snapshot_file", &snapshot),
         ("request_ids", &unsealed(&section)),
+        ("events", &stored_events()),
         ("purge_record", &unsealed(&purged)),
     ] {
         std::fs::write(corpus(name).join("seed"), bytes).unwrap();
     }
+}
+
+fn stored_events() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let events =
+        [(1, None, Vec::new()), (u32::MAX, Some("something".to_owned()), vec![1, 300, u64::MAX])];
+    encode_events::<Emitting>(&events, &mut bytes).unwrap();
+    bytes
 }
 
 /// Writes a snapshot of several chunks and parts, with an appendix.
