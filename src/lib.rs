@@ -115,6 +115,7 @@ pub mod collections;
 mod database;
 mod engine;
 mod error;
+mod events;
 mod execute_error;
 mod files;
 mod history;
@@ -141,6 +142,7 @@ pub mod testing;
 pub use database::{Builder, Database, FromDefault, Given, InitialModel, Sandbox};
 pub use engine::{AtError, Health, Pending, SnapshotInfo, View};
 pub use error::Error;
+pub use events::{From, Reached, Recorded, Subscription};
 pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
 pub use files::DatabaseId;
 pub use history::{

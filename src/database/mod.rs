@@ -2,6 +2,7 @@
 
 mod builder;
 mod commands;
+mod follow;
 mod reads;
 mod running;
 mod start;

@@ -15,7 +15,7 @@ use crate::files::{Directory, Packing, Reserve};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::mutex::lock;
-use crate::options::SnapshotPolicy;
+use crate::options::{Durability, SnapshotPolicy};
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::RecoveryReport;
 use crate::snapshot::{LateLoading, SnapshotRequest, is_overdue};
@@ -34,6 +34,7 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) max_command_bytes: usize,
     pub(crate) process: OpeningProcess,
+    pub(crate) durability: Durability,
     pub(super) running: Mutex<Option<Running<M>>>,
     /// This is the last field, because the fields before it share it and must be dropped first.
     pub(crate) shared: FreedDeep<Shared<M>>,

@@ -21,9 +21,9 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::running::{Engine, Running, Syncing};
 use crate::engine::{
-    BatchLimits, Clock, Committer, CommitterEnds, Lane, Published, QueueReceiver, Seat, Shared,
-    SharedCommitter, SnapshotBoard, SnapshotState, Status, Working, Writer, committer,
-    interval_sync, queue,
+    BatchLimits, Clock, Committer, CommitterEnds, Lane, Published, QueueReceiver, RecentBatches,
+    Seat, Shared, SharedCommitter, SnapshotBoard, SnapshotState, Status, Working, Writer,
+    committer, interval_sync, queue,
 };
 use crate::error::Error;
 use crate::files::{ManifestFile, State, StoreError};
@@ -66,6 +66,7 @@ impl<M: Model> Engine<M> {
             status: Status::default(),
             counters: Counters::default(),
             snapshots,
+            recent_batches: RecentBatches::default(),
         });
         let room = journal.room();
         let committer = Committer::new(Box::new(journal), options.durability, shared.clone());
@@ -123,6 +124,7 @@ impl<M: Model> Engine<M> {
             reserve: found.reserve,
             max_command_bytes: options.max_command_bytes,
             process: OpeningProcess::this(),
+            durability: options.durability,
             running: Mutex::new(Some(running)),
             shared: FreedDeep::new(shared),
         })

@@ -59,6 +59,7 @@ impl<M: Model> Committer<M> {
         {
             self.shared.published.publish(version, &mut batch.superseded);
         }
+        let payload_bytes = batch.frame.payload_length();
         if let Err(failure) = self.make_durable(batch) {
             if matches!(failure, Failure::NotWritten(_)) {
                 let commands = crate::files::position(batch.tickets.len());
@@ -69,6 +70,9 @@ impl<M: Model> Committer<M> {
         }
         if let Some(version) = batch.version.take().filter(|_| batch.count > 0) {
             version.set_chain(self.log.progress().chain);
+            let payload = batch.frame.payload().get(..payload_bytes).unwrap_or(&[]);
+            let first_sequence = version.sequence + 1 - u64::from(batch.count);
+            self.shared.recent_batches.push(first_sequence, batch.count, payload);
             debug_assert!(
                 batch
                     .events
@@ -146,6 +150,9 @@ impl<M: Model> Committer<M> {
             let progress = self.log.progress();
             counters.journal_bytes.set(progress.written_bytes);
             counters.durable_sequence.raise_to(progress.durable_sequence);
+            if self.durability != Durability::Sync {
+                self.shared.published.wake_waiting();
+            }
             if progress.segments_added != counters.segments_added.get() {
                 counters.segments_added.set(progress.segments_added);
                 self.shared.snapshots.wake();
@@ -193,6 +200,8 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
     guard.write_commit_marker();
     let durable = guard.log.progress().durable_sequence;
     shared.counters.durable_sequence.raise_to(durable);
+    // Those who follow the database get what is durable.
+    shared.published.wake_waiting();
     Ok(durable)
 }
 

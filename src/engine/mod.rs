@@ -17,6 +17,8 @@
 //! - `interval_sync`: syncs at an interval, when answers do not wait for a sync
 //! - `published_version`: the version that readers see
 //! - `recent_versions`: the versions that readers saw a short while ago
+//! - `recent_batches`: the batches that were committed last, for those who follow
+//! - `wakers`: the tasks that wait for a change
 //! - `pending`: the answer on its way to the caller
 //!
 //! Beside them: `shared` holds what the threads share, `status` whether the engine runs,
@@ -32,6 +34,7 @@ pub(crate) mod interval_sync;
 mod pending;
 mod published_version;
 mod queue;
+mod recent_batches;
 mod recent_versions;
 mod record_buffer;
 mod seat;
@@ -44,6 +47,7 @@ mod submission;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod wakers;
 mod working_version;
 mod writer;
 
@@ -68,6 +72,7 @@ pub(crate) use dedup::{
 pub(crate) use pending::{EngineThread, on_engine_thread};
 pub(crate) use published_version::{Published, Version};
 pub(crate) use queue::{Applied, QueueReceiver, QueueSender, Refusal, Submission, queue};
+pub(crate) use recent_batches::{Lookup, RecentBatches};
 pub(crate) use recent_versions::Recent;
 pub(crate) use record_buffer::EncodedRecord;
 pub(crate) use seat::Seat;
@@ -75,5 +80,6 @@ pub(crate) use shared::Shared;
 pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};
 pub(crate) use status::Status;
 pub(crate) use submission::{Submitted, submission, submission_to};
+pub(crate) use wakers::Wakers;
 pub(crate) use working_version::Working;
 pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::status::Status;
 use super::sync::atomic::{AtomicUsize, Ordering, fence};
 use super::sync::{ArcSwap, Condvar, Instant, Mutex, lock};
-use crate::engine::{AtError, Recent, RequestLog};
+use crate::engine::{AtError, Recent, RequestLog, Wakers};
 use crate::execute_error::WaitError;
 use crate::model::system_time;
 use crate::options::{RecentVersions, RequestLimits};
@@ -128,6 +128,8 @@ pub(crate) struct Published<M> {
     waiting: AtomicUsize,
     lock: Mutex<()>,
     changed: Condvar,
+    /// The tasks that wait for a sequence.
+    pub(crate) tasks: Wakers,
 }
 
 impl<M> Published<M> {
@@ -138,6 +140,7 @@ impl<M> Published<M> {
             waiting: AtomicUsize::new(0),
             lock: Mutex::new(()),
             changed: Condvar::new(),
+            tasks: Wakers::default(),
         }
     }
 
@@ -193,6 +196,7 @@ impl<M> Published<M> {
             drop(lock(&self.lock));
             self.changed.notify_all();
         }
+        self.tasks.wake_all();
     }
 
     pub(crate) fn read<R>(&self, reader: impl FnOnce(&Version<M>) -> R) -> R {
@@ -217,20 +221,32 @@ impl<M> Published<M> {
         timeout: Duration,
         status: &Status,
     ) -> Result<(), WaitError> {
-        if self.sequence() >= wanted {
+        self.wait_until_reached(wanted, &|| self.sequence(), timeout, status)
+    }
+
+    /// Waits as [`wait_for`](Self::wait_for), until `reached` returns `wanted` or more. It is asked
+    /// again whenever waiting threads are woken.
+    pub(crate) fn wait_until_reached(
+        &self,
+        wanted: u64,
+        reached: &dyn Fn() -> u64,
+        timeout: Duration,
+        status: &Status,
+    ) -> Result<(), WaitError> {
+        if reached() >= wanted {
             return Ok(());
         }
         let deadline = Instant::now().checked_add(timeout);
         self.waiting.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let result = self.wait_until(wanted, deadline, status);
+        let result = self.wait_until((wanted, reached), deadline, status);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
     fn wait_until(
         &self,
-        wanted: u64,
+        (wanted, reached): (u64, &dyn Fn() -> u64),
         deadline: Option<Instant>,
         status: &Status,
     ) -> Result<(), WaitError> {
@@ -239,7 +255,7 @@ impl<M> Published<M> {
             // The status is read before the sequence: a version that was published before the
             // status changed must still count.
             let (poisoned, stopped) = (status.poisoned().cloned(), status.is_stopped());
-            let reached = self.sequence();
+            let reached = reached();
             if reached >= wanted {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::published_version::Published;
 use super::status::Status;
-use crate::engine::SnapshotBoard;
+use crate::engine::{RecentBatches, SnapshotBoard};
 use crate::execute_error::Poisoned;
 use crate::process::panic_message;
 use crate::stats::Counters;
@@ -15,6 +15,7 @@ pub(crate) struct Shared<M> {
     pub(crate) status: Status,
     pub(crate) counters: Counters,
     pub(crate) snapshots: SnapshotBoard,
+    pub(crate) recent_batches: RecentBatches,
 }
 
 impl<M> Shared<M> {

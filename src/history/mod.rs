@@ -24,6 +24,7 @@ mod tests;
 mod travel;
 mod verify;
 
+pub(crate) use frames::Frames;
 pub(crate) use offline::OfflineHistory;
 pub(crate) use replica::Replica;
 pub(crate) use source::HistoryFiles;

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::frames::Frames;
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::journal::{Records, StreamedFile};
+use crate::journal::{Record, Records, StreamedFile};
 use crate::model::{
     Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, decode_events,
     system_time,
@@ -34,6 +34,25 @@ pub struct HistoryRecord<M: Model> {
 }
 
 impl<M: Model> HistoryRecord<M> {
+    /// Makes a record of one in `file`.
+    pub(crate) fn of(
+        file: Arc<StreamedFile>,
+        sequence: u64,
+        record: &Record<'_>,
+        table: &Arc<CommandTable<M>>,
+    ) -> Self {
+        Self {
+            file,
+            sequence,
+            time_ns: record.time_ns,
+            tag: record.tag,
+            body: [record.metadata, record.command].concat().into(),
+            metadata_bytes: record.metadata.len(),
+            events: record.events.map(Into::into),
+            table: table.clone(),
+        }
+    }
+
     /// Returns the command's sequence.
     #[must_use]
     pub fn sequence(&self) -> u64 {
@@ -261,16 +280,7 @@ impl<M: Model> HistoryRecords<M> {
         let record = record.and_then(Result::ok).expect("`load_frame` has read it");
         let file = self.file.clone().expect("`load_frame` has set it");
         self.at += record.bytes();
-        Ok(HistoryRecord {
-            file,
-            sequence: self.next_sequence,
-            time_ns: record.time_ns,
-            tag: record.tag,
-            body: [record.metadata, record.command].concat().into(),
-            metadata_bytes: record.metadata.len(),
-            events: record.events.map(Into::into),
-            table: self.table.clone(),
-        })
+        Ok(HistoryRecord::of(file, self.next_sequence, &record, &self.table))
     }
 }
 

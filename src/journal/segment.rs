@@ -37,13 +37,14 @@ impl SegmentIdentity {
         Ok(position(frames_begin(self.header(start, 0, 0)?.len())))
     }
 
-    fn header(
+    /// Returns the header of a segment with this identity.
+    pub(crate) fn file_header(
         &self,
         start: SegmentStart,
         salt: u64,
         file_bytes: u64,
-    ) -> Result<Vec<u8>, StoreError> {
-        let header = FileHeader {
+    ) -> FileHeader {
+        FileHeader {
             magic: SEGMENT_MAGIC,
             database: self.database,
             packing: 0,
@@ -58,7 +59,16 @@ impl SegmentIdentity {
             events: self.events,
             appendix_bytes: 0,
             base_sequence: start.first_sequence,
-        };
+        }
+    }
+
+    fn header(
+        &self,
+        start: SegmentStart,
+        salt: u64,
+        file_bytes: u64,
+    ) -> Result<Vec<u8>, StoreError> {
+        let header = self.file_header(start, salt, file_bytes);
         header.encode().ok_or_else(|| StoreError::InvalidOption {
             option: "commands!",
             value: format!("{} commands", self.commands.len()),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "trace",
     "faults",
     "mutex",
@@ -24,6 +24,7 @@ const ORDER: [&str; 23] = [
     "snapshot",
     "recovery",
     "history",
+    "events",
     "database",
     "purge",
     "docs",

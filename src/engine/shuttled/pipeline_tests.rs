@@ -19,6 +19,7 @@ use super::submission::submission;
 use super::sync::{Mutex, thread};
 use super::working_version::Working;
 use super::writer::{BatchLimits, Clock, Lane, Writer};
+use crate::engine::RecentBatches;
 use crate::engine::snapshot_board::{SnapshotBoard, SnapshotInfo, SnapshotState};
 use crate::execute_error::{ExecuteError, WaitError};
 use crate::files::DatabaseId;
@@ -82,6 +83,7 @@ fn start(
         status: Status::default(),
         counters: Counters::default(),
         snapshots,
+        recent_batches: RecentBatches::default(),
     });
     let (log, control) = LogWithoutFiles::new(fails_after);
     let committer = Committer::new(Box::new(log), durability, shared.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{
-    Published, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Version,
+    Published, RecentBatches, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Version,
 };
 use crate::options::{RecentVersions, StartupLoad, StartupRates};
 use crate::snapshot::current_rates;
@@ -47,6 +47,7 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
         status: Status::default(),
         counters: Counters::default(),
         snapshots,
+        recent_batches: RecentBatches::default(),
     };
     if let Some(later_ns) = later_ns {
         for sample in 0..128 {

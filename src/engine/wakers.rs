@@ -1,0 +1,59 @@
+//! Owns the wakers of tasks that wait until the database has changed. Knows nothing of what they
+//! wait for: each looks again when it is woken.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use crate::mutex::lock;
+
+/// At most one waker for each task that waits.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    /// How many wait. While nobody does, waking takes no lock.
+    waiting: AtomicUsize,
+    next: AtomicU64,
+    wakers: Mutex<HashMap<u64, Waker>>,
+}
+
+impl Wakers {
+    /// Returns the number of a new task.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sets the waker of a task, until it is woken. The task must look once more after this.
+    pub(crate) fn set(&self, number: u64, waker: &Waker) {
+        let mut wakers = lock(&self.wakers);
+        let before = wakers.insert(number, waker.clone());
+        self.waiting.store(wakers.len(), Ordering::SeqCst);
+        drop(wakers);
+        drop(before);
+    }
+
+    pub(crate) fn forget(&self, number: u64) {
+        let mut wakers = lock(&self.wakers);
+        let before = wakers.remove(&number);
+        self.waiting.store(wakers.len(), Ordering::SeqCst);
+        drop(wakers);
+        drop(before);
+    }
+
+    /// Wakes all. The caller has made the change visible before, with a fence.
+    pub(crate) fn wake_all(&self) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut wakers = lock(&self.wakers);
+        let all = std::mem::take(&mut *wakers);
+        self.waiting.store(0, Ordering::SeqCst);
+        drop(wakers);
+        for waker in all.into_values() {
+            // A waker is its user's code. If it panics, the panic hook tells its owner, and the next
+            // one is woken nevertheless.
+            catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
+        }
+    }
+}

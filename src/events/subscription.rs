@@ -1,0 +1,461 @@
+//! Owns a follower's way through a database: from the files to the batches that were just
+//! committed, and back to the files if it falls behind. Knows nothing of what it is followed for.
+//!
+//! ```text
+//!   recent batches   hold the next sequence?   yes -> take the batch
+//!                                              no  -> read files up to the newest version,
+//!                                                     then ask again
+//! ```
+//!
+//! Only sequences up to the newest durable version are given. So a file is never read beyond what
+//! the journal has confirmed, and a follower that reads files while batches pass misses none: what
+//! is not among the recent batches is in the files.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+
+use super::Recorded;
+use crate::engine::{Lookup, Shared, on_engine_thread};
+use crate::error::Error;
+use crate::execute_error::WaitError;
+use crate::files::Directory;
+use crate::history::{Frames, HistoryFiles, HistoryRecord};
+use crate::journal::{Records, SegmentIdentity, SegmentStart, StreamedFile};
+use crate::model::{CommandTable, Model};
+use crate::options::Durability;
+use crate::process::{FreedDeep, OpeningProcess};
+use crate::storage::Storage;
+
+/// Where a [`Subscription`] begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum From {
+    /// With the first command that was ever accepted.
+    Beginning,
+    /// With the command behind the one with this sequence. 0 is the same as `Beginning`.
+    After(u64),
+    /// With the next command that becomes durable.
+    Now,
+}
+
+/// What a follower needs of an open database.
+pub(crate) struct Followed<M: Model> {
+    /// This is not a handle: a database may be closed while it is followed.
+    pub(crate) shared: FreedDeep<Shared<M>>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: Directory,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) durability: Durability,
+    pub(crate) process: OpeningProcess,
+}
+
+impl<M: Model> Followed<M> {
+    /// Returns the sequence up to which commands are both readable and durable.
+    fn reached(&self) -> u64 {
+        let readable = self.shared.published.sequence();
+        match self.durability {
+            Durability::Sync => readable,
+            _ => readable.min(self.shared.counters.durable_sequence.get()),
+        }
+    }
+
+    /// Returns whether nothing more will be reached.
+    fn is_over(&self) -> bool {
+        self.shared.status.is_stopped() || self.shared.status.poisoned().is_some()
+    }
+
+    /// Returns the files up to the newest version.
+    fn files(&self) -> Arc<HistoryFiles> {
+        let newest = self.shared.published.view();
+        Arc::new(HistoryFiles {
+            storage: self.storage.clone(),
+            directory: self.directory.clone(),
+            database: self.identity.database,
+            model_name: self.identity.model_name.clone(),
+            newest: newest.sequence(),
+            newest_chain: newest.chain(),
+        })
+    }
+}
+
+/// Every accepted command with its events, one by one, in the order of their sequences; see
+/// [`Database::subscribe`](crate::Database::subscribe).
+///
+/// It is an iterator that waits for the next command, and a [`Stream`] that needs no runtime. After
+/// the database was closed, it gives what was accepted before, and then ends. It ends after an
+/// error, too.
+///
+/// The database never waits for a subscription. Who is slow reads from the files what is no longer
+/// in memory. So a subscription takes at most 8 MiB in the engine, for all of them together, and
+/// one batch of its own. Reading files happens in the call that asks for the next command, also in
+/// that of a stream: on an executor that must not be blocked, run a subscription that begins far
+/// back on a thread of its own until it has caught up.
+pub struct Subscription<M: Model> {
+    followed: Followed<M>,
+    /// The sequence that is wanted next.
+    next: u64,
+    batch: Option<Batch>,
+    /// The files that are read, if it is behind.
+    frames: Option<Frames>,
+    /// What the recent batches belong to.
+    live: Arc<StreamedFile>,
+    table: Arc<CommandTable<M>>,
+    filter: Option<Filter<M>>,
+    /// Its number among the tasks that wait.
+    task: u64,
+    has_ended: bool,
+}
+
+type Filter<M> = Box<dyn FnMut(&Recorded<M>) -> bool + Send>;
+
+/// Records of which some are not given yet.
+struct Batch {
+    file: Arc<StreamedFile>,
+    payload: Arc<[u8]>,
+    /// Where the next record begins, and its sequence.
+    at: usize,
+    sequence: u64,
+}
+
+/// What the next command of a subscription is.
+enum Next<M: Model> {
+    Given(Recorded<M>),
+    NotYet,
+    Ended,
+}
+
+impl<M: Model> Subscription<M> {
+    pub(crate) fn new(followed: Followed<M>, from: From) -> Result<Self, Error> {
+        let recent = &followed.shared.recent_batches;
+        recent.join();
+        let next = match from {
+            From::Beginning => 1,
+            From::After(sequence) => sequence.saturating_add(1),
+            From::Now => followed.reached() + 1,
+        };
+        let identity = &followed.identity;
+        let start = SegmentStart { first_sequence: next, chain: 0, time_ns: 0 };
+        let header = identity.file_header(start, 0, 0);
+        let path = followed.directory.journal.clone();
+        let live = Arc::new(StreamedFile { path, header, end: None });
+        let task = followed.shared.published.tasks.number();
+        let mut made = Self {
+            followed,
+            next,
+            batch: None,
+            frames: None,
+            live,
+            table: Arc::new(CommandTable::new()),
+            filter: None,
+            task,
+            has_ended: false,
+        };
+        // What is no longer stored is told at once.
+        made.find_batch()?;
+        Ok(made)
+    }
+
+    /// Gives only those commands for which `wanted` returns true. It is called once for each, in
+    /// their order. A second filter takes the place of the first one.
+    #[must_use]
+    pub fn only(mut self, wanted: impl FnMut(&Recorded<M>) -> bool + Send + 'static) -> Self {
+        self.filter = Some(Box::new(wanted));
+        self
+    }
+
+    /// Returns the sequence of the next command that it looks at. All commands before were given,
+    /// or were not wanted.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// Returns the next command if it is durable already. `None` says that there is none now; or,
+    /// if [`has_ended`](Self::has_ended), that none will come.
+    ///
+    /// # Errors
+    /// [`Error::HistoryTruncated`] if the next command is no longer stored; it says where history
+    /// begins. [`Error::EventsUndecodable`] if the program cannot read its events.
+    /// [`Error::Poisoned`] if the database has failed, after the last durable command was given.
+    /// Otherwise the errors of [`History::records`](crate::History::records).
+    pub fn try_next(&mut self) -> Result<Option<Recorded<M>>, Error> {
+        match self.step() {
+            Ok(Next::Given(recorded)) => Ok(Some(recorded)),
+            Ok(Next::NotYet | Next::Ended) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the next command, and waits for it at most so long. `None` says that the time has
+    /// passed; or, if [`has_ended`](Self::has_ended), that no command will come.
+    ///
+    /// # Errors
+    /// The errors of [`try_next`](Self::try_next), and [`Error::Reentrant`] if it would have to
+    /// wait inside a command's `apply`.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Recorded<M>>, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match self.step()? {
+                Next::Given(recorded) => return Ok(Some(recorded)),
+                Next::Ended => return Ok(None),
+                Next::NotYet => {}
+            }
+            // A deadline beyond the clock's range is none.
+            let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            if on_engine_thread() {
+                self.has_ended = true;
+                return Err(Error::Reentrant);
+            }
+            let Shared { published, status, .. } = &**self.followed.shared;
+            let reached = || self.followed.reached();
+            match published.wait_until_reached(self.next, &reached, left, status) {
+                Err(WaitError::TimedOut { .. }) if deadline.is_some() => return Ok(None),
+                // The next step finds out what happened.
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns whether no command will come any more: the database was closed and everything was
+    /// given, or there was an error.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    fn step(&mut self) -> Result<Next<M>, Error> {
+        if self.has_ended {
+            return Ok(Next::Ended);
+        }
+        let next = self.try_step();
+        self.has_ended = matches!(next, Ok(Next::Ended) | Err(_));
+        next
+    }
+
+    fn try_step(&mut self) -> Result<Next<M>, Error> {
+        loop {
+            if self.followed.process.is_forked() {
+                return Err(Error::Forked);
+            }
+            // The order counts: what was reached before the end must still be given.
+            let is_over = self.followed.is_over();
+            if self.next > self.followed.reached() {
+                return match self.followed.shared.status.poisoned() {
+                    _ if !is_over => Ok(Next::NotYet),
+                    Some(poisoned) => Err(Error::Poisoned(poisoned.clone())),
+                    None => Ok(Next::Ended),
+                };
+            }
+            let recorded = self.take()?;
+            if self.filter.as_mut().is_none_or(|wanted| wanted(&recorded)) {
+                return Ok(Next::Given(recorded));
+            }
+        }
+    }
+
+    /// Takes the next command, which is durable.
+    fn take(&mut self) -> Result<Recorded<M>, Error> {
+        self.find_batch()?;
+        let batch = self.batch.as_mut().expect("a durable command is in a batch");
+        let record = batch.record()?;
+        let sequence = self.next;
+        let command = HistoryRecord::of(batch.file.clone(), sequence, &record, &self.table);
+        batch.at += record.bytes();
+        batch.sequence += 1;
+        self.next += 1;
+        if batch.at >= batch.payload.len() {
+            self.batch = None;
+        }
+        let events = command.events()?.unwrap_or_default();
+        let (time, metadata) = (command.time(), command.metadata());
+        Ok(Recorded { sequence, time, metadata, command, events })
+    }
+
+    /// Finds the batch with the next command, if that is durable.
+    fn find_batch(&mut self) -> Result<(), Error> {
+        while self.batch.is_none() && self.next <= self.followed.reached() {
+            if let Lookup::Found(found) = self.followed.shared.recent_batches.find(self.next) {
+                self.frames = None;
+                let (file, payload) = (self.live.clone(), found.payload.clone());
+                self.batch = Some(Batch { file, payload, at: 0, sequence: found.first_sequence });
+            } else {
+                self.read_batch()?;
+            }
+            if let Some(batch) = &mut self.batch {
+                batch.skip_to(self.next)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next batch from the files. There may be none: then these files end before it, and
+    /// the next ones do not.
+    fn read_batch(&mut self) -> Result<(), Error> {
+        let frames = match &mut self.frames {
+            Some(frames) => frames,
+            none => none.insert(self.followed.files().frames(self.next, None)?),
+        };
+        if !frames.advance()? {
+            self.frames = None;
+            return Ok(());
+        }
+        let Some((file, frame)) = frames.frame() else { return Ok(()) };
+        // The whole batch is checked before any of it is given.
+        frame.each_record(&file.path, |_, _| Ok::<_, Error>(()))?;
+        self.batch = Some(Batch {
+            file: file.clone(),
+            payload: frame.payload.into(),
+            at: 0,
+            sequence: frame.header.first_sequence,
+        });
+        Ok(())
+    }
+}
+
+/// How long a wait without a deadline lasts before it looks again.
+const LONG: Duration = Duration::from_secs(3600);
+
+impl Batch {
+    fn record(&self) -> Result<crate::journal::Record<'_>, Error> {
+        let rest = self.payload.get(self.at..).unwrap_or(&[]);
+        Records::new(rest).next().and_then(Result::ok).ok_or_else(|| {
+            let (expected, found) = ("a batch of whole records", "bytes that are not a record");
+            Error::corrupt(&self.file.path, 0, expected, found)
+        })
+    }
+
+    /// Goes to the record with this sequence.
+    fn skip_to(&mut self, sequence: u64) -> Result<(), Error> {
+        while self.sequence < sequence {
+            self.at += self.record()?.bytes();
+            self.sequence += 1;
+        }
+        Ok(())
+    }
+}
+
+impl<M: Model> Iterator for Subscription<M> {
+    type Item = Result<Recorded<M>, Error>;
+
+    /// Waits for the next command. `None` after the end of the database, or after an error.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.next_timeout(Duration::MAX) {
+                Ok(Some(recorded)) => return Some(Ok(recorded)),
+                Ok(None) if self.has_ended => return None,
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl<M: Model> Stream for Subscription<M> {
+    type Item = Result<Recorded<M>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        for has_waker in [false, true] {
+            match self.step() {
+                Ok(Next::Given(recorded)) => return Poll::Ready(Some(Ok(recorded))),
+                Ok(Next::Ended) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+                Ok(Next::NotYet) if has_waker => {}
+                // It looks once more, because something may have come before the waker was set.
+                Ok(Next::NotYet) => {
+                    self.followed.shared.published.tasks.set(self.task, cx.waker());
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<M: Model> Unpin for Subscription<M> {}
+
+impl<M: Model> Drop for Subscription<M> {
+    fn drop(&mut self) {
+        if self.followed.process.is_forked() {
+            return; // a thread of the parent may have held these locks
+        }
+        self.followed.shared.recent_batches.leave();
+        self.followed.shared.published.tasks.forget(self.task);
+    }
+}
+
+impl<M: Model> fmt::Debug for Subscription<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("next_sequence", &self.next)
+            .field("has_ended", &self.has_ended)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Database::reached`](crate::Database::reached) and
+/// [`Database::changed`](crate::Database::changed).
+#[must_use = "it does nothing until it is awaited"]
+pub struct Reached<M: Model> {
+    shared: FreedDeep<Shared<M>>,
+    process: OpeningProcess,
+    wanted: u64,
+    task: u64,
+}
+
+impl<M: Model> Reached<M> {
+    pub(crate) fn new(shared: Arc<Shared<M>>, process: OpeningProcess, wanted: u64) -> Self {
+        let task = shared.published.tasks.number();
+        Self { shared: FreedDeep::new(shared), process, wanted, task }
+    }
+
+    fn look(&self) -> Option<Result<u64, WaitError>> {
+        if self.process.is_forked() {
+            return Some(Err(WaitError::Forked));
+        }
+        let Shared { published, status, .. } = &**self.shared;
+        // A version that was published before the status changed must still count.
+        let (poisoned, stopped) = (status.poisoned().cloned(), status.is_stopped());
+        let (wanted, reached) = (self.wanted, published.sequence());
+        if reached >= wanted {
+            return Some(Ok(reached));
+        }
+        if let Some(poisoned) = poisoned {
+            return Some(Err(WaitError::Poisoned(poisoned)));
+        }
+        stopped.then_some(Err(WaitError::Stopped { wanted, reached }))
+    }
+}
+
+impl<M: Model> Future for Reached<M> {
+    type Output = Result<u64, WaitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(found) = self.look() {
+            return Poll::Ready(found);
+        }
+        self.shared.published.tasks.set(self.task, cx.waker());
+        self.look().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<M: Model> Drop for Reached<M> {
+    fn drop(&mut self) {
+        if !self.process.is_forked() {
+            self.shared.published.tasks.forget(self.task);
+        }
+    }
+}
+
+impl<M: Model> fmt::Debug for Reached<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reached").field("sequence", &self.wanted).finish_non_exhaustive()
+    }
+}
