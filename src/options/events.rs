@@ -12,7 +12,8 @@ pub enum Events {
     /// model's event type is not `()`.
     Stored,
     /// Events are not journaled. Whoever wants those of an earlier command replays it, and gets
-    /// what the present program emits.
+    /// what the present program emits. In this version nothing does that for you: a
+    /// [`Subscription`](crate::Subscription) gives commands without events.
     Derived,
     /// Events are dropped. This is the default if the model's event type is `()`.
     Off,
