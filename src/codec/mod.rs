@@ -12,6 +12,7 @@ mod slices;
 mod source;
 mod stored;
 mod unpacked;
+pub(crate) mod varint;
 mod written;
 
 use std::any::Any;

@@ -7,6 +7,8 @@
 use std::ops::Range;
 use std::panic::resume_unwind;
 
+use super::varint::{push, take};
+
 /// One step: from where the last step has ended, so many entries stay, the next ones go, and then
 /// new ones come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,34 +78,6 @@ impl Script {
         let steps = (0..count).map(|_| step(bytes)).collect::<Option<Vec<_>>>()?;
         Some(Self { steps })
     }
-}
-
-const MORE: u8 = 0x80;
-
-#[expect(clippy::cast_possible_truncation, reason = "the byte takes the lowest bits")]
-fn push(target: &mut Vec<u8>, mut number: u64) {
-    while number >= u64::from(MORE) {
-        target.push(number as u8 | MORE);
-        number >>= 7;
-    }
-    target.push(number as u8);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let part = u64::from(byte & !MORE);
-        if part.leading_zeros() < shift {
-            return None; // it does not fit
-        }
-        number |= part << shift;
-        if byte & MORE == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 /// Consecutive entries of one snapshot.
@@ -345,15 +319,5 @@ mod tests {
             script.insert(insert);
             assert_eq!(Runs::of(&script, 1), None);
         }
-    }
-
-    #[test]
-    fn numbers_of_every_size_come_back() {
-        for number in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
-            let mut bytes = Vec::new();
-            push(&mut bytes, number);
-            assert_eq!(take(&mut &bytes[..]), Some(number));
-        }
-        assert_eq!(take(&mut &[0xff; 10][..]), None);
     }
 }

@@ -1,5 +1,5 @@
 //! Owns what goes together from the writer to the committer: the records of one frame, the version
-//! after them, the events that they emitted, and the callers that wait for them. After the answers
+//! after them, the events that are to be freed, and the callers that wait for them. After the answers
 //! the emptied batch goes back to the writer, which frees the old versions in it. Knows nothing of
 //! how a batch is written.
 
@@ -13,14 +13,6 @@ use crate::model::Model;
 /// The size to which a buffer is shrunk after one large batch.
 const KEPT_FRAME_BYTES: usize = 4 << 20;
 
-/// The events that one accepted command emitted. They are delivered together, once the command is
-/// readable.
-pub(crate) struct Emitted<E> {
-    pub(crate) sequence: u64,
-    /// The events; at least one.
-    pub(crate) events: Vec<E>,
-}
-
 /// One group-commit batch.
 pub(crate) struct Batch<M: Model> {
     pub(crate) frame: FrameBuffer,
@@ -30,8 +22,9 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) count: u32,
     /// The tickets of accepted and of refused commands, in the order of the commands.
     pub(crate) tickets: Vec<Ticket>,
-    /// The events of accepted commands, in the order of the commands.
-    pub(crate) events: Vec<Emitted<M::Event>>,
+    /// The events of its commands, if they have a `Drop`: it may panic, and must not do that while a
+    /// command is applied. The frame has what is stored of them.
+    pub(crate) events: Vec<M::Event>,
     /// The version after the last accepted command. It is set when the writer hands the batch over.
     pub(crate) version: Option<Arc<Version<M>>>,
     /// Versions that are no longer needed once this batch's version is published.
@@ -101,7 +94,9 @@ impl<M: Model> Batch<M> {
         }
         // Users' values come last, when the batch is empty: the `Drop` of one may panic. What is
         // not freed then stays here, since a second panic meanwhile would end the process.
-        free(std::mem::take(events));
+        let mut emitted = std::mem::take(events);
+        free(emitted.drain(..));
+        self.events = emitted;
         let (version, mut superseded) = (version.take(), std::mem::take(superseded));
         free(superseded.drain(..).chain(version));
         self.superseded = superseded;

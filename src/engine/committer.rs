@@ -73,13 +73,6 @@ impl<M: Model> Committer<M> {
             let payload = batch.frame.payload().get(..payload_bytes).unwrap_or(&[]);
             let first_sequence = version.sequence + 1 - u64::from(batch.count);
             self.shared.recent_batches.push(first_sequence, batch.count, payload);
-            debug_assert!(
-                batch
-                    .events
-                    .iter()
-                    .all(|it| it.sequence <= version.sequence && !it.events.is_empty()),
-                "events belong to commands that are readable now"
-            );
             // The thread that resets the batch frees the old version, so callers need not wait for
             // that.
             self.shared.published.publish(version, &mut batch.superseded);

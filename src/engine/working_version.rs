@@ -10,8 +10,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use super::batch::{Batch, Emitted};
-use super::published_version::{Version, free};
+use super::batch::Batch;
+use super::published_version::Version;
 use super::queue::{Applied, Submission};
 use crate::engine::{Applier, RequestMemory};
 use crate::journal::{Records, record_parts};
@@ -109,12 +109,16 @@ impl<M: Model> Working<M> {
             return Ok(Some(Submission { record, metadata_length, apply, only_at, ticket }));
         }
         batch.tickets.push(ticket);
-        let events = match self.events.is_empty() {
-            true => Vec::new(),
-            false => std::mem::take(&mut self.events),
+        let pushed = match applied {
+            Applied::Accepted => self.push(&record, time_ns, batch),
+            _ => Ok(()),
         };
+        match std::mem::needs_drop::<M::Event>() {
+            true => batch.events.append(&mut self.events),
+            false => self.events.clear(),
+        }
         match applied {
-            Applied::Accepted => match self.push(&record, time_ns, events, batch) {
+            Applied::Accepted => match pushed {
                 Ok(()) => {
                     if let Some(id) = request_id {
                         self.requests.remember(self.sequence, id);
@@ -144,33 +148,23 @@ impl<M: Model> Working<M> {
 
     /// Makes an accepted command, with its events, a record of `batch`. If the events cannot be
     /// stored, it returns the reason, and the command leaves no record.
-    fn push(
-        &mut self,
-        record: &[u8],
-        time_ns: u64,
-        events: Vec<M::Event>,
-        batch: &mut Batch<M>,
-    ) -> Result<(), String> {
+    fn push(&mut self, record: &[u8], time_ns: u64, batch: &mut Batch<M>) -> Result<(), String> {
+        let events = &self.events;
         let before = batch.frame.payload_length();
         batch.frame.push_record(record, time_ns);
         let is_lost = batch.rejected > 0 && fault!(EventsLostBehindRefusal);
         if !events.is_empty() && self.keeps == Events::Stored && !is_lost {
             let encode = |target: &mut Vec<u8>| {
-                told_of_panics("event's Serialize", || encode_events::<M>(&events, target))?
+                told_of_panics("event's Serialize", || encode_events::<M>(events, target))?
             };
             if let Err(reason) = batch.frame.push_events(encode) {
                 batch.frame.truncate(before);
-                // What the user's `Drop` does with them is not this command's answer.
-                free(vec![Emitted { sequence: self.sequence + 1, events }]);
                 return Err(reason);
             }
         }
         batch.count += 1;
         self.sequence += 1;
         self.time_ns = time_ns;
-        if !events.is_empty() && self.keeps != Events::Off {
-            batch.events.push(Emitted { sequence: self.sequence, events });
-        }
         Ok(())
     }
 

@@ -17,7 +17,8 @@ pub struct Recorded<M: Model> {
     pub time: SystemTime,
     /// The command's metadata, for example who asked for it.
     pub metadata: Metadata,
-    /// The command itself: its name, and the value if you ask for it.
+    /// The command itself: its name, and the value if you ask for it. While it lives, it keeps the
+    /// bytes of its whole batch in memory.
     pub command: HistoryRecord<M>,
     /// The events that the command emitted, in their order, as they were stored with it. Empty if
     /// it emitted none, or if events were not stored then: see

@@ -124,6 +124,7 @@ struct Batch {
 }
 
 /// What the next command of a subscription is.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
 enum Next<M: Model> {
     Given(Recorded<M>),
     NotYet,
@@ -266,10 +267,11 @@ impl<M: Model> Subscription<M> {
     fn take(&mut self) -> Result<Recorded<M>, Error> {
         self.find_batch()?;
         let batch = self.batch.as_mut().expect("a durable command is in a batch");
-        let record = batch.record()?;
         let sequence = self.next;
-        let command = HistoryRecord::of(batch.file.clone(), sequence, &record, &self.table);
-        batch.at += record.bytes();
+        let from = (&batch.payload, batch.at);
+        let read = HistoryRecord::read(&batch.file, sequence, from, &self.table);
+        let (command, end) = read.ok_or_else(|| batch.no_record())?;
+        batch.at = end;
         batch.sequence += 1;
         self.next += 1;
         if batch.at >= batch.payload.len() {
@@ -325,21 +327,20 @@ impl<M: Model> Subscription<M> {
 const LONG: Duration = Duration::from_secs(3600);
 
 impl Batch {
-    fn record(&self) -> Result<crate::journal::Record<'_>, Error> {
-        let rest = self.payload.get(self.at..).unwrap_or(&[]);
-        Records::new(rest).next().and_then(Result::ok).ok_or_else(|| {
-            let (expected, found) = ("a batch of whole records", "bytes that are not a record");
-            Error::corrupt(&self.file.path, 0, expected, found)
-        })
-    }
-
     /// Goes to the record with this sequence.
     fn skip_to(&mut self, sequence: u64) -> Result<(), Error> {
         while self.sequence < sequence {
-            self.at += self.record()?.bytes();
+            let rest = self.payload.get(self.at..).unwrap_or(&[]);
+            let record = Records::new(rest).next().and_then(Result::ok);
+            self.at += record.ok_or_else(|| self.no_record())?.bytes();
             self.sequence += 1;
         }
         Ok(())
+    }
+
+    fn no_record(&self) -> Error {
+        let (expected, found) = ("a batch of whole records", "bytes that are not a record");
+        Error::corrupt(&self.file.path, 0, expected, found)
     }
 }
 

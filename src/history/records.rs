@@ -3,14 +3,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::frames::Frames;
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::journal::{Record, Records, StreamedFile};
+use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
 use crate::model::{
     Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, decode_events,
     system_time,
@@ -25,32 +25,42 @@ pub struct HistoryRecord<M: Model> {
     sequence: u64,
     time_ns: u64,
     tag: u16,
-    /// The metadata, then the command.
-    body: Box<[u8]>,
-    metadata_bytes: usize,
-    /// The encoded events; `None` if the command emitted none.
-    events: Option<Box<[u8]>>,
+    /// Bytes that hold the stored record.
+    bytes: Arc<[u8]>,
+    /// Where they hold its metadata, and its command.
+    metadata: Range<usize>,
+    command: Range<usize>,
+    /// Where they hold its encoded events; `None` if the command emitted none.
+    events: Option<Range<usize>>,
     table: Arc<CommandTable<M>>,
 }
 
 impl<M: Model> HistoryRecord<M> {
-    /// Makes a record of one in `file`.
-    pub(crate) fn of(
-        file: Arc<StreamedFile>,
+    /// Makes a record of the one that begins at `at` in `bytes`, which are of `file`. Returns also
+    /// where it ends; `None` if there is no record.
+    pub(crate) fn read(
+        file: &Arc<StreamedFile>,
         sequence: u64,
-        record: &Record<'_>,
+        (bytes, at): (&Arc<[u8]>, usize),
         table: &Arc<CommandTable<M>>,
-    ) -> Self {
-        Self {
-            file,
+    ) -> Option<(Self, usize)> {
+        let record = Records::new(bytes.get(at..)?).next()?.ok()?;
+        let metadata = at + RECORD_HEADER_BYTES;
+        let command = metadata + record.metadata.len();
+        let end = command + record.command.len();
+        let events = end + RECORD_HEADER_BYTES;
+        let made = Self {
+            file: file.clone(),
             sequence,
             time_ns: record.time_ns,
             tag: record.tag,
-            body: [record.metadata, record.command].concat().into(),
-            metadata_bytes: record.metadata.len(),
-            events: record.events.map(Into::into),
+            bytes: bytes.clone(),
+            metadata: metadata..command,
+            command: command..end,
+            events: record.events.map(|it| events..events + it.len()),
             table: table.clone(),
-        }
+        };
+        Some((made, at + record.bytes()))
     }
 
     /// Returns the command's sequence.
@@ -69,11 +79,12 @@ impl<M: Model> HistoryRecord<M> {
     /// none.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
-        Metadata::decode(self.body.get(..self.metadata_bytes).unwrap_or(&[])).unwrap_or_default()
+        let bytes = self.bytes.get(self.metadata.clone()).unwrap_or(&[]);
+        Metadata::decode(bytes).unwrap_or_default()
     }
 
     pub(crate) fn has_metadata(&self) -> bool {
-        self.metadata_bytes > 0
+        !self.metadata.is_empty()
     }
 
     /// Returns the command's stable tag.
@@ -151,7 +162,8 @@ impl<M: Model> HistoryRecord<M> {
         if self.file.header.events != Events::Stored.code() {
             return Ok(None);
         }
-        let Some(bytes) = &self.events else { return Ok(Some(Vec::new())) };
+        let Some(range) = self.events.clone() else { return Ok(Some(Vec::new())) };
+        let bytes = self.bytes.get(range).unwrap_or(&[]);
         let decoded = stack::try_here_first(|| {
             told_of_panics("event's Deserialize", || decode_events::<M>(bytes))?
         });
@@ -164,7 +176,7 @@ impl<M: Model> HistoryRecord<M> {
     }
 
     fn command_bytes(&self) -> &[u8] {
-        self.body.get(self.metadata_bytes..).unwrap_or(&[])
+        self.bytes.get(self.command.clone()).unwrap_or(&[])
     }
 
     fn undecodable(&self, reason: String) -> Error {
@@ -278,9 +290,12 @@ impl<M: Model> HistoryRecords<M> {
         let rest = self.payload.get(self.at..).unwrap_or(&[]);
         let record = Records::new(rest).next();
         let record = record.and_then(Result::ok).expect("`load_frame` has read it");
-        let file = self.file.clone().expect("`load_frame` has set it");
+        let file = self.file.as_ref().expect("`load_frame` has set it");
+        // A copy: whoever keeps a record does not keep the others of its batch.
+        let bytes = rest.get(..record.bytes()).unwrap_or(&[]).into();
         self.at += record.bytes();
-        Ok(HistoryRecord::of(file, self.next_sequence, &record, &self.table))
+        let made = HistoryRecord::read(file, self.next_sequence, (&bytes, 0), &self.table);
+        Ok(made.expect("it was read just now").0)
     }
 }
 

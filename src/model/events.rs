@@ -1,12 +1,14 @@
 //! Owns how the events of one command are encoded, and the limits on them. Knows nothing of records
 //! and files.
 //!
+//! Each number takes one byte for seven bits: most are small.
+//!
 //! ```text
-//! 0  version u32           `Model::EVENT_VERSION` of the program that stored them
-//! 4  count u32
-//! 8  for each event:
-//!        length u32
-//!        the event
+//! version                  `Model::EVENT_VERSION` of the program that stored them
+//! count
+//! for each event:
+//!     length
+//!     the event
 //! ```
 
 use std::fmt;
@@ -14,8 +16,8 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 use super::{MigrationError, Model};
-use crate::codec::{self, EncodeFailure};
-use crate::files::FieldReader;
+use crate::codec::{self, EncodeFailure, varint};
+use crate::files::position;
 
 /// The tag of the record behind a command's record that holds the command's events. No command may
 /// have this tag.
@@ -26,8 +28,6 @@ pub(crate) const MOST_EVENTS: usize = 1 << 16;
 /// The largest encoding of one command's events. A frame has room for it behind the largest
 /// command.
 pub(crate) const LARGEST_EVENTS_BYTES: usize = 16 << 20;
-
-const LENGTH_BYTES: usize = 4;
 
 /// One stored event, as another version of the program encoded it; see
 /// [`Model::read_event`](crate::Model::read_event).
@@ -59,48 +59,60 @@ impl fmt::Debug for StoredEvent<'_> {
 /// Appends the encoding of one command's events to `target`. The error says what is wrong with
 /// them; `target` may then have a part of them.
 pub(crate) fn encode<M: Model>(events: &[M::Event], target: &mut Vec<u8>) -> Result<(), String> {
-    let count = u32::try_from(events.len()).ok().filter(|_| events.len() <= MOST_EVENTS);
-    let count = count.ok_or_else(|| {
-        format!("it emitted {} events, but the limit is {MOST_EVENTS}", events.len())
-    })?;
+    if events.len() > MOST_EVENTS {
+        return Err(format!("it emitted {} events, but the limit is {MOST_EVENTS}", events.len()));
+    }
     let limit = target.len() + LARGEST_EVENTS_BYTES;
     let too_large = || {
         let most = LARGEST_EVENTS_BYTES >> 20;
         format!("its events take more than {most} MiB, which is the limit")
     };
-    target.extend_from_slice(&M::EVENT_VERSION.to_le_bytes());
-    target.extend_from_slice(&count.to_le_bytes());
+    varint::push(target, M::EVENT_VERSION.into());
+    varint::push(target, position(events.len()));
     for event in events {
         let begin = target.len();
-        target.extend_from_slice(&[0; LENGTH_BYTES]);
+        target.push(0); // the length, if it is small
         codec::encode_onto(event, target, limit).map_err(|failure| match failure {
             EncodeFailure::TooLarge { .. } => too_large(),
             EncodeFailure::Failed(reason) => format!("an event cannot be encoded: {reason}"),
         })?;
-        let length = target.len() - begin - LENGTH_BYTES;
-        let length = u32::try_from(length).map_err(|_| too_large())?;
-        let place = target.get_mut(begin..begin + LENGTH_BYTES).expect("just appended");
-        place.copy_from_slice(&length.to_le_bytes());
+        put_length(target, begin);
     }
     if target.len() > limit { Err(too_large()) } else { Ok(()) }
+}
+
+/// Puts the length of what stands behind the byte at `begin` there. A length of more than one byte
+/// moves it.
+fn put_length(target: &mut Vec<u8>, begin: usize) {
+    let length = target.len() - begin - 1;
+    match (u8::try_from(length), target.get_mut(begin)) {
+        (Ok(small), Some(place)) if small < 0x80 => *place = small,
+        _ => {
+            let mut bytes = Vec::new();
+            varint::push(&mut bytes, position(length));
+            target.splice(begin..=begin, bytes);
+        }
+    }
 }
 
 /// Splits the encoding of one command's events into the version and each event's encoding; `None`
 /// if it is not one.
 pub(crate) fn split(bytes: &[u8]) -> Option<(u32, Vec<&[u8]>)> {
-    let mut fields = FieldReader::new(bytes);
-    let (version, count) = (fields.u32()?, fields.u32()?);
-    let count = usize::try_from(count).ok()?;
+    let mut rest = bytes;
+    let version = u32::try_from(varint::take(&mut rest)?).ok()?;
+    let count = usize::try_from(varint::take(&mut rest)?).ok()?;
     // Each has a length, so this allocates no more than was read.
-    if count > MOST_EVENTS || count > bytes.len() / LENGTH_BYTES {
+    if count > MOST_EVENTS || count > rest.len() {
         return None;
     }
     let mut event = || {
-        let length = fields.length()?;
-        fields.bytes(length)
+        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
+        let (event, behind) = rest.split_at_checked(length)?;
+        rest = behind;
+        Some(event)
     };
     let events = (0..count).map(|_| event()).collect::<Option<Vec<_>>>()?;
-    fields.is_at_end().then_some((version, events))
+    rest.is_empty().then_some((version, events))
 }
 
 /// Decodes the events of one command. The error says why they cannot be decoded.

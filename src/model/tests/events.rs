@@ -54,7 +54,9 @@ fn events_come_back() {
     assert_eq!(decode::<Till>(&bytes).unwrap(), events);
     let (version, each) = split(&bytes).unwrap();
     assert_eq!((version, each.len()), (3, 3));
-    assert_eq!(each.iter().map(|it| it.len() + LENGTH_BYTES).sum::<usize>() + 8, bytes.len());
+    let lengths = [1, 2, 1]; // that of the second is more than 127
+    let sum: usize = each.iter().zip(lengths).map(|(it, length)| it.len() + length).sum();
+    assert_eq!(sum + 2, bytes.len());
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn events_of_an_older_version_are_converted() {
     assert!(unknown.contains("event 1 of 1") && unknown.contains("event version 3"), "{unknown}");
     let mut wrong = bytes;
     wrong.push(0);
-    wrong[8] = 2; // the first event takes the next byte, too
+    wrong[2] = 2; // the first event takes the next byte, too
     assert!(decode::<Till>(&wrong).is_err());
 }
 
@@ -77,9 +79,11 @@ fn more_than_the_limits_is_refused() {
     let error = encoded::<TillV2>(&vec![5; MOST_EVENTS + 1]).unwrap_err();
     assert!(error.contains("65537 events"), "{error}");
     // Version, count, length, and in the event its number and the number of its bytes.
-    let most = LARGEST_EVENTS_BYTES - 8 - LENGTH_BYTES - 1 - 5;
-    assert!(encoded::<Till>(&[paid(1, most)]).is_ok());
-    for events in [vec![paid(1, most + 1)], vec![paid(1, most - 5), paid(1, 1)]] {
+    let most = LARGEST_EVENTS_BYTES - 2 - 4 - 1 - 5;
+    let largest = encoded::<Till>(&[paid(1, most)]).unwrap();
+    assert_eq!(largest.len(), LARGEST_EVENTS_BYTES);
+    assert_eq!(decode::<Till>(&largest).unwrap(), [paid(1, most)]);
+    for events in [vec![paid(1, most + 1)], vec![paid(1, most - 3), paid(1, 1)]] {
         let error = encoded::<Till>(&events).unwrap_err();
         assert!(error.contains("more than 16 MiB"), "{error}");
     }
@@ -112,6 +116,7 @@ fn what_is_not_whole_is_not_split() {
     }
     assert!(split(&[&bytes[..], &[0]].concat()).is_none());
     let mut many = bytes;
-    many[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+    many[1] = 0x7f;
     assert!(split(&many).is_none());
+    assert!(split(&[&[2, 0xff, 0xff, 0xff, 0xff, 0x0f][..], &many].concat()).is_none());
 }
