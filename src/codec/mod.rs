@@ -402,6 +402,7 @@ struct LimitedWriter<'a> {
 }
 
 impl Writer for LimitedWriter<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let grown = self.buffer.len().saturating_add(bytes.len());
         if grown > self.limit {
@@ -411,7 +412,11 @@ impl Writer for LimitedWriter<'_> {
         if bytes.len() == LEVEL_BYTES && self.floor.is_reached() {
             return Err(EncodeError::Other(TOO_DEEP));
         }
-        self.buffer.extend_from_slice(bytes);
+        match bytes {
+            // Most writes are of one byte, and a call to copy it takes longer than that.
+            [byte] => self.buffer.push(*byte),
+            _ => self.buffer.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }

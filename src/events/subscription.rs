@@ -100,6 +100,8 @@ pub struct Subscription<M: Model> {
     followed: Followed<M>,
     /// The sequence that is wanted next.
     next: u64,
+    /// Up to here commands were readable and durable when it looked last.
+    reached: u64,
     batch: Option<Batch>,
     /// The files that are read, if it is behind.
     frames: Option<Frames>,
@@ -147,6 +149,7 @@ impl<M: Model> Subscription<M> {
         let live = Arc::new(StreamedFile { path, header, end: None });
         let task = followed.shared.published.tasks.number();
         let mut made = Self {
+            reached: followed.reached(),
             followed,
             next,
             batch: None,
@@ -247,14 +250,17 @@ impl<M: Model> Subscription<M> {
             if self.followed.process.is_forked() {
                 return Err(Error::Forked);
             }
-            // The order counts: what was reached before the end must still be given.
-            let is_over = self.followed.is_over();
-            if self.next > self.followed.reached() {
-                return match self.followed.shared.status.poisoned() {
-                    _ if !is_over => Ok(Next::NotYet),
-                    Some(poisoned) => Err(Error::Poisoned(poisoned.clone())),
-                    None => Ok(Next::Ended),
-                };
+            if self.next > self.reached {
+                // The order counts: what was reached before the end must still be given.
+                let is_over = self.followed.is_over();
+                self.reached = self.followed.reached();
+                if self.next > self.reached {
+                    return match self.followed.shared.status.poisoned() {
+                        _ if !is_over => Ok(Next::NotYet),
+                        Some(poisoned) => Err(Error::Poisoned(poisoned.clone())),
+                        None => Ok(Next::Ended),
+                    };
+                }
             }
             let recorded = self.take()?;
             if self.filter.as_mut().is_none_or(|wanted| wanted(&recorded)) {
@@ -284,7 +290,7 @@ impl<M: Model> Subscription<M> {
 
     /// Finds the batch with the next command, if that is durable.
     fn find_batch(&mut self) -> Result<(), Error> {
-        while self.batch.is_none() && self.next <= self.followed.reached() {
+        while self.batch.is_none() && self.next <= self.reached {
             if let Lookup::Found(found) = self.followed.shared.recent_batches.find(self.next) {
                 self.frames = None;
                 let (file, payload) = (self.live.clone(), found.payload.clone());
@@ -311,8 +317,6 @@ impl<M: Model> Subscription<M> {
             return Ok(());
         }
         let Some((file, frame)) = frames.frame() else { return Ok(()) };
-        // The whole batch is checked before any of it is given.
-        frame.each_record(&file.path, |_, _| Ok::<_, Error>(()))?;
         self.batch = Some(Batch {
             file: file.clone(),
             payload: frame.payload.into(),

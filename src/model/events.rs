@@ -95,30 +95,44 @@ fn put_length(target: &mut Vec<u8>, begin: usize) {
     }
 }
 
+/// The encodings of one command's events, one after the other.
+struct Encodings<'a> {
+    version: u32,
+    count: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Encodings<'a> {
+    fn begin(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let version = u32::try_from(varint::take(&mut rest)?).ok()?;
+        let count = usize::try_from(varint::take(&mut rest)?).ok()?;
+        // Each has a length, so nothing that is allocated for them is larger than what was read.
+        let fits = count <= MOST_EVENTS && count <= rest.len();
+        fits.then_some(Self { version, count, rest })
+    }
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(varint::take(&mut self.rest)?).ok()?;
+        let (event, behind) = self.rest.split_at_checked(length)?;
+        self.rest = behind;
+        Some(event)
+    }
+}
+
 /// Splits the encoding of one command's events into the version and each event's encoding; `None`
 /// if it is not one.
 pub(crate) fn split(bytes: &[u8]) -> Option<(u32, Vec<&[u8]>)> {
-    let mut rest = bytes;
-    let version = u32::try_from(varint::take(&mut rest)?).ok()?;
-    let count = usize::try_from(varint::take(&mut rest)?).ok()?;
-    // Each has a length, so this allocates no more than was read.
-    if count > MOST_EVENTS || count > rest.len() {
-        return None;
-    }
-    let mut event = || {
-        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let (event, behind) = rest.split_at_checked(length)?;
-        rest = behind;
-        Some(event)
-    };
-    let events = (0..count).map(|_| event()).collect::<Option<Vec<_>>>()?;
-    rest.is_empty().then_some((version, events))
+    let mut encodings = Encodings::begin(bytes)?;
+    let all = (0..encodings.count).map(|_| encodings.next()).collect::<Option<Vec<_>>>()?;
+    encodings.rest.is_empty().then_some((encodings.version, all))
 }
 
 /// Decodes the events of one command. The error says why they cannot be decoded.
 pub(crate) fn decode<M: Model>(bytes: &[u8]) -> Result<Vec<M::Event>, String> {
     let whole = || "the record of its events is not whole".to_owned();
-    let (version, events) = split(bytes).ok_or_else(whole)?;
+    let mut encodings = Encodings::begin(bytes).ok_or_else(whole)?;
+    let (version, count) = (encodings.version, encodings.count);
     let decode = |bytes: &[u8]| match version == M::EVENT_VERSION {
         true => codec::decode_exact(bytes),
         false => M::read_event(version, StoredEvent(bytes)).map_err(|error| match error {
@@ -130,10 +144,12 @@ pub(crate) fn decode<M: Model>(bytes: &[u8]) -> Result<Vec<M::Event>, String> {
             failed @ MigrationError::Failed(_) => failed.to_string(),
         }),
     };
-    let number = |(index, event): (usize, &[u8])| {
-        decode(event).map_err(|reason| format!("event {} of {}: {reason}", index + 1, events.len()))
-    };
-    events.iter().copied().enumerate().map(number).collect()
+    let mut events = Vec::with_capacity(count);
+    for number in 1..=count {
+        let event = decode(encodings.next().ok_or_else(whole)?);
+        events.push(event.map_err(|reason| format!("event {number} of {count}: {reason}"))?);
+    }
+    if encodings.rest.is_empty() { Ok(events) } else { Err(whole()) }
 }
 
 #[cfg(test)]
