@@ -269,8 +269,12 @@ impl<M: Model> Rewriting<'_, M> {
         old.each_record(&file.path, |sequence, record| {
             let mut record = decisions.rewritten(sequence, record);
             events.clear();
-            self.apply(file, sequence, &record, stores_events.then_some(&mut events))?;
-            record.events = (!events.is_empty()).then_some(&events);
+            // Nothing that was changed can have reached the commands before it.
+            let stay = !stores_events || decisions.first().is_none_or(|first| sequence < first);
+            self.apply(file, sequence, &record, (!stay).then_some(&mut events))?;
+            if !stay {
+                record.events = (!events.is_empty()).then_some(&events);
+            }
             if first < sequence && self.payload.len() + record.bytes() > self.most_payload_bytes {
                 self.write_frame(old, first, sequence)?;
                 first = sequence;
@@ -287,9 +291,9 @@ impl<M: Model> Rewriting<'_, M> {
     }
 
     /// Replays a record of the new history, and puts the encoded events that it emits into
-    /// `events`. The stored ones may hold what is to be erased; and where nothing was changed, they
-    /// are the same, because the old history was verified. If the record is refused behind the
-    /// first change, that change may be the cause, so the error is that of a refused purge.
+    /// `events`: from the first change on, the stored ones may hold what is to be erased. If the
+    /// record is refused behind the first change, that change may be the cause, so the error is
+    /// that of a refused purge.
     fn apply(
         &mut self,
         file: &Arc<StreamedFile>,

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use prevalence::{
     Builder, Command, Context, Database, Error, Events, Evidence, ExecuteError, InitialModel,
     MigrationError, Model, PurgeAction, Retention, SnapshotPolicy, StoredEvent, purge,
-    verify_history,
+    purge_unverified, verify_history,
 };
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +180,25 @@ fn a_purge_leaves_the_events_of_the_new_history() {
     assert_eq!(verify_history::<Old>(&path).unwrap().divergence, None);
     let database = builder::<Old>().open(&path).unwrap();
     assert_eq!(stored(&database), of_first(&[3, 0, 1, 2, 1]));
+}
+
+/// Without a verification, another program may purge. What it changes begins with its first change.
+#[test]
+fn a_purge_leaves_the_events_before_its_first_change() {
+    let (_directory, path) = temporary();
+    let database = builder::<Old>().open(&path).unwrap();
+    for item in [4, 3, 4] {
+        database.execute(Sell(item)).unwrap();
+    }
+    database.close().unwrap();
+    let report = purge_unverified::<New>(&path, |record| match record.sequence() {
+        2 => PurgeAction::Redact,
+        _ => PurgeAction::Keep,
+    });
+    report.unwrap();
+    let database = builder::<New>().open(&path).unwrap();
+    let expected = [First::emitted(4), Vec::new(), Second::emitted(4)].map(Some);
+    assert_eq!(stored(&database), expected);
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
