@@ -1,9 +1,22 @@
 //! Applies a record by its tag where no caller waits for an answer: in a rollback, a replay, a
 //! history. Knows nothing of where records come from.
 
+use super::published_version::free;
 use crate::journal::Record;
 use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
 use crate::process::told_of_panics;
+
+/// How many events there is room for, after one command emitted many.
+const KEPT_EVENTS: usize = 1024;
+
+/// Drops events, each by itself. The error says that the `Drop` of one panicked.
+pub(crate) fn drop_events<E>(events: &mut Vec<E>) -> Result<(), String> {
+    if !std::mem::needs_drop::<E>() {
+        events.clear();
+        return Ok(());
+    }
+    told_of_panics("event's Drop", || free(events.drain(..)))
+}
 
 /// What is needed to apply records, besides the model.
 pub(crate) struct Applier<M: Model> {
@@ -40,7 +53,8 @@ impl<M: Model> Applier<M> {
             self.events = events;
             return applied;
         }
-        let cleared = told_of_panics("event's Drop", || events.clear());
+        let cleared = drop_events(&mut events);
+        events.shrink_to(KEPT_EVENTS);
         self.events = events;
         applied.and(cleared)
     }

@@ -12,6 +12,8 @@ use crate::model::Model;
 
 /// The size to which a buffer is shrunk after one large batch.
 const KEPT_FRAME_BYTES: usize = 4 << 20;
+/// The number of events to whose room a batch is shrunk.
+const KEPT_EVENTS: usize = 1 << 14;
 
 /// One group-commit batch.
 pub(crate) struct Batch<M: Model> {
@@ -96,6 +98,7 @@ impl<M: Model> Batch<M> {
         // not freed then stays here, since a second panic meanwhile would end the process.
         let mut emitted = std::mem::take(events);
         free(emitted.drain(..));
+        emitted.shrink_to(KEPT_EVENTS);
         self.events = emitted;
         let (version, mut superseded) = (version.take(), std::mem::take(superseded));
         free(superseded.drain(..).chain(version));

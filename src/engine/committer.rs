@@ -61,6 +61,9 @@ impl<M: Model> Committer<M> {
         }
         let payload_bytes = batch.frame.payload_length();
         if let Err(failure) = self.make_durable(batch) {
+            // A change of segments may have synced what was written before.
+            let durable = self.log.progress().durable_sequence;
+            self.shared.counters.durable_sequence.raise_to(durable);
             if matches!(failure, Failure::NotWritten(_)) {
                 let commands = crate::files::position(batch.tickets.len());
                 self.shared.counters.not_written.add(commands);
@@ -181,21 +184,32 @@ pub(crate) fn sync_outside_lock<M: Model>(committer: &SharedCommitter<M>) -> Res
     }
     let shared = guard.shared.clone();
     let Some(sync) = guard.log.detached_sync() else {
-        return Ok(guard.log.progress().durable_sequence);
+        let durable = guard.log.progress().durable_sequence;
+        drop(guard);
+        tell_durable(&shared, durable);
+        return Ok(durable);
     };
     drop(guard);
     let sequence = sync().map_err(|error| shared.poison(&error))?;
     shared.counters.syncs.add(1);
     let mut guard = lock(committer);
     guard.log.note_synced(sequence);
+    // If the marker fails, this is durable nevertheless.
+    shared.counters.durable_sequence.raise_to(guard.log.progress().durable_sequence);
     // It may take long until another frame states what is durable now, so this writes a commit
     // marker.
     guard.write_commit_marker();
     let durable = guard.log.progress().durable_sequence;
-    shared.counters.durable_sequence.raise_to(durable);
-    // Those who follow the database get what is durable.
-    shared.published.wake_waiting();
+    drop(guard);
+    tell_durable(&shared, durable);
     Ok(durable)
+}
+
+/// Notes what is durable, and wakes those who follow the database. No lock may be held: this runs
+/// their wakers.
+fn tell_durable<M>(shared: &Shared<M>, sequence: u64) {
+    shared.counters.durable_sequence.raise_to(sequence);
+    shared.published.wake_waiting();
 }
 
 /// What the committer's thread needs for its exchange with the writer.

@@ -169,6 +169,12 @@ impl<O, R> Slot<O, R> {
         self.lock().answer = Some(answer);
     }
 
+    /// Puts another answer in the place of one. The `Drop` of the first one may panic.
+    fn put_instead(&self, answer: ExecuteError<R>) {
+        let before = self.lock().answer.replace(Err(answer));
+        catch_unwind(AssertUnwindSafe(|| drop(before))).ok();
+    }
+
     #[cfg(test)]
     pub(crate) fn is_waited_for(&self) -> bool {
         !matches!(self.lock().waiter, Waiter::Nobody)
@@ -238,7 +244,7 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
     }
 
     fn put_events_refused(&self, reason: String) {
-        self.put(Err(ExecuteError::EventsRefused { reason }));
+        self.put_instead(ExecuteError::EventsRefused { reason });
     }
 
     fn release_error(&self, failure: Failure) {

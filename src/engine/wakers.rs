@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::Waker;
 
+use crate::engine::EngineThread;
 use crate::mutex::lock;
 
 /// At most one waker for each task that waits.
@@ -26,11 +27,16 @@ impl Wakers {
 
     /// Sets the waker of a task, until it is woken. The task must look once more after this.
     pub(crate) fn set(&self, number: u64, waker: &Waker) {
+        // A waker is its user's code: no lock is held while it runs.
+        let waker = waker.clone();
         let mut wakers = lock(&self.wakers);
-        let before = wakers.insert(number, waker.clone());
+        let before = wakers.insert(number, waker);
         self.waiting.store(wakers.len(), Ordering::SeqCst);
         drop(wakers);
         drop(before);
+        // This pairs with the fence of whoever wakes: either that sees this waker, or the look that
+        // follows here sees the change.
+        fence(Ordering::SeqCst);
     }
 
     pub(crate) fn forget(&self, number: u64) {
@@ -50,6 +56,8 @@ impl Wakers {
         let all = std::mem::take(&mut *wakers);
         self.waiting.store(0, Ordering::SeqCst);
         drop(wakers);
+        // A waker may run its task here, and the engine may be in the middle of something.
+        let _guard = EngineThread::enter();
         for waker in all.into_values() {
             // A waker is its user's code. If it panics, the panic hook tells its owner, and the next
             // one is woken nevertheless.

@@ -11,13 +11,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::published_version::Version;
+use super::published_version::{Version, free};
 use super::queue::{Applied, Submission};
 use crate::engine::{Applier, RequestMemory};
 use crate::journal::{Records, record_parts};
-use crate::model::{Context, Model, RandomSeed, encode_events};
+use crate::model::{Context, Model, RandomSeed, decode_events, encode_events};
 use crate::options::Events;
 use crate::process::{stack, told_of_panics};
+
+/// The events of one command in so many are decoded after they were encoded, beginning with the
+/// first: a type may encode what it cannot decode, and then nobody could ever read them.
+const DECODED_EVERY: u32 = if cfg!(debug_assertions) { 0 } else { 255 };
+
+/// How many events there is room for, after one command emitted many.
+const KEPT_EVENTS: usize = 1024;
+
+/// Encodes the events of a command, on this thread's stack. If `is_sample`, it decodes them, too.
+fn encode_here<M: Model>(
+    events: &[M::Event],
+    is_sample: bool,
+    target: &mut Vec<u8>,
+) -> Result<(), String> {
+    let begin = target.len();
+    told_of_panics("event's Serialize", || encode_events::<M>(events, target))??;
+    if !is_sample {
+        return Ok(());
+    }
+    let encoded = target.get(begin..).unwrap_or(&[]);
+    let decoded = told_of_panics("event's Deserialize", || decode_events::<M>(encoded));
+    let decoded = decoded.and_then(|decoded| decoded).map_err(|reason| {
+        format!("its events cannot be decoded from their own encoding: {reason}")
+    })?;
+    told_of_panics("event's Drop", || free(decoded))
+}
 
 pub(crate) struct Working<M: Model> {
     model: M,
@@ -29,6 +55,8 @@ pub(crate) struct Working<M: Model> {
     events: Vec<M::Event>,
     /// What becomes of events.
     keeps: Events,
+    /// How many commands' events are stored before those of one are decoded again.
+    until_decoded: u32,
     seed: RandomSeed,
     applier: Applier<M>,
     /// The ids of accepted commands. An id enters only when its command is accepted, so a rollback
@@ -58,6 +86,7 @@ impl<M: Model> Working<M> {
             checkpoint_payload: 0,
             events: Vec::new(),
             keeps,
+            until_decoded: 0,
             seed,
             applier: Applier::new(seed),
         }
@@ -117,6 +146,7 @@ impl<M: Model> Working<M> {
             true => batch.events.append(&mut self.events),
             false => self.events.clear(),
         }
+        self.events.shrink_to(KEPT_EVENTS);
         match applied {
             Applied::Accepted => match pushed {
                 Ok(()) => {
@@ -154,13 +184,22 @@ impl<M: Model> Working<M> {
         batch.frame.push_record(record, time_ns);
         let is_lost = batch.rejected > 0 && fault!(EventsLostBehindRefusal);
         if !events.is_empty() && self.keeps == Events::Stored && !is_lost {
-            let encode = |target: &mut Vec<u8>| {
-                told_of_panics("event's Serialize", || encode_events::<M>(events, target))?
-            };
-            if let Err(reason) = batch.frame.push_events(encode) {
+            let is_sample = self.until_decoded == 0;
+            let pushed =
+                batch.frame.push_events(|target| encode_here::<M>(events, is_sample, target));
+            let pushed = pushed.or_else(|reason| match stack::is_known() {
+                true => Err(reason),
+                // The stack of a caller may be too small for them.
+                false => batch.frame.push_events(|target| {
+                    stack::run(|| encode_here::<M>(events, is_sample, target))
+                        .unwrap_or(Err(reason))
+                }),
+            });
+            if let Err(reason) = pushed {
                 batch.frame.truncate(before);
                 return Err(reason);
             }
+            self.until_decoded = self.until_decoded.checked_sub(1).unwrap_or(DECODED_EVERY);
         }
         batch.count += 1;
         self.sequence += 1;

@@ -25,11 +25,12 @@ use crate::engine::{Lookup, Shared, on_engine_thread};
 use crate::error::Error;
 use crate::execute_error::WaitError;
 use crate::files::Directory;
-use crate::history::{Frames, HistoryFiles, HistoryRecord};
+use crate::history::{Frames, HistoryFiles, HistoryRecord, check_frame};
 use crate::journal::{Records, SegmentIdentity, SegmentStart, StreamedFile};
 use crate::model::{CommandTable, Model};
 use crate::options::Durability;
 use crate::process::{FreedDeep, OpeningProcess};
+use crate::recovery::check_tags;
 use crate::storage::Storage;
 
 /// Where a [`Subscription`] begins.
@@ -105,6 +106,8 @@ pub struct Subscription<M: Model> {
     batch: Option<Batch>,
     /// The files that are read, if it is behind.
     frames: Option<Frames>,
+    /// The file whose table of names was checked last.
+    checked: Option<Arc<StreamedFile>>,
     /// What the recent batches belong to.
     live: Arc<StreamedFile>,
     table: Arc<CommandTable<M>>,
@@ -154,6 +157,7 @@ impl<M: Model> Subscription<M> {
             next,
             batch: None,
             frames: None,
+            checked: None,
             live,
             table: Arc::new(CommandTable::new()),
             filter: None,
@@ -166,7 +170,8 @@ impl<M: Model> Subscription<M> {
     }
 
     /// Gives only those commands for which `wanted` returns true. It is called once for each, in
-    /// their order. A second filter takes the place of the first one.
+    /// their order. A second filter takes the place of the first one. If it panics, the subscription
+    /// has ended.
     #[must_use]
     pub fn only(mut self, wanted: impl FnMut(&Recorded<M>) -> bool + Send + 'static) -> Self {
         self.filter = Some(Box::new(wanted));
@@ -263,7 +268,12 @@ impl<M: Model> Subscription<M> {
                 }
             }
             let recorded = self.take()?;
-            if self.filter.as_mut().is_none_or(|wanted| wanted(&recorded)) {
+            let Some(wanted) = &mut self.filter else { return Ok(Next::Given(recorded)) };
+            // If it panics, nobody knows whether the command is wanted.
+            self.has_ended = true;
+            let is_wanted = wanted(&recorded);
+            self.has_ended = false;
+            if is_wanted {
                 return Ok(Next::Given(recorded));
             }
         }
@@ -274,6 +284,9 @@ impl<M: Model> Subscription<M> {
         self.find_batch()?;
         let batch = self.batch.as_mut().expect("a durable command is in a batch");
         let sequence = self.next;
+        if batch.sequence != sequence {
+            return Err(batch.no_record());
+        }
         let from = (&batch.payload, batch.at);
         let read = HistoryRecord::read(&batch.file, sequence, from, &self.table);
         let (command, end) = read.ok_or_else(|| batch.no_record())?;
@@ -317,6 +330,11 @@ impl<M: Model> Subscription<M> {
             return Ok(());
         }
         let Some((file, frame)) = frames.frame() else { return Ok(()) };
+        check_frame(file, &frame)?;
+        if self.checked.as_ref().is_none_or(|checked| !Arc::ptr_eq(checked, file)) {
+            check_tags::<M>(&file.path, &file.header)?;
+            self.checked = Some(file.clone());
+        }
         self.batch = Some(Batch {
             file: file.clone(),
             payload: frame.payload.into(),

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::frames::Frames;
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::journal::{RECORD_HEADER_BYTES, Records, StreamedFile};
+use crate::journal::{FrameRef, RECORD_HEADER_BYTES, Records, StreamedFile};
 use crate::model::{
     Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, decode_events,
     system_time,
@@ -200,6 +200,19 @@ impl<M: Model> fmt::Debug for HistoryRecord<M> {
     }
 }
 
+/// Checks that a frame holds as many commands as it states, and that its file names each of them.
+pub(crate) fn check_frame(file: &StreamedFile, frame: &FrameRef<'_>) -> Result<(), Error> {
+    frame.each_record(&file.path, |sequence, record| {
+        let tag = record.tag;
+        let named = file.header.commands.iter().any(|(known, _)| *known == tag);
+        if named || tag == REDACTED_TAG {
+            Ok(())
+        } else {
+            Err(unknown_tag(&file.path, &file.header, sequence, tag))
+        }
+    })
+}
+
 /// The iterator of [`History::records`](crate::History::records). It ends after an error.
 pub struct HistoryRecords<M: Model> {
     frames: Frames,
@@ -266,15 +279,7 @@ impl<M: Model> HistoryRecords<M> {
             return Ok(false);
         }
         let Some((file, frame)) = self.frames.frame() else { return Ok(false) };
-        frame.each_record(&file.path, |sequence, record| {
-            let tag = record.tag;
-            let named = file.header.commands.iter().any(|(known, _)| *known == tag);
-            if named || tag == REDACTED_TAG {
-                Ok(())
-            } else {
-                Err(unknown_tag(&file.path, &file.header, sequence, tag))
-            }
-        })?;
+        check_frame(file, &frame)?;
         if self.file.as_ref().is_none_or(|known| !Arc::ptr_eq(known, file)) {
             check_tags::<M>(&file.path, &file.header)?;
             self.file = Some(file.clone());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::decisions::{Decisions, name};
-use crate::engine::{RequestLog, Version};
+use crate::engine::{RequestLog, Version, drop_events};
 use crate::error::Error;
 use crate::files::{
     ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError,
@@ -313,7 +313,8 @@ impl<M: Model> Rewriting<'_, M> {
         })?;
         let Some(events) = events.filter(|_| !emitted.is_empty()) else { return Ok(()) };
         let encoded = told_of_panics("event's Serialize", || encode_events::<M>(&emitted, events));
-        encoded.and_then(|encoded| encoded).map_err(|reason| Error::PurgeRefused {
+        let encoded = encoded.and_then(|encoded| encoded);
+        encoded.and(drop_events(&mut emitted)).map_err(|reason| Error::PurgeRefused {
             sequence,
             command: command(),
             reason,

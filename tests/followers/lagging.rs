@@ -53,7 +53,7 @@ fn a_filter_that_panics_harms_only_its_owner() {
     let mut loud = database.subscribe(From::Beginning).unwrap().only(|_| panic!("on purpose"));
     database.execute(Add { account: 1, amount: 1 }).unwrap();
     let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loud.next()));
-    assert!(next.is_err());
+    assert!(next.is_err() && loud.has_ended() && loud.next().is_none());
     drop(loud);
     database.execute(Add { account: 1, amount: 1 }).unwrap();
     database.close().unwrap();

@@ -211,6 +211,8 @@ enum Line {
     Secret,
     #[serde(serialize_with = "panics")]
     Loud(u8),
+    #[serde(skip_deserializing)]
+    Unread,
 }
 
 fn panics<S>(_: &u8, _: S) -> Result<S::Ok, S::Error>
@@ -229,6 +231,7 @@ enum Say {
     Lines { count: u32, bytes: u32 },
     Secret,
     Loud,
+    Unread,
 }
 
 impl Command<Log> for Say {
@@ -243,6 +246,7 @@ impl Command<Log> for Say {
             }
             Self::Secret => cx.emit(Line::Secret),
             Self::Loud => cx.emit(Line::Loud(1)),
+            Self::Unread => cx.emit(Line::Unread),
         }
         Ok(())
     }
@@ -261,6 +265,7 @@ fn events_that_cannot_be_stored_refuse_their_command() {
         (Say::Lines { count: 20, bytes: 1 << 20 }, "more than 16 MiB"),
         (Say::Secret, "an event cannot be encoded"),
         (Say::Loud, "its event's Serialize panicked: on purpose"),
+        (Say::Unread, "cannot be decoded from their own encoding"),
     ];
     for (command, why) in refused {
         // They are in one batch.
@@ -276,12 +281,12 @@ fn events_that_cannot_be_stored_refuse_their_command() {
         }
         behind.wait().unwrap();
     }
-    assert_eq!(database.query(|log| log.0), 8);
+    assert_eq!(database.query(|log| log.0), 10);
     database.execute(Say::Lines { count: 15, bytes: 1 << 20 }).unwrap();
     let events = stored(&database);
-    assert_eq!(events.len(), 9);
-    assert!(events[..8].iter().all(|it| *it == Some(vec![Line::Said(vec![5])])));
-    assert_eq!(events[8].as_ref().unwrap().len(), 15);
+    assert_eq!(events.len(), 11);
+    assert!(events[..10].iter().all(|it| *it == Some(vec![Line::Said(vec![5])])));
+    assert_eq!(events[10].as_ref().unwrap().len(), 15);
     database.close().unwrap();
     assert_eq!(verify_history::<Log>(&path).unwrap().divergence, None);
 

@@ -24,6 +24,9 @@ pub(super) fn difference<M: Model>(
     if now == stored {
         return Ok(None);
     }
+    if !stored.is_empty() && split_events(stored).is_none() {
+        return Err(undecodable(command, "the record of its events is not whole".to_owned()));
+    }
     let count = |bytes: &[u8]| split_events(bytes).map_or(0, |(_, events)| events.len());
     let (before, after) = (count(stored), emitted.len());
     if before != after {
@@ -53,10 +56,14 @@ fn encoded<M: Model>(events: &[M::Event]) -> Result<Vec<u8>, String> {
 fn renewed<M: Model>(command: &StoredCommand<'_>, stored: &[u8]) -> Result<Vec<u8>, Error> {
     let events = told_of_panics("event's Deserialize", || decode_events::<M>(stored));
     let renewed = events.and_then(|events| encoded::<M>(&events?));
-    renewed.map_err(|reason| Error::EventsUndecodable {
+    renewed.map_err(|reason| undecodable(command, reason))
+}
+
+fn undecodable(command: &StoredCommand<'_>, reason: String) -> Error {
+    Error::EventsUndecodable {
         path: command.file.path.clone(),
         sequence: command.sequence,
         command: command.name().to_owned(),
         reason,
-    })
+    }
 }

@@ -28,6 +28,7 @@ use super::offline::OfflineHistory;
 use super::replica::Replica;
 use super::source::HistoryFiles;
 use super::stored_commands::{StoredCommand, StoredCommands};
+use crate::engine::drop_events;
 use crate::error::Error;
 use crate::files::{PackedFile, SNAPSHOT_MAGIC, position};
 use crate::model::{Model, model_name};
@@ -252,12 +253,17 @@ fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryRepo
     let mut commands = verification.commands()?;
     let mut emitted = Vec::new();
     while let Some(command) = commands.next()? {
-        emitted.clear();
         if let Some(refusal) = apply_and_emit(&mut replica, &command, &mut emitted)? {
             report.divergence = Some(verification.refused(agreed.sequence, refusal)?);
             break;
         }
-        if let Some(how) = events::difference::<M>(&command, &emitted)? {
+        let difference = events::difference::<M>(&command, &emitted);
+        if let Err(reason) = drop_events(&mut emitted) {
+            let refusal = Refusal { culprit: Culprit::of(&command), reason };
+            report.divergence = Some(verification.refused(agreed.sequence, refusal)?);
+            break;
+        }
+        if let Some(how) = difference? {
             let parting = Parting { after: command.sequence - 1, at: command.sequence };
             report.divergence =
                 Some(verification.divergence(parting, Evidence::EventsDiffer(how))?);
