@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::batch::Batch;
-use super::published_version::{Version, free};
+use super::published_version::Version;
 use super::queue::{Applied, Submission};
 use crate::engine::{Applier, RequestMemory};
 use crate::journal::{Records, record_parts};
@@ -26,23 +26,15 @@ const DECODED_EVERY: u32 = if cfg!(debug_assertions) { 0 } else { 255 };
 /// How many events there is room for, after one command emitted many.
 const KEPT_EVENTS: usize = 1024;
 
-/// Encodes the events of a command, on this thread's stack. If `is_sample`, it decodes them, too.
-fn encode_here<M: Model>(
-    events: &[M::Event],
-    is_sample: bool,
-    target: &mut Vec<u8>,
-) -> Result<(), String> {
-    let begin = target.len();
-    told_of_panics("event's Serialize", || encode_events::<M>(events, target))??;
-    if !is_sample {
-        return Ok(());
-    }
-    let encoded = target.get(begin..).unwrap_or(&[]);
-    let decoded = told_of_panics("event's Deserialize", || decode_events::<M>(encoded));
-    let decoded = decoded.and_then(|decoded| decoded).map_err(|reason| {
-        format!("its events cannot be decoded from their own encoding: {reason}")
-    })?;
-    told_of_panics("event's Drop", || free(decoded))
+/// Decodes the events of the record that begins at `at` in a batch's payload.
+fn decode_last<M: Model>(payload: &[u8], at: usize) -> Result<Vec<M::Event>, String> {
+    let record = Records::new(payload.get(at..).unwrap_or(&[])).next().and_then(Result::ok);
+    let encoded = record.and_then(|record| record.events).unwrap_or(&[]);
+    let decoded = stack::try_here_first(|| {
+        told_of_panics("event's Deserialize", || decode_events::<M>(encoded))?
+    });
+    decoded
+        .map_err(|reason| format!("its events cannot be decoded from their own encoding: {reason}"))
 }
 
 pub(crate) struct Working<M: Model> {
@@ -184,20 +176,29 @@ impl<M: Model> Working<M> {
         batch.frame.push_record(record, time_ns);
         let is_lost = batch.rejected > 0 && fault!(EventsLostBehindRefusal);
         if !events.is_empty() && self.keeps == Events::Stored && !is_lost {
-            let is_sample = self.until_decoded == 0;
-            let pushed =
-                batch.frame.push_events(|target| encode_here::<M>(events, is_sample, target));
+            let encode = |target: &mut Vec<u8>| {
+                told_of_panics("event's Serialize", || encode_events::<M>(events, target))?
+            };
+            let pushed = batch.frame.push_events(encode);
             let pushed = pushed.or_else(|reason| match stack::is_known() {
                 true => Err(reason),
                 // The stack of a caller may be too small for them.
-                false => batch.frame.push_events(|target| {
-                    stack::run(|| encode_here::<M>(events, is_sample, target))
-                        .unwrap_or(Err(reason))
-                }),
+                false => batch
+                    .frame
+                    .push_events(|target| stack::run(|| encode(target)).unwrap_or(Err(reason))),
             });
-            if let Err(reason) = pushed {
-                batch.frame.truncate(before);
-                return Err(reason);
+            let is_sample = self.until_decoded == 0;
+            let decoded = match pushed {
+                Ok(()) if is_sample => decode_last::<M>(batch.frame.payload(), before),
+                pushed => pushed.map(|()| Vec::new()),
+            };
+            match decoded {
+                // These are freed with the others.
+                Ok(mut decoded) => batch.events.append(&mut decoded),
+                Err(reason) => {
+                    batch.frame.truncate(before);
+                    return Err(reason);
+                }
             }
             self.until_decoded = self.until_decoded.checked_sub(1).unwrap_or(DECODED_EVERY);
         }
