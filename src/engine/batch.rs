@@ -1,7 +1,7 @@
 //! Owns what goes together from the writer to the committer: the records of one frame, the version
-//! after them, the events that are to be freed, and the callers that wait for them. After the answers
-//! the emptied batch goes back to the writer, which frees the old versions in it. Knows nothing of
-//! how a batch is written.
+//! after them, the events that are to be freed, and the callers that wait for them. After the
+//! answers the emptied batch goes back to the writer, which frees the old versions in it. Knows
+//! nothing of how a batch is written.
 
 use std::sync::Arc;
 

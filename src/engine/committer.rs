@@ -62,8 +62,7 @@ impl<M: Model> Committer<M> {
         let payload_bytes = batch.frame.payload_length();
         if let Err(failure) = self.make_durable(batch) {
             // A change of segments may have synced what was written before.
-            let durable = self.log.progress().durable_sequence;
-            self.shared.counters.durable_sequence.raise_to(durable);
+            self.note_durable();
             if matches!(failure, Failure::NotWritten(_)) {
                 let commands = crate::files::position(batch.tickets.len());
                 self.shared.counters.not_written.add(commands);
@@ -132,6 +131,19 @@ impl<M: Model> Committer<M> {
         Failure::NotWritten(self.refused_because.clone())
     }
 
+    /// Notes what is durable. If that is more than before, it wakes those who follow the database;
+    /// under `Sync`, the publication has woken them.
+    fn note_durable(&self) {
+        let durable = self.log.progress().durable_sequence;
+        let known = &self.shared.counters.durable_sequence;
+        if durable > known.get() {
+            known.raise_to(durable);
+            if self.durability != Durability::Sync {
+                self.shared.published.wake_waiting();
+            }
+        }
+    }
+
     fn count(&self, batch: &Batch<M>) {
         let counters = &self.shared.counters;
         counters.rejected.add(batch.rejected);
@@ -145,10 +157,7 @@ impl<M: Model> Committer<M> {
             counters.largest_batch.raise_to(batch.count.into());
             let progress = self.log.progress();
             counters.journal_bytes.set(progress.written_bytes);
-            counters.durable_sequence.raise_to(progress.durable_sequence);
-            if self.durability != Durability::Sync {
-                self.shared.published.wake_waiting();
-            }
+            self.note_durable();
             if progress.segments_added != counters.segments_added.get() {
                 counters.segments_added.set(progress.segments_added);
                 self.shared.snapshots.wake();
