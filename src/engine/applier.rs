@@ -7,7 +7,7 @@ use crate::model::{CommandTable, Context, Entry, Model, RandomSeed};
 use crate::process::told_of_panics;
 
 /// How many events there is room for, after one command emitted many.
-const KEPT_EVENTS: usize = 1024;
+pub(crate) const KEPT_EVENTS: usize = 1024;
 
 /// Drops events, each by itself. The error says that the `Drop` of one panicked.
 pub(crate) fn drop_events<E>(events: &mut Vec<E>) -> Result<(), String> {

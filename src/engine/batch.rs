@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use super::pending::{Failure, Ticket};
 use super::published_version::{Version, free};
+use crate::engine::KEPT_EVENTS;
 use crate::journal::FrameBuffer;
 use crate::model::Model;
 
 /// The size to which a buffer is shrunk after one large batch.
 const KEPT_FRAME_BYTES: usize = 4 << 20;
-/// The number of events to whose room a batch is shrunk.
-const KEPT_EVENTS: usize = 1 << 14;
+/// The number of events to whose room a batch is shrunk: some for each of its commands.
+const KEPT_EVENTS_OF_BATCH: usize = 16 * KEPT_EVENTS;
 
 /// One group-commit batch.
 pub(crate) struct Batch<M: Model> {
@@ -98,7 +99,7 @@ impl<M: Model> Batch<M> {
         // not freed then stays here, since a second panic meanwhile would end the process.
         let mut emitted = std::mem::take(events);
         free(emitted.drain(..));
-        emitted.shrink_to(KEPT_EVENTS);
+        emitted.shrink_to(KEPT_EVENTS_OF_BATCH);
         self.events = emitted;
         let (version, mut superseded) = (version.take(), std::mem::take(superseded));
         free(superseded.drain(..).chain(version));

@@ -57,7 +57,7 @@ pub use recent_versions::AtError;
 pub use snapshot_board::SnapshotInfo;
 pub use status::Health;
 
-pub(crate) use applier::{Applier, drop_events};
+pub(crate) use applier::{Applier, KEPT_EVENTS, drop_events};
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) use batch::Batch;
 pub(crate) use commit_log::CommitLog;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::published_version::Version;
 use super::queue::{Applied, Submission};
-use crate::engine::{Applier, RequestMemory};
+use crate::engine::{Applier, KEPT_EVENTS, RequestMemory};
 use crate::journal::{Records, record_parts};
 use crate::model::{Context, Model, RandomSeed, decode_events, encode_events};
 use crate::options::Events;
@@ -22,9 +22,6 @@ use crate::process::{stack, told_of_panics};
 /// The events of one command in so many are decoded after they were encoded, beginning with the
 /// first: a type may encode what it cannot decode, and then nobody could ever read them.
 const DECODED_EVERY: u32 = if cfg!(debug_assertions) { 0 } else { 255 };
-
-/// How many events there is room for, after one command emitted many.
-const KEPT_EVENTS: usize = 1024;
 
 /// Decodes the events of the record that begins at `at` in a batch's payload.
 fn decode_last<M: Model>(payload: &[u8], at: usize) -> Result<Vec<M::Event>, String> {

@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use prevalence::collections::Map;
-use prevalence::{Command, Context, Database, Model};
+use prevalence::{Builder, Command, Context, Database, Model, Retention, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
 /// Accounts, and how often each was changed.
@@ -177,6 +177,15 @@ prevalence::commands! {
         4 => Carry,
         5 => Mix,
     }
+}
+
+/// All history is kept, in small segments; and snapshots are taken only where a test asks for them.
+pub fn keeping_history<M: Model + Default>() -> Builder<M> {
+    Database::builder()
+        .segment_bytes(64 << 10)
+        .keep_snapshots(1)
+        .snapshots(SnapshotPolicy::manual())
+        .retention(Retention::Archive)
 }
 
 /// Keeps the panics that tests cause on purpose out of the output.

@@ -7,16 +7,11 @@ mod futures;
 mod lagging;
 mod subscriptions;
 
-use common::Ledger;
-use prevalence::{Builder, Database, Retention, SnapshotPolicy, Subscription};
+use common::{Ledger, keeping_history};
+use prevalence::{Builder, Subscription};
 
-/// All history is kept, in small segments; and snapshots are taken only where a test asks for them.
 fn builder() -> Builder<Ledger> {
-    Database::builder()
-        .segment_bytes(64 << 10)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
+    keeping_history()
 }
 
 /// Takes commands until one with this sequence came. Checks that there is no gap, and that each has

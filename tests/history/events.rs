@@ -4,13 +4,12 @@
 use std::marker::PhantomData;
 
 use prevalence::{
-    Builder, Command, Context, Database, Error, Events, Evidence, ExecuteError, InitialModel,
-    MigrationError, Model, PurgeAction, Retention, SnapshotPolicy, StoredEvent, purge,
-    purge_unverified, verify_history,
+    Command, Context, Database, Error, Events, Evidence, ExecuteError, MigrationError, Model,
+    PurgeAction, StoredEvent, purge, purge_unverified, verify_history,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::common::temporary;
+use crate::common::{keeping_history as builder, temporary};
 
 /// What a command does with each item, in two releases of one program.
 trait Release: Clone + Default + Send + Sync + Serialize + for<'de> Deserialize<'de> {
@@ -82,17 +81,6 @@ impl Model for New {
 
 prevalence::commands! { Old = "Shop" { 1 => Sell } }
 prevalence::commands! { New = "Shop" { 1 => Sell } }
-
-fn builder<M: Model + Default>() -> Builder<M>
-where
-    prevalence::FromDefault: InitialModel<M>,
-{
-    Database::builder()
-        .retention(Retention::Archive)
-        .snapshots(SnapshotPolicy::manual())
-        .keep_snapshots(1)
-        .segment_bytes(64 << 10)
-}
 
 /// Reads the events of every stored command; `None` where none were stored.
 fn stored<M: Model>(database: &Database<M>) -> Vec<Option<Vec<M::Event>>> {

@@ -15,16 +15,11 @@ mod reading;
 mod verify;
 mod walk;
 
-use common::{Carry, Ledger};
-use prevalence::{Builder, Database, Retention, SnapshotPolicy};
+use common::{Carry, Ledger, keeping_history};
+use prevalence::{Builder, Database};
 
-/// All history is kept, in small segments; and snapshots are taken only where a test asks for them.
 fn builder() -> Builder<Ledger> {
-    Database::builder()
-        .segment_bytes(64 << 10)
-        .keep_snapshots(1)
-        .snapshots(SnapshotPolicy::manual())
-        .retention(Retention::Archive)
+    keeping_history()
 }
 
 /// Executes commands of about 60 KiB together, so that the journal leaves a segment for the next

@@ -43,7 +43,6 @@ fn header(log: &RequestLog) -> FileHeader {
         chain: 0,
         model_name: "None".to_owned(),
         base_sequence: 1_000_000,
-        events: 0,
         ..test_support::header(SNAPSHOT_MAGIC)
     }
 }

@@ -2,13 +2,17 @@
 //! that depend on them. They leave no trace, and the next command is accepted.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+
+use futures_core::Stream;
 
 use crate::options::Options;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::test_support::{Add, Count, open, small};
-use crate::{Database, ExecuteError, Health, Metadata, SnapshotPolicy};
+use crate::{Database, Durability, ExecuteError, From, Health, Metadata, SnapshotPolicy};
 
 /// One stage of a change of segments: its name, the operation that fails, and the error code.
 type Stage = (&'static str, fn(&Operation) -> bool, i32);
@@ -55,6 +59,44 @@ const SEVERAL: u64 = 12;
 
 fn manual() -> Options {
     Options { snapshots: SnapshotPolicy::manual(), ..small() }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Counted(AtomicU64);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A change of segments syncs what was written before. If it fails after that, the batch is
+/// refused, and those who follow the database still get what has become durable.
+#[test]
+fn what_a_failed_change_of_segments_has_synced_is_given_to_followers() {
+    let directory = tempfile::tempdir().unwrap();
+    let failures = Arc::new(AtomicU64::new(0));
+    let options = Options { durability: Durability::Buffered, ..manual() };
+    let stage = ("no room for a segment", is_segments as fn(&Operation) -> bool, ENOSPC);
+    let database = open(failing(stage, &failures), directory.path(), options).unwrap();
+    let mut following = database.subscribe(From::Beginning).unwrap();
+    failures.store(u64::MAX, Ordering::SeqCst);
+    let woken = Arc::new(Counted::default());
+    let waker: Waker = woken.clone().into();
+    let mut poll = || Pin::new(&mut following).poll_next(&mut Context::from_waker(&waker));
+    let (mut accepted, mut before) = (0, 0);
+    // Segments that were prepared before are used up first.
+    while database.execute(Add(vec![7; 20_000])).is_ok() {
+        accepted += 1;
+        while poll().is_ready() {}
+        before = woken.0.load(Ordering::SeqCst);
+    }
+    assert_eq!(woken.0.load(Ordering::SeqCst), before + 1, "more has become durable");
+    while poll().is_ready() {}
+    assert_eq!(following.next_sequence(), accepted + 1);
+    failures.store(0, Ordering::SeqCst);
+    database.close().unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::test_support;
 
 fn any_header() -> impl Strategy<Value = FileHeader> {
     (
-        any::<([u8; 16], u32, u32, u64, u64, u64, u64, u32)>(),
+        any::<([u8; 16], u32, u32, u64, u64, u64, u64, u32, u8)>(),
         ".{0,40}",
         proptest::collection::vec((any::<u16>(), ".{0,20}"), 0..20),
     )
@@ -25,7 +25,7 @@ fn any_header() -> impl Strategy<Value = FileHeader> {
             commands,
             appendix_bytes: 0,
             base_sequence: numbers.3,
-            events: 0,
+            events: numbers.8,
         })
 }
 

@@ -86,7 +86,6 @@ fn carried() -> [Vec<u8>; 2] {
         chain,
         model_name: "Count".to_owned(),
         base_sequence: sequence,
-        events: 0,
         ..header(SEGMENT_MAGIC)
     };
     let frame = |sequence, durable, salt, chain| {

@@ -20,7 +20,6 @@ fn header(packing: Packing) -> FileHeader {
         salt: 0,
         chain: 0xabcd,
         base_sequence: 42,
-        events: 0,
         ..test_support::header(SNAPSHOT_MAGIC)
     }
 }

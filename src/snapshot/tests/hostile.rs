@@ -60,7 +60,6 @@ impl Taken {
             packing: packing.chunks_code(),
             sequence: 42,
             base_sequence: 42,
-            events: 0,
             salt: 0,
             ..test_support::header(SNAPSHOT_MAGIC)
         };

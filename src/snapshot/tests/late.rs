@@ -127,7 +127,6 @@ fn first_keys_that_lie_never_give_another_content() {
         packing: packing.chunks_code(),
         sequence: 42,
         base_sequence: 42,
-        events: 0,
         salt: 0,
         ..test_support::header(SNAPSHOT_MAGIC)
     };

@@ -29,7 +29,6 @@ fn write_into<T: Serialize>(directory: &Path, model: &T, packing: Packing) -> Pa
         packing: packing.chunks_code(),
         sequence: 42,
         base_sequence: 42,
-        events: 0,
         salt: 0,
         ..test_support::header(SNAPSHOT_MAGIC)
     };
