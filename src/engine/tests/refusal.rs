@@ -81,11 +81,12 @@ fn what_a_failed_change_of_segments_has_synced_is_given_to_followers() {
     let stage = ("no room for a segment", is_segments as fn(&Operation) -> bool, ENOSPC);
     let database = open(failing(stage, &failures), directory.path(), options).unwrap();
     let mut following = database.subscribe(From::Beginning).unwrap();
+    database.execute(Add(vec![7; 20_000])).unwrap(); // this makes the first segment
     failures.store(u64::MAX, Ordering::SeqCst);
     let woken = Arc::new(Counted::default());
     let waker: Waker = woken.clone().into();
     let mut poll = || Pin::new(&mut following).poll_next(&mut Context::from_waker(&waker));
-    let (mut accepted, mut before) = (0, 0);
+    let (mut accepted, mut before) = (1, 0);
     // Segments that were prepared before are used up first.
     while database.execute(Add(vec![7; 20_000])).is_ok() {
         accepted += 1;
