@@ -118,6 +118,7 @@ mod error;
 mod events;
 mod execute_error;
 mod files;
+mod followers;
 mod history;
 mod journal;
 mod json;
@@ -145,6 +146,7 @@ pub use error::Error;
 pub use events::{From, Reached, Recorded, Subscription};
 pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
 pub use files::DatabaseId;
+pub use followers::{Sink, Source};
 pub use history::{
     Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
     verify_against, verify_history,

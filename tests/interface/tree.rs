@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "trace",
     "faults",
     "mutex",
@@ -25,6 +25,7 @@ const ORDER: [&str; 24] = [
     "recovery",
     "history",
     "events",
+    "followers",
     "database",
     "purge",
     "docs",
