@@ -201,6 +201,19 @@ pub enum WaitError {
         /// The sequence of the last version.
         reached: u64,
     },
+    /// The durable follower that was waited for has stopped, is lost, or was closed. Its
+    /// [`status`](crate::FollowerHandle::status) says what to do.
+    #[error(
+        "the follower has come to sequence {reached} and will not reach sequence {wanted}: {reason}"
+    )]
+    FollowerStopped {
+        /// The sequence waited for.
+        wanted: u64,
+        /// The sequence of the last command that it has worked on.
+        reached: u64,
+        /// Why it goes no further.
+        reason: Arc<str>,
+    },
     /// The call came from inside a command's `apply` (or from a waker that the engine ran), so it
     /// would wait for itself.
     #[error(

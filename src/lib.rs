@@ -141,12 +141,15 @@ pub mod laboratory;
 pub mod testing;
 
 pub use database::{Builder, Database, FromDefault, Given, InitialModel, Sandbox};
-pub use engine::{AtError, Health, Pending, SnapshotInfo, View};
+pub use engine::{AtError, FollowerState, FollowerStatus, Health, Pending, SnapshotInfo, View};
 pub use error::Error;
 pub use events::{From, Reached, Recorded, Subscription};
 pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
-pub use files::DatabaseId;
-pub use followers::{Sink, Source};
+pub use files::{DatabaseId, FollowerKind};
+pub use followers::{
+    DeadLetter, FollowerError, FollowerHandle, FollowerInfo, FollowerOptions, OnFailure,
+    Projection, ProjectionHandle, ProjectionView, Reaction, Reactor, Sink, Source,
+};
 pub use history::{
     Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
     verify_against, verify_history,

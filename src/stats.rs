@@ -74,6 +74,14 @@ pub struct Stats {
     /// Commands since the oldest version that is kept. They determine the memory cost: each command
     /// keeps alive the parts of the model that it replaced.
     pub recent_commands: u64,
+    /// Durable followers that run: projections, sinks and reactors.
+    pub followers: u64,
+    /// Durable followers that are lost, whether they run or not:
+    /// [`Database::followers`](crate::Database::followers) says which.
+    pub followers_lost: u64,
+    /// Bytes of journal segments that are kept for durable followers alone, as of the last clean-up
+    /// after a snapshot.
+    pub followers_held_bytes: u64,
     /// Commands waiting in the queue now.
     pub queued_commands: u64,
     /// Encoded bytes of the commands waiting in the queue now.

@@ -51,20 +51,24 @@ impl<M: Model> Database<M> {
     /// [`Error::HistoryTruncated`] if the first wanted command is no longer stored; it says where
     /// history begins. Otherwise the errors of [`History::records`](crate::History::records).
     pub fn subscribe(&self, from: From) -> Result<Subscription<M>, Error> {
+        Subscription::new(self.followed()?, from)
+    }
+
+    /// Returns what a follower needs.
+    pub(crate) fn followed(&self) -> Result<Followed<M>, Error> {
         let Engine { shared, storage, directory, identity, durability, process, .. } =
             &*self.engine;
         if process.is_forked() {
             return Err(Error::Forked);
         }
-        let followed = Followed {
+        Ok(Followed {
             shared: FreedDeep::new((**shared).clone()),
             storage: storage.clone(),
             directory: directory.clone(),
             identity: identity.clone(),
             durability: *durability,
             process: *process,
-        };
-        Subscription::new(followed, from)
+        })
     }
 
     /// Waits, as a future, until the newest readable version has reached `sequence`. It needs no

@@ -123,6 +123,14 @@ impl<M: Model> Database<M> {
         Ok(Self { engine: self.engine.clone(), metadata: encoded.into() })
     }
 
+    pub(crate) fn of_engine(engine: Arc<Engine<M>>) -> Self {
+        Self { engine, metadata: Arc::new([]) }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine<M>> {
+        &self.engine
+    }
+
     /// Returns the committer, for tests that act between the steps of a commit.
     #[cfg(test)]
     pub(crate) fn committer(&self) -> &crate::engine::SharedCommitter<M> {

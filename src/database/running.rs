@@ -91,7 +91,8 @@ impl<M: Model> Engine<M> {
         if self.process.is_forked() {
             return Err(Error::Forked);
         }
-        if on_engine_thread() {
+        // Followers are waited for, too.
+        if on_engine_thread() || self.shared.followers.has_this_thread() {
             return self.stop_from_engine_thread();
         }
         let mut running = lock(&self.running);
@@ -102,7 +103,7 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// Stops the engine when a command or a waker closes the database or drops its last handle.
+    /// Stops the engine when a command, a waker or a follower closes the database or drops its last handle.
     /// This thread cannot wait for itself or for room in its own queue, so another thread does, and
     /// that thread also releases the lock.
     fn stop_from_engine_thread(&self) -> Result<(), Error> {
@@ -146,6 +147,8 @@ impl<M: Model> Drop for Engine<M> {
 
 impl<M: Model> Running<M> {
     fn finish(self) -> Result<(), Error> {
+        // Reactors may still execute commands until they have ended.
+        self.shared.followers.close(|| self.shared.published.wake_waiting());
         self.queue.stop();
         // A thread that panicked has poisoned the database, and the code below reports that.
         self.writing.join().ok();

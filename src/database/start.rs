@@ -67,6 +67,7 @@ impl<M: Model> Engine<M> {
             counters: Counters::default(),
             snapshots,
             recent_batches: RecentBatches::default(),
+            followers: Arc::default(),
         });
         let room = journal.room();
         let committer = Committer::new(Box::new(journal), options.durability, shared.clone());
@@ -193,6 +194,7 @@ fn snapshotter<M: Model>(
             archived_snapshots: options.archived_snapshots,
             spared: found.report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
             held: HeldFiles::new(file),
+            followers: shared.followers.clone(),
         },
         shared: shared.clone(),
         committer: committer.clone(),

@@ -146,7 +146,11 @@ impl<M: Model> Database<M> {
         let sequence = self.sequence();
         let (recent_versions, recent_oldest) = shared.published.recent().state(sequence);
         let written = counters.journal_bytes.get();
+        let (followers, followers_lost) = shared.followers.count();
         Stats {
+            followers: crate::files::position(followers),
+            followers_lost: crate::files::position(followers_lost),
+            followers_held_bytes: shared.followers.held_bytes(),
             journal_bytes_since_snapshot: snapshots.tail_bytes
                 + written.saturating_sub(snapshots.written_then),
             commands_since_snapshot: commands,

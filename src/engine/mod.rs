@@ -18,6 +18,7 @@
 //! - `published_version`: the version that readers see
 //! - `recent_versions`: the versions that readers saw a short while ago
 //! - `recent_batches`: the batches that were committed last, for those who follow
+//! - `follower_board`: the durable followers that run
 //! - `wakers`: the tasks that wait for a change
 //! - `pending`: the answer on its way to the caller
 //!
@@ -30,6 +31,7 @@ mod batch;
 mod commit_log;
 pub(crate) mod committer;
 mod dedup;
+mod follower_board;
 pub(crate) mod interval_sync;
 mod pending;
 mod published_version;
@@ -51,6 +53,7 @@ mod wakers;
 mod working_version;
 mod writer;
 
+pub use follower_board::{FollowerState, FollowerStatus};
 pub use pending::Pending;
 pub use published_version::View;
 pub use recent_versions::AtError;
@@ -69,6 +72,7 @@ pub(crate) use dedup::Remembered;
 pub(crate) use dedup::{
     RequestLog, RequestMemory, read_limits, read_section, section_bytes, write_section,
 };
+pub(crate) use follower_board::{FollowerBoard, Order, Seat as FollowerSeat, Told};
 pub(crate) use pending::{EngineThread, on_engine_thread};
 pub(crate) use published_version::{Published, Version};
 pub(crate) use queue::{Applied, QueueReceiver, QueueSender, Refusal, Submission, queue};

@@ -2,10 +2,11 @@
 //! the snapshots. Knows nothing of how they change.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::published_version::Published;
 use super::status::Status;
-use crate::engine::{RecentBatches, SnapshotBoard};
+use crate::engine::{FollowerBoard, RecentBatches, SnapshotBoard};
 use crate::execute_error::Poisoned;
 use crate::process::panic_message;
 use crate::stats::Counters;
@@ -16,6 +17,7 @@ pub(crate) struct Shared<M> {
     pub(crate) counters: Counters,
     pub(crate) snapshots: SnapshotBoard,
     pub(crate) recent_batches: RecentBatches,
+    pub(crate) followers: Arc<FollowerBoard>,
 }
 
 impl<M> Shared<M> {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::execute_error::Poisoned;
-use crate::files::{DatabaseId, told};
+use crate::files::{DatabaseId, FollowerKind, told};
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -361,6 +361,25 @@ pub enum Error {
         value: String,
         /// The rule that the value breaks.
         constraint: String,
+    },
+    /// A durable follower of this kind and name runs already in this process. Two of them would
+    /// work on the same position.
+    #[error("the {kind} `{name}` runs already. Close it first, or give this one another name")]
+    FollowerRuns {
+        /// What it is.
+        kind: FollowerKind,
+        /// Its name.
+        name: String,
+    },
+    /// A durable follower cannot do what it was asked to do.
+    #[error("the {kind} `{name}` cannot do this: {reason}")]
+    FollowerRefuses {
+        /// What it is.
+        kind: FollowerKind,
+        /// Its name.
+        name: String,
+        /// Why, and what to do instead.
+        reason: String,
     },
     /// The model or a command could not be encoded.
     #[error(fmt = told::encode)]

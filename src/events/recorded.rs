@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::error::Error;
 use crate::history::HistoryRecord;
 use crate::model::{Metadata, Model};
 
@@ -24,6 +25,15 @@ pub struct Recorded<M: Model> {
     /// it emitted none, or if events were not stored then: see
     /// [`HistoryRecord::events`](crate::HistoryRecord::events).
     pub events: Vec<M::Event>,
+}
+
+impl<M: Model> Recorded<M> {
+    /// Decodes what comes with a command.
+    pub(crate) fn of(command: HistoryRecord<M>) -> Result<Self, Error> {
+        let events = command.events()?.unwrap_or_default();
+        let (sequence, time, metadata) = (command.sequence(), command.time(), command.metadata());
+        Ok(Self { sequence, time, metadata, command, events })
+    }
 }
 
 impl<M: Model> fmt::Debug for Recorded<M>

@@ -56,9 +56,22 @@ pub(crate) struct Followed<M: Model> {
     pub(crate) process: OpeningProcess,
 }
 
+impl<M: Model> Clone for Followed<M> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: FreedDeep::new((*self.shared).clone()),
+            storage: self.storage.clone(),
+            directory: self.directory.clone(),
+            identity: self.identity.clone(),
+            durability: self.durability,
+            process: self.process,
+        }
+    }
+}
+
 impl<M: Model> Followed<M> {
     /// Returns the sequence up to which commands are both readable and durable.
-    fn reached(&self) -> u64 {
+    pub(crate) fn reached(&self) -> u64 {
         let readable = self.shared.published.sequence();
         match self.durability {
             Durability::Sync => readable,
@@ -69,6 +82,13 @@ impl<M: Model> Followed<M> {
     /// Returns whether nothing more will be reached.
     fn is_over(&self) -> bool {
         self.shared.status.is_stopped() || self.shared.status.poisoned().is_some()
+    }
+
+    /// Returns what a record belongs to that this program has written.
+    pub(crate) fn live_file(&self) -> StreamedFile {
+        let start = SegmentStart { first_sequence: 1, chain: 0, time_ns: 0 };
+        let header = self.identity.file_header(start, 0, 0);
+        StreamedFile { path: self.directory.journal.clone(), header, end: None }
     }
 
     /// Returns the files up to the newest version.
@@ -145,11 +165,7 @@ impl<M: Model> Subscription<M> {
             From::After(sequence) => sequence.saturating_add(1),
             From::Now => followed.reached() + 1,
         };
-        let identity = &followed.identity;
-        let start = SegmentStart { first_sequence: next, chain: 0, time_ns: 0 };
-        let header = identity.file_header(start, 0, 0);
-        let path = followed.directory.journal.clone();
-        let live = Arc::new(StreamedFile { path, header, end: None });
+        let live = Arc::new(followed.live_file());
         let task = followed.shared.published.tasks.number();
         let mut made = Self {
             reached: followed.reached(),
@@ -208,6 +224,16 @@ impl<M: Model> Subscription<M> {
     /// The errors of [`try_next`](Self::try_next), and [`Error::Reentrant`] if it would have to
     /// wait inside a command's `apply`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Recorded<M>>, Error> {
+        self.next_unless(timeout, &|| false)
+    }
+
+    /// Does the same, and gives up when `is_wanted` returns true. Whoever changes what that looks
+    /// at wakes the threads that wait for a version.
+    pub(crate) fn next_unless(
+        &mut self,
+        timeout: Duration,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Recorded<M>>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             match self.step()? {
@@ -217,7 +243,7 @@ impl<M: Model> Subscription<M> {
             }
             // A deadline beyond the clock's range is none.
             let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            if left.is_zero() || is_wanted() {
                 return Ok(None);
             }
             if on_engine_thread() {
@@ -225,7 +251,7 @@ impl<M: Model> Subscription<M> {
                 return Err(Error::Reentrant);
             }
             let Shared { published, status, .. } = &**self.followed.shared;
-            let reached = || self.followed.reached();
+            let reached = || if is_wanted() { u64::MAX } else { self.followed.reached() };
             match published.wait_until_reached(self.next, &reached, left, status) {
                 Err(WaitError::TimedOut { .. }) if deadline.is_some() => return Ok(None),
                 // The next step finds out what happened.
@@ -296,9 +322,7 @@ impl<M: Model> Subscription<M> {
         if batch.at >= batch.payload.len() {
             self.batch = None;
         }
-        let events = command.events()?.unwrap_or_default();
-        let (time, metadata) = (command.time(), command.metadata());
-        Ok(Recorded { sequence, time, metadata, command, events })
+        Recorded::of(command)
     }
 
     /// Finds the batch with the next command, if that is durable.

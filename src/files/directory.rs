@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::names::{ARCHIVE_SUFFIX, PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX};
-use crate::files::StoreError;
+use crate::files::{FollowerDirectory, StoreError};
 use crate::storage::{EntryKind, Storage, is_temporary};
 
 /// Makes a path absolute, so that it stays right after a change of the working directory. It does
@@ -83,6 +83,14 @@ impl Directory {
 
     pub(crate) fn create_archive(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         create(storage, &self.archive)
+    }
+
+    /// Creates the directory of one durable follower.
+    pub(crate) fn create_follower(
+        storage: &dyn Storage,
+        follower: &FollowerDirectory,
+    ) -> Result<(), StoreError> {
+        create(storage, &follower.root)
     }
 
     /// Returns whether the directory holds a file that only this crate makes.

@@ -14,6 +14,7 @@ use crate::storage::{ReadableFile, read_up_to};
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PREVJRNL";
 pub(crate) const SNAPSHOT_MAGIC: [u8; 8] = *b"PREVSNAP";
 pub(crate) const ARCHIVE_MAGIC: [u8; 8] = *b"PREVARCH";
+pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"PREVCHKP";
 
 /// The size of the fixed part, behind which the variable part begins.
 const FIXED_BYTES: usize = 88;

@@ -12,6 +12,7 @@
 //! - `change_failure`: whether a failed change leaves anything in doubt
 //! - `reserve`: disk space that is kept for a full disk
 //! - `directory`: where the files are, and how a directory is made and cleared
+//! - `standing`: where a durable follower stands
 //! - `exchange`: replaces directories by new ones
 
 mod change_failure;
@@ -25,11 +26,13 @@ mod header;
 mod manifest;
 mod names;
 mod reserve;
+mod standing;
 mod store_error;
 #[cfg(test)]
 mod tests;
 
 pub use database_id::DatabaseId;
+pub use standing::FollowerKind;
 
 pub(crate) use change_failure::ChangeFailure;
 pub(crate) use container::{
@@ -40,11 +43,17 @@ pub(crate) use envelope::{
     CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,
 };
 pub(crate) use fields::{FieldReader, align_up, all_zero, position};
-pub(crate) use header::{ARCHIVE_MAGIC, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
+pub(crate) use header::{
+    ARCHIVE_MAGIC, CHECKPOINT_MAGIC, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
+};
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};
 pub(crate) use names::{
-    PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments, list_snapshots,
-    numbered_path, segment_path, snapshot_path,
+    CHECKPOINT_SUFFIX, PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments,
+    list_snapshots, numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
+pub(crate) use standing::{
+    Build, FollowerDirectory, Letter, MOST_LETTER_BYTES, MOST_LETTERS, MOST_NAME_BYTES,
+    MOST_REASON_BYTES, Standing, list_followers,
+};
 pub(crate) use store_error::{StoreError, told};

@@ -10,6 +10,7 @@ pub(crate) const SEGMENT_SUFFIX: &str = ".journal";
 pub(crate) const SNAPSHOT_SUFFIX: &str = ".snapshot";
 pub(crate) const ARCHIVE_SUFFIX: &str = ".archive";
 pub(crate) const PURGE_SUFFIX: &str = ".purge";
+pub(crate) const CHECKPOINT_SUFFIX: &str = ".checkpoint";
 
 /// The number of digits. Every `u64` fits, so that all names have one length and sort as their
 /// numbers do.

@@ -1,8 +1,28 @@
 //! Owns what lasts beside a database and follows it: read models, other databases, side effects,
 //! each with a durable position. Knows nothing of how commands are accepted.
 //!
-//! - `sink`: another database that is fed with every command
+//! - `options`: how a follower works
+//! - `follower`: what all of them have: seat, files, dead letters, the loop of their threads
+//! - `checkpoint`: the value of a projection in a file
+//! - `projection`: read models
+//! - `sink`, `feeder`: another database, and the thread that feeds it
+//! - `reactor`: side effects
+//! - `handle`: what a program holds of a follower that runs
+//! - `api`: how they are started, listed and removed
 
+mod api;
+mod checkpoint;
+mod feeder;
+mod follower;
+mod handle;
+mod options;
+mod projection;
+mod reactor;
 mod sink;
 
+pub use api::FollowerInfo;
+pub use handle::{DeadLetter, FollowerHandle, ProjectionHandle, ProjectionView};
+pub use options::{FollowerOptions, OnFailure};
+pub use projection::{FollowerError, Projection};
+pub use reactor::{Reaction, Reactor};
 pub use sink::{Sink, Source};

@@ -175,6 +175,13 @@ impl<M: Model> HistoryRecord<M> {
         })
     }
 
+    /// Returns the record as a frame holds it, with its events.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        let begin = self.metadata.start.saturating_sub(RECORD_HEADER_BYTES);
+        let end = self.events.as_ref().map_or(self.command.end, |events| events.end);
+        self.bytes.get(begin..end).unwrap_or(&[])
+    }
+
     fn command_bytes(&self) -> &[u8] {
         self.bytes.get(self.command.clone()).unwrap_or(&[])
     }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::holds::{Removable, unheld};
 use super::late::HeldFiles;
+use crate::engine::FollowerBoard;
 use crate::error::Error;
 use crate::files::{
     DatabaseId, Directory, FileHeader, ManifestFile, PackedFile, Packing, SNAPSHOT_MAGIC,
@@ -32,6 +34,7 @@ pub(crate) struct Superseded {
     pub(crate) spared: Vec<PathBuf>,
     /// The files that the model still reads.
     pub(crate) held: HeldFiles,
+    pub(crate) followers: Arc<FollowerBoard>,
 }
 
 impl Superseded {
@@ -51,12 +54,25 @@ impl Superseded {
         let oldest = if fault!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
         let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&*self.storage, &self.directory.journal)?;
+        let mut removable = Vec::new();
         for (&first, &next_segment_first) in segments.iter().zip(segments.iter().skip(1)) {
             // The segment holds a command that the oldest snapshot does not hold; or the name of
             // the next segment may not be durable yet, because the MANIFEST does not list it.
             if next_segment_first > oldest + 1 || next_segment_first > newest_segment {
                 break;
             }
+            let path = segment_path(&self.directory.journal, first);
+            let file = self.storage.open_to_read(&path).map_err(Error::io("read", &path))?;
+            removable.push(Removable { first, next_segment_first, bytes: file.length() });
+        }
+        // What is archived can be read, so nothing needs to be held.
+        let unheld = match self.archives()? {
+            true => removable.len(),
+            false => unheld(&*self.storage, &self.directory, &self.followers, &removable)?,
+        };
+        let held = removable.get(unheld..).unwrap_or(&[]);
+        self.followers.set_held_bytes(held.iter().map(|it| it.bytes).sum());
+        for Removable { first, next_segment_first, .. } in removable.into_iter().take(unheld) {
             self.clear_segment(first, next_segment_first, room, pace)?;
         }
         Ok(())

@@ -185,19 +185,26 @@ pub(super) fn write<T: Serialize>(
     let encoding =
         base.map_or_else(Encoding::default, |base| Encoding::of_changes(base.known.clone()));
     let encoding = Rc::new(encoding);
-    let encode = |target: &mut dyn Write| {
-        let mut target = ErrorCapturingWriter { inner: target, failed: None };
-        let encoded =
-            told_of_panics("Serialize", || codec::encode_in_parts(model, &mut target, &encoding));
-        encoded.and_then(|encoded| encoded).map_err(|error| match target.failed.take() {
-            Some(error) => WriteFailure::Io(error),
-            None => WriteFailure::Content(error),
-        })
-    };
+    let encode = |target: &mut dyn Write| encode_content(model, target, &encoding);
     let append = |target: &mut dyn Write| Ok(write_section(requests, target)?);
     let parts = (&encoding, base.map(|base| base.footer_digest));
     let file = write_chunks(storage, path, &header, end, packing, pace, parts, encode, append)?;
     Ok(Written { file, known: encoding.take_known() })
+}
+
+/// Encodes a value as the content of a packed file.
+pub(crate) fn encode_content<T: Serialize>(
+    value: &T,
+    target: &mut dyn Write,
+    encoding: &Rc<Encoding>,
+) -> Result<(), WriteFailure> {
+    let mut target = ErrorCapturingWriter { inner: target, failed: None };
+    let encoded =
+        told_of_panics("Serialize", || codec::encode_in_parts(value, &mut target, encoding));
+    encoded.and_then(|encoded| encoded).map_err(|error| match target.failed.take() {
+        Some(error) => WriteFailure::Io(error),
+        None => WriteFailure::Content(error),
+    })
 }
 
 /// A writer that keeps the I/O error, which the codec would turn into an error of its own.

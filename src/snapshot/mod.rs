@@ -7,6 +7,7 @@
 //! - `worker`: the thread that takes snapshots
 //! - `taking`: one snapshot, from its version to the MANIFEST
 //! - `cleanup`: archives or removes what the listed snapshots supersede
+//! - `holds`: what stays because a follower has not read it
 //! - `late`: what is loaded after the open
 //! - `export`: writes a copy of a whole database
 
@@ -16,6 +17,7 @@ mod decode_check;
 mod due;
 mod export;
 mod file;
+mod holds;
 mod late;
 mod taking;
 #[cfg(test)]
@@ -28,9 +30,9 @@ pub(crate) use decode_check::DecodeCheck;
 pub(crate) use due::{OpenMeasured, current_rates, is_overdue, segments_behind};
 pub(crate) use export::write_copy;
 pub(crate) use file::{
-    Decoded, check, decode_late, decode_snapshot, decode_version, decode_written, encode_model,
-    open_alone, request_limits, snapshot_header, undecodable_as_current, write_snapshot,
-    write_version,
+    Decoded, check, decode_late, decode_snapshot, decode_version, decode_written, encode_content,
+    encode_model, open_alone, request_limits, snapshot_header, undecodable_as_current,
+    write_snapshot, write_version,
 };
 pub(crate) use late::{HeldFiles, LateLoading};
 pub(crate) use worker::{SnapshotRequest, Snapshotter, SnapshotterOptions};

@@ -210,8 +210,8 @@ impl<M: Model> Snapshotter<M> {
         if self.owed || room_wanted || self.is_due(&self.shared.snapshots.state()) {
             // `take` notes a failure and plans the next try.
             self.take().ok();
-        } else if self.retry.is_some() {
-            // The snapshot succeeded, but the clean-up after it failed.
+        } else if self.retry.is_some() || self.superseded.followers.held_bytes() > 0 {
+            // The snapshot succeeded, but the clean-up after it failed, or left what followers hold.
             self.tidy_and_note();
         }
     }

@@ -24,7 +24,7 @@ pub(crate) use full_disk::Room;
 pub(crate) use held::HeldDisk;
 pub(crate) use memory::Memory;
 pub(crate) use mmap::{FileBytes, ForkMark};
-pub(crate) use place::PlaceLost;
+pub(crate) use place::{APART, PlaceLost};
 use throttle::PIECE_BYTES;
 pub(crate) use throttle::Pace;
 

@@ -133,6 +133,14 @@ pub(super) enum Purpose {
     Read,
 }
 
+/// Directories with what can be lost without harm to the database itself. They are opened anew each
+/// time, so that nothing but their own files suffers when somebody moves or removes them.
+pub(crate) const APART: [&str; 3] = ["projections", "sinks", "reactors"];
+
+fn is_apart(name: &OsStr) -> bool {
+    APART.iter().any(|apart| name == *apart)
+}
+
 /// The place of an open database.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -205,20 +213,28 @@ impl Place {
     /// Finds where a path below the root leads to; `None` when the path is not below the root.
     pub(super) fn find(&self, path: &Path) -> Option<io::Result<Found>> {
         let below = path.strip_prefix(&self.root).ok()?;
-        let mut names = below.components().map(|component| match component {
-            Component::Normal(name) => Ok(name),
-            _ => Err(io::Error::from(ErrorKind::InvalidInput)),
-        });
-        let found = match (names.next(), names.next(), names.next()) {
-            (None, ..) => Ok(Found { directory: self.directory.clone(), name: ".".into() }),
-            (Some(name), None, _) => {
-                name.map(|name| Found { directory: self.directory.clone(), name: name.into() })
-            }
-            (Some(inner), Some(name), None) => inner
-                .and_then(|inner| Ok(Found { directory: self.inside(inner)?, name: name?.into() })),
-            _ => Err(ErrorKind::InvalidInput.into()),
+        let is_normal = |it: Component<'_>| matches!(it, Component::Normal(_));
+        if !below.components().all(is_normal) {
+            return Some(Err(ErrorKind::InvalidInput.into()));
+        }
+        let Some(name) = below.file_name() else {
+            return Some(Ok(Found { directory: self.directory.clone(), name: ".".into() }));
         };
-        Some(found)
+        let directory = self.below(below.parent().unwrap_or(Path::new("")));
+        Some(directory.map(|directory| Found { directory, name: name.into() }))
+    }
+
+    /// Returns the directory at a path from the root on.
+    fn below(&self, path: &Path) -> io::Result<Arc<HeldDirectory>> {
+        let mut names = path.iter();
+        match (names.next(), names.next()) {
+            (None, _) => Ok(self.directory.clone()),
+            (Some(name), None) if !is_apart(name) => self.inside(name),
+            (Some(name), _) if is_apart(name) => {
+                Ok(Arc::new(HeldDirectory::open(self.directory.as_fd(), path)?))
+            }
+            _ => Err(ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Returns the directory at a path: the root, or a directory in it.
@@ -230,10 +246,8 @@ impl Place {
         if found.name == "." {
             return Some(Ok(found.directory));
         }
-        if !Arc::ptr_eq(&found.directory, &self.directory) {
-            return Some(Err(ErrorKind::NotADirectory.into()));
-        }
-        Some(self.inside(&found.name))
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        Some(self.below(below))
     }
 
     /// Returns a directory inside the root, as it was when this place first opened it.

@@ -5,7 +5,11 @@ mod common;
 
 mod futures;
 mod lagging;
+mod projections;
+mod reactors;
+mod sinks;
 mod subscriptions;
+mod tally;
 
 use common::{Ledger, keeping_history};
 use prevalence::{Builder, Subscription};

@@ -84,6 +84,7 @@ fn start(
         counters: Counters::default(),
         snapshots,
         recent_batches: RecentBatches::default(),
+        followers: Arc::default(),
     });
     let (log, control) = LogWithoutFiles::new(fails_after);
     let committer = Committer::new(Box::new(log), durability, shared.clone());

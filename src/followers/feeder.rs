@@ -1,0 +1,136 @@
+//! Owns the thread that feeds a sink: it gathers commands, gives them as one batch, and tries again
+//! after failures. Knows nothing of what the sink stores.
+
+use super::follower::{Failure, Follower, Found, Step, Works};
+use super::sink::{Sink, Source};
+use crate::engine::{FollowerState, Order};
+use crate::error::Error;
+use crate::files::Standing;
+use crate::model::Model;
+use crate::process::told_of_panics;
+
+/// The most bytes of the commands and events of a batch, unless one command has more.
+const LARGEST_BATCH_BYTES: usize = 8 << 20;
+
+pub(super) struct Feeder<M: Model, S: Sink<M>> {
+    follower: Follower<M>,
+    sink: S,
+    source: Source,
+    /// The position that the sink has told; `None` if it must be asked.
+    position: Option<u64>,
+    /// How often it has failed in a row.
+    attempts: u32,
+}
+
+impl<M: Model, S: Sink<M>> Feeder<M, S> {
+    pub(super) fn new(follower: Follower<M>, found: Found, sink: S) -> Result<Self, Error> {
+        let database = follower.followed.identity.database;
+        let source = Source { database, name: follower.seat.name.to_string() };
+        let mut made = Self { follower, sink, source, position: None, attempts: 0 };
+        if let Found::Damaged(damage) = found {
+            // The truth is in the other database.
+            let damage = damage.to_string().into();
+            made.follower.seat.tell(|status| status.damage = Some(damage));
+        }
+        made.follower.save(made.follower.standing.clone())?;
+        Ok(made)
+    }
+
+    /// Asks the sink where it stands.
+    fn ask(&mut self) -> Result<u64, Failure> {
+        let Self { sink, source, .. } = self;
+        let asked =
+            told_of_panics("position", || sink.position(source).map_err(|error| error.to_string()));
+        let at = self.follower.standing.current.position;
+        let position = asked.and_then(|asked| asked).map_err(|reason| self.failed(at, reason))?;
+        let reached = self.follower.followed.reached();
+        if position > reached {
+            let reason = format!(
+                "the sink holds commands up to {position}, and the database only up to {reached}: \
+                 one of the two was restored, or the sink was fed from another copy"
+            );
+            return Err(Failure::At(position + 1, reason));
+        }
+        self.follower.subscription = None; // it may stand elsewhere
+        self.position = Some(position);
+        self.follower.seat.tell(|status| status.position = position);
+        Ok(position)
+    }
+
+    /// Returns what a failure behind `position` means.
+    fn failed(&mut self, position: u64, reason: String) -> Failure {
+        self.position = None;
+        self.attempts += 1;
+        if self.attempts < self.follower.options.attempts {
+            return Failure::Again(position + 1, reason, self.attempts);
+        }
+        self.attempts = 0;
+        Failure::At(position + 1, reason)
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        self.follower.saved();
+        let mut standing: Standing = self.follower.standing.clone();
+        standing.current.position = self.position.unwrap_or(standing.current.position);
+        let saved = self.follower.save(standing);
+        let failure = saved.as_ref().err().map(|error| error.to_string().into());
+        self.follower.seat.tell(|status| status.checkpoint_failure = failure);
+        saved
+    }
+}
+
+impl<M: Model, S: Sink<M>> Works<M> for Feeder<M, S> {
+    fn follower(&mut self) -> &mut Follower<M> {
+        &mut self.follower
+    }
+
+    fn step(&mut self) -> Result<Step, Failure> {
+        if self.follower.is_save_due() {
+            self.save().ok(); // the status shows a failure
+        }
+        let mut position = match self.position {
+            Some(position) => position,
+            None => self.ask()?,
+        };
+        let (before, mut batch, mut bytes) = (position, Vec::new(), 0);
+        while batch.len() < self.follower.options.batch_commands && bytes < LARGEST_BATCH_BYTES {
+            let is_first = batch.is_empty();
+            let Some(next) = self.follower.next(position, is_first)? else { break };
+            bytes += next.command.encoded().len();
+            position = next.sequence;
+            batch.push(next);
+        }
+        if batch.is_empty() {
+            return Ok(if self.follower.has_ended() { Step::Ended } else { Step::GoesOn });
+        }
+        let sink = &mut self.sink;
+        let applied = told_of_panics("apply_batch", || {
+            sink.apply_batch(&batch).map_err(|error| error.to_string())
+        });
+        applied.and_then(|applied| applied).map_err(|reason| self.failed(before, reason))?;
+        self.attempts = 0;
+        self.position = Some(position);
+        self.follower.note(position - before);
+        self.follower.seat.tell(|status| status.position = position);
+        Ok(Step::GoesOn)
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), Error> {
+        match order {
+            Order::Retry | Order::Rebuild => {
+                (self.position, self.attempts) = (None, 0);
+                self.follower.standing.lost = None;
+                self.follower.enter(FollowerState::Running);
+                Ok(())
+            }
+            Order::Checkpoint => self.save(),
+            Order::Skip | Order::Replay(_) => Err(self.follower.refuses(
+                "a sink works on whole batches; let its apply_batch pass over what it cannot store",
+            )),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        if self.follower.has_unsaved() { self.save() } else { Ok(()) }
+    }
+}

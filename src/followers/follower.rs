@@ -1,0 +1,394 @@
+//! Owns what every durable follower has: its seat, its files, its dead letters, and the loop in
+//! which its thread works and obeys. Knows nothing of what it does with a command.
+//!
+//! | state      | the thread                                   | an order                         |
+//! |------------|----------------------------------------------|----------------------------------|
+//! | `Running`  | works, or waits for a command                | is obeyed between two commands   |
+//! | `Retrying` | waits for the pause to pass, then works      | is obeyed at once                |
+//! | `Stopped`  | waits for an order                           | `Retry`, `Skip`, `Rebuild`       |
+//! | `Lost`     | waits for an order                           | `Rebuild`                        |
+//! | `Ended`    | is gone                                      | is refused                       |
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::FollowerOptions;
+use crate::engine::{FollowerSeat, FollowerState, Order, Told};
+use crate::error::Error;
+use crate::events::{Followed, From, Recorded, Subscription};
+use crate::files::{
+    Build, Directory, FollowerDirectory, FollowerKind, Letter, MOST_LETTER_BYTES, MOST_LETTERS,
+    MOST_NAME_BYTES, MOST_REASON_BYTES, Standing,
+};
+use crate::history::HistoryRecord;
+use crate::journal::StreamedFile;
+use crate::model::{CommandTable, Model, time_ns};
+use crate::process::{panic_message, stack};
+
+/// How long a thread without anything to do waits for an order before it looks again.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Why a follower does not go on.
+pub(super) enum Failure {
+    /// It could not work on the command with this sequence.
+    At(u64, String),
+    /// Commands are missing; this is the oldest that is stored.
+    Lost(u64),
+    /// It is to try again later.
+    Again(u64, String, u32),
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    GoesOn,
+    /// The database was closed, and everything was worked on.
+    Ended,
+}
+
+/// What a kind of follower does.
+pub(super) trait Works<M: Model>: Send + 'static {
+    fn follower(&mut self) -> &mut Follower<M>;
+    /// Works on the commands that are there. If there are none, it waits for the next one, or until
+    /// an order comes.
+    fn step(&mut self) -> Result<Step, Failure>;
+    fn obey(&mut self, order: Order) -> Result<(), Error>;
+    /// Makes its position durable before it ends.
+    fn finish(&mut self) -> Result<(), Error>;
+}
+
+/// What every durable follower has.
+pub(super) struct Follower<M: Model> {
+    pub(super) followed: Followed<M>,
+    pub(super) seat: Arc<FollowerSeat>,
+    pub(super) own: FollowerDirectory,
+    pub(super) standing: Standing,
+    pub(super) options: FollowerOptions,
+    pub(super) subscription: Option<Subscription<M>>,
+    live: Arc<StreamedFile>,
+    table: Arc<CommandTable<M>>,
+    /// When the position was made durable last, and after how many commands it will be.
+    saved_at: Instant,
+    unsaved: u64,
+}
+
+impl<M: Model> Follower<M> {
+    /// Takes the seat of that name, and reads where the follower stands. Returns also what was
+    /// damaged.
+    pub(super) fn take(
+        followed: Followed<M>,
+        (kind, name): (FollowerKind, &str),
+        options: FollowerOptions,
+    ) -> Result<(Self, Found), Error> {
+        if followed.process.is_forked() {
+            return Err(Error::Forked);
+        }
+        check_name(name)?;
+        let runs = || Error::FollowerRuns { kind, name: name.to_owned() };
+        let board = &followed.shared.followers;
+        if board.files().is_none() || followed.shared.status.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        let seat = board.take(kind, name).ok_or_else(runs)?;
+        let own = FollowerDirectory::of(&followed.directory, kind, name);
+        let standing = Standing {
+            database: followed.identity.database,
+            kind,
+            name: name.to_owned(),
+            hold_at_most: options.hold_at_most_bytes,
+            lost: None,
+            current: Build::default(),
+            next: None,
+        };
+        let (live, table) = (Arc::new(followed.live_file()), Arc::new(CommandTable::new()));
+        let mut made = Self {
+            followed,
+            seat,
+            own,
+            standing,
+            options,
+            subscription: None,
+            live,
+            table,
+            saved_at: Instant::now(),
+            unsaved: 0,
+        };
+        let found = made.read()?;
+        Ok((made, found))
+    }
+
+    /// Reads where it stands.
+    fn read(&mut self) -> Result<Found, Error> {
+        let storage = &*self.followed.storage;
+        Directory::create_follower(storage, &self.own)?;
+        let found = match self.own.read(storage) {
+            Ok(None) => return Ok(Found::Nothing),
+            Ok(Some(found)) => found,
+            Err(error) => match Error::from(error) {
+                damage @ Error::Corrupt { .. } => return Ok(Found::Damaged(damage)),
+                error => return Err(error),
+            },
+        };
+        let (expected, is_of) = (&self.standing, (found.database, found.kind, &found.name));
+        if is_of != (expected.database, expected.kind, &expected.name) {
+            let path = self.own.standing();
+            let text = |(database, kind, name)| format!("{kind} `{name}` of database {database}");
+            let whose = (expected.database, expected.kind, &expected.name);
+            return Ok(Found::Damaged(Error::corrupt(&path, 16, text(whose), text(is_of))));
+        }
+        let hold_at_most = self.standing.hold_at_most;
+        self.standing = Standing { hold_at_most, lost: None, ..found };
+        Ok(Found::Standing)
+    }
+
+    /// Follows the database behind a sequence.
+    pub(super) fn subscribe_after(&mut self, position: u64) -> Result<(), Error> {
+        self.subscription = None; // so that two never keep batches
+        let made = Subscription::new(self.followed.clone(), From::After(position))?;
+        self.subscription = Some(made);
+        Ok(())
+    }
+
+    /// Returns the next command behind `position`. If it `waits`, it waits until the position
+    /// should be saved, or an order comes.
+    pub(super) fn next(
+        &mut self,
+        position: u64,
+        waits: bool,
+    ) -> Result<Option<Recorded<M>>, Failure> {
+        if self.subscription.is_none() {
+            self.subscribe_after(position).map_err(|error| failure(position, &error))?;
+        }
+        let timeout = if waits { self.until_save() } else { Duration::ZERO };
+        let Self { subscription: Some(subscription), seat, .. } = self else { return Ok(None) };
+        let next = subscription.next_unless(timeout, &|| seat.is_wanted());
+        next.map_err(|error| {
+            self.subscription = None;
+            failure(position, &error)
+        })
+    }
+
+    /// Whether the database was closed, and everything was given.
+    pub(super) fn has_ended(&self) -> bool {
+        self.subscription.as_ref().is_some_and(Subscription::has_ended)
+    }
+
+    fn until_save(&self) -> Duration {
+        match self.unsaved {
+            0 => LONG,
+            _ => self.options.checkpoint_interval.saturating_sub(self.saved_at.elapsed()),
+        }
+    }
+
+    /// Notes that this many commands more are worked on.
+    pub(super) fn note(&mut self, commands: u64) {
+        if self.unsaved == 0 {
+            // The interval counts from the first command that is not saved.
+            self.saved_at = Instant::now();
+        }
+        self.unsaved += commands;
+    }
+
+    /// Whether the position should be made durable now.
+    pub(super) fn is_save_due(&self) -> bool {
+        self.unsaved >= self.options.checkpoint_commands
+            || self.unsaved > 0 && self.until_save().is_zero()
+    }
+
+    /// Begins the time until the next save anew, also after a failed one.
+    pub(super) fn saved(&mut self) {
+        (self.unsaved, self.saved_at) = (0, Instant::now());
+    }
+
+    pub(super) fn has_unsaved(&self) -> bool {
+        self.unsaved > 0
+    }
+
+    /// Makes `standing` durable.
+    pub(super) fn save(&mut self, standing: Standing) -> Result<(), Error> {
+        let board = &self.followed.shared.followers;
+        let _open = board.files().ok_or(Error::Stopped)?;
+        {
+            let _alone = board.standings();
+            self.own.replace(&*self.followed.storage, &standing)?;
+        }
+        self.standing = standing;
+        // Segments that were held for it may go now.
+        if board.held_bytes() > 0 {
+            self.followed.shared.snapshots.wake();
+        }
+        let Build { position, letters, .. } =
+            self.standing.next.as_ref().unwrap_or(&self.standing.current);
+        self.seat.tell(|status| {
+            status.durable_position = *position;
+            status.dead_letters = crate::files::position(letters.len());
+        });
+        Ok(())
+    }
+
+    /// Makes a dead letter.
+    pub(super) fn letter(&self, failed: &Recorded<M>, attempts: u32, reason: &str) -> Letter {
+        let mut end = MOST_REASON_BYTES.min(reason.len());
+        while !reason.is_char_boundary(end) {
+            end -= 1; // 0 is a boundary
+        }
+        Letter {
+            sequence: failed.sequence,
+            time_ns: time_ns(self.followed.storage.now()),
+            attempts,
+            reason: reason.get(..end).unwrap_or("").to_owned(),
+            record: failed.command.encoded().to_vec(),
+        }
+    }
+
+    /// Adds a dead letter to those of a build.
+    pub(super) fn put_aside(&self, build: &mut Build, letter: Letter) -> Result<(), Error> {
+        let bytes: usize = build.letters.iter().map(|it| it.record.len()).sum();
+        let fits = build.letters.is_empty() || bytes + letter.record.len() <= MOST_LETTER_BYTES;
+        if !fits || build.letters.len() >= MOST_LETTERS {
+            let count = build.letters.len();
+            return Err(self.refuses(format!(
+                "it has {count} dead letters already, the most that are kept; replay them, or build \
+                 it anew"
+            )));
+        }
+        build.letters.retain(|it| it.sequence != letter.sequence);
+        let at = build.letters.partition_point(|it| it.sequence < letter.sequence);
+        build.letters.insert(at, letter);
+        Ok(())
+    }
+
+    /// Reads the command of a dead letter.
+    pub(super) fn opened(&self, build: &Build, sequence: u64) -> Result<Recorded<M>, Error> {
+        let letter = build.letters.iter().find(|letter| letter.sequence == sequence);
+        let none = || self.refuses(format!("there is no dead letter with sequence {sequence}"));
+        let bytes: Arc<[u8]> = letter.ok_or_else(none)?.record.as_slice().into();
+        let read = HistoryRecord::read(&self.live, sequence, (&bytes, 0), &self.table);
+        let (path, expected) = (self.own.standing(), "the record of a command in a dead letter");
+        let (record, _) = read.ok_or_else(|| Error::corrupt(&path, 0, expected, "other bytes"))?;
+        Recorded::of(record)
+    }
+
+    pub(super) fn refuses(&self, reason: impl Into<String>) -> Error {
+        let (kind, name) = (self.seat.kind, self.seat.name.to_string());
+        Error::FollowerRefuses { kind, name, reason: reason.into() }
+    }
+
+    /// Sets the state.
+    pub(super) fn enter(&self, state: FollowerState) {
+        self.seat.tell(|status| status.state = state);
+    }
+}
+
+impl<M: Model> Drop for Follower<M> {
+    fn drop(&mut self) {
+        self.followed.shared.followers.leave(&self.seat);
+    }
+}
+
+/// What was found of a follower at its start.
+pub(super) enum Found {
+    Nothing,
+    Standing,
+    Damaged(Error),
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !name.is_empty() && name.len() <= MOST_NAME_BYTES && name.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(Error::InvalidOption {
+        option: "name",
+        value: format!("{name:?}"),
+        constraint: format!(
+            "a follower's name has 1 to {MOST_NAME_BYTES} ASCII letters, digits, `-` and `_`, \
+             because it is the name of a directory"
+        ),
+    })
+}
+
+/// What an error of a subscription means for a follower.
+pub(super) fn failure(position: u64, error: &Error) -> Failure {
+    match error {
+        Error::HistoryTruncated { oldest, .. } => Failure::Lost(*oldest),
+        error => Failure::At(position + 1, error.to_string()),
+    }
+}
+
+/// Starts the thread of a follower.
+pub(super) fn start<M: Model>(works: impl Works<M>, kind: FollowerKind) -> Result<(), Error> {
+    let mut works = works;
+    let path = works.follower().own.root.clone();
+    stack::spawn(format!("prevalence-{kind}"), move || run(works))
+        .map(drop)
+        .map_err(Error::io("start a thread for", &path))
+}
+
+fn run<M: Model>(mut works: impl Works<M>) {
+    let seat = works.follower().seat.clone();
+    seat.begin();
+    let mut pause = Duration::ZERO;
+    loop {
+        match seat.told(pause) {
+            Told::Stop => break,
+            Told::Do(order, reply) => {
+                let obeyed = guarded(|| works.obey(order));
+                let obeyed = obeyed.unwrap_or_else(|reason| Err(works.follower().refuses(reason)));
+                reply.send(obeyed).ok(); // whoever asked may have gone
+            }
+            Told::Nothing if !is_at_work(&seat.status().state) => {}
+            Told::Nothing => {
+                let position = seat.status().position;
+                let step = guarded(|| works.step());
+                match step.unwrap_or_else(|reason| Err(Failure::At(position + 1, reason))) {
+                    Ok(Step::GoesOn) => seat.tell(|status| {
+                        if matches!(status.state, FollowerState::Retrying { .. }) {
+                            status.state = FollowerState::Running;
+                        }
+                    }),
+                    Ok(Step::Ended) => break,
+                    Err(failure) => {
+                        if let Failure::Lost(oldest) = failure {
+                            works.follower().standing.lost = Some(oldest);
+                        }
+                        works.follower().enter(state_after(failure));
+                    }
+                }
+            }
+        }
+        pause = match seat.status().state {
+            FollowerState::Running => Duration::ZERO,
+            FollowerState::Retrying { attempts, .. } => works.follower().options.pause(attempts),
+            _ => LONG,
+        };
+    }
+    // Nobody waits for the result. The position that is durable stays the one that it was.
+    let finished = guarded(|| works.finish());
+    if let Err(reason) = finished.and_then(|it| it.map_err(|error| error.to_string())) {
+        seat.tell(|status| status.checkpoint_failure = Some(reason.into()));
+    }
+    // A user's `Drop` may panic.
+    guarded(move || drop(works)).ok();
+    seat.end();
+}
+
+fn is_at_work(state: &FollowerState) -> bool {
+    matches!(state, FollowerState::Running | FollowerState::Retrying { .. })
+}
+
+fn state_after(failure: Failure) -> FollowerState {
+    match failure {
+        Failure::At(sequence, reason) => FollowerState::Stopped { sequence, reason: reason.into() },
+        Failure::Lost(oldest) => FollowerState::Lost { oldest },
+        Failure::Again(sequence, reason, attempts) => {
+            FollowerState::Retrying { sequence, attempts, reason: reason.into() }
+        }
+    }
+}
+
+fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| format!("it panicked: {}", panic_message(&*panic)))
+}

@@ -1,0 +1,315 @@
+//! Owns side effects: what runs once a command is durable, and never on replay. Knows nothing of
+//! how commands are applied.
+
+use std::sync::{Arc, Weak};
+
+use super::OnFailure;
+use super::follower::{Failure, Follower, Found, Step, Works};
+use super::projection::FollowerError;
+use crate::Database;
+use crate::database::Engine;
+use crate::engine::{FollowerState, Order};
+use crate::error::Error;
+use crate::events::{From, Recorded};
+use crate::execute_error::ExecuteError;
+use crate::files::{Build, Standing};
+use crate::model::{Metadata, Model, Registered};
+use crate::process::told_of_panics;
+
+/// A side effect of commands: it sends a message, calls a service, or executes other commands.
+///
+/// It runs for every command that becomes durable behind its position, in order, on a thread of its
+/// own; never on replay. Its position is durable, and is stored after the effect. So after a crash
+/// an effect may run again, but none is left out: make it such that twice is the same as once.
+/// Commands that it executes with [`Reaction::execute`] are executed exactly once.
+///
+/// Start it with [`Database::reactor`](crate::Database::reactor).
+pub trait Reactor<M: Model>: Send + 'static {
+    /// Reacts to a command and its events.
+    ///
+    /// # Errors
+    /// After an error or a panic it is called again with the same command, after a pause, as often
+    /// as [`FollowerOptions::attempts`](crate::FollowerOptions::attempts) says. Then
+    /// [`FollowerOptions::on_failure`](crate::FollowerOptions::on_failure) says what happens.
+    fn react(
+        &mut self,
+        recorded: &Recorded<M>,
+        reaction: &mut Reaction<'_, M>,
+    ) -> Result<(), FollowerError>;
+}
+
+/// What a [`Reactor`] may use while it reacts to one command.
+pub struct Reaction<'a, M: Model> {
+    database: Database<M>,
+    name: &'a str,
+    sequence: u64,
+    attempt: u32,
+    executed: u64,
+}
+
+impl<M: Model> Reaction<'_, M> {
+    /// Executes a command, exactly once for this reaction: its request id is made of the reactor's
+    /// name, the sequence that it reacts to, and the number of the call in the reaction. So a
+    /// reaction that is repeated must make the same calls in the same order. `None` says that an
+    /// earlier attempt has executed it.
+    ///
+    /// # Errors
+    /// Those of [`Database::execute`](crate::Database::execute).
+    pub fn execute<C: Registered<M>>(
+        &mut self,
+        command: C,
+    ) -> Result<Option<C::Output>, ExecuteError<C::Rejection>> {
+        let index = self.executed;
+        self.executed += 1;
+        let metadata = Metadata {
+            actor: format!("reactor {}", self.name),
+            request_id: format!("reactor {} {} {index}", self.name, self.sequence),
+            ..Metadata::default()
+        };
+        let handle = self.database.with_metadata(&metadata);
+        let handle = handle.expect("a follower's name is short");
+        match handle.execute(command) {
+            Ok(output) => Ok(Some(output)),
+            Err(ExecuteError::Duplicate { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the database, to read from it. Do not keep a clone of it: the database stays open as
+    /// long as one lives.
+    #[must_use]
+    pub fn database(&self) -> &Database<M> {
+        &self.database
+    }
+
+    /// Returns the number of this attempt, 1 for the first one since the start.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+impl<M: Model> std::fmt::Debug for Reaction<'_, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reaction")
+            .field("sequence", &self.sequence)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the thread of a reactor works with.
+pub(super) struct Reacting<M: Model, R: Reactor<M>> {
+    follower: Follower<M>,
+    reactor: R,
+    /// Not a handle: a reactor does not keep the database open.
+    engine: Weak<Engine<M>>,
+    position: u64,
+    attempts: u32,
+    /// The command that it could not react to, while it tries again or has stopped.
+    failed: Option<Recorded<M>>,
+}
+
+impl<M: Model, R: Reactor<M>> Reacting<M, R> {
+    pub(super) fn new(
+        follower: Follower<M>,
+        found: Found,
+        reactor: R,
+        engine: Weak<Engine<M>>,
+    ) -> Result<Self, Error> {
+        if follower.followed.shared.published.pin().requests.is_off() {
+            return Err(follower.refuses(
+                "request ids are not remembered, so its commands could be executed twice; see \
+                 Builder::remembered_requests",
+            ));
+        }
+        let mut made = Self { follower, reactor, engine, position: 0, attempts: 0, failed: None };
+        match found {
+            // Nobody knows what it has done already.
+            Found::Damaged(damage) => return Err(damage),
+            Found::Standing => {
+                let (position, reached) =
+                    (made.follower.standing.current.position, made.follower.followed.reached());
+                if position > reached {
+                    let path = made.follower.own.standing();
+                    let expected = format!("a position up to {reached}, where the database ends");
+                    return Err(Error::corrupt(&path, 0, expected, position.to_string()));
+                }
+                made.position = position;
+                made.save_with(made.follower.standing.current.clone())?;
+            }
+            Found::Nothing => made.begin()?,
+        }
+        made.tell_position();
+        Ok(made)
+    }
+
+    /// Begins where the options say.
+    fn begin(&mut self) -> Result<(), Error> {
+        let position = match self.follower.options.from {
+            From::Beginning => 0,
+            From::After(sequence) => sequence,
+            From::Now => self.follower.followed.reached(),
+        };
+        self.follower.subscribe_after(position)?;
+        self.position = position;
+        self.failed = None;
+        self.follower.standing.lost = None;
+        let Build { letters, .. } = self.follower.standing.current.clone();
+        self.save_with(Build { version: 1, position, checkpoint: 0, letters })
+    }
+
+    fn tell_position(&self) {
+        self.follower.seat.tell(|status| status.position = self.position);
+    }
+
+    /// Makes the position durable, with these dead letters.
+    fn save_with(&mut self, build: Build) -> Result<(), Error> {
+        self.follower.saved();
+        let current = Build { position: self.position, ..build };
+        let standing = Standing { current, next: None, ..self.follower.standing.clone() };
+        let saved = self.follower.save(standing);
+        let failure = saved.as_ref().err().map(|error| error.to_string().into());
+        self.follower.seat.tell(|status| status.checkpoint_failure = failure);
+        saved
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        self.save_with(self.follower.standing.current.clone())
+    }
+
+    /// Lets the user's code react. Returns how many commands it has executed.
+    fn react(&mut self, recorded: &Recorded<M>, attempt: u32) -> Result<u64, String> {
+        let engine = self.engine.upgrade().ok_or("the database was closed")?;
+        let (name, sequence) = (self.follower.seat.name.clone(), recorded.sequence);
+        let database = Database::of_engine(engine);
+        let mut reaction = Reaction { database, name: &name, sequence, attempt, executed: 0 };
+        let reactor = &mut self.reactor;
+        let reacted = told_of_panics("react", || reactor.react(recorded, &mut reaction));
+        reacted?.map_err(|error| error.to_string())?;
+        Ok(reaction.executed)
+    }
+
+    /// Moves on behind a command that was reacted to, or put aside.
+    fn pass(&mut self, sequence: u64) {
+        (self.position, self.attempts, self.failed) = (sequence, 0, None);
+        self.follower.note(1);
+        self.tell_position();
+    }
+
+    fn put_aside(&mut self, failed: &Recorded<M>, reason: &str) -> Result<(), Error> {
+        let mut build = self.follower.standing.current.clone();
+        let letter = self.follower.letter(failed, self.attempts.max(1), reason);
+        self.follower.put_aside(&mut build, letter)?;
+        let before = std::mem::replace(&mut self.position, failed.sequence);
+        if let Err(error) = self.save_with(build) {
+            self.position = before;
+            return Err(error);
+        }
+        self.pass(failed.sequence);
+        Ok(())
+    }
+
+    fn work_on(&mut self, recorded: Recorded<M>) -> Result<(), Failure> {
+        let sequence = recorded.sequence;
+        self.attempts += 1;
+        match self.react(&recorded, self.attempts) {
+            Ok(executed) => {
+                self.pass(sequence);
+                // The request ids of its commands are remembered for a while only.
+                if executed > 0 || self.follower.is_save_due() {
+                    self.save().ok(); // the status shows a failure
+                }
+                Ok(())
+            }
+            Err(reason) if self.attempts < self.follower.options.attempts => {
+                self.failed = Some(recorded);
+                Err(Failure::Again(sequence, reason, self.attempts))
+            }
+            Err(reason) => {
+                let put_aside = match self.follower.options.on_failure {
+                    OnFailure::Stop => Err(reason),
+                    OnFailure::DeadLetter => self.put_aside(&recorded, &reason).map_err(|error| {
+                        format!("{reason}; and it could not be put aside: {error}")
+                    }),
+                };
+                put_aside.map_err(|reason| {
+                    (self.attempts, self.failed) = (0, Some(recorded));
+                    Failure::At(sequence, reason)
+                })
+            }
+        }
+    }
+}
+
+impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
+    fn follower(&mut self) -> &mut Follower<M> {
+        &mut self.follower
+    }
+
+    fn step(&mut self) -> Result<Step, Failure> {
+        if self.follower.is_save_due() {
+            self.save().ok(); // the status shows a failure
+        }
+        if let Some(failed) = self.failed.take() {
+            return self.work_on(failed).map(|()| Step::GoesOn);
+        }
+        if let Some(recorded) = self.follower.next(self.position, true)? {
+            self.work_on(recorded)?;
+        }
+        Ok(if self.follower.has_ended() { Step::Ended } else { Step::GoesOn })
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), Error> {
+        match order {
+            Order::Retry => {
+                self.attempts = 0;
+                self.follower.enter(FollowerState::Running);
+                Ok(())
+            }
+            Order::Skip => {
+                let FollowerState::Stopped { reason, .. } = self.follower.seat.status().state
+                else {
+                    return Err(self.follower.refuses("it has not stopped at a command"));
+                };
+                let Some(failed) = self.failed.take() else {
+                    let reason = format!("it did not stop at a command: {reason}");
+                    return Err(self.follower.refuses(reason));
+                };
+                if let Err(error) = self.put_aside(&failed, &reason) {
+                    self.failed = Some(failed);
+                    return Err(error);
+                }
+                self.follower.enter(FollowerState::Running);
+                Ok(())
+            }
+            Order::Replay(sequence) => {
+                let mut build = self.follower.standing.current.clone();
+                let letter = self.follower.opened(&build, sequence)?;
+                let reacted = self.react(&letter, 1);
+                reacted.map_err(|reason| {
+                    self.follower.refuses(format!("it failed again: {reason}"))
+                })?;
+                build.letters.retain(|letter| letter.sequence != sequence);
+                self.save_with(build)
+            }
+            Order::Checkpoint => self.save(),
+            Order::Rebuild => {
+                self.begin()?;
+                self.tell_position();
+                self.follower.enter(FollowerState::Running);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        if self.follower.has_unsaved() { self.save() } else { Ok(()) }
+    }
+}
+
+impl<M: Model> Database<M> {
+    pub(super) fn weak_engine(&self) -> Weak<Engine<M>> {
+        Arc::downgrade(self.engine())
+    }
+}

@@ -1,0 +1,62 @@
+//! Owns which segments stay because a durable follower has not read them yet. Knows nothing of what
+//! a follower does with them.
+//!
+//! A follower holds what is behind its durable position, whether it runs or not. If that is more
+//! than it may hold, it is lost: first its file says so, durably, then the segments go. A follower
+//! whose file cannot be read holds nothing, because nobody knows what; the list of followers shows
+//! the damage.
+
+use std::collections::BTreeSet;
+
+use crate::engine::FollowerBoard;
+use crate::error::Error;
+use crate::files::{Directory, FollowerDirectory, list_followers};
+use crate::storage::Storage;
+
+/// A segment that no snapshot needs any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Removable {
+    pub(super) first: u64,
+    pub(super) next_segment_first: u64,
+    pub(super) bytes: u64,
+}
+
+/// Returns how many of these segments may be removed, from the oldest on, and marks the followers
+/// that are lost by that.
+pub(super) fn unheld(
+    storage: &dyn Storage,
+    directory: &Directory,
+    board: &FollowerBoard,
+    removable: &[Removable],
+) -> Result<usize, Error> {
+    let Some(last) = removable.last() else { return Ok(0) };
+    let (mut unheld, mut lost) = (removable.len(), BTreeSet::new());
+    for (kind, name) in list_followers(storage, directory)? {
+        let own = FollowerDirectory::of(directory, kind, &name);
+        // The follower must not replace it meanwhile.
+        let _alone = board.standings();
+        let standing = match own.read(storage).map_err(Error::from) {
+            Ok(Some(standing)) => standing,
+            Ok(None) | Err(Error::Corrupt { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        if standing.lost.is_some() {
+            lost.insert((kind, name));
+            continue;
+        }
+        let after = standing.needed_after();
+        let read = removable.partition_point(|it| it.next_segment_first <= after + 1);
+        let needed = removable.get(read..).unwrap_or(&[]);
+        let bytes = needed.iter().fold(0_u64, |sum, it| sum.saturating_add(it.bytes));
+        if bytes <= standing.hold_at_most {
+            unheld = unheld.min(read);
+            continue;
+        }
+        let oldest = Some(last.next_segment_first);
+        own.replace(storage, &crate::files::Standing { lost: oldest, ..standing })?;
+        trace_event!(WARN, "a follower is lost", kind = kind, name = name, position = after);
+        lost.insert((kind, name));
+    }
+    board.set_lost(lost);
+    Ok(unheld)
+}
