@@ -320,6 +320,11 @@ impl FollowerBoard {
         *lock(&self.lost) = lost;
     }
 
+    /// Notes that a follower has a durable position from which it can go on.
+    pub(crate) fn is_not_lost(&self, seat: &Seat) {
+        lock(&self.lost).remove(&(seat.kind, seat.name.to_string()));
+    }
+
     pub(crate) fn set_held_bytes(&self, bytes: u64) {
         self.held_bytes.store(bytes, Ordering::Relaxed);
     }
@@ -332,11 +337,9 @@ impl FollowerBoard {
     pub(crate) fn count(&self) -> (usize, usize) {
         let (all, mut lost) = (self.all(), lock(&self.lost).clone());
         for seat in &all {
-            let key = (seat.kind, seat.name.to_string());
-            match seat.status().state {
-                FollowerState::Lost { .. } => lost.insert(key),
-                _ => lost.remove(&key),
-            };
+            if matches!(seat.status().state, FollowerState::Lost { .. }) {
+                lost.insert((seat.kind, seat.name.to_string()));
+            }
         }
         (all.len(), lost.len())
     }

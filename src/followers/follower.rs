@@ -214,6 +214,9 @@ impl<M: Model> Follower<M> {
             self.own.replace(&*self.followed.storage, &standing)?;
         }
         self.standing = standing;
+        if self.standing.lost.is_none() {
+            board.is_not_lost(&self.seat);
+        }
         // Segments that were held for it may go now.
         if board.held_bytes() > 0 {
             self.followed.shared.snapshots.wake();

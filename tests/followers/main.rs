@@ -4,6 +4,7 @@
 mod common;
 
 mod futures;
+mod holds;
 mod lagging;
 mod projections;
 mod reactors;
