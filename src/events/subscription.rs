@@ -75,6 +75,7 @@ impl<M: Model> Followed<M> {
         let readable = self.shared.published.sequence();
         match self.durability {
             Durability::Sync => readable,
+            _ if fault!(NotYetDurableGiven) => readable,
             _ => readable.min(self.shared.counters.durable_sequence.get()),
         }
     }

@@ -139,7 +139,7 @@ impl<M: Model> Database<M> {
     ) -> Result<FollowerHandle<M>, Error> {
         let kind = FollowerKind::Reactor;
         let (follower, found) = Follower::take(self.followed()?, (kind, name), options)?;
-        self.started(Reacting::new(follower, found, reactor, self.weak_engine())?, kind)
+        self.started(Reacting::new(follower, found, reactor, self.engine())?, kind)
     }
 
     fn started(
@@ -168,7 +168,8 @@ impl<M: Model> Database<M> {
             match own.read(storage).map_err(Error::from) {
                 Ok(Some(standing)) => found.push(info(standing, name, runs)),
                 Ok(None) => {} // it was removed just now
-                Err(damage @ Error::Corrupt { .. }) => {
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(damage) => {
                     let damage = Some(damage.to_string());
                     found.push(FollowerInfo {
                         kind,
@@ -182,7 +183,6 @@ impl<M: Model> Database<M> {
                         damage,
                     });
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(found)

@@ -126,8 +126,8 @@ impl<M: Model> Follower<M> {
             Ok(None) => return Ok(Found::Nothing),
             Ok(Some(found)) => found,
             Err(error) => match Error::from(error) {
-                damage @ Error::Corrupt { .. } => return Ok(Found::Damaged(damage)),
-                error => return Err(error),
+                error @ Error::Io { .. } => return Err(error),
+                damage => return Ok(Found::Damaged(damage)),
             },
         };
         let (expected, is_of) = (&self.standing, (found.database, found.kind, &found.name));

@@ -19,6 +19,8 @@ mod options;
 mod projection;
 mod reactor;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 pub use api::FollowerInfo;
 pub use handle::{DeadLetter, FollowerHandle, ProjectionHandle, ProjectionView};

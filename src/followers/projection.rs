@@ -115,7 +115,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         let Some(build) = of_next.or(of_current) else { return self.begin(None) };
         match self.load(&build) {
             Ok(value) => self.continue_with(value, &build),
-            Err(Error::Io { action, path, source }) => Err(Error::Io { action, path, source }),
+            Err(error @ Error::Io { .. }) => Err(error),
             Err(damage) => self.begin(Some(damage.to_string())),
         }
     }
@@ -276,6 +276,15 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         let Standing { current, next, .. } = &self.follower.standing;
         let newest = next.as_ref().map_or(0, |next| next.checkpoint).max(current.checkpoint);
         let number = newest.max(build.checkpoint) + 1;
+        let build = Build { position: self.position, checkpoint: number, ..build };
+        let standing = self.standing_with(build);
+        if fault!(CheckpointNamedTooEarly) {
+            self.follower.save(standing.clone())?;
+        }
+        if fault!(OldCheckpointRemovedTooEarly) {
+            self.follower.standing.current.checkpoint = 0;
+            self.clear_files()?;
+        }
         let shared = &self.follower.followed.shared;
         let counters = (!at_the_end).then_some(&shared.counters);
         {
@@ -284,16 +293,20 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
             let (path, of) = (self.checkpoint_path(number), self.checkpoint_of(self.position));
             write_checkpoint(storage, &path, of, &self.working, self.packing, counters)?;
         }
-        let build = Build { position: self.position, checkpoint: number, ..build };
-        let rebuilt_at = self.follower.seat.status().rebuilt_at;
-        let has_caught_up = rebuilt_at.is_none_or(|at| self.position >= at);
-        let before = &self.follower.standing;
-        let standing = match before.next.is_some() && !has_caught_up {
-            true => Standing { next: Some(build), ..before.clone() },
-            false => Standing { current: build, next: None, ..before.clone() },
-        };
         self.follower.save(standing)?;
         self.clear_files()
+    }
+
+    /// Returns where the follower stands with this build. When a new one has caught up, it takes the
+    /// place of the old one.
+    fn standing_with(&self, build: Build) -> Standing {
+        let rebuilt_at = self.follower.seat.status().rebuilt_at;
+        let has_caught_up = rebuilt_at.is_none_or(|at| build.position >= at);
+        let before = &self.follower.standing;
+        match before.next.is_some() && !has_caught_up {
+            true => Standing { next: Some(build), ..before.clone() },
+            false => Standing { current: build, next: None, ..before.clone() },
+        }
     }
 
     /// Removes what STANDING does not name.

@@ -8,12 +8,13 @@ use super::follower::{Failure, Follower, Found, Step, Works};
 use super::projection::FollowerError;
 use crate::Database;
 use crate::database::Engine;
-use crate::engine::{FollowerState, Order};
+use crate::engine::{FollowerState, Order, SharedCommitter, sync_outside_lock};
 use crate::error::Error;
 use crate::events::{From, Recorded};
 use crate::execute_error::ExecuteError;
 use crate::files::{Build, Standing};
 use crate::model::{Metadata, Model, Registered};
+use crate::options::Durability;
 use crate::process::told_of_panics;
 
 /// A side effect of commands: it sends a message, calls a service, or executes other commands.
@@ -59,8 +60,11 @@ impl<M: Model> Reaction<'_, M> {
         &mut self,
         command: C,
     ) -> Result<Option<C::Output>, ExecuteError<C::Rejection>> {
-        let index = self.executed;
+        let mut index = self.executed;
         self.executed += 1;
+        if fault!(RequestIdsDiffer) {
+            index += self.database.sequence();
+        }
         let metadata = Metadata {
             actor: format!("reactor {}", self.name),
             request_id: format!("reactor {} {} {index}", self.name, self.sequence),
@@ -104,6 +108,9 @@ pub(super) struct Reacting<M: Model, R: Reactor<M>> {
     reactor: R,
     /// Not a handle: a reactor does not keep the database open.
     engine: Weak<Engine<M>>,
+    committer: SharedCommitter<M>,
+    /// Whether it has executed commands since the position was made durable.
+    has_executed: bool,
     position: u64,
     attempts: u32,
     /// The command that it could not react to, while it tries again or has stopped.
@@ -115,7 +122,7 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
         follower: Follower<M>,
         found: Found,
         reactor: R,
-        engine: Weak<Engine<M>>,
+        engine: &Arc<Engine<M>>,
     ) -> Result<Self, Error> {
         if follower.followed.shared.published.pin().requests.is_off() {
             return Err(follower.refuses(
@@ -123,7 +130,16 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
                  Builder::remembered_requests",
             ));
         }
-        let mut made = Self { follower, reactor, engine, position: 0, attempts: 0, failed: None };
+        let mut made = Self {
+            follower,
+            reactor,
+            engine: Arc::downgrade(engine),
+            committer: engine.committer.clone(),
+            has_executed: false,
+            position: 0,
+            attempts: 0,
+            failed: None,
+        };
         match found {
             // Nobody knows what it has done already.
             Found::Damaged(damage) => return Err(damage),
@@ -165,29 +181,44 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
 
     /// Makes the position durable, with these dead letters.
     fn save_with(&mut self, build: Build) -> Result<(), Error> {
-        self.follower.saved();
-        let current = Build { position: self.position, ..build };
-        let standing = Standing { current, next: None, ..self.follower.standing.clone() };
-        let saved = self.follower.save(standing);
+        let saved = self.try_save_with(build);
         let failure = saved.as_ref().err().map(|error| error.to_string().into());
         self.follower.seat.tell(|status| status.checkpoint_failure = failure);
         saved
+    }
+
+    fn try_save_with(&mut self, build: Build) -> Result<(), Error> {
+        self.follower.saved();
+        // With a weaker durability its commands may not be durable yet. A position behind them
+        // would forget them if the power was cut now.
+        if self.has_executed && !self.is_synced() && !fault!(PositionBeforeCommands) {
+            sync_outside_lock(&self.committer)?;
+        }
+        self.has_executed = false;
+        let current = Build { position: self.position, ..build };
+        let standing = Standing { current, next: None, ..self.follower.standing.clone() };
+        self.follower.save(standing)
+    }
+
+    /// Whether commands are durable when they are answered.
+    fn is_synced(&self) -> bool {
+        self.follower.followed.durability == Durability::Sync
     }
 
     fn save(&mut self) -> Result<(), Error> {
         self.save_with(self.follower.standing.current.clone())
     }
 
-    /// Lets the user's code react. Returns how many commands it has executed.
-    fn react(&mut self, recorded: &Recorded<M>, attempt: u32) -> Result<u64, String> {
+    /// Lets the user's code react.
+    fn react(&mut self, recorded: &Recorded<M>, attempt: u32) -> Result<(), String> {
         let engine = self.engine.upgrade().ok_or("the database was closed")?;
         let (name, sequence) = (self.follower.seat.name.clone(), recorded.sequence);
         let database = Database::of_engine(engine);
         let mut reaction = Reaction { database, name: &name, sequence, attempt, executed: 0 };
         let reactor = &mut self.reactor;
         let reacted = told_of_panics("react", || reactor.react(recorded, &mut reaction));
-        reacted?.map_err(|error| error.to_string())?;
-        Ok(reaction.executed)
+        self.has_executed |= reaction.executed > 0;
+        reacted?.map_err(|error| error.to_string())
     }
 
     /// Moves on behind a command that was reacted to, or put aside.
@@ -213,11 +244,15 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
     fn work_on(&mut self, recorded: Recorded<M>) -> Result<(), Failure> {
         let sequence = recorded.sequence;
         self.attempts += 1;
+        if fault!(PositionBeforeEffect) {
+            self.position = sequence;
+            self.save().ok();
+        }
         match self.react(&recorded, self.attempts) {
-            Ok(executed) => {
+            Ok(()) => {
                 self.pass(sequence);
                 // The request ids of its commands are remembered for a while only.
-                if executed > 0 || self.follower.is_save_due() {
+                if self.has_executed && self.is_synced() || self.follower.is_save_due() {
                     self.save().ok(); // the status shows a failure
                 }
                 Ok(())
@@ -305,11 +340,5 @@ impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
 
     fn finish(&mut self) -> Result<(), Error> {
         if self.follower.has_unsaved() { self.save() } else { Ok(()) }
-    }
-}
-
-impl<M: Model> Database<M> {
-    pub(super) fn weak_engine(&self) -> Weak<Engine<M>> {
-        Arc::downgrade(self.engine())
     }
 }

@@ -50,7 +50,7 @@ pub use forged::open_forged;
 pub(crate) use moments::moment;
 pub use moments::{Moment, ignore_moments, watch_moments};
 #[cfg(test)]
-pub(crate) use planted::{COLLECTIONS_FAULTS, SNAPSHOTS_FAULTS};
+pub(crate) use planted::{COLLECTIONS_FAULTS, FOLLOWERS_FAULTS, SNAPSHOTS_FAULTS};
 pub use planted::{FAULTS, SURROUNDINGS_FAULTS, VARIABLE};
 pub(crate) use planted::{Planted, is_planted};
 pub use script::run_script;

@@ -13,11 +13,13 @@ macro_rules! faults {
         surroundings: { $($outer:ident: $does:literal,)* }
         snapshots: { $($stored:ident: $passes:literal,)* }
         collections: { $($inner:ident: $breaks:literal,)* }
+        followers: { $($behind:ident: $loses:literal,)* }
     ) => {
         /// A deliberate fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Planted { $(#[doc = $what] $name,)* $(#[doc = $does] $outer,)*
-            $(#[doc = $passes] $stored,)* $(#[doc = $breaks] $inner,)* }
+            $(#[doc = $passes] $stored,)* $(#[doc = $breaks] $inner,)*
+            $(#[doc = $loses] $behind,)* }
 
         /// Every fault that the crash laboratory must catch, and what it does wrong.
         pub const FAULTS: &[(&str, &str)] = &[$((stringify!($name), $what)),*];
@@ -37,12 +39,18 @@ macro_rules! faults {
         pub(crate) const COLLECTIONS_FAULTS: &[(&str, &str)] =
             &[$((stringify!($inner), $breaks)),*];
 
+        /// Every fault that the tests of followers must catch, and what it does wrong.
+        #[cfg(test)]
+        pub(crate) const FOLLOWERS_FAULTS: &[(&str, &str)] =
+            &[$((stringify!($behind), $loses)),*];
+
         fn named(name: &str) -> Option<Planted> {
             match name {
                 $(stringify!($name) => Some(Planted::$name),)*
                 $(stringify!($outer) => Some(Planted::$outer),)*
                 $(stringify!($stored) => Some(Planted::$stored),)*
                 $(stringify!($inner) => Some(Planted::$inner),)*
+                $(stringify!($behind) => Some(Planted::$behind),)*
                 _ => None,
             }
         }
@@ -125,6 +133,15 @@ faults! {
         ColdKeysNotChecked: "entries that are loaded later may be in another place",
         CutLeavesColdNodes: "what is cut from a vector stays cold, and is loaded later",
         PositionsKeptAtSplit: "the right half of a node counts from the beginning of the left one",
+    }
+    followers: {
+        HoldIgnored: "segments are removed that a follower has not read",
+        CheckpointNamedTooEarly: "STANDING names a checkpoint that is not written yet",
+        OldCheckpointRemovedTooEarly: "the old checkpoint is removed before STANDING names a new one",
+        PositionBeforeEffect: "a reactor's position is durable before its effect",
+        PositionBeforeCommands: "a reactor's position is durable before the commands it executed",
+        RequestIdsDiffer: "a reaction that is repeated has other request ids",
+        NotYetDurableGiven: "followers get commands that are not durable",
     }
 }
 

@@ -37,8 +37,9 @@ pub(super) fn unheld(
         let _alone = board.standings();
         let standing = match own.read(storage).map_err(Error::from) {
             Ok(Some(standing)) => standing,
-            Ok(None) | Err(Error::Corrupt { .. }) => continue,
-            Err(error) => return Err(error),
+            Ok(None) => continue,
+            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(_) => continue, // it is damaged
         };
         if standing.lost.is_some() {
             lost.insert((kind, name));
@@ -58,5 +59,5 @@ pub(super) fn unheld(
         lost.insert((kind, name));
     }
     board.set_lost(lost);
-    Ok(unheld)
+    Ok(if fault!(HoldIgnored) { removable.len() } else { unheld })
 }

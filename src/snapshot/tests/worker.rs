@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{
-    FollowerBoard, Published, RecentBatches, Shared, SnapshotBoard, SnapshotInfo, SnapshotState,
-    Status, Version,
+    Published, RecentBatches, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Version,
 };
 use crate::options::{RecentVersions, StartupLoad, StartupRates};
 use crate::snapshot::current_rates;

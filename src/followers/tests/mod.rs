@@ -1,0 +1,4 @@
+//! Tests of what a crash, damage and deliberate faults do to durable followers.
+
+mod crash;
+mod model;
