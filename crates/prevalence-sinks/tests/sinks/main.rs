@@ -1,0 +1,7 @@
+//! Sinks against real databases: exactly once, whatever fails between two of their commits.
+
+mod common;
+
+mod contract;
+#[cfg(feature = "sqlite")]
+mod sqlite;
