@@ -3,5 +3,7 @@
 mod common;
 
 mod contract;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -41,8 +41,8 @@ impl Other for File {
                 transaction.prepare_cached("INSERT INTO payments VALUES (?1, ?2, ?3)")?;
             for Paid(cents) in &recorded.events {
                 insert.execute((name, sequence, i64::try_from(*cents)?))?;
-                // After the first row, so that something must be taken back.
             }
+            // Behind the rows, so that something must be taken back.
             match manner.at(recorded.sequence)? {
                 Some((sql, true)) => Ok(transaction.execute_batch(sql)?),
                 Some((sql, false)) => {
