@@ -1,5 +1,7 @@
 //! Sinks against real databases: exactly once, whatever fails between two of their commits.
 
+#![cfg_attr(not(all(feature = "sqlite", feature = "postgres")), allow(dead_code))]
+
 mod common;
 
 mod contract;

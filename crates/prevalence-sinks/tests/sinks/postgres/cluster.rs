@@ -10,7 +10,7 @@ use ::postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
 /// Set where a missing PostgreSQL must be a failure.
-const NO_SKIP: &str = "PREVALENCE_NO_SKIP";
+const MUST_RUN: &str = "PREVALENCE_CI";
 
 /// No part of a test takes so long.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ impl Cluster {
 
     pub fn start_with(settings: &[&'static str]) -> Option<Self> {
         let Some(programs) = programs() else {
-            assert!(std::env::var_os(NO_SKIP).is_none(), "no PostgreSQL, and {NO_SKIP} is set");
+            assert!(std::env::var_os(MUST_RUN).is_none(), "no PostgreSQL, and {MUST_RUN} is set");
             println!("skipped: no PostgreSQL");
             return None;
         };
@@ -58,7 +58,7 @@ impl Cluster {
     /// A program of PostgreSQL, which refuses to run as root. It ends when this thread does.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
-        command.arg("--pdeathsig=TERM");
+        command.arg("--pdeathsig=INT");
         if getuid().is_root() {
             let (user, group) = user();
             command.arg(format!("--reuid={user}")).arg(format!("--regid={group}"));
@@ -117,15 +117,25 @@ impl Cluster {
         panic!("it does not start:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
     }
 
-    /// Kills the server, and only it: its children notice, and go.
+    /// Kills the server, and only it. Its children notice, and go: that is waited for.
     pub fn kill(&mut self) {
-        let mut server = self.server.take().expect("it runs");
-        server.kill().unwrap();
-        server.wait().unwrap();
+        self.killer()();
+        self.server.take().expect("it runs").wait().unwrap();
     }
 
-    /// Returns what kills the server: for a closure that cannot have the cluster.
+    /// Returns what kills the server, and waits until its children are gone: for a closure that
+    /// cannot have the cluster.
     pub fn killer(&self) -> impl FnMut() + Send + use<> {
+        let pid = Pid::from_child(self.server.as_ref().expect("it runs"));
+        move || {
+            let children = children(pid);
+            let _ = kill_process(pid, Signal::KILL); // it may be dead already
+            until("its children go", || children.iter().all(|child| parent(*child).is_none()));
+        }
+    }
+
+    /// Returns what kills the server, and does not wait: sessions may still do some of their work.
+    pub fn abrupt_killer(&self) -> impl FnMut() + Send + use<> {
         let pid = Pid::from_child(self.server.as_ref().expect("it runs"));
         move || kill_process(pid, Signal::KILL).unwrap()
     }
@@ -156,6 +166,22 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn pause() {
     std::thread::sleep(Duration::from_millis(10));
+}
+
+/// Returns the parent of a process that lives.
+fn parent(process: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, which may hold anything, ends with the last bracket.
+    let (_, behind) = stat.rsplit_once(") ")?;
+    let mut fields = behind.split(' ');
+    let state = fields.next()?;
+    if state == "Z" { None } else { fields.next()?.parse().ok() }
+}
+
+fn children(of: Pid) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|number| parent(*number) == Some(of.as_raw_nonzero().get())).collect()
 }
 
 /// Returns the directory of the newest PostgreSQL's programs.

@@ -1,5 +1,5 @@
 //! The PostgreSQL sink, against a server that the test starts itself. Where there is no PostgreSQL
-//! the tests say so and pass, unless `PREVALENCE_NO_SKIP` is set.
+//! the tests say so and pass, unless `PREVALENCE_CI` is set.
 
 mod cluster;
 mod lost;

@@ -50,6 +50,33 @@ fn a_server_that_is_killed_has_each_command_once() {
     assert_eq!(fed.payments(), expected(&till, 30));
 }
 
+/// Killed, while its sessions may or may not get to the end of what they do: the position tells.
+#[test]
+fn a_server_that_is_killed_abruptly_stores_all_or_nothing() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let till = open(directory.path());
+    pay(&till, 40);
+    let connection = Fed::new(&cluster, "abrupt").connection;
+    let mut position = 0;
+    for round in 0..6 {
+        let manner = Manner::Meets(position + 1 + round, Box::new(cluster.abrupt_killer()));
+        let mut sink = Fed::by(connection.clone()).sink(manner);
+        assert_eq!(sink.position(&source()).unwrap(), position);
+        let outcome = sink.apply_batch(&behind(&till, position)[..6]);
+        cluster.kill();
+        cluster.restart();
+        let now = sink.position(&source()).unwrap();
+        let possible =
+            if outcome.is_ok() { position + 6..=position + 6 } else { position..=position + 6 };
+        assert!(possible.contains(&now) && now % 6 == 0, "{outcome:?} and {now}");
+        position = now;
+        assert_eq!(Fed::by(connection.clone()).payments(), expected(&till, position));
+    }
+    assert_eq!(feed(&till, &mut Fed::by(connection.clone()).sink(Manner::Good), 5), 40);
+    assert_eq!(Fed::by(connection).payments(), expected(&till, 40));
+}
+
 /// A session that the server ends is an error, and the next call has a new one.
 #[test]
 fn sessions_schemas_and_roles() {
@@ -155,9 +182,8 @@ fn a_role_need_not_make_tables(fed: &Fed, till: &prevalence::Database<Till>) {
 
 fn a_commit_waits_for_the_disk(fed: &Fed, till: &prevalence::Database<Till>) {
     for (given, wanted) in [("off", "local"), ("on", "on"), ("remote_apply", "remote_apply")] {
-        fed.run(&format!("ALTER DATABASE disk SET synchronous_commit = {given}"));
-        fed.run("ALTER DATABASE disk SET default_transaction_read_only = on");
-        let connection = fed.connection.clone();
+        let options = format!("-c synchronous_commit={given} -c default_transaction_read_only=on");
+        let connection = format!("{} options='{options}'", fed.connection);
         let connect = move || Ok(::postgres::Client::connect(&connection, ::postgres::NoTls)?);
         let write = move |transaction: &mut ::postgres::Transaction<'_>, _: &_| {
             let found = transaction.query_one("SHOW synchronous_commit", &[])?;
