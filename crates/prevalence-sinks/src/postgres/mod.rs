@@ -81,6 +81,9 @@ type Connector = Box<dyn FnMut() -> Result<Client, Failure> + Send>;
 /// Connect to the server itself, or through a pooler that pools sessions. A pooler that pools
 /// transactions mixes up settings and prepared statements.
 ///
+/// Nothing bounds the wait for a server whose machine is alive, but which says nothing at all, for
+/// example because a signal has stopped it: the client has no clock of its own.
+///
 /// The calls block, so they must not run on a thread of an async runtime. The thread that drives a
 /// sink is none.
 pub struct PostgresSink<M, F> {

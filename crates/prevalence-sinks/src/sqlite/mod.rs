@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prevalence::{Model, Recorded, Sink, Source};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use self::guarded::Guarded;
 use crate::position::{Row, Span, from_column, to_column};
@@ -152,11 +152,8 @@ where
 
     fn connect(&self) -> Result<Guarded, SinkError> {
         let connect = || {
-            // No URI: a file may be called `file:a?b`.
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-                | OpenFlags::SQLITE_OPEN_CREATE
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(&self.path, flags)?;
+            // An absolute path is no URI, whatever it holds.
+            let connection = Connection::open(&self.path)?;
             connection.busy_timeout(self.busy_timeout)?;
             // It answers with the mode that it could get.
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;

@@ -13,7 +13,7 @@ const DIRECTORY: &str = "PREVALENCE_SINKS_KILLED_IN";
 const STOP: &str = "PREVALENCE_SINKS_STOPS_AT";
 
 /// This many commands are fed.
-const COMMANDS: u64 = 90;
+const COMMANDS: u64 = 150;
 
 fn say(line: &str) {
     println!("\n{line}");
@@ -29,7 +29,7 @@ fn stop() -> ! {
 }
 
 /// This is not a test of its own: it is what the other processes run. It feeds small batches. It
-/// stops in the closure of a command ("amid 7"), behind the batch with it ("behind 7"), or nowhere.
+/// stops in the closure of a command ("amid 7") or behind the batch with it ("behind 7").
 #[test]
 #[ignore = "what the child processes run"]
 fn feeds() {
@@ -65,9 +65,9 @@ fn start(directory: &Path, stops: &str) -> Child {
         .unwrap()
 }
 
-/// Runs a child, and kills it when it stops, or when it has said so many lines that something is
-/// stored: then it is anywhere. Returns up to where it said that it had stored, and whether it was
-/// done.
+/// Runs a child, and kills it when it stops, or when it has said so often that something is stored:
+/// then it is anywhere before its stop. Returns up to where it said that it had stored, and whether
+/// it was done.
 fn run(directory: &Path, stops: &str, lines: usize) -> (u64, bool) {
     let mut child = start(directory, stops);
     let (mut stored, mut heard, mut done) = (0, 0, false);
@@ -98,12 +98,12 @@ fn killed_at_every_place_and_each_command_is_there_once() {
     let (mut kills, mut said) = (0, 0);
     for round in 0.. {
         // A child goes a few commands further than the one before, or is killed where it is.
-        let stops = match round % 3 {
-            0 => format!("amid {}", said + 2 + round % 4),
-            1 => format!("behind {}", said + 1),
-            _ => "nowhere 0".to_owned(),
+        let (stops, lines) = match round % 3 {
+            0 => (format!("amid {}", said + 2 + round % 4), usize::MAX),
+            1 => (format!("behind {}", said + 1), usize::MAX),
+            _ => (format!("behind {}", said + 12), 2),
         };
-        let (stored, done) = run(directory.path(), &stops, 2);
+        let (stored, done) = run(directory.path(), &stops, lines);
         said = stored.max(said);
         let found = file.sink(Manner::Good).position(&source()).unwrap();
         assert!(found >= said, "{stops}: {said} was stored, and the position is {found}");
