@@ -47,7 +47,8 @@ pub enum SinkError {
     },
     /// The closure that writes a command failed.
     #[error("{place}: command {sequence} could not be written: {}; \
-        nothing of its batch is stored, so mend the closure or the tables", Causes(.source.as_ref()))]
+        nothing of its batch is stored, so mend the closure or the tables",
+        Causes(.source.as_ref()))]
     Write {
         /// Which database.
         place: String,
@@ -56,7 +57,7 @@ pub enum SinkError {
         /// What the closure said.
         source: Failure,
     },
-    /// The stored position is not the one behind which the batch begins: somebody else has moved it.
+    /// The stored position is not the one right before the batch: somebody else has moved it.
     #[error(
         "{place}: the position of {name:?} is {stored}, but this batch begins with command \
         {first}: another program writes under the same name; stop one of them"

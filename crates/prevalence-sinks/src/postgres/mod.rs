@@ -73,7 +73,8 @@ type Connector = Box<dyn FnMut() -> Result<Client, Failure> + Send>;
 ///
 /// The closure must write only in its transaction, without `COMMIT` and `ROLLBACK`. PostgreSQL
 /// cannot be kept from them: the sink notices, and [`SinkError::TransactionEnded`] says it. Nested
-/// transactions (savepoints) are allowed. What the closure does elsewhere may be done several times.
+/// transactions (savepoints) are allowed. What the closure does elsewhere may be done several
+/// times.
 ///
 /// A commit whose answer is lost is an error. `position` then connects anew, and waits for the row
 /// of the position until the server has decided, so it never answers too early.
@@ -124,8 +125,8 @@ where
         Self::with_connector(place, move || Ok(config.connect(NoTls)?), tables, write)
     }
 
-    /// Is like [`new`](Self::new), but `connect` makes each connection, for example with TLS. Errors
-    /// call the database `place`. Set a `connect_timeout`: the sink cannot.
+    /// Is like [`new`](Self::new), but `connect` makes each connection, for example with TLS.
+    /// Errors call the database `place`. Set a `connect_timeout`: the sink cannot.
     pub fn with_connector(
         place: impl Into<String>,
         connect: impl FnMut() -> Result<Client, Failure> + Send + 'static,
@@ -143,9 +144,9 @@ where
         }
     }
 
-    /// Gives a statement so long, also if it waits for a lock, and gives the closure so long between
-    /// two statements. Then it is an error, and the batch comes again. The server keeps the time. At
-    /// least 1 ms; the default is 60 s.
+    /// Gives a statement so long, also if it waits for a lock, and gives the closure so long
+    /// between two statements. Then it is an error, and the batch comes again. The server keeps the
+    /// time. At least 1 ms; the default is 60 s.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;

@@ -1,9 +1,9 @@
 //! Owns transactions that only the sink can end. Knows nothing of positions.
 //!
 //! A closure could run `COMMIT`, and its rows would be stored without the position. Or a statement
-//! of it could fail in a way that makes SQLite roll back all (`INSERT OR ROLLBACK`, a full disk): if
-//! the closure goes on, each further statement would be a transaction of its own. So SQLite asks us
-//! at each commit, and every commit that the sink did not begin becomes a rollback.
+//! of it could fail in a way that makes SQLite roll back all (`INSERT OR ROLLBACK`, a full disk):
+//! if the closure goes on, each further statement would be a transaction of its own. So SQLite asks
+//! us at each commit, and every commit that the sink did not begin becomes a rollback.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -116,8 +116,8 @@ where
     M: Model,
     F: FnMut(&Transaction<'_>, &Recorded<M>) -> Result<(), Failure> + Send + 'static,
 {
-    /// Makes a sink for the file at `path`, which is made if it is missing. `tables` is the SQL that
-    /// makes your tables, and `write` writes one command. Nothing is opened yet.
+    /// Makes a sink for the file at `path`, which is made if it is missing. `tables` is the SQL
+    /// that makes your tables, and `write` writes one command. Nothing is opened yet.
     ///
     /// A relative path belongs to the current directory of now. Its later changes do no harm.
     ///
