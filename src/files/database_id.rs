@@ -7,6 +7,12 @@ use std::fmt;
 pub struct DatabaseId(pub(crate) [u8; 16]);
 
 impl DatabaseId {
+    /// Returns the identity that these bytes are. Tests of a [`Sink`](crate::Sink) need one.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the identity as bytes.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {

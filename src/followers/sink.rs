@@ -45,3 +45,10 @@ pub struct Source {
     /// The name under which it is followed.
     pub name: String,
 }
+
+impl Source {
+    /// Makes one. The engine does so; tests of a [`Sink`] need it too.
+    pub fn new(database: DatabaseId, name: impl Into<String>) -> Self {
+        Self { database, name: name.into() }
+    }
+}
