@@ -52,6 +52,8 @@ pub(crate) use names::{
     list_snapshots, numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
+#[cfg(any(test, fuzzing))]
+pub(crate) use standing::sealed_standing;
 pub(crate) use standing::{
     Build, FollowerDirectory, Letter, MOST_LETTER_BYTES, MOST_LETTERS, MOST_NAME_BYTES,
     MOST_REASON_BYTES, Standing, list_followers,

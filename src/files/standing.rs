@@ -192,6 +192,16 @@ impl Standing {
     }
 }
 
+/// Puts fields that a fuzzer has made between what each STANDING begins and ends with.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn sealed_standing(fields: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(16 + fields.len() + CHECKSUM_BYTES).expect("the input is small");
+    let begin = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &length.to_le_bytes()].concat();
+    let mut bytes = [&begin, fields].concat();
+    push_checksum(&mut bytes);
+    bytes
+}
+
 fn push_build(bytes: &mut Vec<u8>, build: &Build) {
     assert!(build.letters.len() <= MOST_LETTERS, "whoever adds a letter keeps the limit");
     let mut push = |field: usize| {

@@ -19,11 +19,11 @@ use crate::storage::{Pace, Room, Storage};
 
 /// What a checkpoint is of.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CheckpointOf<'a> {
-    pub(super) database: DatabaseId,
-    pub(super) name: &'a str,
-    pub(super) version: u32,
-    pub(super) position: u64,
+pub(crate) struct CheckpointOf<'a> {
+    pub(crate) database: DatabaseId,
+    pub(crate) name: &'a str,
+    pub(crate) version: u32,
+    pub(crate) position: u64,
 }
 
 impl CheckpointOf<'_> {
@@ -49,7 +49,7 @@ impl CheckpointOf<'_> {
 
 /// Writes a checkpoint. On return, the file is durable and verified. With `beside`, it gives way to
 /// the commits that these counters count.
-pub(super) fn write_checkpoint<P: Serialize>(
+pub(crate) fn write_checkpoint<P: Serialize>(
     storage: &dyn Storage,
     path: &Path,
     of: CheckpointOf<'_>,
@@ -80,8 +80,15 @@ pub(super) fn read_checkpoint<P: DeserializeOwned>(
     path: &Path,
     of: CheckpointOf<'_>,
 ) -> Result<P, Error> {
-    let file = PackedFile::open_to_decode(storage, path, CHECKPOINT_MAGIC)?;
-    let found = &file.header;
+    decode_checkpoint(&PackedFile::open_to_decode(storage, path, CHECKPOINT_MAGIC)?, of)
+}
+
+/// Decodes an open checkpoint that must be of this follower.
+pub(crate) fn decode_checkpoint<P: DeserializeOwned>(
+    file: &PackedFile,
+    of: CheckpointOf<'_>,
+) -> Result<P, Error> {
+    let (path, found) = (&file.path, &file.header);
     let (name, version) = (found.model_name.as_str(), found.model_version);
     let said = (found.database, name, version, found.sequence, file.footer.sequence);
     if said != (of.database, of.name, of.version, of.position, of.position) {

@@ -22,6 +22,9 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use checkpoint::{CheckpointOf, decode_checkpoint, write_checkpoint};
+
 pub use api::FollowerInfo;
 pub use handle::{DeadLetter, FollowerHandle, ProjectionHandle, ProjectionView};
 pub use options::{FollowerOptions, OnFailure};

@@ -28,8 +28,8 @@ pub trait Sink<M: Model>: Send + 'static {
     fn position(&mut self, source: &Source) -> Result<u64, Self::Error>;
 
     /// Stores what it wants of these commands, and the last one's sequence as its position, in one
-    /// transaction. The batch is not empty, begins behind the position, and has no gap. There is
-    /// no other batch at the same time.
+    /// transaction. The batch is not empty, begins right behind the position, and has no gap. There
+    /// is no other batch at the same time.
     ///
     /// # Errors
     /// Any failure. Then nothing of the batch may be stored, or all of it: `position` tells which.

@@ -11,8 +11,10 @@ use crate::codec::{self, Blocks, DecodeHow, OneBlock};
 use crate::collections::{Map, Set, Vector};
 use crate::engine::{read_limits, read_section, write_section};
 use crate::files::{
-    DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError,
+    CHECKPOINT_MAGIC, DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
+    Standing, StoreError, sealed_standing,
 };
+use crate::followers::{CheckpointOf, decode_checkpoint};
 use crate::journal::{Ending, Records, Segment, SegmentScan};
 use crate::laboratory::sealed;
 use crate::model::{decode_events, encode_events, split_events};
@@ -193,6 +195,32 @@ pub fn request_ids(data: &[u8]) {
     let fewer = read(RequestLimits::of(2)).expect("a smaller limit keeps less of the same");
     assert!(fewer.ids() <= log.ids().min(2));
     assert_eq!(log.iter().last(), fewer.iter().last());
+}
+
+/// Reads the fields of a follower's STANDING, with what each file begins and ends with. If they are
+/// accepted, they must encode to the same bytes.
+pub fn standing(data: &[u8]) {
+    let bytes = sealed_standing(data);
+    if let Ok(standing) = Standing::decode(Path::new("fuzzed"), &bytes) {
+        assert!(standing.needed_after() <= standing.current.position);
+        assert_eq!(standing.encode(), bytes);
+    }
+}
+
+/// Reads a projection's checkpoint, as it is and with right checksums.
+pub fn checkpoint(data: &[u8]) {
+    let mut sealed = data.to_vec();
+    sealed::seal(&mut sealed);
+    for bytes in [data.to_vec(), sealed] {
+        let bytes = FileBytes::Owned(bytes);
+        let Ok(file) = PackedFile::from_bytes("fuzzed".into(), bytes, CHECKPOINT_MAGIC) else {
+            continue;
+        };
+        let FileHeader { database, model_name, model_version, sequence, .. } = file.header.clone();
+        let (name, version, position) = (&*model_name, model_version, sequence);
+        let of = CheckpointOf { database, name, version, position };
+        drop(decode_checkpoint::<Loaded>(&file, of));
+    }
 }
 
 /// Reads the events of a command. If they are accepted, they must encode to the same bytes.

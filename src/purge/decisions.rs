@@ -42,10 +42,6 @@ impl Decisions {
         Ok(decisions)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
     /// Returns the sequence of the first command that changes.
     pub(super) fn first(&self) -> Option<u64> {
         self.changes.keys().next().copied()

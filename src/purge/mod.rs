@@ -4,11 +4,13 @@
 //! - `action`: what a caller can ask for a command
 //! - `decisions`: what the caller has asked for each command
 //! - `survey`: the check that everything in the directory is known
+//! - `followers`: what becomes of projections, and of commands that were put aside
 //! - `rewrite`: writes the new history with its snapshots beside the old one
 //! - `record`: the file that documents a purge
 
 mod action;
 mod decisions;
+mod followers;
 mod record;
 mod rewrite;
 mod survey;
@@ -49,6 +51,9 @@ pub struct PurgeReport {
     pub metadata_dropped: u64,
     /// How many snapshots were made again.
     pub snapshots_recomputed: u64,
+    /// How many [projections](crate::Projection) lost their checkpoints. Their next start builds
+    /// them anew.
+    pub projections_reset: u64,
     /// The file of the [`PurgeRecord`]; `None` if nothing had to be changed.
     pub record: Option<PathBuf>,
 }
@@ -68,13 +73,16 @@ pub struct PurgeReport {
 /// 3. It writes the new history beside the old one. Meanwhile it replays the new history from the
 ///    initial model, and makes every other stored snapshot again.
 /// 4. It reads all new files back.
-/// 5. It exchanges the directories, and removes the old files.
+/// 5. It removes the checkpoints of [projections](crate::Projection) that hold the first changed
+///    command: the next start builds these anew.
+/// 6. It exchanges the directories, and removes the old files.
 ///
 /// A crash leaves either the old history or the new one. If the exchange had begun, the next open
 /// or purge finishes it. The purge documents itself in a [`PurgeRecord`], which holds the sequences
 /// of the changed commands.
 ///
-/// A purge does not touch the initial model (snapshot 0), backups, and what the file system and the
+/// A purge does not touch the initial model (snapshot 0), backups, what [sinks](crate::Sink) have
+/// stored in other databases, and what the file system and the
 /// disk keep of removed files. See [`docs::limitations`](crate::docs::limitations).
 ///
 /// ```
@@ -123,6 +131,8 @@ pub struct PurgeReport {
 /// - [`Error::Locked`] if the database is open somewhere.
 /// - [`Error::Io`] if files cannot be written. The old history is still there; or, if the exchange
 ///   had begun, the next open finishes it.
+/// - [`Error::FollowerRefuses`] if a reactor holds a dead letter of a changed command, or of one
+///   behind it. Nothing was changed.
 /// - Otherwise the errors of [`verify_history`](crate::verify_history).
 pub fn purge<M: Model>(
     path: impl AsRef<Path>,
@@ -183,9 +193,8 @@ fn purge_locked<M: Model>(
     let decisions = Decisions::of::<M>(&files, decide)?;
     let mut report =
         PurgeReport { sequence: files.newest, kept: decisions.kept, ..PurgeReport::default() };
-    if decisions.is_empty() {
-        return Ok(report);
-    }
+    let Some(first_changed) = decisions.first() else { return Ok(report) };
+    followers::check(storage, directory, first_changed)?;
     let on_thread = |error| Error::io("start a thread to read", &directory.root)(error);
     if how.verified
         && let Some(divergence) =
@@ -202,6 +211,7 @@ fn purge_locked<M: Model>(
         let record = record_of(offline, &decisions, &rewritten)?;
         write_record(storage, directory, &staged, &record)?;
         directory.remove_stale_temporaries(storage)?;
+        report.projections_reset = followers::reset_projections(storage, directory, first_changed)?;
         Ok((rewritten, record))
     });
     let (rewritten, record) = match staged {

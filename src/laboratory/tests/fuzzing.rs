@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::engine::{Remembered, RequestLog};
+use crate::files::{Build, FollowerKind, Letter, Packing};
+use crate::followers::write_checkpoint;
 use crate::journal::FrameBuffer;
 use crate::laboratory::forged::index_seed;
+use crate::storage::Disk;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 11] = [
+const TARGETS: [(&str, Target); 13] = [
     ("journal_frames", journal_frames),
     ("segment_file", segment_file),
     ("manifest", manifest),
@@ -15,6 +18,8 @@ const TARGETS: [(&str, Target); 11] = [
     ("snapshot_changes", snapshot_changes),
     ("request_ids", request_ids),
     ("events", events),
+    ("standing", standing),
+    ("checkpoint", checkpoint),
     ("purge_record", purge_record),
     ("histories", histories),
     ("directory_open", directory_open),
@@ -125,10 +130,56 @@ fn write_seeds(frames: &[u8]) {
         ("snapshot_file", &snapshot),
         ("request_ids", &unsealed(&section)),
         ("events", &stored_events()),
+        ("standing", &unsealed(&stored_standing()[16..])),
+        ("checkpoint", &stored_checkpoint()),
         ("purge_record", &unsealed(&purged)),
     ] {
         std::fs::write(corpus(name).join("seed"), bytes).unwrap();
     }
+}
+
+fn stored_standing() -> Vec<u8> {
+    let letter = |sequence| Letter {
+        sequence,
+        time_ns: 9,
+        attempts: 3,
+        reason: "it was refused".to_owned(),
+        record: vec![7; 20],
+    };
+    let letters = vec![letter(3), letter(5)];
+    let current = Build { version: 1, position: 6, checkpoint: 2, letters };
+    let next = Some(Build { version: 2, position: 4, checkpoint: 3, letters: Vec::new() });
+    let standing = Standing {
+        database: DatabaseId([1; 16]),
+        kind: FollowerKind::Projection,
+        name: "seed".to_owned(),
+        hold_at_most: 1 << 30,
+        lost: Some(2),
+        current,
+        next,
+    };
+    standing.encode()
+}
+
+fn stored_checkpoint() -> Vec<u8> {
+    let _sizes = laboratory::Sizes::small();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("seed");
+    let packing = Packing { compression_level: 0, compression_threads: 0 };
+    let (database, name) = (DatabaseId([1; 16]), "seed");
+    let of = CheckpointOf { database, name, version: 1, position: 9 };
+    write_checkpoint(&Disk, &path, of, &loaded_seed(70), packing, None).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+/// The seed of a checkpoint is read, and so are most hostile forms of it.
+#[test]
+fn the_seed_of_a_checkpoint_is_read_in_parts() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/checkpoint");
+    let seed = std::fs::read(corpus.join("seed")).unwrap();
+    let before = laboratory::parts_decoded();
+    checkpoint(&seed);
+    assert!(laboratory::parts_decoded() > before, "it has no parts");
 }
 
 fn stored_events() -> Vec<u8> {
