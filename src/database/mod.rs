@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::codec::EncodeFailure;
 use crate::error::Error;
+use crate::files::DatabaseId;
 use crate::model::{LARGEST_METADATA_BYTES, Metadata, Model};
 use crate::options::Options;
 use crate::recovery::{LoadingThread, ProgressCallback, recover};
@@ -121,6 +122,13 @@ impl<M: Model> Database<M> {
             }
         })?;
         Ok(Self { engine: self.engine.clone(), metadata: encoded.into() })
+    }
+
+    /// Returns the random id of the database, which all of its files repeat. A copy that `restore`
+    /// or a file manager has made has the same one.
+    #[must_use]
+    pub fn id(&self) -> DatabaseId {
+        self.engine.identity.database
     }
 
     pub(crate) fn of_engine(engine: Arc<Engine<M>>) -> Self {

@@ -7,6 +7,7 @@ use prevalence::{Command, Context, Database, Durability, Error, From, Metadata, 
 use serde::{Deserialize, Serialize};
 
 use crate::common::{Add, Ledger, Mix, temporary};
+use crate::tally::{Tally, check};
 use crate::{builder, take_to};
 
 fn add(database: &Database<Ledger>, count: u64) {
@@ -148,6 +149,12 @@ fn in_memory_databases_are_followed_too() {
     take_to(&mut subscription, 100);
     let mut late = database.subscribe(From::After(50)).unwrap();
     take_to(&mut late, 100);
+    let tally = database.projection("tally", Tally::<30>::default(), <_>::default()).unwrap();
+    check(&database, &tally, 100, &[]);
+    tally.close().unwrap();
+    assert_eq!(database.followers().unwrap()[0].position, 100);
+    let tally = database.projection("tally", Tally::<30>::default(), <_>::default()).unwrap();
+    check(&database, &tally, 100, &[]);
 }
 
 /// A follower inside a command's `apply` would wait for itself.

@@ -11,6 +11,7 @@ mod models;
 mod purge;
 mod purge_refused;
 mod purged;
+mod purged_followers;
 mod reading;
 mod verify;
 mod walk;
