@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::execute_error::WaitError;
 use crate::files::Directory;
 use crate::history::{Frames, HistoryFiles, HistoryRecord, check_frame};
-use crate::journal::{Records, SegmentIdentity, SegmentStart, StreamedFile};
+use crate::journal::{Bookmark, Records, SegmentIdentity, SegmentStart, StreamedFile};
 use crate::model::{CommandTable, Model};
 use crate::options::Durability;
 use crate::process::{FreedDeep, OpeningProcess};
@@ -127,6 +127,8 @@ pub struct Subscription<M: Model> {
     batch: Option<Batch>,
     /// The files that are read, if it is behind.
     frames: Option<Frames>,
+    /// Where it has left the files: if it falls behind again, it goes on there.
+    bookmark: Option<Bookmark>,
     /// The file whose table of names was checked last.
     checked: Option<Arc<StreamedFile>>,
     /// What the recent batches belong to.
@@ -174,6 +176,7 @@ impl<M: Model> Subscription<M> {
             next,
             batch: None,
             frames: None,
+            bookmark: None,
             checked: None,
             live,
             table: Arc::new(CommandTable::new()),
@@ -330,7 +333,7 @@ impl<M: Model> Subscription<M> {
     fn find_batch(&mut self) -> Result<(), Error> {
         while self.batch.is_none() && self.next <= self.reached {
             if let Lookup::Found(found) = self.followed.shared.recent_batches.find(self.next) {
-                self.frames = None;
+                self.leave_files();
                 let (file, payload) = (self.live.clone(), found.payload.clone());
                 self.batch = Some(Batch { file, payload, at: 0, sequence: found.first_sequence });
             } else {
@@ -343,15 +346,25 @@ impl<M: Model> Subscription<M> {
         Ok(())
     }
 
+    /// Closes the files. It keeps only the place: an open file that is removed would keep its room.
+    fn leave_files(&mut self) {
+        if let Some(frames) = self.frames.take() {
+            self.bookmark = frames.bookmark().or(self.bookmark);
+        }
+    }
+
     /// Reads the next batch from the files. There may be none: then these files end before it, and
     /// the next ones do not.
     fn read_batch(&mut self) -> Result<(), Error> {
         let frames = match &mut self.frames {
             Some(frames) => frames,
-            none => none.insert(self.followed.files().frames(self.next, None)?),
+            none => {
+                let files = self.followed.files();
+                none.insert(files.frames_behind(self.bookmark, self.next, None)?)
+            }
         };
         if !frames.advance()? {
-            self.frames = None;
+            self.leave_files();
             return Ok(());
         }
         let Some((file, frame)) = frames.frame() else { return Ok(()) };

@@ -35,8 +35,10 @@ pub use database_id::DatabaseId;
 pub use standing::FollowerKind;
 
 pub(crate) use change_failure::ChangeFailure;
+#[cfg(test)]
+pub(crate) use container::write_packed;
 pub(crate) use container::{
-    FooterDigest, PackedFile, Packing, WriteFailure, write_chunks, write_packed,
+    Cuts, Footer, FooterDigest, PackedFile, Packing, WriteFailure, write_chunks,
 };
 pub(crate) use directory::{Directory, absolute, exists, kind};
 pub(crate) use envelope::{

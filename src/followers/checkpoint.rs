@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{Blocks, DecodeHow, Encoding};
 use crate::error::Error;
-use crate::files::{CHECKPOINT_MAGIC, DatabaseId, FileHeader, PackedFile, Packing, write_chunks};
+use crate::files::{
+    CHECKPOINT_MAGIC, Cuts, DatabaseId, FileHeader, PackedFile, Packing, write_chunks,
+};
 use crate::model::SnapshotReader;
 use crate::process::told_of_panics;
 use crate::snapshot::encode_content;
@@ -67,7 +69,7 @@ pub(crate) fn write_checkpoint<P: Serialize>(
         (of.position, 0),
         packing,
         &pace,
-        (&encoding, None),
+        &Cuts::Parts(&encoding, None),
         |target| encode_content(value, target, &encoding),
         |_| Ok(()),
     )?;

@@ -14,6 +14,9 @@
 //! | another error, and the file is still there   | gives that error                          |
 //! | another error, and the file is gone          | looks for the sequence in another file    |
 //!
+//! A file is opened near the wanted sequence: an archive has an index for that, and of a segment
+//! only the headers of the frames before are read.
+//!
 //! A file owns the sequences from its own first one to the one before the next file begins. The
 //! chain value links each file to the one before. If the value that is known from outside (a
 //! snapshot's) does not fit, `disproved` finds out which of the two files is wrong.
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use super::source::{HistoryFiles, Listing, Place};
 use crate::error::Error;
 use crate::files::exists;
-use crate::journal::{FrameRef, FrameStream, StreamedFile};
+use crate::journal::{Bookmark, FrameRef, FrameStream, StreamedFile};
 use crate::recovery::KnownChain;
 
 /// How often in a row a file may be gone when it is read. It was archived or removed at that
@@ -39,11 +42,23 @@ impl HistoryFiles {
         from: u64,
         known: Option<KnownChain>,
     ) -> Result<Frames, Error> {
+        self.frames_behind(None, from, known)
+    }
+
+    /// Opens as [`frames`](Self::frames). `bookmark` is where earlier frames of this history ended:
+    /// so far the segment was verified, and it is not read again.
+    pub(crate) fn frames_behind(
+        self: &Arc<Self>,
+        bookmark: Option<Bookmark>,
+        from: u64,
+        known: Option<KnownChain>,
+    ) -> Result<Frames, Error> {
         let mut frames = Frames {
             files: self.clone(),
             from,
             next_sequence: from,
             known,
+            bookmark,
             current: None,
             frame_of_current: false,
         };
@@ -91,6 +106,7 @@ pub(crate) struct Frames {
     next_sequence: u64,
     /// The chain value before `next_sequence`.
     known: Option<KnownChain>,
+    bookmark: Option<Bookmark>,
     current: Option<Box<Current>>,
     /// Whether the frame at which `current` stands is one to give.
     frame_of_current: bool,
@@ -105,6 +121,11 @@ impl Frames {
     /// The chain value after the frame that [`advance`](Self::advance) reached.
     pub(crate) fn chain(&self) -> Option<u32> {
         self.known.as_ref().map(|known| known.chain)
+    }
+
+    /// Where the frames that were read end, if that is in a segment.
+    pub(crate) fn bookmark(&self) -> Option<Bookmark> {
+        self.current.as_ref()?.stream.bookmark()
     }
 
     /// Goes to the next frame. Returns `false` at the end of the history.
@@ -253,7 +274,7 @@ impl Frames {
     }
 
     fn open_file(&self, listing: &Listing, file: (Place, u64)) -> Result<Current, Error> {
-        let stream = self.files.open(file)?;
+        let stream = self.files.open(file, self.next_sequence, self.bookmark)?;
         let next = listing.after(file.1);
         let end = match (stream.file().end, next) {
             // If two files hold the same sequences, the later file owns them. Their chains must
@@ -287,7 +308,7 @@ fn links(files: &HistoryFiles, current: &mut Current) -> Result<bool, Error> {
     let Current { stream, file, end } = current;
     while stream.next_sequence() <= *end && stream.advance(*end)? {}
     let chain = match files.list()?.after(file.1) {
-        Some(next) => files.open(next)?.chain(),
+        Some(next) => files.open(next, next.1, None)?.chain(),
         None => files.newest_chain,
     };
     Ok(stream.next_sequence() == *end + 1 && stream.chain() == chain)

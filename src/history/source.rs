@@ -9,7 +9,7 @@ use crate::files::{
     DatabaseId, Directory, FileHeader, PackedFile, SNAPSHOT_MAGIC, archive_path, kind,
     list_archives, list_segments, list_snapshots, segment_path, snapshot_path,
 };
-use crate::journal::FrameStream;
+use crate::journal::{Bookmark, FrameStream};
 use crate::recovery::check_identity;
 use crate::snapshot::{OpenFile, missing_base, with_bases};
 use crate::storage::Storage;
@@ -130,11 +130,19 @@ impl HistoryFiles {
         })
     }
 
-    pub(super) fn open(&self, (place, first): (Place, u64)) -> Result<FrameStream, Error> {
+    /// Opens a file at the frame that holds `wanted`, or at one before it.
+    pub(super) fn open(
+        &self,
+        (place, first): (Place, u64),
+        wanted: u64,
+        bookmark: Option<Bookmark>,
+    ) -> Result<FrameStream, Error> {
         let (storage, directory) = (&*self.storage, &self.directory);
         let stream = match place {
-            Place::Journal => FrameStream::of_segment(storage, &directory.journal, first),
-            Place::Archive => FrameStream::of_archive(storage, &directory.archive, first),
+            Place::Journal => {
+                FrameStream::of_segment(storage, &directory.journal, first, wanted, bookmark)
+            }
+            Place::Archive => FrameStream::of_archive(storage, &directory.archive, first, wanted),
         }?;
         self.check_identity(&stream.file().path, &stream.file().header)?;
         Ok(stream)

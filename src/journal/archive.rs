@@ -2,14 +2,24 @@
 //! An archive keeps every command whole, and leaves out only what stood beyond the segment's end.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::frame_index::FrameIndex;
 use super::record::Records;
 use super::scan::{Segment, SegmentScan};
+use super::stream::FrameStream;
 use crate::files::{
-    ARCHIVE_MAGIC, FileHeader, PackedFile, Packing, StoreError, archive_path, exists, write_packed,
+    ARCHIVE_MAGIC, Cuts, FileHeader, PackedFile, Packing, StoreError, archive_path, exists,
+    position, write_chunks,
 };
 use crate::storage::{Pace, Storage};
+
+/// How much of the frames is packed together. Larger chunks pack better, but whoever reads one
+/// frame unpacks a whole chunk.
+fn chunk_bytes() -> usize {
+    size!(64 << 10, small: 128)
+}
 
 /// Archives the segment that begins at `first_sequence` and ends where the next segment begins, at
 /// `next_segment_first`, unless this was done already. After `Ok`, the archive is durable, was read
@@ -25,15 +35,19 @@ pub(crate) fn archive_segment(
     let segment = Segment::open(storage, journal_directory, first_sequence)?;
     let mut frames = SegmentScan::new(&segment, Some(next_segment_first), 0);
     let mut tags = BTreeSet::new();
+    let mut index = FrameIndex::new(&segment.header);
+    let begin = position(segment.frames_begin());
     while let Ok(frame) = frames.next_frame()? {
+        index.push(&frame, frame.position - begin);
         tags.extend(Records::new(frame.payload).filter_map(Result::ok).map(|record| record.tag));
     }
     let end = (frames.next_sequence() - 1, frames.chain());
     let content = frames.read_so_far();
     let header = FileHeader {
         magic: ARCHIVE_MAGIC,
-        packing: packing.code(),
+        packing: packing.chunks_code(),
         file_bytes: 0,
+        appendix_bytes: index.encoded_bytes(),
         // The program may forget a command that the archive does not name. A command that the
         // archive names is an error at open when the program lacks it.
         commands: named(&segment.header.commands, &tags),
@@ -41,16 +55,37 @@ pub(crate) fn archive_segment(
     };
     let path = archive_path(archive_directory, first_sequence);
     if is_archived(storage, &path, &header, end, pace)? {
+        check_frames(storage, archive_directory, first_sequence, pace)?;
         // A crash may have happened before this sync.
         storage
             .sync_directory(archive_directory)
             .map_err(StoreError::io("sync directory", archive_directory))?;
         return Ok(path);
     }
-    write_packed(storage, &path, &header, end, packing, pace, |target| {
-        Ok(target.write_all(content)?)
-    })?;
+    let write = |target: &mut dyn Write| Ok(target.write_all(content)?);
+    let append = |target: &mut dyn Write| Ok(target.write_all(&index.encode())?);
+    let cuts = Cuts::Every(chunk_bytes());
+    let archive = write_chunks(storage, &path, &header, end, packing, pace, &cuts, write, append)?;
+    // The content has the digest of the frames that were read above, so the index fits them.
+    index.check_written(&archive)?;
     Ok(path)
+}
+
+/// Reads all frames of an archive. So its index is compared with them, too.
+fn check_frames(
+    storage: &dyn Storage,
+    archive_directory: &Path,
+    first_sequence: u64,
+    pace: &Pace<'_>,
+) -> Result<(), StoreError> {
+    let mut frames =
+        FrameStream::of_archive(storage, archive_directory, first_sequence, first_sequence)?;
+    let file = frames.file().clone();
+    let end = file.end.map_or(0, |(sequence, _)| sequence);
+    while frames.next_sequence() <= end && frames.advance(end)? {
+        pace.step().map_err(StoreError::io("read", &file.path))?;
+    }
+    frames.check_end()
 }
 
 /// Returns the entries of a table of names that have these tags.

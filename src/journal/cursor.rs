@@ -22,6 +22,16 @@ impl FrameCursor {
         Self { salt: header.salt, next_sequence: header.sequence, chain: header.chain }
     }
 
+    /// Makes a cursor before another frame of the same file.
+    pub(super) fn at(self, next_sequence: u64, chain: u32) -> Self {
+        Self { next_sequence, chain, ..self }
+    }
+
+    /// Returns whether the other cursor is of the same file.
+    pub(super) fn is_of_file_of(&self, other: &Self) -> bool {
+        self.salt == other.salt
+    }
+
     /// Reads and verifies a frame header at the start of `bytes`.
     pub(super) fn header(&self, bytes: &[u8]) -> Result<FrameHeader, FrameFault> {
         FrameHeader::decode(bytes, self.salt)

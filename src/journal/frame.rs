@@ -55,6 +55,11 @@ impl FrameHeader {
         frame_bytes(self.payload_length)
     }
 
+    /// Returns how far the body checksum is from the frame's start.
+    pub(crate) fn body_checksum_at(&self) -> usize {
+        FRAME_HEADER_BYTES + self.payload_length
+    }
+
     /// Returns the sequence after the last record. It saturates, and such a frame then fails the
     /// sequence check.
     pub(crate) fn next_sequence(&self) -> u64 {
@@ -125,7 +130,7 @@ impl FrameHeader {
             expected: format!("a frame of {} bytes", self.frame_bytes()),
             found: format!("the file's end after {} bytes", bytes.len()),
         };
-        let checksum_at = FRAME_HEADER_BYTES + self.payload_length;
+        let checksum_at = self.body_checksum_at();
         let covered = bytes.get(..COVERED_HEADER_BYTES).ok_or_else(end)?;
         let payload = bytes.get(FRAME_HEADER_BYTES..checksum_at).ok_or_else(end)?;
         let rest = bytes.get(checksum_at..self.frame_bytes()).ok_or_else(end)?;

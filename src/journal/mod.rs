@@ -12,6 +12,8 @@
 //! - `cursor`: decides which bytes are the next frame of a file
 //! - `scan`: reads a segment and classifies its end
 //! - `stream`: reads the frames of a segment or an archive beside the appender
+//! - `hop`: goes to a frame of a segment by the headers of those before it
+//! - `frame_index`: where the reader of an archive may begin
 //! - `archive`: packs a segment that is no longer needed for recovery
 
 mod append;
@@ -19,6 +21,8 @@ mod archive;
 mod begin;
 mod cursor;
 mod frame;
+mod frame_index;
+mod hop;
 mod prepare;
 mod record;
 mod rotate;
@@ -38,4 +42,4 @@ pub(crate) use segment::{
     FRAMES_BEGIN_AT_LEAST_BYTES, NewSegment, SegmentIdentity, SegmentStart, publish_segment,
     random_bytes,
 };
-pub(crate) use stream::{FrameStream, StreamedFile};
+pub(crate) use stream::{Bookmark, FrameStream, StreamedFile};

@@ -1,6 +1,10 @@
 //! Owns reading the frames of one segment or archive in order, with a bounded window, while others
 //! may append to the file, cut it or remove it. Never changes anything, and never knows what a
 //! command means or which file comes next.
+//!
+//! Whoever wants a later sequence begins near it: in an archive at an entry of its index, and in a
+//! segment behind frames of which only the headers were read. From there on every frame is verified
+//! with the chain value before it, so a wrong beginning is noticed at once.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,6 +14,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::cursor::FrameCursor;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameRef, frame_bytes};
+use super::frame_index::{FrameIndex, IndexEntry, find};
+use super::hop::Place;
 use super::segment::{check_length, check_name, check_padding, frames_begin};
 use crate::files::{
     ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, StoreError, all_zero, archive_path,
@@ -29,6 +35,14 @@ pub(crate) struct StreamedFile {
     pub(crate) end: Option<(u64, u32)>,
 }
 
+/// A place in a segment up to which a stream has verified it. A later stream of the same segment may
+/// go on from there.
+#[derive(Clone, Copy)]
+pub(crate) struct Bookmark {
+    first_sequence: u64,
+    place: Place,
+}
+
 /// The frames of one file.
 pub(crate) struct FrameStream {
     file: Arc<StreamedFile>,
@@ -38,20 +52,29 @@ pub(crate) struct FrameStream {
     at: usize,
     /// The position of the next frame in the segment's file, or in the archive's content.
     position: u64,
+    /// Where the first frame was.
+    begin: u64,
     cursor: FrameCursor,
+    /// The entries of an archive's index that are compared with the frames that come.
+    entries: std::vec::IntoIter<IndexEntry>,
     /// The frame that was read last, with its position in the window.
     frame: Option<(FrameHeader, usize)>,
     chain_before: u32,
 }
 
 impl FrameStream {
+    /// Opens the segment that begins with `first_sequence`. The first frame may be a later one, but
+    /// not one behind the one that holds `wanted`. `bookmark` may be of any segment.
     pub(crate) fn of_segment(
         storage: &dyn Storage,
         journal_directory: &Path,
         first_sequence: u64,
+        wanted: u64,
+        bookmark: Option<Bookmark>,
     ) -> Result<Self, StoreError> {
         let path = segment_path(journal_directory, first_sequence);
         let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path))?;
+        let file: Arc<dyn ReadableFile> = file.into();
         let (header, header_bytes) = FileHeader::read(&path, SEGMENT_MAGIC, &*file)?;
         check_name(&path, &header, first_sequence)?;
         check_length(&path, &header, file.length())?;
@@ -60,40 +83,70 @@ impl FrameStream {
         read_up_to(&*file, &mut padding, position(header_bytes))
             .map_err(StoreError::io("read", &path))?;
         check_padding(&path, header_bytes, &padding)?;
-        let content = FromPosition { file, position: position(begin) };
-        let file = StreamedFile { path, header, end: None };
-        Ok(Self::new(file, Box::new(content), position(begin)))
+        let begin = Place { position: position(begin), cursor: FrameCursor::at_start_of(&header) };
+        let streamed = Arc::new(StreamedFile { path, header, end: None });
+        let stream = |place: Place| {
+            let content = FromPosition { file: file.clone(), position: place.position };
+            Self::new(streamed.clone(), Box::new(content), place)
+        };
+        if wanted > first_sequence {
+            let known = bookmark.filter(|known| known.is_before(&begin.cursor, wanted));
+            let near = known.map_or(begin, |known| known.place).hop(&*file, wanted);
+            if let Some(mut near) = near.map(stream)
+                && near.stands_at_frame()?
+            {
+                return Ok(near);
+            }
+        }
+        // Reading all of it finds out what is wrong there, if anything is.
+        Ok(stream(begin))
     }
 
+    /// Opens the archive that begins with `first_sequence`. The first frame may be a later one, but
+    /// not one behind the one that holds `wanted`.
     pub(crate) fn of_archive(
         storage: &dyn Storage,
         archive_directory: &Path,
         first_sequence: u64,
+        wanted: u64,
     ) -> Result<Self, StoreError> {
         let path = archive_path(archive_directory, first_sequence);
         let packed = PackedFile::open_beside_others(storage, &path, ARCHIVE_MAGIC)?;
         check_name(&path, &packed.header, first_sequence)?;
-        let content = Digested {
-            inner: packed.stream().map_err(StoreError::io("unpack", &path))?,
-            left: packed.footer.raw_bytes,
-            digest: Box::default(),
-            expected: packed.footer.digest,
+        let mut entries = FrameIndex::read(&packed)?;
+        entries.drain(..find(&entries, wanted));
+        let begin = entries.first().copied();
+        let begin = begin.unwrap_or_else(|| IndexEntry::first_of(&packed.header));
+        let inner = packed.reader(begin.offset).map_err(StoreError::io("unpack", &path))?;
+        let content: Box<dyn Read + Send> = match begin.offset {
+            0 => Box::new(Digested {
+                inner,
+                left: packed.footer.raw_bytes,
+                digest: Box::default(),
+                expected: packed.footer.digest,
+            }),
+            _ => inner, // each of its chunks has a digest of its own
         };
         let end = Some((packed.footer.sequence, packed.footer.chain));
-        let file = StreamedFile { path, header: packed.header, end };
-        Ok(Self::new(file, Box::new(content), 0))
+        let cursor = FrameCursor::at_start_of(&packed.header).at(begin.sequence, begin.chain);
+        let file = Arc::new(StreamedFile { path, header: packed.header, end });
+        let place = Place { position: begin.offset, cursor };
+        Ok(Self { entries: entries.into_iter(), ..Self::new(file, content, place) })
     }
 
-    fn new(file: StreamedFile, content: Box<dyn Read + Send>, position: u64) -> Self {
+    fn new(file: Arc<StreamedFile>, content: Box<dyn Read + Send>, begin: Place) -> Self {
+        let Place { position, cursor } = begin;
         Self {
             content,
             window: Vec::new(),
             at: 0,
             position,
-            cursor: FrameCursor::at_start_of(&file.header),
+            begin: position,
+            cursor,
+            entries: Vec::new().into_iter(),
             frame: None,
-            chain_before: file.header.chain,
-            file: Arc::new(file),
+            chain_before: cursor.chain,
+            file,
         }
     }
 
@@ -114,6 +167,13 @@ impl FrameStream {
         self.cursor.chain
     }
 
+    /// Returns the place behind the last frame, if this is a segment.
+    pub(crate) fn bookmark(&self) -> Option<Bookmark> {
+        let StreamedFile { header, end, .. } = &*self.file;
+        let place = Place { position: self.position, cursor: self.cursor };
+        end.is_none().then_some(Bookmark { first_sequence: header.sequence, place })
+    }
+
     /// Returns the frame that the last [`advance`](Self::advance) read.
     pub(crate) fn frame(&self) -> Option<FrameRef<'_>> {
         let (header, at) = self.frame?;
@@ -129,6 +189,7 @@ impl FrameStream {
     pub(crate) fn advance(&mut self, end: u64) -> Result<bool, StoreError> {
         self.frame = None;
         loop {
+            self.check_entry()?;
             let fault = match self.read_frame(end)? {
                 Ok(header) => {
                     let at = self.at;
@@ -145,14 +206,20 @@ impl FrameStream {
                 self.step(frame_bytes(0));
                 continue;
             }
+            let is_begun_inside = self.file.end.is_some() && self.position == self.begin;
+            let is_begun_inside = is_begun_inside && self.begin > 0;
             let head = self.fill(FRAME_HEADER_BYTES)?;
-            if all_zero(head) {
+            if all_zero(head) && !is_begun_inside {
                 return Ok(false);
             }
             let at = self.position + position(fault.at);
             let mut expected = fault.expected;
             if self.file.end.is_some() {
                 expected.push_str(" (at that position of the unpacked content)");
+            }
+            if is_begun_inside {
+                expected.push_str(", since the index says that this frame begins there: ");
+                expected.push_str(&self.here().told());
             }
             return Err(StoreError::corrupt(&self.file.path, at, expected, fault.found));
         }
@@ -172,7 +239,39 @@ impl FrameStream {
             let found = format!("{} and {:08x}", self.cursor.next_sequence - 1, self.cursor.chain);
             return Err(StoreError::corrupt(path, self.position, expected, found));
         }
+        match self.entries.next() {
+            Some(entry) => Err(self.wrong_entry(&entry)),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares the index with the place of the next frame, if one of its entries should be here.
+    fn check_entry(&mut self) -> Result<(), StoreError> {
+        let is_here = |entry: &&IndexEntry| entry.offset <= self.position;
+        let Some(&entry) = self.entries.as_slice().first().filter(is_here) else { return Ok(()) };
+        if entry != self.here() && !fault!(FrameIndexNotCompared) {
+            return Err(self.wrong_entry(&entry));
+        }
+        self.entries.next();
         Ok(())
+    }
+
+    fn wrong_entry(&self, entry: &IndexEntry) -> StoreError {
+        let expected = format!("an index with an entry for {}", self.here().told());
+        StoreError::corrupt(&self.file.path, self.position, expected, entry.told())
+    }
+
+    /// Returns the entry that an archive's index may have for the next frame.
+    fn here(&self) -> IndexEntry {
+        let FrameCursor { next_sequence, chain, .. } = self.cursor;
+        IndexEntry { sequence: next_sequence, offset: self.position, chain }
+    }
+
+    /// Returns whether the next batch stands whole at the current position.
+    fn stands_at_frame(&mut self) -> Result<bool, StoreError> {
+        let cursor = self.cursor;
+        let Ok(header) = cursor.header(self.fill(FRAME_HEADER_BYTES)?) else { return Ok(false) };
+        Ok(cursor.is_next_batch(&header, self.fill(header.frame_bytes())?))
     }
 
     /// Verifies the frame at the current position, and advances chain and sequence.
@@ -219,7 +318,11 @@ impl FrameStream {
                     Ok(read) => filled += read,
                     Err(error) => {
                         self.window.truncate(filled);
-                        return Err(StoreError::io("read", &self.file.path)(error));
+                        // That of an archive's chunk says what is wrong with it.
+                        return Err(match error.downcast::<StoreError>() {
+                            Ok(error) => error,
+                            Err(error) => StoreError::io("read", &self.file.path)(error),
+                        });
                     }
                 }
             }
@@ -230,9 +333,18 @@ impl FrameStream {
     }
 }
 
+impl Bookmark {
+    /// Returns whether it is of the file with this cursor, and not behind the wanted sequence.
+    fn is_before(&self, begin: &FrameCursor, wanted: u64) -> bool {
+        self.first_sequence == begin.next_sequence
+            && self.place.cursor.is_of_file_of(begin)
+            && self.place.cursor.next_sequence <= wanted
+    }
+}
+
 /// An open file as a stream.
 struct FromPosition {
-    file: Box<dyn ReadableFile>,
+    file: Arc<dyn ReadableFile>,
     position: u64,
 }
 

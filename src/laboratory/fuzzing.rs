@@ -3,6 +3,7 @@
 
 #![allow(missing_docs)] // for fuzz/ alone
 
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,16 +12,17 @@ use crate::codec::{self, Blocks, DecodeHow, OneBlock};
 use crate::collections::{Map, Set, Vector};
 use crate::engine::{read_limits, read_section, write_section};
 use crate::files::{
-    CHECKPOINT_MAGIC, DatabaseId, FileHeader, Manifest, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
-    Standing, StoreError, sealed_standing,
+    ARCHIVE_MAGIC, CHECKPOINT_MAGIC, Cuts, DatabaseId, FileHeader, Manifest, PackedFile, Packing,
+    SEGMENT_MAGIC, SNAPSHOT_MAGIC, Standing, StoreError, archive_path, sealed_standing,
+    write_chunks,
 };
 use crate::followers::{CheckpointOf, decode_checkpoint};
-use crate::journal::{Ending, Records, Segment, SegmentScan};
+use crate::journal::{Ending, FrameBuffer, FrameStream, Records, Segment, SegmentScan};
 use crate::laboratory::sealed;
 use crate::model::{decode_events, encode_events, split_events};
 use crate::options::RequestLimits;
 use crate::purge::PurgeRecord;
-use crate::storage::FileBytes;
+use crate::storage::{FileBytes, Memory, Pace};
 use crate::{MigrationError, Model, StoredEvent, laboratory, snapshot};
 
 const SALT: u64 = 0x5eed;
@@ -29,7 +31,15 @@ const CHAIN: u32 = 7;
 /// Reads a segment whose header is sound and whose frames are `data`. The reading must end without
 /// a panic, with a valid ending or a typed error.
 pub fn journal_frames(data: &[u8]) {
-    let header = FileHeader {
+    let mut bytes = header().encode().expect("a small header");
+    bytes.resize(4096, 0);
+    bytes.extend_from_slice(data);
+    segment(bytes);
+}
+
+/// Returns the header of a sound segment.
+fn header() -> FileHeader {
+    FileHeader {
         magic: SEGMENT_MAGIC,
         database: DatabaseId([1; 16]),
         packing: 0,
@@ -44,11 +54,7 @@ pub fn journal_frames(data: &[u8]) {
         appendix_bytes: 0,
         base_sequence: 1,
         events: 0,
-    };
-    let mut bytes = header.encode().expect("a small header");
-    bytes.resize(4096, 0);
-    bytes.extend_from_slice(data);
-    segment(bytes);
+    }
 }
 
 /// Reads a whole segment file, including its header.
@@ -83,6 +89,60 @@ fn segment(bytes: Vec<u8>) {
                 Err(StoreError::Missing { .. }) if next_segment_first.is_some() => break,
                 Err(other) => panic!("{other}"),
             }
+        }
+    }
+}
+
+/// The frames of an archive, one after the other, and where each begins: its sequence, its position
+/// and the chain value before it. The last one stands for the end.
+pub(crate) fn archived_frames() -> (Vec<u8>, Vec<(u64, u64, u32)>) {
+    let (mut bytes, mut places) = (Vec::new(), vec![(1, 0, CHAIN)]);
+    for number in 0..12 {
+        let (first, _, chain) = places.last().copied().expect("there is a first one");
+        let mut buffer = FrameBuffer::new();
+        buffer.push_payload(&vec![3; 20 * number]);
+        let count = if number == 5 { 0 } else { 1 + number as u32 % 3 };
+        let (frame, after) = buffer.seal(first, count, 0, SALT, chain);
+        bytes.extend_from_slice(frame);
+        let chain = if count > 0 { after } else { chain };
+        places.push((first + u64::from(count), bytes.len() as u64, chain));
+    }
+    (bytes, places)
+}
+
+/// Reads an archive with this index, from its beginning and from the middle. What is read must be
+/// what was archived, or the archive is reported as damaged.
+pub fn frame_index(data: &[u8]) {
+    let storage = Memory::default();
+    let (content, places) = archived_frames();
+    let &(next, _, chain) = places.last().expect("there is a last one");
+    let packing = Packing { compression_level: 0, compression_threads: 0 };
+    let header = FileHeader {
+        magic: ARCHIVE_MAGIC,
+        packing: packing.chunks_code(),
+        appendix_bytes: data.len() as u64,
+        ..header()
+    };
+    let (path, cuts) = (archive_path(Path::new(""), 1), Cuts::Every(200));
+    let write = |target: &mut dyn Write| Ok(target.write_all(&content)?);
+    let append = |target: &mut dyn Write| Ok(target.write_all(data)?);
+    let (end, pace) = ((next - 1, chain), Pace::full());
+    write_chunks(&storage, &path, &header, end, packing, &pace, &cuts, write, append)
+        .expect("memory can be written to");
+    for wanted in [1, 4, next / 2, next - 1] {
+        let read = || {
+            let mut frames = FrameStream::of_archive(&storage, Path::new(""), 1, wanted)?;
+            assert!(frames.next_sequence() <= wanted, "it begins behind what is wanted");
+            while frames.next_sequence() < next && frames.advance(next - 1)? {
+                let frame = frames.frame().expect("it was read just now");
+                let place = (frame.header.first_sequence, frame.position, frame.chain_before);
+                assert!(places.contains(&place), "other frames");
+            }
+            frames.check_end()
+        };
+        match read() {
+            Ok(()) | Err(StoreError::Corrupt { .. }) => {}
+            Err(other) => panic!("{other}"),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! - `script`, `forged`: histories and directories that a fuzzer describes
 //! - `planted`: deliberate faults, each of which the laboratory must catch
 //! - `sealed`: right checksums for snapshots that were changed
-//! - `sizes`: small parts and chunks of snapshots
+//! - `sizes`: small parts and chunks of packed files
 //! - `moments`: the moments at which a test may change the surroundings (`tests/hostile/`)
 
 #![allow(missing_docs)] // for tests and fuzz targets of this crate alone

@@ -28,7 +28,7 @@ macro_rules! faults {
         /// wrong. A simulated disk cannot show them.
         pub const SURROUNDINGS_FAULTS: &[(&str, &str)] = &[$((stringify!($outer), $does)),*];
 
-        /// Every fault that the tests of snapshots must catch, and what it does wrong. No damage
+        /// Every fault that the tests of packed files must catch, and what it does wrong. No damage
         /// shows them, because a checksum notices it first.
         #[cfg(test)]
         pub(crate) const SNAPSHOTS_FAULTS: &[(&str, &str)] =
@@ -119,6 +119,7 @@ faults! {
         LateDamagePassedOver: "damage that is found after the open may be passed over",
         ReadFileCut: "a file that is still read may be cut",
         ReplacedFileBelieved: "other bytes are taken for those of the snapshot that was opened",
+        FrameIndexNotCompared: "the index of an archive may name other places than its frames have",
         ChangesNotCounted: "changes of a collection may be decoded as all of its entries",
     }
     collections: {

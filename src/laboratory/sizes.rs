@@ -1,4 +1,4 @@
-//! Owns the choice between the usual and small sizes of the parts and chunks of a snapshot: see
+//! Owns the choice between the usual and small sizes of the parts and chunks of packed files: see
 //! `size!`. With the usual ones, the small models of the tests are one chunk and have no parts. It
 //! also counts what was read in parts, so that a test can prove that this happened.
 

@@ -32,7 +32,8 @@ pub(crate) fn check_stored_commands<M: Model>(
         let Some(header) = header.filter(|header| header.database == database) else { continue };
         check_tags::<M>(&path, &header)?;
         if header.commands.iter().any(|&(tag, _)| table.get(tag).is_none()) {
-            let mut frames = FrameStream::of_archive(storage, &directory.archive, first_sequence)?;
+            let (archive, first) = (&directory.archive, first_sequence);
+            let mut frames = FrameStream::of_archive(storage, archive, first, first)?;
             let end = frames.file().end.map_or(0, |(end, _)| end);
             look_for_unknown(&mut frames, end, &table)?;
         }
@@ -69,7 +70,8 @@ fn check_segment<M: Model>(
     if header.commands.iter().all(|&(tag, _)| table.get(tag).is_some()) {
         return Ok(());
     }
-    let mut frames = FrameStream::of_segment(storage, &directory.journal, first_sequence)?;
+    let (journal, first) = (&directory.journal, first_sequence);
+    let mut frames = FrameStream::of_segment(storage, journal, first, first, None)?;
     look_for_unknown(&mut frames, end, table)
 }
 

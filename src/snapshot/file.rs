@@ -13,7 +13,7 @@ use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections, LateObse
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
 use crate::files::{
-    FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure, exists,
+    Cuts, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError, WriteFailure, exists,
     snapshot_path, write_chunks,
 };
 use crate::journal::SegmentIdentity;
@@ -187,8 +187,8 @@ pub(super) fn write<T: Serialize>(
     let encoding = Rc::new(encoding);
     let encode = |target: &mut dyn Write| encode_content(model, target, &encoding);
     let append = |target: &mut dyn Write| Ok(write_section(requests, target)?);
-    let parts = (&encoding, base.map(|base| base.footer_digest));
-    let file = write_chunks(storage, path, &header, end, packing, pace, parts, encode, append)?;
+    let cuts = Cuts::Parts(&encoding, base.map(|base| base.footer_digest));
+    let file = write_chunks(storage, path, &header, end, packing, pace, &cuts, encode, append)?;
     Ok(Written { file, known: encoding.take_known() })
 }
 

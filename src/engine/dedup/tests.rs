@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Error;
-use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_chunks};
+use crate::files::{Cuts, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, write_chunks};
 use crate::model::{LARGEST_METADATA_BYTES, Metadata};
 use crate::options::{BYTES_PER_ID, RequestLimits};
 use crate::storage::{Memory, Pace};
@@ -64,7 +64,7 @@ fn through_file(section: &[u8], limit: usize) -> Result<RequestLog, Error> {
         (1_000_000, 0),
         packing,
         &pace,
-        (&std::rc::Rc::default(), None),
+        &Cuts::Every(64),
         |target| Ok(target.write_all(content)?),
         |target| Ok(target.write_all(section)?),
     )?;

@@ -1,9 +1,9 @@
 //! Owns packed files: a header, compressed and checksummed chunks, and a footer with a digest.
 //! Snapshots and archived segments are packed files. Knows nothing of what is packed.
 //!
-//! There are two layouts. An archived segment is one compressed stream, which is cut into chunks.
-//! In a snapshot each chunk is compressed alone, and an index says where it is, so that several
-//! threads can unpack and decode it. Snapshots of early versions are streams, too.
+//! There are two layouts. In that of today each chunk is compressed alone, and an index says where
+//! it is, so that a reader can begin anywhere, and several threads can unpack and decode. In the
+//! files of early versions the content is one compressed stream, which is cut into chunks.
 //!
 //! - `format`: chunks of a stream, and the footer
 //! - `index`: chunks that are packed one by one
@@ -12,6 +12,7 @@
 //! - `read`: verifies what a file states
 //! - `content`: reads chunks that are packed one by one
 //! - `source`: reads all of a content in its order
+//! - `stream`: writes streams, for tests
 
 mod content;
 mod format;
@@ -20,9 +21,14 @@ mod packer;
 mod read;
 mod source;
 #[cfg(test)]
+mod stream;
+#[cfg(test)]
 mod tests;
 mod write;
 
+pub(crate) use format::Footer;
 pub(crate) use index::FooterDigest;
 pub(crate) use read::PackedFile;
-pub(crate) use write::{Packing, WriteFailure, write_chunks, write_packed};
+#[cfg(test)]
+pub(crate) use stream::write_packed;
+pub(crate) use write::{Cuts, Packing, WriteFailure, write_chunks};

@@ -14,7 +14,7 @@ use super::format::{
     PACKING_PLAIN, PACKING_ZSTD,
 };
 use super::index::{FooterDigest, Index};
-use super::source::{ChunkSource, Paced, StreamEnd, StreamSource};
+use super::source::{ChunkSource, ContentReader, Paced, StreamEnd, StreamSource};
 use crate::codec::{BlockSource, Blocks, DecodeHow, Decoding, LateObserver, Link};
 use crate::files::StoreError;
 use crate::files::fields::{FieldReader, position};
@@ -228,8 +228,38 @@ impl PackedFile {
         self.unpack_with(take, skip).map(|(taken, ())| taken)
     }
 
+    /// Returns the content from `begin` on; a stream has only its beginning. Each chunk that is
+    /// packed alone is verified when it is read. The caller must compare the whole content with the
+    /// footer. The errors of files have their [`StoreError`] inside.
+    pub(crate) fn reader(&self, begin: u64) -> io::Result<Box<dyn Read + Send>> {
+        match &self.layout {
+            Layout::Stream(_) if begin == 0 => self.stream(),
+            Layout::Stream(_) => Err(io::Error::other("a stream is read from its beginning")),
+            Layout::Chunks(content) => {
+                let end = self.footer.raw_bytes;
+                Ok(Box::new(ContentReader::new(content.clone(), begin, end)))
+            }
+        }
+    }
+
+    /// Returns the appendix behind the content; a stream has none. Its owner must know that it is
+    /// small, and must check it.
+    pub(crate) fn appendix(&self) -> Result<Vec<u8>, StoreError> {
+        let mut appendix = Vec::new();
+        if let Layout::Chunks(content) = &self.layout {
+            let (begin, end) = (self.footer.raw_bytes, self.scripts_begin());
+            ContentReader::new(content.clone(), begin, end).read_to_end(&mut appendix).map_err(
+                |error| match error.downcast::<StoreError>() {
+                    Ok(error) => error,
+                    Err(error) => StoreError::io("read", &self.path)(error),
+                },
+            )?;
+        }
+        Ok(appendix)
+    }
+
     /// Returns the content of a stream. The caller must compare it with the footer.
-    pub(crate) fn stream(&self) -> io::Result<Box<dyn Read + Send>> {
+    fn stream(&self) -> io::Result<Box<dyn Read + Send>> {
         let Layout::Stream(chunks_begin) = self.layout else {
             return Err(io::Error::other("its chunks are packed one by one"));
         };

@@ -138,6 +138,41 @@ impl BlockSource for ChunkSource {
     }
 }
 
+/// Reads content whose chunks are packed one by one as a stream, with one chunk in memory.
+pub(super) struct ContentReader {
+    content: Arc<Content>,
+    position: u64,
+    end: u64,
+    scratch: Scratch,
+    chunk: Vec<u8>,
+    /// How many bytes of the chunk were taken.
+    taken: usize,
+}
+
+impl ContentReader {
+    pub(super) fn new(content: Arc<Content>, begin: u64, end: u64) -> Self {
+        let (scratch, chunk) = (Scratch::default(), Vec::new());
+        Self { content, position: begin, end, scratch, chunk, taken: 0 }
+    }
+}
+
+impl Read for ContentReader {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        if self.taken == self.chunk.len() && self.position < self.end {
+            let read = self.content.unpack_from(self.position, self.end, &mut self.scratch);
+            self.chunk = read.map_err(io::Error::other)?;
+            self.taken = 0;
+            self.position += position(self.chunk.len());
+        }
+        let rest = self.chunk.get(self.taken..).unwrap_or(&[]);
+        let (taken, _) = rest.split_at(rest.len().min(target.len()));
+        let (target, _) = target.split_at_mut(taken.len());
+        target.copy_from_slice(taken);
+        self.taken += taken.len();
+        Ok(taken.len())
+    }
+}
+
 /// Reads content that is one stream.
 pub(super) struct StreamSource<'a> {
     pub(super) stream: Box<dyn Read + Send>,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::format::Footer;
-use super::{PackedFile, Packing, write_chunks, write_packed};
+use super::{Cuts, PackedFile, Packing, write_chunks, write_packed};
 use crate::files::StoreError;
 use crate::files::header::{ARCHIVE_MAGIC, FileHeader};
 use crate::storage::faulty::{Faulty, Operation};
@@ -122,7 +122,7 @@ fn nobody_reads_ahead_when_the_reader_is_gone() {
         (1, 9),
         PLAIN,
         &Pace::full(),
-        (&std::rc::Rc::default(), None),
+        &Cuts::Every(16 << 10),
         |target| Ok(target.write_all(&content)?),
         |_| Ok(()),
     )

@@ -3,14 +3,11 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::format::{
-    CHUNK_BYTES, Footer, PACKING_CHUNKS_PLAIN, PACKING_CHUNKS_ZSTD, PACKING_PLAIN, PACKING_ZSTD,
-};
+use super::format::{CHUNK_BYTES, Footer, PACKING_CHUNKS_PLAIN, PACKING_CHUNKS_ZSTD};
 use super::index::{ChunkEntry, FooterDigest, Index};
 use super::packer::{Packed, Packer};
 use super::read::PackedFile;
@@ -20,9 +17,8 @@ use crate::files::header::FileHeader;
 use crate::files::{StoreError, exists};
 use crate::storage::{Pace, Storage, StoredFile, write_all_at};
 
-/// The size of the chunks of a stream that are written, half the size that may be read. So much is
-/// written with one system call.
-const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
+/// How much is written with one system call.
+pub(super) const WRITTEN_CHUNK_BYTES: usize = CHUNK_BYTES / 2;
 
 /// Content that no part of a collection divides is cut into chunks of half of this size. Small
 /// chunks of numbers pack better than large ones, and a thread packs one within its turn.
@@ -37,6 +33,25 @@ const SYNC_EVERY_BYTES: u64 = 8 << 20;
 /// The size of one step of packing, which takes well under a millisecond.
 const STEP_BYTES: usize = 8 << 10;
 
+/// Where chunks that are packed one by one end.
+pub(crate) enum Cuts<'a> {
+    /// Where the parts of collections end that this encoding tells of. A file of changes needs the
+    /// digest of its base's footer.
+    Parts(&'a Encoding, Option<FooterDigest>),
+    /// After so many bytes.
+    Every(usize),
+}
+
+impl Cuts<'_> {
+    /// Returns how many bytes are not left in one piece, and how many of them a chunk takes then.
+    fn sizes(&self) -> (usize, usize) {
+        match self {
+            Self::Parts(..) => (largest_raw_bytes(), largest_raw_bytes() / 2),
+            Self::Every(bytes) => (*bytes, *bytes),
+        }
+    }
+}
+
 /// How content is packed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packing {
@@ -47,11 +62,6 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
-    /// Returns the code for the file header of a stream.
-    pub(crate) fn code(self) -> u32 {
-        if self.compression_level == 0 { PACKING_PLAIN } else { PACKING_ZSTD }
-    }
-
     /// Returns the code for the file header of chunks that are packed one by one.
     pub(crate) fn chunks_code(self) -> u32 {
         if self.compression_level == 0 { PACKING_CHUNKS_PLAIN } else { PACKING_CHUNKS_ZSTD }
@@ -71,40 +81,15 @@ impl From<io::Error> for WriteFailure {
     }
 }
 
-/// Writes what `produce` produces into the packed file `path`, as one stream. `sequence` and
-/// `chain` are the values at the content's end. When this returns `Ok`, the file is durable under
-/// its name and was read back and verified. `pace` may slow it down, or end it early with an error.
-pub(crate) fn write_packed(
-    storage: &dyn Storage,
-    path: &Path,
-    header: &FileHeader,
-    (sequence, chain): (u64, u32),
-    packing: Packing,
-    pace: &Pace<'_>,
-    produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
-) -> Result<PackedFile, StoreError> {
-    publish(storage, path, header, pace, |out| {
-        let chunks = ChunkWriter::new(out);
-        let (mut chunks, content) = if packing.code() == PACKING_PLAIN {
-            measured(chunks, pace, produce)?
-        } else {
-            let mut packer = zstd::Encoder::new(chunks, packing.compression_level)?;
-            if packing.compression_threads > 0 {
-                packer.multithread(packing.compression_threads)?;
-            }
-            let (packer, content) = measured(packer, pace, produce)?;
-            (packer.finish()?, content)
-        };
-        Ok(chunks.finish(content.footer((sequence, chain)))?)
-    })
-}
-
-/// Writes as [`write_packed`], but each chunk is packed alone, and an index says where it is. So a
-/// reader can begin anywhere, and read with several threads. Parts of collections that `encoding`
-/// tells of begin with a chunk. Behind the content is an appendix. It is packed and checksummed
-/// with the content, but neither counted nor digested. The header's `appendix_bytes` must state its
-/// length. A file of changes needs the digest of its base's footer. Behind the appendix it has the
-/// scripts of the changes.
+/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are the values
+/// at the content's end. When this returns `Ok`, the file is durable under its name and was read
+/// back and verified. `pace` may slow it down, or end it early with an error.
+///
+/// Each chunk is packed alone, and an index says where it is. So a reader can begin anywhere, and
+/// read with several threads. `cuts` says where chunks end. Behind the content is an appendix, which
+/// `append` writes. It is packed and checksummed with the content, but neither counted nor digested.
+/// The header's `appendix_bytes` must state its length. Behind the appendix, a file of changes has
+/// the scripts of the changes.
 #[expect(clippy::too_many_arguments, reason = "all of these describe the file")]
 pub(crate) fn write_chunks(
     storage: &dyn Storage,
@@ -113,21 +98,25 @@ pub(crate) fn write_chunks(
     (sequence, chain): (u64, u32),
     packing: Packing,
     pace: &Pace<'_>,
-    (encoding, base): (&Rc<Encoding>, Option<FooterDigest>),
+    cuts: &Cuts<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
     append: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
 ) -> Result<PackedFile, StoreError> {
     assert_eq!(header.packing, packing.chunks_code(), "the header states how it is packed");
+    let (encoding, base) = match cuts {
+        Cuts::Parts(encoding, base) => (Some(*encoding), *base),
+        Cuts::Every(_) => (None, None),
+    };
     assert_eq!(header.is_change(), base.is_some(), "the header states whether it holds changes");
     publish(storage, path, header, pace, |out| {
-        let chunks = IndexedWriter::new(out, packing, encoding)?;
+        let chunks = IndexedWriter::new(out, packing, encoding, cuts.sizes())?;
         let (chunks, content) = measured(chunks, pace, produce)?;
         let (chunks, appendix) = measured(chunks, pace, append)?;
         assert_eq!(
             appendix.bytes, header.appendix_bytes,
             "the header states the length of the appendix"
         );
-        let scripts = encoding.take_scripts();
+        let scripts = encoding.map_or_else(Vec::new, Encoding::take_scripts);
         let write_scripts = |target: &mut dyn Write| {
             Ok(scripts.iter().try_for_each(|script| target.write_all(script))?)
         };
@@ -137,7 +126,7 @@ pub(crate) fn write_chunks(
 }
 
 /// Lets `write` write behind the header, and makes the file durable under its name.
-fn publish(
+pub(super) fn publish(
     storage: &dyn Storage,
     path: &Path,
     header: &FileHeader,
@@ -187,14 +176,14 @@ fn verify(
 }
 
 /// The size and the digest of what was written, before packing.
-struct Content {
+pub(super) struct Content {
     bytes: u64,
     digest: Box<Xxh3Default>,
 }
 
 impl Content {
     /// Makes the footer. The size of the chunks is known once the last one was written.
-    fn footer(&self, (sequence, chain): (u64, u32)) -> Footer {
+    pub(super) fn footer(&self, (sequence, chain): (u64, u32)) -> Footer {
         Footer {
             sequence,
             raw_bytes: self.bytes,
@@ -206,7 +195,7 @@ impl Content {
 }
 
 /// Lets `produce` write into `target`, through a buffer, and digests what it writes.
-fn measured<W: Write>(
+pub(super) fn measured<W: Write>(
     target: W,
     pace: &Pace<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), WriteFailure>,
@@ -245,7 +234,7 @@ impl<W: Write> Write for Measured<'_, W> {
 }
 
 /// The file that is being written.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     file: Arc<dyn StoredFile>,
     pace: &'a Pace<'a>,
     /// What is not yet written, so that small chunks need no system calls of their own.
@@ -268,7 +257,7 @@ impl<'a> Output<'a> {
     }
 
     /// Writes a chunk behind its length and its checksum.
-    fn write_chunk(&mut self, checksum: u32, chunk: &[u8]) -> io::Result<()> {
+    pub(super) fn write_chunk(&mut self, checksum: u32, chunk: &[u8]) -> io::Result<()> {
         let length = u32::try_from(chunk.len()).map_err(io::Error::other)?;
         self.buffer.extend_from_slice(&length.to_le_bytes());
         self.buffer.extend_from_slice(&checksum.to_le_bytes());
@@ -286,66 +275,18 @@ impl<'a> Output<'a> {
     }
 
     /// Writes what follows the last chunk.
-    fn finish(&mut self, end: &[u8]) -> io::Result<()> {
+    pub(super) fn finish(&mut self, end: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(end);
         self.flush()
-    }
-}
-
-/// A writer that cuts the packed stream into chunks and writes each chunk once it is full.
-struct ChunkWriter<'a> {
-    output: Output<'a>,
-    chunk: Vec<u8>,
-    checksum: u32,
-    packed_bytes: u64,
-}
-
-impl<'a> ChunkWriter<'a> {
-    fn new(output: Output<'a>) -> Self {
-        let chunk = Vec::with_capacity(WRITTEN_CHUNK_BYTES);
-        Self { output, chunk, checksum: 0, packed_bytes: 0 }
-    }
-
-    fn write_chunk(&mut self) -> io::Result<()> {
-        if self.chunk.is_empty() {
-            return Ok(());
-        }
-        self.checksum = crc32c::crc32c_append(self.checksum, &self.chunk);
-        self.output.write_chunk(self.checksum, &self.chunk)?;
-        self.packed_bytes += position(self.chunk.len());
-        self.chunk.clear();
-        Ok(())
-    }
-
-    fn finish(&mut self, footer: Footer) -> io::Result<()> {
-        self.write_chunk()?;
-        let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
-        let mut end = 0_u32.to_le_bytes().to_vec(); // the end mark: no further chunk
-        end.append(&mut footer.encode(self.checksum));
-        self.output.finish(&end)
-    }
-}
-
-impl Write for ChunkWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.chunk.len() == WRITTEN_CHUNK_BYTES {
-            self.write_chunk()?;
-        }
-        let room = WRITTEN_CHUNK_BYTES - self.chunk.len();
-        let (taken, _) = bytes.split_at(bytes.len().min(room));
-        self.chunk.extend_from_slice(taken);
-        Ok(taken.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // chunks are cut only by size; `finish` writes the last one
     }
 }
 
 /// A writer that cuts content into chunks, packs each of them alone, and lists them in the index.
 struct IndexedWriter<'a> {
     output: Output<'a>,
-    encoding: &'a Encoding,
+    encoding: Option<&'a Encoding>,
+    /// From so many bytes on, a chunk of so many is cut.
+    sizes: (usize, usize),
     packer: Packer,
     /// What is not yet in a chunk.
     raw: Vec<u8>,
@@ -356,12 +297,19 @@ struct IndexedWriter<'a> {
 }
 
 impl<'a> IndexedWriter<'a> {
-    fn new(output: Output<'a>, packing: Packing, encoding: &'a Encoding) -> io::Result<Self> {
+    fn new(
+        output: Output<'a>,
+        packing: Packing,
+        encoding: Option<&'a Encoding>,
+        sizes: (usize, usize),
+    ) -> io::Result<Self> {
+        assert!((1..=CHUNK_BYTES).contains(&sizes.1), "the reader would refuse these chunks");
         Ok(Self {
             output,
             encoding,
+            sizes,
             packer: Packer::new(packing)?,
-            raw: Vec::with_capacity(largest_raw_bytes() + STEP_BYTES),
+            raw: Vec::with_capacity(sizes.0 + STEP_BYTES),
             raw_begin: 0,
             entries: Vec::new(),
             packed_bytes: 0,
@@ -393,7 +341,7 @@ impl<'a> IndexedWriter<'a> {
         self.cut(usize::MAX)?;
         self.write_packed(true)?;
         let footer = Footer { packed_bytes: self.packed_bytes, ..footer };
-        let extents = self.encoding.take_extents();
+        let extents = self.encoding.map_or_else(Vec::new, Encoding::take_extents);
         self.output.finish(&Index::encode(&self.entries, &extents, base, &footer)?)
     }
 }
@@ -403,14 +351,14 @@ impl Write for IndexedWriter<'_> {
         let (bytes, _) = bytes.split_at(bytes.len().min(STEP_BYTES));
         self.raw.extend_from_slice(bytes);
         let end = self.raw_begin + position(self.raw.len());
-        while let Some(end) = self.encoding.take_end(end) {
+        while let Some(end) = self.encoding.and_then(|encoding| encoding.take_end(end)) {
             let length = end.saturating_sub(self.raw_begin);
             self.cut(usize::try_from(length).map_err(io::Error::other)?)?;
         }
         // No part ends here soon: what is encoded has large values, or is no collection of ours.
-        let largest = largest_raw_bytes();
-        while self.raw.len() >= largest {
-            self.cut(largest / 2)?;
+        let (most, piece) = self.sizes;
+        while self.raw.len() >= most {
+            self.cut(piece)?;
         }
         Ok(bytes.len())
     }

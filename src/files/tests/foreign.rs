@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
 use crate::files::container::{PackedFile, Packing, write_packed};
-use crate::files::header::ARCHIVE_MAGIC;
+use crate::files::header::{ARCHIVE_MAGIC, FileHeader};
 use crate::storage::faulty::{Faulty, Operation};
 use crate::storage::{Disk, Pace, is_temporary};
 use crate::test_support::{Add, ends, fill, open, options};
@@ -54,6 +54,7 @@ fn an_archive_of_other_commands_does_not_stand_for_these() {
     let file = PackedFile::open(&Disk, &archive, ARCHIVE_MAGIC).unwrap();
     let (header, end) = (file.header.clone(), (file.footer.sequence + 1, file.footer.chain));
     let packing = Packing { compression_level: 3, compression_threads: 0 };
+    let header = FileHeader { packing: packing.code(), appendix_bytes: 0, ..header };
     write_packed(&Disk, &archive, &header, end, packing, &Pace::full(), |_| Ok(())).unwrap();
     armed.store(false, Ordering::SeqCst);
     let error = database.snapshot().unwrap_err();

@@ -70,7 +70,7 @@ fn archived(content: &[u8], end: (u64, u32)) -> Result<Vec<u64>, StoreError> {
     write_packed(&Disk, &path, &header, end, packing, &Pace::full(), |target| {
         Ok(target.write_all(content)?)
     })?;
-    batches(FrameStream::of_archive(&Disk, directory.path(), 1)?, end.0)
+    batches(FrameStream::of_archive(&Disk, directory.path(), 1, 1)?, end.0)
 }
 
 fn batches(mut stream: FrameStream, end: u64) -> Result<Vec<u64>, StoreError> {
@@ -140,7 +140,7 @@ fn segment(change: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u64>, StoreError> {
     bytes.resize(8192, 0);
     change(&mut bytes);
     std::fs::write(segment_path(directory.path(), 1), bytes).unwrap();
-    batches(FrameStream::of_segment(&Disk, directory.path(), 1)?, 3)
+    batches(FrameStream::of_segment(&Disk, directory.path(), 1, 1, None)?, 3)
 }
 
 #[test]
@@ -164,6 +164,9 @@ fn a_file_under_another_name_is_noticed() {
     let mut bytes = header(SEGMENT_MAGIC, 0).encode().unwrap();
     bytes.resize(4096, 0);
     std::fs::write(segment_path(directory.path(), 2), bytes).unwrap();
-    let error = FrameStream::of_segment(&Disk, directory.path(), 2).err().unwrap();
+    let error = FrameStream::of_segment(&Disk, directory.path(), 2, 2, None).err().unwrap();
     assert!(matches!(error, StoreError::Corrupt { position: 40, .. }), "{error}");
 }
+
+#[path = "middle.rs"]
+mod middle;

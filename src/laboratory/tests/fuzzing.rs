@@ -2,17 +2,17 @@
 
 use super::*;
 use crate::engine::{Remembered, RequestLog};
-use crate::files::{Build, FollowerKind, Letter, Packing};
+use crate::files::{Build, FollowerKind, Letter};
 use crate::followers::write_checkpoint;
-use crate::journal::FrameBuffer;
 use crate::laboratory::forged::index_seed;
 use crate::storage::Disk;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 13] = [
+const TARGETS: [(&str, Target); 14] = [
     ("journal_frames", journal_frames),
     ("segment_file", segment_file),
+    ("frame_index", frame_index),
     ("manifest", manifest),
     ("snapshot_file", snapshot_file),
     ("snapshot_changes", snapshot_changes),
@@ -70,6 +70,8 @@ fn corpus_seeds_are_what_the_program_writes() {
     }
     let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/journal_frames/seed");
     assert_eq!(std::fs::read(seed).unwrap(), frames);
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/frame_index/seed");
+    assert_eq!(std::fs::read(seed).unwrap(), index_of_frames());
 }
 
 fn write_seeds(frames: &[u8]) {
@@ -132,6 +134,7 @@ fn write_seeds(frames: &[u8]) {
         ("events", &stored_events()),
         ("standing", &unsealed(&stored_standing()[16..])),
         ("checkpoint", &stored_checkpoint()),
+        ("frame_index", &index_of_frames()),
         ("purge_record", &unsealed(&purged)),
     ] {
         std::fs::write(corpus(name).join("seed"), bytes).unwrap();
@@ -180,6 +183,20 @@ fn the_seed_of_a_checkpoint_is_read_in_parts() {
     let before = laboratory::parts_decoded();
     checkpoint(&seed);
     assert!(laboratory::parts_decoded() > before, "it has no parts");
+}
+
+/// An entry for every other frame.
+fn index_of_frames() -> Vec<u8> {
+    let (_, places) = archived_frames();
+    let entries: Vec<_> = places[..places.len() - 1].iter().step_by(2).collect();
+    let mut bytes = b"PREVINDX".to_vec();
+    bytes.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+    for (sequence, position, chain) in entries {
+        bytes.extend_from_slice(&sequence.to_le_bytes());
+        bytes.extend_from_slice(&position.to_le_bytes());
+        bytes.extend_from_slice(&chain.to_le_bytes());
+    }
+    bytes
 }
 
 fn stored_events() -> Vec<u8> {
