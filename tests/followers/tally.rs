@@ -66,7 +66,7 @@ impl<const TEST: usize, const VERSION: u32> Projection<Ledger> for Tally<TEST, V
         if fails / 2 != recorded.sequence {
             return Ok(());
         }
-        assert!(fails % 2 == 0, "on purpose");
+        assert!(fails.is_multiple_of(2), "on purpose");
         Err("as the test wants it".into())
     }
 }

@@ -69,7 +69,8 @@ fn fields_that_do_not_go_together_are_damage() {
     assert_eq!(sealed(&|_| {}).unwrap(), standing);
     let kind_at = 32;
     let builds_at = kind_at + 4 + 8 + 8 + 2 + standing.name.len();
-    let changes: [&dyn Fn(&mut Vec<u8>); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let changes: [Change<'_>; 6] = [
         &|bytes| bytes.push(0),
         &|bytes| bytes[kind_at] = 4,
         &|bytes| bytes[builds_at] = 0,
