@@ -95,6 +95,8 @@ impl<M: Model> Engine<M> {
         if on_engine_thread() || self.shared.followers.has_this_thread() {
             return self.stop_from_engine_thread();
         }
+        // No lock is held meanwhile, because a follower may be in a call that needs it.
+        self.shared.followers.close(|| self.shared.published.wake_waiting());
         let mut running = lock(&self.running);
         match (running.take(), self.shared.status.poisoned()) {
             (Some(running), _) => running.finish(),
@@ -147,7 +149,8 @@ impl<M: Model> Drop for Engine<M> {
 
 impl<M: Model> Running<M> {
     fn finish(self) -> Result<(), Error> {
-        // Reactors may still execute commands until they have ended.
+        // Reactors may still execute commands until they have ended. This has been done already,
+        // unless a follower, a command or a waker closes the database.
         self.shared.followers.close(|| self.shared.published.wake_waiting());
         self.queue.stop();
         // A thread that panicked has poisoned the database, and the code below reports that.

@@ -5,8 +5,9 @@
 //! asks all of them to stop, and waits a while. Whoever has not ended then, because a user's code
 //! does not return, finds the files closed.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -35,6 +36,16 @@ pub(crate) enum Order {
     Checkpoint,
     /// Try the dead letter with this sequence again.
     Replay(u64),
+}
+
+thread_local! {
+    /// Whether this is the thread of a follower. Two that wait for each other would wait for ever.
+    static IS_FOLLOWER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is that of a follower, of whatever database.
+pub(crate) fn on_follower_thread() -> bool {
+    IS_FOLLOWER.get()
 }
 
 type Reply = Sender<Result<(), Error>>;
@@ -85,7 +96,7 @@ pub struct FollowerStatus {
     /// If it is being built anew: the position with which the new state takes the place of the old
     /// one.
     pub rebuilt_at: Option<u64>,
-    /// Why it is being built anew, if what was stored of it was damaged or did not fit.
+    /// Why it was built anew at its start, if what was stored of it was damaged or did not fit.
     pub damage: Option<Arc<str>>,
     /// Why the position could not be made durable, if that failed last. It is tried again.
     pub checkpoint_failure: Option<Arc<str>>,
@@ -143,15 +154,16 @@ impl Seat {
         changed
     }
 
+    /// Whether the calling thread is that of this follower.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        lock(&self.inner).thread == Some(std::thread::current().id())
+    }
+
     /// Gives an order. `wake` wakes a thread that waits for commands. Returns the answer.
     pub(crate) fn order(&self, order: Order, wake: impl FnOnce()) -> Result<(), Error> {
         let (reply, answer) = bounded(1);
         {
             let mut inner = lock(&self.inner);
-            // The thread would wait for itself.
-            if inner.thread == Some(std::thread::current().id()) {
-                return Err(Error::Reentrant);
-            }
             if inner.has_ended || inner.stops || inner.orders.len() >= MOST_ORDERS {
                 return Err(Error::Stopped);
             }
@@ -191,6 +203,7 @@ impl Seat {
 
     /// Notes the thread, so that it does not wait for itself.
     pub(crate) fn begin(&self) {
+        IS_FOLLOWER.set(true);
         lock(&self.inner).thread = Some(std::thread::current().id());
     }
 
@@ -257,6 +270,10 @@ type Seats = BTreeMap<(FollowerKind, Arc<str>), Arc<Seat>>;
 #[derive(Default)]
 pub(crate) struct FollowerBoard {
     seats: Mutex<Seats>,
+    /// Whether no follower may start any more.
+    is_closing: AtomicBool,
+    /// Whether followers that are still at work are to give up.
+    gives_up: AtomicBool,
     /// Whether followers may no longer touch files.
     are_closed: RwLock<bool>,
     /// Held while the file of a follower's standing is replaced.
@@ -271,7 +288,8 @@ impl FollowerBoard {
     /// Takes the seat of that name; `None` if somebody has it, or the database is being closed.
     pub(crate) fn take(&self, kind: FollowerKind, name: &str) -> Option<Arc<Seat>> {
         let mut seats = lock(&self.seats);
-        if *self.are_closed.read().unwrap_or_else(PoisonError::into_inner) {
+        // This is set under the same lock: whoever has a seat before is asked to stop.
+        if self.is_closing.load(Ordering::SeqCst) {
             return None;
         }
         let key = (kind, Arc::<str>::from(name));
@@ -298,7 +316,17 @@ impl FollowerBoard {
         lock(&self.seats).values().cloned().collect()
     }
 
-    /// Whether the calling thread is that of a follower.
+    /// Whether the database is being closed, or was closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// Set when followers that are still at work are to give up.
+    pub(crate) fn gives_up(&self) -> &AtomicBool {
+        &self.gives_up
+    }
+
+    /// Whether the calling thread is that of one of these followers.
     pub(crate) fn has_this_thread(&self) -> bool {
         let this = Some(std::thread::current().id());
         self.all().iter().any(|seat| lock(&seat.inner).thread == this)
@@ -346,11 +374,16 @@ impl FollowerBoard {
 
     /// Ends all followers; see the module's documentation. `wake` wakes those who wait for commands.
     pub(crate) fn close(&self, wake: impl Fn()) {
-        let all = self.all();
+        let all: Vec<_> = {
+            let seats = lock(&self.seats);
+            self.is_closing.store(true, Ordering::SeqCst);
+            seats.values().cloned().collect()
+        };
         all.iter().for_each(|seat| seat.ask_to_stop());
         wake();
         let deadline = Instant::now().checked_add(CLOSE_WAITS);
         all.iter().for_each(|seat| seat.wait_until_ended(deadline));
+        self.gives_up.store(true, Ordering::SeqCst);
         *self.are_closed.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 }

@@ -72,7 +72,9 @@ pub(crate) use dedup::Remembered;
 pub(crate) use dedup::{
     RequestLog, RequestMemory, read_limits, read_section, section_bytes, write_section,
 };
-pub(crate) use follower_board::{FollowerBoard, Order, Seat as FollowerSeat, Told};
+pub(crate) use follower_board::{
+    FollowerBoard, Order, Seat as FollowerSeat, Told, on_follower_thread,
+};
 pub(crate) use pending::{EngineThread, on_engine_thread};
 pub(crate) use published_version::{Published, Version};
 pub(crate) use queue::{Applied, QueueReceiver, QueueSender, Refusal, Submission, queue};

@@ -50,8 +50,8 @@ pub(crate) use header::{
 };
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};
 pub(crate) use names::{
-    CHECKPOINT_SUFFIX, PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments,
-    list_snapshots, numbered_path, segment_path, snapshot_path,
+    PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments, list_snapshots,
+    numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
 #[cfg(any(test, fuzzing))]

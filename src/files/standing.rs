@@ -8,8 +8,9 @@ use super::envelope::{
     CHECKSUM_BYTES, FORMAT_VERSION, check_format, check_magic, checksummed, push_checksum,
 };
 use super::fields::{FieldReader, position};
-use super::{DatabaseId, Directory, StoreError, exists};
-use crate::storage::{APART, Storage, replace_file};
+use super::names::{CHECKPOINT_SUFFIX, numbered_path};
+use super::{DatabaseId, Directory, StoreError, exists, kind as kind_of};
+use crate::storage::{APART, EntryKind, Storage, is_temporary, replace_file};
 
 pub(crate) const STANDING_NAME: &str = "STANDING";
 
@@ -119,6 +120,11 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Returns the numbers of the checkpoints that count.
+    pub(crate) fn checkpoints(&self) -> Vec<u64> {
+        std::iter::once(&self.current).chain(&self.next).map(|it| it.checkpoint).collect()
+    }
+
     /// Returns the sequence behind which the follower still needs all commands.
     pub(crate) fn needed_after(&self) -> u64 {
         let next = self.next.as_ref().map_or(u64::MAX, |next| next.position);
@@ -252,6 +258,46 @@ impl FollowerDirectory {
         Self { root: directory.root.join(kind.directory_name()).join(name) }
     }
 
+    /// Lists the directories of this kind, also those without a standing.
+    pub(crate) fn list(
+        storage: &dyn Storage,
+        directory: &Directory,
+        kind: FollowerKind,
+    ) -> Result<Vec<String>, StoreError> {
+        let parent = directory.root.join(kind.directory_name());
+        // Something else of that name is the user's.
+        if kind_of(storage, &parent)? != Some(EntryKind::Directory) {
+            return Ok(Vec::new());
+        }
+        let names = storage.list(&parent).map_err(StoreError::io("list", &parent))?;
+        let mut found = Vec::new();
+        for name in names {
+            if kind_of(storage, &parent.join(&name))? == Some(EntryKind::Directory) {
+                found.push(name);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes temporary files, and checkpoints with other numbers than these.
+    pub(crate) fn clear(&self, storage: &dyn Storage, kept: &[u64]) -> Result<(), StoreError> {
+        let kept: Vec<PathBuf> = kept.iter().map(|number| self.checkpoint(*number)).collect();
+        let names = storage.list(&self.root).map_err(StoreError::io("list", &self.root))?;
+        for name in names {
+            let path = self.root.join(&name);
+            let is_ours = name.ends_with(CHECKPOINT_SUFFIX) || is_temporary(&name);
+            if is_ours && !kept.contains(&path) {
+                storage.remove(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn checkpoint(&self, number: u64) -> PathBuf {
+        numbered_path(&self.root, number, CHECKPOINT_SUFFIX)
+    }
+
     pub(crate) fn standing(&self) -> PathBuf {
         self.root.join(STANDING_NAME)
     }
@@ -291,12 +337,7 @@ pub(crate) fn list_followers(
 ) -> Result<Vec<(FollowerKind, String)>, StoreError> {
     let mut found = Vec::new();
     for kind in FollowerKind::ALL {
-        let parent = directory.root.join(kind.directory_name());
-        if !exists(storage, &parent)? {
-            continue;
-        }
-        let names = storage.list(&parent).map_err(StoreError::io("list", &parent))?;
-        for name in names {
+        for name in FollowerDirectory::list(storage, directory, kind)? {
             let own = FollowerDirectory::of(directory, kind, &name);
             if exists(storage, &own.standing())? {
                 found.push((kind, name));

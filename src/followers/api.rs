@@ -4,17 +4,20 @@ use std::path::Path;
 
 use super::feeder::Feeder;
 use super::follower::{Follower, Works, start};
+use super::gated::Gated;
 use super::handle::{FollowerHandle, ProjectionHandle};
+use super::keeper::Keeper;
 use super::options::FollowerOptions;
-use super::projection::{Keeper, Projection};
+use super::projection::Projection;
 use super::reactor::{Reacting, Reactor};
 use super::sink::Sink;
 use crate::Database;
 use crate::error::Error;
 use crate::files::{
-    FollowerDirectory, FollowerKind, Standing, StoreError, list_followers, position,
+    Directory, FollowerDirectory, FollowerKind, Standing, list_followers, position,
 };
 use crate::model::Model;
+use crate::storage::Storage;
 
 /// A durable follower of a database, whether it runs or not; see
 /// [`Database::followers`](crate::Database::followers).
@@ -102,7 +105,7 @@ impl<M: Model> Database<M> {
     ) -> Result<ProjectionHandle<M, P>, Error> {
         let kind = FollowerKind::Projection;
         let (follower, found) = Follower::take(self.followed()?, (kind, name), options)?;
-        let keeper = Keeper::new(follower, found, initial, self.engine().packing)?;
+        let keeper = Keeper::new(follower, found, initial, self.engine())?;
         let published = keeper.published();
         Ok(ProjectionHandle::new(self.started(keeper, kind)?, published))
     }
@@ -197,40 +200,47 @@ impl<M: Model> Database<M> {
     pub fn remove_follower(&self, kind: FollowerKind, name: &str) -> Result<(), Error> {
         let followed = self.followed()?;
         let board = &followed.shared.followers;
-        let runs = || Error::FollowerRuns { kind, name: name.to_owned() };
-        let seat = board.take(kind, name).ok_or_else(runs)?;
-        let storage = &*followed.storage;
-        let known = list_followers(storage, &followed.directory).map_err(Error::from);
-        let removed = known.and_then(|known| {
-            if !known.iter().any(|(known, its)| *known == kind && its == name) {
-                let reason = "there is none of that name".to_owned();
-                return Err(Error::FollowerRefuses { kind, name: name.to_owned(), reason });
-            }
-            let own = FollowerDirectory::of(&followed.directory, kind, name);
-            let _open = board.files().ok_or(Error::Stopped)?;
-            let _alone = board.standings();
-            Ok(remove(&followed, &own)?)
-        });
+        let Some(seat) = board.take(kind, name) else {
+            return Err(match board.is_closing() {
+                true => Error::Stopped,
+                false => Error::FollowerRuns { kind, name: name.to_owned() },
+            });
+        };
+        let inner = followed.storage.clone();
+        let storage = Gated { inner, board: board.clone() };
+        let removed =
+            remove(&storage, &followed.directory, kind, name, || board.is_not_lost(&seat));
         board.leave(&seat);
+        // What was held for it may go now.
+        followed.shared.snapshots.wake();
         removed
     }
 }
 
 /// Removes the files of a follower. Its standing goes first: without it, nothing else counts.
-fn remove<M: Model>(
-    followed: &crate::events::Followed<M>,
-    own: &FollowerDirectory,
-) -> Result<(), StoreError> {
-    let storage = &*followed.storage;
-    let remove = |path: &Path| storage.remove(path).map_err(StoreError::io("remove", path));
+fn remove(
+    storage: &dyn Storage,
+    directory: &Directory,
+    kind: FollowerKind,
+    name: &str,
+    gone: impl FnOnce(),
+) -> Result<(), Error> {
+    let known = list_followers(storage, directory)?;
+    if !known.iter().any(|(known, its)| *known == kind && its == name) {
+        let reason = "there is none of that name".to_owned();
+        return Err(Error::FollowerRefuses { kind, name: name.to_owned(), reason });
+    }
+    let own = FollowerDirectory::of(directory, kind, name);
+    let remove = |path: &Path| storage.remove(path).map_err(Error::io("remove", path));
     remove(&own.standing())?;
-    storage.sync_directory(&own.root).map_err(StoreError::io("sync directory", &own.root))?;
-    for name in storage.list(&own.root).map_err(StoreError::io("list", &own.root))? {
+    gone();
+    storage.sync_directory(&own.root).map_err(Error::io("sync directory", &own.root))?;
+    for name in storage.list(&own.root).map_err(Error::io("list", &own.root))? {
         remove(&own.root.join(name))?;
     }
-    storage.remove_directory(&own.root).map_err(StoreError::io("remove", &own.root))?;
+    storage.remove_directory(&own.root).map_err(Error::io("remove", &own.root))?;
     let parent = own.root.parent().unwrap_or(&own.root);
-    storage.sync_directory(parent).map_err(StoreError::io("sync directory", parent))
+    storage.sync_directory(parent).map_err(Error::io("sync directory", parent))
 }
 
 fn info(standing: Standing, name: String, runs: bool) -> FollowerInfo {

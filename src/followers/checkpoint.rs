@@ -50,17 +50,18 @@ impl CheckpointOf<'_> {
 }
 
 /// Writes a checkpoint. On return, the file is durable and verified. With `beside`, it gives way to
-/// the commits that these counters count.
+/// the commits that these counters count, and ends early when the flag is set.
 pub(crate) fn write_checkpoint<P: Serialize>(
     storage: &dyn Storage,
     path: &Path,
     of: CheckpointOf<'_>,
     value: &P,
     packing: Packing,
-    beside: Option<&Counters>,
+    beside: Option<(&Counters, &AtomicBool)>,
 ) -> Result<(), Error> {
-    let (never, room) = (AtomicBool::new(false), Room::default());
-    let pace = beside.map_or_else(Pace::full, |counters| Pace::beside(counters, &never, &room));
+    let room = Room::default();
+    let pace = beside
+        .map_or_else(Pace::full, |(counters, gives_up)| Pace::beside(counters, gives_up, &room));
     let encoding = Rc::new(Encoding::default());
     write_chunks(
         storage,

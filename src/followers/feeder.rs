@@ -13,20 +13,21 @@ use crate::process::told_of_panics;
 const LARGEST_BATCH_BYTES: usize = 8 << 20;
 
 pub(super) struct Feeder<M: Model, S: Sink<M>> {
-    follower: Follower<M>,
     sink: S,
     source: Source,
     /// The position that the sink has told; `None` if it must be asked.
     position: Option<u64>,
     /// How often it has failed in a row.
     attempts: u32,
+    /// The last one, because its seat is left when the sink is gone.
+    follower: Follower<M>,
 }
 
 impl<M: Model, S: Sink<M>> Feeder<M, S> {
     pub(super) fn new(follower: Follower<M>, found: Found, sink: S) -> Result<Self, Error> {
         let database = follower.followed.identity.database;
         let source = Source { database, name: follower.seat.name.to_string() };
-        let mut made = Self { follower, sink, source, position: None, attempts: 0 };
+        let mut made = Self { sink, source, position: None, attempts: 0, follower };
         if let Found::Damaged(damage) = found {
             // The truth is in the other database.
             let damage = damage.to_string().into();
@@ -37,7 +38,7 @@ impl<M: Model, S: Sink<M>> Feeder<M, S> {
     }
 
     /// Asks the sink where it stands.
-    fn ask(&mut self) -> Result<u64, Failure> {
+    fn ask(&mut self) -> Result<(), Failure> {
         let Self { sink, source, .. } = self;
         let asked =
             told_of_panics("position", || sink.position(source).map_err(|error| error.to_string()));
@@ -54,7 +55,11 @@ impl<M: Model, S: Sink<M>> Feeder<M, S> {
         self.follower.subscription = None; // it may stand elsewhere
         self.position = Some(position);
         self.follower.seat.tell(|status| status.position = position);
-        Ok(position)
+        // The journal is held behind what STANDING says.
+        if position != self.follower.standing.current.position {
+            self.save();
+        }
+        Ok(())
     }
 
     /// Returns what a failure behind `position` means.
@@ -68,13 +73,16 @@ impl<M: Model, S: Sink<M>> Feeder<M, S> {
         Failure::At(position + 1, reason)
     }
 
-    fn save(&mut self) -> Result<(), Error> {
-        self.follower.saved();
+    /// Makes the position durable. The status says whether that failed.
+    fn save(&mut self) {
+        self.try_save().ok();
+    }
+
+    fn try_save(&mut self) -> Result<(), Error> {
         let mut standing: Standing = self.follower.standing.clone();
         standing.current.position = self.position.unwrap_or(standing.current.position);
         let saved = self.follower.save(standing);
-        let failure = saved.as_ref().err().map(|error| error.to_string().into());
-        self.follower.seat.tell(|status| status.checkpoint_failure = failure);
+        self.follower.note_save(&saved);
         saved
     }
 }
@@ -86,16 +94,21 @@ impl<M: Model, S: Sink<M>> Works<M> for Feeder<M, S> {
 
     fn step(&mut self) -> Result<Step, Failure> {
         if self.follower.is_save_due() {
-            self.save().ok(); // the status shows a failure
+            self.save();
         }
-        let mut position = match self.position {
-            Some(position) => position,
-            None => self.ask()?,
+        let Some(mut position) = self.position else {
+            self.ask()?;
+            return Ok(Step::GoesOn);
         };
         let (before, mut batch, mut bytes) = (position, Vec::new(), 0);
         while batch.len() < self.follower.options.batch_commands && bytes < LARGEST_BATCH_BYTES {
             let is_first = batch.is_empty();
-            let Some(next) = self.follower.next(position, is_first)? else { break };
+            let next = match self.follower.next(position, is_first) {
+                // The next step finds it again, behind what was gathered.
+                Err(_) if !is_first => None,
+                next => next?,
+            };
+            let Some(next) = next else { break };
             bytes += next.command.encoded().len();
             position = next.sequence;
             batch.push(next);
@@ -119,18 +132,19 @@ impl<M: Model, S: Sink<M>> Works<M> for Feeder<M, S> {
         match order {
             Order::Retry | Order::Rebuild => {
                 (self.position, self.attempts) = (None, 0);
-                self.follower.standing.lost = None;
                 self.follower.enter(FollowerState::Running);
                 Ok(())
             }
-            Order::Checkpoint => self.save(),
+            Order::Checkpoint => self.try_save(),
             Order::Skip | Order::Replay(_) => Err(self.follower.refuses(
                 "a sink works on whole batches; let its apply_batch pass over what it cannot store",
             )),
         }
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
-        if self.follower.has_unsaved() { self.save() } else { Ok(()) }
+    fn finish(&mut self) {
+        if self.follower.has_unsaved() {
+            self.save();
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::FollowerOptions;
+use super::gated::Gated;
 use crate::engine::{FollowerSeat, FollowerState, Order, Told};
 use crate::error::Error;
 use crate::events::{Followed, From, Recorded, Subscription};
@@ -24,7 +25,9 @@ use crate::files::{
 use crate::history::HistoryRecord;
 use crate::journal::StreamedFile;
 use crate::model::{CommandTable, Model, time_ns};
+use crate::options::Events;
 use crate::process::{panic_message, stack};
+use crate::storage::Storage;
 
 /// How long a thread without anything to do waits for an order before it looks again.
 const LONG: Duration = Duration::from_secs(3600);
@@ -55,22 +58,27 @@ pub(super) trait Works<M: Model>: Send + 'static {
     fn step(&mut self) -> Result<Step, Failure>;
     fn obey(&mut self, order: Order) -> Result<(), Error>;
     /// Makes its position durable before it ends.
-    fn finish(&mut self) -> Result<(), Error>;
+    fn finish(&mut self);
 }
 
 /// What every durable follower has.
 pub(super) struct Follower<M: Model> {
     pub(super) followed: Followed<M>,
+    /// It changes nothing any more once the database was closed.
+    pub(super) storage: Arc<dyn Storage>,
     pub(super) seat: Arc<FollowerSeat>,
     pub(super) own: FollowerDirectory,
     pub(super) standing: Standing,
     pub(super) options: FollowerOptions,
     pub(super) subscription: Option<Subscription<M>>,
-    live: Arc<StreamedFile>,
+    /// What the records of dead letters belong to.
+    letters: Arc<StreamedFile>,
     table: Arc<CommandTable<M>>,
-    /// When the position was made durable last, and after how many commands it will be.
-    saved_at: Instant,
+    /// When the first command was worked on that is not saved, and how many there are.
+    unsaved_since: Instant,
     unsaved: u64,
+    /// When the last save failed, if it did.
+    failed_at: Option<Instant>,
 }
 
 impl<M: Model> Follower<M> {
@@ -87,10 +95,13 @@ impl<M: Model> Follower<M> {
         check_name(name)?;
         let runs = || Error::FollowerRuns { kind, name: name.to_owned() };
         let board = &followed.shared.followers;
-        if board.files().is_none() || followed.shared.status.is_stopped() {
+        let taken = board.take(kind, name);
+        if taken.is_none() && board.is_closing() {
             return Err(Error::Stopped);
         }
-        let seat = board.take(kind, name).ok_or_else(runs)?;
+        let seat = taken.ok_or_else(runs)?;
+        let inner = followed.storage.clone();
+        let storage: Arc<dyn Storage> = Arc::new(Gated { inner, board: board.clone() });
         let own = FollowerDirectory::of(&followed.directory, kind, name);
         let standing = Standing {
             database: followed.identity.database,
@@ -101,18 +112,22 @@ impl<M: Model> Follower<M> {
             current: Build::default(),
             next: None,
         };
-        let (live, table) = (Arc::new(followed.live_file()), Arc::new(CommandTable::new()));
+        // A letter has the events that it had, whatever becomes of those of new commands.
+        let mut letters = followed.live_file();
+        letters.header.events = Events::Stored.code();
         let mut made = Self {
             followed,
+            storage,
             seat,
             own,
             standing,
             options,
             subscription: None,
-            live,
-            table,
-            saved_at: Instant::now(),
+            letters: Arc::new(letters),
+            table: Arc::new(CommandTable::new()),
+            unsaved_since: Instant::now(),
             unsaved: 0,
+            failed_at: None,
         };
         let found = made.read()?;
         Ok((made, found))
@@ -120,7 +135,7 @@ impl<M: Model> Follower<M> {
 
     /// Reads where it stands.
     fn read(&mut self) -> Result<Found, Error> {
-        let storage = &*self.followed.storage;
+        let storage = &*self.storage;
         Directory::create_follower(storage, &self.own)?;
         let found = match self.own.read(storage) {
             Ok(None) => return Ok(Found::Nothing),
@@ -138,7 +153,7 @@ impl<M: Model> Follower<M> {
             return Ok(Found::Damaged(Error::corrupt(&path, 16, text(whose), text(is_of))));
         }
         let hold_at_most = self.standing.hold_at_most;
-        self.standing = Standing { hold_at_most, lost: None, ..found };
+        self.standing = Standing { hold_at_most, ..found };
         Ok(Found::Standing)
     }
 
@@ -175,54 +190,78 @@ impl<M: Model> Follower<M> {
     }
 
     fn until_save(&self) -> Duration {
-        match self.unsaved {
-            0 => LONG,
-            _ => self.options.checkpoint_interval.saturating_sub(self.saved_at.elapsed()),
+        let interval = self.options.checkpoint_interval;
+        match (self.failed_at, self.unsaved) {
+            (Some(failed_at), _) => interval.saturating_sub(failed_at.elapsed()),
+            (None, 0) => LONG,
+            (None, _) => interval.saturating_sub(self.unsaved_since.elapsed()),
         }
     }
 
     /// Notes that this many commands more are worked on.
     pub(super) fn note(&mut self, commands: u64) {
         if self.unsaved == 0 {
-            // The interval counts from the first command that is not saved.
-            self.saved_at = Instant::now();
+            self.unsaved_since = Instant::now();
         }
         self.unsaved += commands;
     }
 
     /// Whether the position should be made durable now.
     pub(super) fn is_save_due(&self) -> bool {
-        self.unsaved >= self.options.checkpoint_commands
-            || self.unsaved > 0 && self.until_save().is_zero()
+        let is_much = self.unsaved >= self.options.checkpoint_commands;
+        is_much && self.failed_at.is_none() || self.until_save().is_zero()
     }
 
-    /// Begins the time until the next save anew, also after a failed one.
-    pub(super) fn saved(&mut self) {
-        (self.unsaved, self.saved_at) = (0, Instant::now());
+    /// Notes whether the position is durable now.
+    pub(super) fn note_save(&mut self, saved: &Result<(), Error>) {
+        match saved {
+            Ok(()) => (self.unsaved, self.failed_at) = (0, None),
+            Err(_) => self.failed_at = Some(Instant::now()),
+        }
+        let failure = saved.as_ref().err().map(|error| error.to_string().into());
+        self.seat.tell(|status| status.checkpoint_failure = failure);
+    }
+
+    pub(super) fn has_failed_to_save(&self) -> bool {
+        self.failed_at.is_some()
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
-        self.unsaved > 0
+        self.unsaved > 0 || self.failed_at.is_some()
     }
 
-    /// Makes `standing` durable.
+    /// Makes `standing` durable. If the clean-up has marked the follower as lost, that stays until a
+    /// position is durable from which it can go on.
     pub(super) fn save(&mut self, standing: Standing) -> Result<(), Error> {
+        self.save_as(standing, false)
+    }
+
+    /// Does the same for a follower that begins anew, where all commands are stored.
+    pub(super) fn save_begun(&mut self, standing: Standing) -> Result<(), Error> {
+        self.save_as(standing, true)
+    }
+
+    fn save_as(&mut self, mut standing: Standing, has_begun: bool) -> Result<(), Error> {
         let board = &self.followed.shared.followers;
-        let _open = board.files().ok_or(Error::Stopped)?;
         {
             let _alone = board.standings();
-            self.own.replace(&*self.followed.storage, &standing)?;
+            // What is damaged is replaced.
+            let known = self.own.read(&*self.storage).ok().flatten().and_then(|it| it.lost);
+            let can_go_on = |oldest: &u64| standing.needed_after().saturating_add(1) >= *oldest;
+            let lost = standing.lost.max(known);
+            standing.lost = lost.filter(|oldest| !has_begun && !can_go_on(oldest));
+            self.own.replace(&*self.storage, &standing)?;
+            if standing.lost.is_none() {
+                board.is_not_lost(&self.seat);
+            }
         }
         self.standing = standing;
-        if self.standing.lost.is_none() {
-            board.is_not_lost(&self.seat);
-        }
         // Segments that were held for it may go now.
         if board.held_bytes() > 0 {
             self.followed.shared.snapshots.wake();
         }
-        let Build { position, letters, .. } =
-            self.standing.next.as_ref().unwrap_or(&self.standing.current);
+        let Standing { current, next, .. } = &self.standing;
+        let Build { position, letters, .. } = next.as_ref().unwrap_or(current);
         self.seat.tell(|status| {
             status.durable_position = *position;
             status.dead_letters = crate::files::position(letters.len());
@@ -238,7 +277,7 @@ impl<M: Model> Follower<M> {
         }
         Letter {
             sequence: failed.sequence,
-            time_ns: time_ns(self.followed.storage.now()),
+            time_ns: time_ns(self.storage.now()),
             attempts,
             reason: reason.get(..end).unwrap_or("").to_owned(),
             record: failed.command.encoded().to_vec(),
@@ -267,7 +306,7 @@ impl<M: Model> Follower<M> {
         let letter = build.letters.iter().find(|letter| letter.sequence == sequence);
         let none = || self.refuses(format!("there is no dead letter with sequence {sequence}"));
         let bytes: Arc<[u8]> = letter.ok_or_else(none)?.record.as_slice().into();
-        let read = HistoryRecord::read(&self.live, sequence, (&bytes, 0), &self.table);
+        let read = HistoryRecord::read(&self.letters, sequence, (&bytes, 0), &self.table);
         let (path, expected) = (self.own.standing(), "the record of a command in a dead letter");
         let (record, _) = read.ok_or_else(|| Error::corrupt(&path, 0, expected, "other bytes"))?;
         Recorded::of(record)
@@ -332,8 +371,10 @@ pub(super) fn start<M: Model>(works: impl Works<M>, kind: FollowerKind) -> Resul
 fn run<M: Model>(mut works: impl Works<M>) {
     let seat = works.follower().seat.clone();
     seat.begin();
-    let mut pause = Duration::ZERO;
+    let mut waits_until = Some(Instant::now());
     loop {
+        let pause = waits_until.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+        let before = seat.status().state;
         match seat.told(pause) {
             Told::Stop => break,
             Told::Do(order, reply) => {
@@ -341,54 +382,64 @@ fn run<M: Model>(mut works: impl Works<M>) {
                 let obeyed = obeyed.unwrap_or_else(|reason| Err(works.follower().refuses(reason)));
                 reply.send(obeyed).ok(); // whoever asked may have gone
             }
-            Told::Nothing if !is_at_work(&seat.status().state) => {}
-            Told::Nothing => {
-                let position = seat.status().position;
-                let step = guarded(|| works.step());
-                match step.unwrap_or_else(|reason| Err(Failure::At(position + 1, reason))) {
-                    Ok(Step::GoesOn) => seat.tell(|status| {
-                        if matches!(status.state, FollowerState::Retrying { .. }) {
-                            status.state = FollowerState::Running;
-                        }
-                    }),
-                    Ok(Step::Ended) => break,
-                    Err(failure) => {
-                        if let Failure::Lost(oldest) = failure {
-                            works.follower().standing.lost = Some(oldest);
-                        }
-                        works.follower().enter(state_after(failure));
+            Told::Nothing if !is_at_work(&before) => {}
+            Told::Nothing => match step(&mut works, &seat) {
+                Ok(Step::GoesOn) => seat.tell(|status| {
+                    if matches!(status.state, FollowerState::Retrying { .. }) {
+                        status.state = FollowerState::Running;
                     }
-                }
-            }
+                }),
+                Ok(Step::Ended) => break,
+                Err(failure) => note_failure(&mut works, failure),
+            },
         }
-        pause = match seat.status().state {
-            FollowerState::Running => Duration::ZERO,
-            FollowerState::Retrying { attempts, .. } => works.follower().options.pause(attempts),
-            _ => LONG,
+        waits_until = match seat.status().state {
+            FollowerState::Running => Some(Instant::now()),
+            // An order does not make the pause longer.
+            state @ FollowerState::Retrying { .. } if state == before => waits_until,
+            FollowerState::Retrying { attempts, .. } => {
+                Instant::now().checked_add(works.follower().options.pause(attempts))
+            }
+            _ => None,
         };
     }
-    // Nobody waits for the result. The position that is durable stays the one that it was.
-    let finished = guarded(|| works.finish());
-    if let Err(reason) = finished.and_then(|it| it.map_err(|error| error.to_string())) {
+    // The status says whether that failed. The position that is durable stays the one that it was.
+    if let Err(reason) = guarded(|| works.finish()) {
         seat.tell(|status| status.checkpoint_failure = Some(reason.into()));
     }
-    // A user's `Drop` may panic.
+    // A user's `Drop` may panic. The seat is left behind it.
     guarded(move || drop(works)).ok();
     seat.end();
 }
 
-fn is_at_work(state: &FollowerState) -> bool {
-    matches!(state, FollowerState::Running | FollowerState::Retrying { .. })
+fn step<M: Model>(works: &mut impl Works<M>, seat: &FollowerSeat) -> Result<Step, Failure> {
+    guarded(|| works.step()).unwrap_or_else(|reason| {
+        // Nobody knows how far it has come.
+        works.follower().subscription = None;
+        Err(Failure::At(seat.status().position + 1, reason))
+    })
 }
 
-fn state_after(failure: Failure) -> FollowerState {
-    match failure {
+fn note_failure<M: Model>(works: &mut impl Works<M>, failure: Failure) {
+    let follower = works.follower();
+    let state = match failure {
         Failure::At(sequence, reason) => FollowerState::Stopped { sequence, reason: reason.into() },
-        Failure::Lost(oldest) => FollowerState::Lost { oldest },
+        Failure::Lost(oldest) => {
+            // The next start finds it out again, if this cannot be written.
+            let standing = Standing { lost: Some(oldest), ..follower.standing.clone() };
+            let saved = follower.save(standing);
+            follower.note_save(&saved);
+            FollowerState::Lost { oldest }
+        }
         Failure::Again(sequence, reason, attempts) => {
             FollowerState::Retrying { sequence, attempts, reason: reason.into() }
         }
-    }
+    };
+    follower.enter(state);
+}
+
+fn is_at_work(state: &FollowerState) -> bool {
+    matches!(state, FollowerState::Running | FollowerState::Retrying { .. })
 }
 
 fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {

@@ -7,8 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use super::projection::{Projected, Projection};
-use crate::engine::{FollowerSeat, FollowerState, FollowerStatus, Order, on_engine_thread};
+use super::keeper::Projected;
+use super::projection::Projection;
+use crate::engine::{
+    FollowerSeat, FollowerState, FollowerStatus, Order, on_engine_thread, on_follower_thread,
+};
 use crate::error::Error;
 use crate::events::Followed;
 use crate::execute_error::WaitError;
@@ -90,7 +93,9 @@ impl<M: Model> FollowerHandle<M> {
         let is_over = |status: &FollowerStatus| {
             !matches!(status.state, FollowerState::Running | FollowerState::Retrying { .. })
         };
-        let timeout = if on_engine_thread() { Duration::ZERO } else { timeout };
+        // It would wait for itself.
+        let is_inside = on_engine_thread() || self.seat.is_this_thread();
+        let timeout = if is_inside { Duration::ZERO } else { timeout };
         let (status, _) =
             self.seat.wait_for(timeout, |status| status.position >= sequence || is_over(status));
         let (wanted, reached) = (sequence, status.position);
@@ -117,8 +122,8 @@ impl<M: Model> FollowerHandle<M> {
     /// Lets it try again at once, after it has stopped or while it pauses.
     ///
     /// # Errors
-    /// [`Error::Stopped`] if it has ended; [`Error::Forked`]; [`Error::Reentrant`] if its own
-    /// thread calls this.
+    /// [`Error::Stopped`] if it has ended; [`Error::Forked`]; [`Error::Reentrant`] if the
+    /// thread of a follower calls this, or a command's `apply`.
     pub fn retry(&self) -> Result<(), Error> {
         self.order(Order::Retry)
     }
@@ -189,7 +194,8 @@ impl<M: Model> FollowerHandle<M> {
     ///
     /// # Errors
     /// [`Error::FollowerRefuses`] if its position could not be made durable: the next start goes on
-    /// from an earlier one. [`Error::Forked`]; [`Error::Reentrant`] in a command's `apply`.
+    /// from an earlier one. [`Error::Forked`]; [`Error::Reentrant`] if the thread of a follower or a
+    /// command's `apply` calls this: it ends nevertheless, a little later.
     pub fn close(self) -> Result<(), Error> {
         self.end()
     }
@@ -198,7 +204,7 @@ impl<M: Model> FollowerHandle<M> {
         self.check_process()?; // a thread of the parent may have held the locks
         self.seat.ask_to_stop();
         self.followed.shared.published.wake_waiting();
-        if on_engine_thread() {
+        if on_engine_thread() || on_follower_thread() {
             return Err(Error::Reentrant);
         }
         self.seat.wait_until_ended(None);
@@ -215,7 +221,8 @@ impl<M: Model> FollowerHandle<M> {
 
     fn order(&self, order: Order) -> Result<(), Error> {
         self.check_process()?;
-        if on_engine_thread() {
+        // Two followers that wait for each other would wait for ever.
+        if on_engine_thread() || on_follower_thread() {
             return Err(Error::Reentrant);
         }
         self.seat.order(order, || self.followed.shared.published.wake_waiting())

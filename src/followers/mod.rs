@@ -3,8 +3,9 @@
 //!
 //! - `options`: how a follower works
 //! - `follower`: what all of them have: seat, files, dead letters, the loop of their threads
+//! - `gated`: the storage, until the database is closed
 //! - `checkpoint`: the value of a projection in a file
-//! - `projection`: read models
+//! - `projection`, `keeper`: a read model, and the thread that keeps it
 //! - `sink`, `feeder`: another database, and the thread that feeds it
 //! - `reactor`: side effects
 //! - `handle`: what a program holds of a follower that runs
@@ -14,7 +15,9 @@ mod api;
 mod checkpoint;
 mod feeder;
 mod follower;
+mod gated;
 mod handle;
+mod keeper;
 mod options;
 mod projection;
 mod reactor;

@@ -104,7 +104,6 @@ impl<M: Model> std::fmt::Debug for Reaction<'_, M> {
 
 /// What the thread of a reactor works with.
 pub(super) struct Reacting<M: Model, R: Reactor<M>> {
-    follower: Follower<M>,
     reactor: R,
     /// Not a handle: a reactor does not keep the database open.
     engine: Weak<Engine<M>>,
@@ -112,9 +111,11 @@ pub(super) struct Reacting<M: Model, R: Reactor<M>> {
     /// Whether it has executed commands since the position was made durable.
     has_executed: bool,
     position: u64,
-    attempts: u32,
-    /// The command that it could not react to, while it tries again or has stopped.
-    failed: Option<Recorded<M>>,
+    /// The command that it could not react to, while it tries again or has stopped, and how often
+    /// it has tried.
+    failed: Option<(Recorded<M>, u32)>,
+    /// The last one, because its seat is left when the reactor is gone.
+    follower: Follower<M>,
 }
 
 impl<M: Model, R: Reactor<M>> Reacting<M, R> {
@@ -131,14 +132,13 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
             ));
         }
         let mut made = Self {
-            follower,
             reactor,
             engine: Arc::downgrade(engine),
             committer: engine.committer.clone(),
             has_executed: false,
             position: 0,
-            attempts: 0,
             failed: None,
+            follower,
         };
         match found {
             // Nobody knows what it has done already.
@@ -160,19 +160,35 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
         Ok(made)
     }
 
-    /// Begins where the options say.
+    /// Begins where the options say. After an error, nothing has changed.
     fn begin(&mut self) -> Result<(), Error> {
+        let reached = self.follower.followed.reached();
         let position = match self.follower.options.from {
             From::Beginning => 0,
             From::After(sequence) => sequence,
-            From::Now => self.follower.followed.reached(),
+            From::Now => reached,
         };
-        self.follower.subscribe_after(position)?;
-        self.position = position;
-        self.failed = None;
-        self.follower.standing.lost = None;
+        if position > reached {
+            return Err(Error::InvalidOption {
+                option: "begin",
+                value: format!("From::After({position})"),
+                constraint: format!("the newest durable command has sequence {reached}"),
+            });
+        }
         let Build { letters, .. } = self.follower.standing.current.clone();
-        self.save_with(Build { version: 1, position, checkpoint: 0, letters })
+        let current = Build { version: 1, position, checkpoint: 0, letters };
+        let standing = Standing { current, next: None, ..self.follower.standing.clone() };
+        let begun = self
+            .follower
+            .subscribe_after(position)
+            .and_then(|()| self.follower.save_begun(standing));
+        if let Err(error) = begun {
+            self.follower.subscription = None; // it goes on behind the old position
+            return Err(error);
+        }
+        (self.position, self.failed) = (position, None);
+        self.follower.note_save(&Ok(()));
+        Ok(())
     }
 
     fn tell_position(&self) {
@@ -182,22 +198,21 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
     /// Makes the position durable, with these dead letters.
     fn save_with(&mut self, build: Build) -> Result<(), Error> {
         let saved = self.try_save_with(build);
-        let failure = saved.as_ref().err().map(|error| error.to_string().into());
-        self.follower.seat.tell(|status| status.checkpoint_failure = failure);
+        self.follower.note_save(&saved);
         saved
     }
 
     fn try_save_with(&mut self, build: Build) -> Result<(), Error> {
-        self.follower.saved();
         // With a weaker durability its commands may not be durable yet. A position behind them
         // would forget them if the power was cut now.
         if self.has_executed && !self.is_synced() && !fault!(PositionBeforeCommands) {
             sync_outside_lock(&self.committer)?;
         }
-        self.has_executed = false;
         let current = Build { position: self.position, ..build };
         let standing = Standing { current, next: None, ..self.follower.standing.clone() };
-        self.follower.save(standing)
+        self.follower.save(standing)?;
+        self.has_executed = false;
+        Ok(())
     }
 
     /// Whether commands are durable when they are answered.
@@ -210,71 +225,90 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
     }
 
     /// Lets the user's code react.
-    fn react(&mut self, recorded: &Recorded<M>, attempt: u32) -> Result<(), String> {
-        let engine = self.engine.upgrade().ok_or("the database was closed")?;
+    fn react(&mut self, recorded: &Recorded<M>, attempt: u32) -> Result<(), Unable> {
+        let engine = self.engine.upgrade().ok_or(Unable::Closed)?;
         let (name, sequence) = (self.follower.seat.name.clone(), recorded.sequence);
         let database = Database::of_engine(engine);
         let mut reaction = Reaction { database, name: &name, sequence, attempt, executed: 0 };
         let reactor = &mut self.reactor;
-        let reacted = told_of_panics("react", || reactor.react(recorded, &mut reaction));
+        // The error's `Display` and `Drop` are a user's code, too.
+        let reacted = told_of_panics("react", || {
+            reactor.react(recorded, &mut reaction).map_err(|error| error.to_string())
+        });
         self.has_executed |= reaction.executed > 0;
-        reacted?.map_err(|error| error.to_string())
+        reacted.and_then(|reacted| reacted).map_err(Unable::Failed)
     }
 
     /// Moves on behind a command that was reacted to, or put aside.
     fn pass(&mut self, sequence: u64) {
-        (self.position, self.attempts, self.failed) = (sequence, 0, None);
+        (self.position, self.failed) = (sequence, None);
         self.follower.note(1);
         self.tell_position();
     }
 
-    fn put_aside(&mut self, failed: &Recorded<M>, reason: &str) -> Result<(), Error> {
+    fn put_aside(
+        &mut self,
+        failed: &Recorded<M>,
+        attempts: u32,
+        reason: &str,
+    ) -> Result<(), Error> {
         let mut build = self.follower.standing.current.clone();
-        let letter = self.follower.letter(failed, self.attempts.max(1), reason);
+        let letter = self.follower.letter(failed, attempts, reason);
         self.follower.put_aside(&mut build, letter)?;
         let before = std::mem::replace(&mut self.position, failed.sequence);
         if let Err(error) = self.save_with(build) {
             self.position = before;
             return Err(error);
         }
-        self.pass(failed.sequence);
+        self.failed = None;
+        self.tell_position();
         Ok(())
     }
 
-    fn work_on(&mut self, recorded: Recorded<M>) -> Result<(), Failure> {
-        let sequence = recorded.sequence;
-        self.attempts += 1;
+    fn work_on(&mut self, recorded: Recorded<M>, attempts: u32) -> Result<(), Failure> {
+        let (sequence, attempts) = (recorded.sequence, attempts.saturating_add(1));
         if fault!(PositionBeforeEffect) {
             self.position = sequence;
             self.save().ok();
         }
-        match self.react(&recorded, self.attempts) {
+        let reason = match self.react(&recorded, attempts) {
             Ok(()) => {
                 self.pass(sequence);
                 // The request ids of its commands are remembered for a while only.
                 if self.has_executed && self.is_synced() || self.follower.is_save_due() {
                     self.save().ok(); // the status shows a failure
                 }
-                Ok(())
+                return Ok(());
             }
-            Err(reason) if self.attempts < self.follower.options.attempts => {
-                self.failed = Some(recorded);
-                Err(Failure::Again(sequence, reason, self.attempts))
+            Err(Unable::Closed) => {
+                // That is no attempt. It is told to stop soon.
+                self.failed = Some((recorded, attempts - 1));
+                return Err(Failure::Again(sequence, "the database is being closed".into(), 1));
             }
-            Err(reason) => {
-                let put_aside = match self.follower.options.on_failure {
-                    OnFailure::Stop => Err(reason),
-                    OnFailure::DeadLetter => self.put_aside(&recorded, &reason).map_err(|error| {
-                        format!("{reason}; and it could not be put aside: {error}")
-                    }),
-                };
-                put_aside.map_err(|reason| {
-                    (self.attempts, self.failed) = (0, Some(recorded));
-                    Failure::At(sequence, reason)
-                })
-            }
+            Err(Unable::Failed(reason)) => reason,
+        };
+        if attempts < self.follower.options.attempts {
+            self.failed = Some((recorded, attempts));
+            return Err(Failure::Again(sequence, reason, attempts));
         }
+        let put_aside = match self.follower.options.on_failure {
+            OnFailure::Stop => Err(reason),
+            OnFailure::DeadLetter => self
+                .put_aside(&recorded, attempts, &reason)
+                .map_err(|error| format!("{reason}; and it could not be put aside: {error}")),
+        };
+        put_aside.map_err(|reason| {
+            self.failed = Some((recorded, attempts));
+            Failure::At(sequence, reason)
+        })
     }
+}
+
+/// Why it has not reacted.
+enum Unable {
+    /// The last handle of the database is gone.
+    Closed,
+    Failed(String),
 }
 
 impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
@@ -286,11 +320,11 @@ impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
         if self.follower.is_save_due() {
             self.save().ok(); // the status shows a failure
         }
-        if let Some(failed) = self.failed.take() {
-            return self.work_on(failed).map(|()| Step::GoesOn);
+        if let Some((failed, attempts)) = self.failed.take() {
+            return self.work_on(failed, attempts).map(|()| Step::GoesOn);
         }
         if let Some(recorded) = self.follower.next(self.position, true)? {
-            self.work_on(recorded)?;
+            self.work_on(recorded, 0)?;
         }
         Ok(if self.follower.has_ended() { Step::Ended } else { Step::GoesOn })
     }
@@ -298,7 +332,9 @@ impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
     fn obey(&mut self, order: Order) -> Result<(), Error> {
         match order {
             Order::Retry => {
-                self.attempts = 0;
+                if let Some((_, attempts)) = &mut self.failed {
+                    *attempts = 0;
+                }
                 self.follower.enter(FollowerState::Running);
                 Ok(())
             }
@@ -307,12 +343,12 @@ impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
                 else {
                     return Err(self.follower.refuses("it has not stopped at a command"));
                 };
-                let Some(failed) = self.failed.take() else {
+                let Some((failed, attempts)) = self.failed.take() else {
                     let reason = format!("it did not stop at a command: {reason}");
                     return Err(self.follower.refuses(reason));
                 };
-                if let Err(error) = self.put_aside(&failed, &reason) {
-                    self.failed = Some(failed);
+                if let Err(error) = self.put_aside(&failed, attempts, &reason) {
+                    self.failed = Some((failed, attempts));
                     return Err(error);
                 }
                 self.follower.enter(FollowerState::Running);
@@ -322,8 +358,11 @@ impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
                 let mut build = self.follower.standing.current.clone();
                 let letter = self.follower.opened(&build, sequence)?;
                 let reacted = self.react(&letter, 1);
-                reacted.map_err(|reason| {
-                    self.follower.refuses(format!("it failed again: {reason}"))
+                reacted.map_err(|unable| match unable {
+                    Unable::Closed => Error::Stopped,
+                    Unable::Failed(reason) => {
+                        self.follower.refuses(format!("it failed again: {reason}"))
+                    }
                 })?;
                 build.letters.retain(|letter| letter.sequence != sequence);
                 self.save_with(build)
@@ -338,7 +377,9 @@ impl<M: Model, R: Reactor<M>> Works<M> for Reacting<M, R> {
         }
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
-        if self.follower.has_unsaved() { self.save() } else { Ok(()) }
+    fn finish(&mut self) {
+        if self.follower.has_unsaved() {
+            self.save().ok(); // the status shows a failure
+        }
     }
 }

@@ -2,13 +2,9 @@
 //! built anew from the new history. A command that was put aside is the user's to decide on. Knows
 //! nothing of what followers do. What a sink has stored elsewhere is not reached.
 
-use std::path::PathBuf;
-
 use crate::error::Error;
-use crate::files::{
-    Build, CHECKPOINT_SUFFIX, Directory, FollowerDirectory, FollowerKind, Standing, list_followers,
-};
-use crate::storage::{Storage, is_temporary};
+use crate::files::{Build, Directory, FollowerDirectory, FollowerKind, Standing, list_followers};
+use crate::storage::Storage;
 
 /// Checks that no dead letter holds a command from `first_changed` on, unless it is of a projection,
 /// which is built anew.
@@ -37,38 +33,35 @@ pub(super) fn check(
 }
 
 /// Removes the checkpoints of all projections that hold commands from `first_changed` on. The next
-/// start builds these projections anew. Returns how many there are.
+/// start builds these projections anew. Removes also what crashes have left of any follower.
+/// Returns how many projections these are.
 pub(super) fn reset_projections(
     storage: &dyn Storage,
     directory: &Directory,
     first_changed: u64,
 ) -> Result<u64, Error> {
     let mut reset = 0;
-    for (kind, name) in list_followers(storage, directory)? {
-        if kind != FollowerKind::Projection {
-            continue;
+    for kind in FollowerKind::ALL {
+        for name in FollowerDirectory::list(storage, directory, kind)? {
+            let own = FollowerDirectory::of(directory, kind, &name);
+            let kept = match own.read(storage).map_err(Error::from) {
+                Ok(Some(standing)) if !holds(&standing, first_changed) => standing.checkpoints(),
+                Ok(Some(standing)) if kind != FollowerKind::Projection => standing.checkpoints(),
+                Ok(Some(standing)) => {
+                    reset += 1;
+                    let version = standing.current.version;
+                    let current = Build { version, ..Build::default() };
+                    let standing = Standing { current, next: None, lost: None, ..standing };
+                    own.replace(storage, &standing)?;
+                    Vec::new()
+                }
+                Err(error @ Error::Io { .. }) => return Err(error),
+                // Nobody knows what its files hold. The next start reports the damage.
+                Ok(None) | Err(_) => Vec::new(),
+            };
+            own.clear(storage, &kept)?;
+            storage.sync_directory(&own.root).map_err(Error::io("sync directory", &own.root))?;
         }
-        let own = FollowerDirectory::of(directory, kind, &name);
-        match own.read(storage).map_err(Error::from) {
-            Ok(Some(standing)) if !holds(&standing, first_changed) => continue,
-            Ok(Some(standing)) => {
-                let version = standing.current.version;
-                let current = Build { version, ..Build::default() };
-                let standing = Standing { current, next: None, lost: None, ..standing };
-                own.replace(storage, &standing)?;
-            }
-            Err(error @ Error::Io { .. }) => return Err(error),
-            // The next start reports the damage. Until then nobody knows what the files hold.
-            Ok(None) | Err(_) => {}
-        }
-        for name in storage.list(&own.root).map_err(Error::io("list", &own.root))? {
-            let path: PathBuf = own.root.join(&name);
-            if name.ends_with(CHECKPOINT_SUFFIX) || is_temporary(&name) {
-                storage.remove(&path).map_err(Error::io("remove", &path))?;
-            }
-        }
-        storage.sync_directory(&own.root).map_err(Error::io("sync directory", &own.root))?;
-        reset += 1;
     }
     Ok(reset)
 }

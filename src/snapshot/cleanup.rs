@@ -66,10 +66,9 @@ impl Superseded {
             removable.push(Removable { first, next_segment_first, bytes: file.length() });
         }
         // What is archived can be read, so nothing needs to be held.
-        let unheld = match self.archives()? {
-            true => removable.len(),
-            false => unheld(&*self.storage, &self.directory, &self.followers, &removable)?,
-        };
+        let candidates = if self.archives()? { &[] } else { &*removable };
+        let unheld = unheld(&*self.storage, &self.directory, &self.followers, candidates)?;
+        let unheld = if candidates.is_empty() { removable.len() } else { unheld };
         let held = removable.get(unheld..).unwrap_or(&[]);
         self.followers.set_held_bytes(held.iter().map(|it| it.bytes).sum());
         for Removable { first, next_segment_first, .. } in removable.into_iter().take(unheld) {

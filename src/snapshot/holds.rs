@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::FollowerBoard;
 use crate::error::Error;
-use crate::files::{Directory, FollowerDirectory, list_followers};
+use crate::files::{Directory, FollowerDirectory, Standing, list_followers};
 use crate::storage::Storage;
 
 /// A segment that no snapshot needs any more.
@@ -29,12 +29,11 @@ pub(super) fn unheld(
     board: &FollowerBoard,
     removable: &[Removable],
 ) -> Result<usize, Error> {
-    let Some(last) = removable.last() else { return Ok(0) };
     let (mut unheld, mut lost) = (removable.len(), BTreeSet::new());
+    // No follower may replace its file meanwhile.
+    let _alone = board.standings();
     for (kind, name) in list_followers(storage, directory)? {
         let own = FollowerDirectory::of(directory, kind, &name);
-        // The follower must not replace it meanwhile.
-        let _alone = board.standings();
         let standing = match own.read(storage).map_err(Error::from) {
             Ok(Some(standing)) => standing,
             Ok(None) => continue,
@@ -46,15 +45,15 @@ pub(super) fn unheld(
             continue;
         }
         let after = standing.needed_after();
-        let read = removable.partition_point(|it| it.next_segment_first <= after + 1);
+        let read = removable.partition_point(|it| it.next_segment_first <= after.saturating_add(1));
         let needed = removable.get(read..).unwrap_or(&[]);
         let bytes = needed.iter().fold(0_u64, |sum, it| sum.saturating_add(it.bytes));
-        if bytes <= standing.hold_at_most {
+        let oldest = needed.last().map(|last| last.next_segment_first);
+        if bytes <= standing.hold_at_most || oldest.is_none() {
             unheld = unheld.min(read);
             continue;
         }
-        let oldest = Some(last.next_segment_first);
-        own.replace(storage, &crate::files::Standing { lost: oldest, ..standing })?;
+        own.replace(storage, &Standing { lost: oldest, ..standing })?;
         trace_event!(WARN, "a follower is lost", kind = kind, name = name, position = after);
         lost.insert((kind, name));
     }

@@ -261,7 +261,12 @@ impl<M: Model> Snapshotter<M> {
     }
 
     fn tidy_and_note(&mut self) {
-        match self.tidy() {
+        let mut tidied = self.tidy();
+        // To mark a follower as lost needs a file, and gives room.
+        if tidied.as_ref().is_err_and(Error::is_disk_full) && self.reserve.release() {
+            tidied = self.tidy();
+        }
+        match tidied {
             Ok(()) => {
                 self.retry = None;
                 self.shared.snapshots.change(|state| state.last_error = None);

@@ -148,9 +148,16 @@ fn a_new_version_is_built_beside_the_old_checkpoint() {
     // A program that goes back to the old code still finds its checkpoint.
     let old = database.projection("tally", Tally::<4, 1>::default(), options()).unwrap();
     check(&database, &old, last, &[]);
+    assert_eq!(old.status().unwrap().damage, None);
+    old.checkpoint().unwrap();
+    drop(old);
+    let old = database.projection("tally", Tally::<4, 1>::default(), options()).unwrap();
+    assert_eq!(old.status().unwrap().damage, None, "both builds are whole");
+    check(&database, &old, last, &[]);
     drop(old);
     fail_at(4, 0, false);
     let new = database.projection("tally", Tally::<4, 2>::default(), options()).unwrap();
+    assert_eq!(new.status().unwrap().damage, None);
     check(&database, &new, last, &[]);
     new.checkpoint().unwrap();
     assert_eq!((new.status().unwrap().rebuilt_at, checkpoints()), (None, 1));

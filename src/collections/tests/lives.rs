@@ -58,3 +58,19 @@ fn lives_of_keys_and_values_that_own_memory() {
     let runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     random_lives(runner, OWNING..OWNING + 1, 60);
 }
+
+#[test]
+fn repro_root_with_one_child() {
+    let step = |what, key, count| Step { what, handle: 0, key, count, value: 0 };
+    live(
+        0,
+        (49, true),
+        vec![
+            step(super::life::What::Put, 256, 58),
+            step(super::life::What::PopLast, 0, 176),
+            step(super::life::What::PopLast, 0, 184),
+            step(super::life::What::Differ, 0, 0),
+            step(super::life::What::Put, 0, 0),
+        ],
+    );
+}

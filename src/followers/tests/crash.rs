@@ -260,17 +260,27 @@ fn touches_follower(operation: &Operation) -> bool {
     ["STANDING", "checkpoint", "other"].iter().any(|name| text.contains(name))
 }
 
+/// The runs that are walked through. A planted fault shows itself in one of them.
+fn cases() -> Vec<(Retention, Durability, u64)> {
+    let archive = (Retention::Archive, SYNC, 3);
+    let truncate = (Retention::Truncate, SYNC, 4);
+    let buffered = (Retention::Truncate, Durability::Buffered, 5);
+    match std::env::var(VARIABLE).as_deref() {
+        Err(_) => vec![archive, truncate, buffered],
+        Ok("PositionBeforeCommands" | "NotYetDurableGiven") => vec![buffered],
+        Ok("HoldIgnored") => vec![truncate],
+        Ok(_) => vec![archive],
+    }
+}
+
 #[test]
 fn after_any_crash_followers_are_whole() {
-    let (archive, truncate) = (Retention::Archive, Retention::Truncate);
-    for (retention, durability, seed) in
-        [(archive, SYNC, 3), (truncate, SYNC, 4), (truncate, Durability::Buffered, 5)]
-    {
+    for (retention, durability, seed) in cases() {
         let how = How { retention, durability };
         let (looked, wrong) = walk(how, seed);
         println!("{looked} images, {} violations", wrong.len());
         assert!(wrong.is_empty(), "{how:?}: {wrong:#?}");
-        assert!(looked > 50, "only {looked}");
+        assert!(looked > 20, "only {looked}");
     }
 }
 
