@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 pub const USAGE: &str = "\
 usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-after N]
                 [--snapshot-every N] [--archive]
+                [--follow] [--checkpoint-every N] [--report FILE]
 
   --messages FILE   order flow in LOBSTER's format: time,type,order id,size,price,direction
                     (without it: a generated stream of 200,000 messages)
@@ -18,6 +19,10 @@ usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-af
   --snapshot-every N  take a snapshot after every N accepted messages
     --archive         keep every accepted message, compressed, instead of removing the journal
                     before snapshots
+  --follow          let projections, a table in SQLite (DIR.sqlite) and a reactor follow the book,
+                    and print a line about each at the end
+  --checkpoint-every N  with --follow: make their positions durable after every N commands
+  --report FILE     with --follow: write all that they have made to FILE, but for the table
   --help            print this";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,9 @@ pub struct Options {
     pub stop_after: Option<u64>,
     pub snapshot_every: Option<u64>,
     pub archive: bool,
+    pub follow: bool,
+    pub checkpoint_every: Option<u64>,
+    pub report: Option<PathBuf>,
 }
 
 impl Options {
@@ -55,9 +63,18 @@ impl Options {
                     options.snapshot_every = Some(every);
                 }
                 Long("archive") => options.archive = true,
+                Long("follow") => options.follow = true,
+                Long("checkpoint-every") => {
+                    let every = count("checkpoint-every", &parser.value()?.string()?)?;
+                    options.checkpoint_every = Some(every);
+                }
+                Long("report") => options.report = Some(parser.value()?.into()),
                 Long("help") | Short('h') => return Ok(None),
                 other => return Err(other.unexpected()),
             }
+        }
+        if !options.follow && (options.checkpoint_every.is_some() || options.report.is_some()) {
+            return Err("--checkpoint-every and --report need --follow".into());
         }
         Ok(Some(options))
     }
@@ -90,7 +107,8 @@ mod tests {
         assert_eq!(parse(""), Ok(Some(Options::default())));
         assert_eq!(parse("--data d --help"), Ok(None));
         let all = parse(
-            "--messages f --data d --speed realtime --stop-after 9 --snapshot-every 8 --archive",
+            "--messages f --data d --speed realtime --stop-after 9 --snapshot-every 8 --archive \
+             --follow --checkpoint-every 7 --report r",
         );
         let expected = Options {
             messages: Some("f".into()),
@@ -99,6 +117,9 @@ mod tests {
             stop_after: Some(9),
             snapshot_every: Some(8),
             archive: true,
+            follow: true,
+            checkpoint_every: Some(7),
+            report: Some("r".into()),
         };
         assert_eq!(all, Ok(Some(expected)));
     }
@@ -112,6 +133,8 @@ mod tests {
             ("--stop-after -1", "--stop-after \"-1\""),
             ("--stop-after", "--stop-after"),
             ("--snapshot-every x", "--snapshot-every \"x\""),
+            ("--follow --checkpoint-every x", "--checkpoint-every \"x\""),
+            ("--report r", "--follow"),
             ("file.csv", "file.csv"),
         ] {
             let error = parse(line).unwrap_err();
