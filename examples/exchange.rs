@@ -11,9 +11,9 @@
 //! book itself remembers the last message that it accepted. However often this happens, the last
 //! line is the same as in a run that was not interrupted.
 //!
-//! With `--follow` there is more that lasts: the trades of each minute, the top of the book, a table
-//! of trades in SQLite, and an audit of every thousandth trade. They too are the same however often
-//! the program was killed.
+//! With `--follow` there is more that lasts: the trades of each minute, the top of the book, a
+//! table of trades in SQLite, and an audit of every thousandth trade. They too are the same however
+//! often the program was killed.
 //!
 //! The files: `book.rs` has the state and its rules, `commands.rs` has the commands that the
 //! journal holds, `trade.rs` its events, `feed.rs` and `generator.rs` produce the messages, and

@@ -56,8 +56,8 @@ pub struct Audit {
     pub trade: Trade,
 }
 
-// The first tags are the feed's own numbers for its kinds of message. They must stay for ever, because
-// the records of the journal hold the tags and not the names.
+// The first tags are the feed's own numbers for its kinds of message. They must stay for ever,
+// because the records of the journal hold the tags and not the names.
 prevalence::commands! {
     Book {
         1 => Submit,

@@ -1,4 +1,4 @@
-//! What follows the book with `--follow`: two projections, a table in an SQLite file, and a reactor.
+//! What follows the book with `--follow`: two projections, a table in SQLite, and a reactor.
 //!
 //! Each has a thread and a durable position of its own. Wherever the program is killed, each goes
 //! on from its position, and at the end all of them are as if nothing had happened.

@@ -1,5 +1,5 @@
-//! Tests `--follow` of the exchange example as a user runs it: it is killed twenty times, and in the
-//! end the projections, the table in SQLite and the reactor's commands are those of the oracle.
+//! Tests `--follow` of the exchange example as a user runs it: it is killed twenty times, and in
+//! the end the projections, the table in SQLite and the reactor's commands are those of the oracle.
 
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
