@@ -161,7 +161,7 @@ fn work(
     }
     let mut sqlite = data.as_os_str().to_owned();
     sqlite.push(".sqlite");
-    let followers = Followers::start(db, Path::new(&sqlite), options.checkpoint_every)?;
+    let followers = Followers::start(db, Path::new(&sqlite), options)?;
     let read = take_messages(db, feed, options)?;
     followers.catch_up(db)?;
     if let Some(report) = &options.report {

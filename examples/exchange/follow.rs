@@ -17,10 +17,12 @@ use prevalence_sinks::SqliteSink;
 use crate::book::Book;
 use crate::commands::Audit;
 use crate::minutes::{TradesPerMinute, clock};
+use crate::options::Options;
 use crate::top::{Best, TopOfBook};
 use crate::trade::Trade;
 
-/// The reactor asks for an audit of every trade whose number this divides.
+/// The reactor asks for an audit of every trade whose number this divides, unless the options say
+/// something else.
 const AUDITED: u64 = 1_000;
 /// So long may a follower take for what is left at the end of the input.
 const LONG: Duration = Duration::from_secs(600);
@@ -41,7 +43,7 @@ pub struct Followers {
     minutes: ProjectionHandle<Book, TradesPerMinute>,
     top: ProjectionHandle<Book, TopOfBook>,
     table: FollowerHandle<Book>,
-    thousandth: FollowerHandle<Book>,
+    auditor: FollowerHandle<Book>,
 }
 
 impl Followers {
@@ -49,25 +51,26 @@ impl Followers {
     pub fn start(
         db: &Database<Book>,
         sqlite: &Path,
-        checkpoint_every: Option<u64>,
+        wanted: &Options,
     ) -> Result<Followers, Box<dyn Error>> {
         let mut options = FollowerOptions::new();
-        if let Some(every) = checkpoint_every {
+        if let Some(every) = wanted.checkpoint_every {
             options = options.checkpoint_every(every);
         }
         let minutes = TradesPerMinute::default();
+        let auditor = Auditor { every: wanted.audit_every.unwrap_or(AUDITED) };
         let from_the_first = options.clone().begin(From::Beginning);
         Ok(Followers {
             minutes: db.projection("trades-per-minute", minutes, options.clone())?,
             top: db.projection("top-of-book", TopOfBook::default(), options.clone())?,
+            auditor: db.reactor("auditor", auditor, from_the_first)?,
             table: db.sink("trades", trades_to(sqlite)?, options)?,
-            thousandth: db.reactor("thousandth", Thousandth, from_the_first)?,
         })
     }
 
     /// Waits until all of them have worked on all commands, also on those of the reactor.
     pub fn catch_up(&self, db: &Database<Book>) -> Result<(), Box<dyn Error>> {
-        self.wait(&self.thousandth, db.sequence())?;
+        self.wait(&self.auditor, db.sequence())?;
         // No trade is among what the reactor has executed, so it adds nothing more.
         for follower in [&*self.minutes, &*self.top, &self.table] {
             self.wait(follower, db.sequence())?;
@@ -85,7 +88,7 @@ impl Followers {
         self.minutes.close()?;
         self.top.close()?;
         self.table.close()?;
-        self.thousandth.close()
+        self.auditor.close()
     }
 
     /// Describes each of them in one line.
@@ -110,7 +113,7 @@ impl Followers {
                 top.digest()
             ),
             format!("trades: in SQLite up to command {}", self.table.status()?.position),
-            format!("thousandth: audits={} last={last}", audits.audits().len()),
+            format!("auditor: audits={} last={last}", audits.audits().len()),
         ]
         .join("\n"))
     }
@@ -162,17 +165,19 @@ fn trades_to(sqlite: &Path) -> Result<impl Sink<Book>, Box<dyn Error>> {
 }
 
 /// The reactor. It counts nothing itself, because each trade has its number.
-struct Thousandth;
+struct Auditor {
+    every: u64,
+}
 
-impl Reactor<Book> for Thousandth {
+impl Reactor<Book> for Auditor {
     fn react(
         &mut self,
         recorded: &Recorded<Book>,
         reaction: &mut Reaction<'_, Book>,
     ) -> Result<(), FollowerError> {
         for trade in &recorded.events {
-            if trade.number.is_multiple_of(AUDITED) {
-                // If it was killed behind this once, the next try finds the audit executed.
+            if trade.number.is_multiple_of(self.every) {
+                // If the program was killed behind this, the next try finds it executed.
                 reaction.execute(Audit { trade: trade.clone() })?;
             }
         }

@@ -7,7 +7,7 @@ use lexopt::prelude::*;
 pub const USAGE: &str = "\
 usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-after N]
                 [--snapshot-every N] [--archive]
-                [--follow] [--checkpoint-every N] [--report FILE]
+                [--follow] [--audit-every N] [--checkpoint-every N] [--report FILE]
 
   --messages FILE   order flow in LOBSTER's format: time,type,order id,size,price,direction
                     (without it: a generated stream of 200,000 messages)
@@ -21,6 +21,7 @@ usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-af
                     before snapshots
   --follow          let projections, a table in SQLite (DIR.sqlite) and a reactor follow the book,
                     and print a line about each at the end
+  --audit-every N   with --follow: let the reactor note every Nth trade (without it: 1,000)
   --checkpoint-every N  with --follow: make their positions durable after every N commands
   --report FILE     with --follow: write all that they have made to FILE, but for the table
   --help            print this";
@@ -42,6 +43,7 @@ pub struct Options {
     pub snapshot_every: Option<u64>,
     pub archive: bool,
     pub follow: bool,
+    pub audit_every: Option<u64>,
     pub checkpoint_every: Option<u64>,
     pub report: Option<PathBuf>,
 }
@@ -64,6 +66,9 @@ impl Options {
                 }
                 Long("archive") => options.archive = true,
                 Long("follow") => options.follow = true,
+                Long("audit-every") => {
+                    options.audit_every = Some(count("audit-every", &parser.value()?.string()?)?);
+                }
                 Long("checkpoint-every") => {
                     let every = count("checkpoint-every", &parser.value()?.string()?)?;
                     options.checkpoint_every = Some(every);
@@ -73,10 +78,21 @@ impl Options {
                 other => return Err(other.unexpected()),
             }
         }
-        if !options.follow && (options.checkpoint_every.is_some() || options.report.is_some()) {
-            return Err("--checkpoint-every and --report need --follow".into());
-        }
+        options.check()?;
         Ok(Some(options))
+    }
+
+    fn check(&self) -> Result<(), lexopt::Error> {
+        for (name, is_given) in [
+            ("audit-every", self.audit_every.is_some()),
+            ("checkpoint-every", self.checkpoint_every.is_some()),
+            ("report", self.report.is_some()),
+        ] {
+            if is_given && !self.follow {
+                return Err(format!("--{name} needs --follow").into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,7 +124,7 @@ mod tests {
         assert_eq!(parse("--data d --help"), Ok(None));
         let all = parse(
             "--messages f --data d --speed realtime --stop-after 9 --snapshot-every 8 --archive \
-             --follow --checkpoint-every 7 --report r",
+             --follow --audit-every 6 --checkpoint-every 7 --report r",
         );
         let expected = Options {
             messages: Some("f".into()),
@@ -118,6 +134,7 @@ mod tests {
             snapshot_every: Some(8),
             archive: true,
             follow: true,
+            audit_every: Some(6),
             checkpoint_every: Some(7),
             report: Some("r".into()),
         };
@@ -134,7 +151,8 @@ mod tests {
             ("--stop-after", "--stop-after"),
             ("--snapshot-every x", "--snapshot-every \"x\""),
             ("--follow --checkpoint-every x", "--checkpoint-every \"x\""),
-            ("--report r", "--follow"),
+            ("--follow --audit-every x", "--audit-every \"x\""),
+            ("--report r", "--report needs --follow"),
             ("file.csv", "file.csv"),
         ] {
             let error = parse(line).unwrap_err();

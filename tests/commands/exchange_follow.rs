@@ -19,13 +19,14 @@ const SIGKILL: i32 = 9;
 #[test]
 fn killed_twenty_times_all_that_follows_equals_the_oracle() {
     let count = if cfg!(debug_assertions) { 40_000 } else { 200_000 };
-    let oracle = check(&messages(count), &[]);
-    assert!(oracle.rejected > 500 && oracle.rows.len() > 10_000);
+    let oracle = check(&messages(count), 1000, &[]);
+    assert!(oracle.rejected > 500 && oracle.audits().count() > 10);
 }
 
 #[test]
 fn so_it_is_with_snapshots_that_let_the_journal_go() {
-    check(&messages(20_000), &["--snapshot-every", "1000"]);
+    // With so many audits, a kill often comes between an audit and the reactor's position.
+    check(&messages(20_000), 20, &["--snapshot-every", "1000"]);
 }
 
 #[test]
@@ -36,13 +37,13 @@ fn so_it_is_with_an_hour_of_a_real_exchange() {
         return;
     };
     let count = if cfg!(debug_assertions) { 30_000 } else { usize::MAX };
-    check(&hour.lines().take(count).collect::<Vec<_>>().join("\n"), &[]);
+    check(&hour.lines().take(count).collect::<Vec<_>>().join("\n"), 1000, &[]);
 }
 
 /// Lets the example take these messages, kills it again and again, and compares.
-fn check(messages: &str, extra: &[&str]) -> Oracle {
-    let oracle = Oracle::of(messages);
-    let run = Run::new(messages, extra);
+fn check(messages: &str, audit_every: usize, extra: &[&str]) -> Oracle {
+    let oracle = Oracle::of(messages, audit_every);
+    let run = Run::new(messages, audit_every, extra);
     let mut random = Random(RandomState::new().hash_one(0));
     println!("the kills have the seed {}", random.0);
     let (mut kills, mut before_the_end) = (0, 0);
@@ -78,51 +79,65 @@ fn check(messages: &str, extra: &[&str]) -> Oracle {
 
 /// The example with its arguments and its files.
 struct Run {
-    command: Vec<String>,
+    example: PathBuf,
+    /// What it gets in every run.
+    plain: Vec<String>,
+    follow: Vec<String>,
     sqlite: PathBuf,
     report: PathBuf,
     directory: tempfile::TempDir,
 }
 
 impl Run {
-    fn new(messages: &str, extra: &[&str]) -> Run {
+    fn new(messages: &str, audit_every: usize, extra: &[&str]) -> Run {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("messages.csv"), messages).unwrap();
         let text = |path: PathBuf| path.display().to_string();
-        let mut command = vec![text(example()), "--follow".to_owned()];
-        for (option, value) in [
-            ("--messages", text(path("messages.csv"))),
-            ("--data", text(path("data"))),
+        let list = |options: &[(&str, String)]| -> Vec<String> {
+            options.iter().flat_map(|(name, value)| [(*name).to_owned(), value.clone()]).collect()
+        };
+        let mut plain =
+            list(&[("--messages", text(path("messages.csv"))), ("--data", text(path("data")))]);
+        plain.extend(extra.iter().map(|&extra| extra.to_owned()));
+        let mut follow = list(&[
             ("--report", text(path("report"))),
+            ("--audit-every", audit_every.to_string()),
             // Often enough that a kill finds positions at every stage.
             ("--checkpoint-every", "700".to_owned()),
-        ] {
-            command.extend([option.to_owned(), value]);
-        }
-        command.extend(extra.iter().map(|&extra| extra.to_owned()));
-        Run { command, sqlite: path("data.sqlite"), report: path("report"), directory }
+        ]);
+        follow.push("--follow".to_owned());
+        let (sqlite, report) = (path("data.sqlite"), path("report"));
+        Run { example: example(), plain, follow, sqlite, report, directory }
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]).current_dir(self.directory.path());
+    fn command(&self, follows: bool) -> Command {
+        let mut command = Command::new(&self.example);
+        command.args(&self.plain).current_dir(self.directory.path());
+        if follows {
+            command.args(&self.follow);
+        }
         command
     }
 
     fn finish(&self) -> Output {
-        self.command().output().unwrap()
+        self.command(true).output().unwrap()
     }
 
-    /// Starts the example and kills it: at once, or when its table has grown by a random part.
-    /// Returns whether the signal has ended it.
+    /// Starts the example and kills it: soon, or when its table has grown by a random part. Now and
+    /// then nothing follows it, so that the followers miss something. Returns whether the signal
+    /// has ended it.
     fn kill_somewhere(&self, all: u64, random: &mut Random) -> bool {
-        let grows = match random.below(4) {
-            0 => 0,
-            _ => random.below(2 * all / KILLS),
+        let position = self.position();
+        let (follows, grows) = match random.below(8) {
+            // Not before they are known, for then parts of the journal that they need may go.
+            0 if position > 0 => (false, 0),
+            0 | 1 => (true, 0),
+            _ => (true, random.below(2 * all / KILLS)),
         };
-        let target = (self.position() + grows).min(all);
-        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let target = (position + grows).min(all);
+        let (out, err) = (Stdio::null(), Stdio::null());
+        let mut child = self.command(follows).stdout(out).stderr(err).spawn().unwrap();
         while self.position() < target && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_micros(200));
         }

@@ -13,6 +13,8 @@ type Best = Option<(i64, u64)>;
 
 #[derive(Default)]
 pub struct Oracle {
+    /// Of so many trades, the last one is audited.
+    audit_every: usize,
     bids: Side,
     asks: Side,
     /// Where each live order is.
@@ -28,8 +30,8 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn of(messages: &str) -> Oracle {
-        let mut oracle = Oracle::default();
+    pub fn of(messages: &str, audit_every: usize) -> Oracle {
+        let mut oracle = Oracle { audit_every, ..Oracle::default() };
         for (line, number) in messages.lines().zip(1..) {
             let [time, kind, id, shares, price, direction] =
                 line.split(',').collect::<Vec<_>>().try_into().unwrap();
@@ -118,9 +120,9 @@ impl Oracle {
         }
     }
 
-    /// Returns every thousandth trade.
-    fn audits(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().skip(999).step_by(1000)
+    /// Returns the trades of which the reactor must have asked for an audit.
+    pub fn audits(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().skip(self.audit_every - 1).step_by(self.audit_every)
     }
 
     /// Returns the sequence of the last command: that of a message or of an audit.
@@ -170,19 +172,21 @@ impl Oracle {
     }
 }
 
-/// An order of four messages, by hand.
+/// Five messages, counted by hand.
 #[test]
 fn the_oracle_knows_what_a_trade_and_a_change_of_the_top_are() {
     let oracle = Oracle::of(
         "34200.5,1,7,10,100,1\n34259.999999999,4,7,4,100,1\n34260.0,5,0,3,101,-1\n\
          34261.0,4,8,1,100,1\n34262.0,3,7,6,100,1\n",
+        2,
     );
     let first = (1, 2, 34_259_999_999_999, Some(7), 100, 4);
     assert_eq!(oracle.rows, [first, (2, 3, 34_260_000_000_000, None, 101, 3)]);
     let report = oracle.report();
     assert!(report.starts_with("minute,09:30,1,4,400\nminute,09:31,1,3,303\ntop,3,"), "{report}");
-    assert!(report.ends_with(",none,none\n"), "{report}");
+    let audit = ",none,none\naudit,2,3,34260000000000,0,101,3\n";
+    assert!(report.ends_with(audit), "{report}");
     let line = "accepted=4 rejected=1 live_orders=0 best_bid=0 best_ask=0 visible_shares=0 \
-                hidden_shares=3 sequence=4";
+                hidden_shares=3 sequence=5";
     assert_eq!(oracle.last_line(), line);
 }
