@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example exchange
 //! cargo run --release --example exchange -- --messages FILE --data DIR
+//! cargo run --release --example exchange -- --follow --data DIR
 //! ```
 //!
 //! The whole book is a plain value in memory, and every accepted message is durable. Kill the
@@ -10,9 +11,14 @@
 //! book itself remembers the last message that it accepted. However often this happens, the last
 //! line is the same as in a run that was not interrupted.
 //!
+//! With `--follow` there is more that lasts: the trades of each minute, the top of the book, a
+//! table of trades in SQLite, and an audit of every thousandth trade. They too are the same however
+//! often the program was killed.
+//!
 //! The files: `book.rs` has the state and its rules, `commands.rs` has the commands that the
-//! journal holds, `feed.rs` and `generator.rs` produce the messages, and `pipeline.rs` keeps
-//! thousands of them in flight. This file connects them.
+//! journal holds, `trade.rs` its events, `feed.rs` and `generator.rs` produce the messages, and
+//! `pipeline.rs` keeps thousands of them in flight. `follow.rs` has what follows, with `minutes.rs`
+//! and `top.rs`. This file connects them.
 
 #[path = "exchange/book.rs"]
 mod book;
@@ -20,17 +26,26 @@ mod book;
 mod commands;
 #[path = "exchange/feed.rs"]
 mod feed;
+#[path = "exchange/follow.rs"]
+mod follow;
 #[path = "exchange/generator.rs"]
 mod generator;
+#[path = "exchange/minutes.rs"]
+mod minutes;
 #[path = "exchange/options.rs"]
 mod options;
 #[path = "exchange/pace.rs"]
 mod pace;
 #[path = "exchange/pipeline.rs"]
 mod pipeline;
+#[path = "exchange/top.rs"]
+mod top;
+#[path = "exchange/trade.rs"]
+mod trade;
 
 use std::error::Error;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,6 +54,7 @@ use prevalence::{Database, Retention, SnapshotPolicy};
 
 use book::Book;
 use feed::Feed;
+use follow::Followers;
 use options::{Options, Speed, USAGE};
 use pace::Pace;
 use pipeline::Pipeline;
@@ -99,12 +115,13 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     // Opens the input first: if that fails, no database should be created.
     let mut feed = Feed::open(options.messages.as_deref())?;
     // A temporary directory removes itself at the end of this function.
-    let temporary;
+    let (temporary, temporary_data);
     let data = match &options.data {
         Some(data) => data.as_path(),
         None => {
             temporary = tempfile::Builder::new().prefix("exchange-").tempdir()?;
-            temporary.path()
+            temporary_data = temporary.path().join("book");
+            &temporary_data
         }
     };
 
@@ -124,13 +141,35 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
         db.recovery().commands_replayed,
     ));
 
-    let read = take_messages(&db, &mut feed, options);
-    let last_line = read.map(|read| last_line(&db, read));
+    let told = work(&db, data, &mut feed, options);
     // Closes also after an error, so that the accepted messages stay and the directory is clean.
     let closed = db.close();
-    let last_line = last_line?;
+    let told = told?;
     closed?;
-    Ok(last_line)
+    Ok(told)
+}
+
+/// Feeds the book, and lets it be followed if that is wanted. Returns what is to be printed.
+fn work(
+    db: &Database<Book>,
+    data: &Path,
+    feed: &mut Feed,
+    options: &Options,
+) -> Result<String, Box<dyn Error>> {
+    if !options.follow {
+        return Ok(last_line(db, take_messages(db, feed, options)?));
+    }
+    let mut sqlite = data.as_os_str().to_owned();
+    sqlite.push(".sqlite");
+    let followers = Followers::start(db, Path::new(&sqlite), options)?;
+    let read = take_messages(db, feed, options)?;
+    followers.catch_up(db)?;
+    if let Some(report) = &options.report {
+        std::fs::write(report, followers.report(db))?;
+    }
+    let summary = followers.summary(db)?;
+    followers.close()?;
+    Ok(format!("{summary}\n{}", last_line(db, read)))
 }
 
 /// Describes the state of the book after `read` messages of the feed.

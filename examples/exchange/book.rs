@@ -4,8 +4,10 @@
 //! refused message has changed nothing, although the database would roll back a change.
 
 use prevalence::Model;
-use prevalence::collections::Map;
+use prevalence::collections::{Map, Vector};
 use serde::{Deserialize, Serialize};
+
+use crate::trade::Trade;
 
 /// The side of the book to which an order belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,10 +46,16 @@ pub struct Book {
     accepted: u64,
     /// The number of the last accepted message, counted from 1. The next run continues after it.
     last_message: u64,
+    /// How many trades there were.
+    trades: u64,
+    /// The trades that somebody asked to be noted, in the order of the requests.
+    audits: Vector<Trade>,
 }
 
 impl Model for Book {
-    type Event = ();
+    type Event = Trade;
+    /// Version 1 did not count trades.
+    const VERSION: u32 = 2;
 }
 
 /// Why a message was refused.
@@ -86,8 +94,25 @@ impl Book {
         Ok(())
     }
 
-    /// Takes cancelled or executed shares from an order. At zero shares the order leaves the book.
+    /// Takes cancelled shares from an order. At zero shares the order leaves the book.
     pub fn reduce(&mut self, message: u64, id: u64, shares: u64) -> Result<(), Rejection> {
+        self.take(message, id, shares).map(drop)
+    }
+
+    /// Takes bought or sold shares from an order, as `reduce` does, and counts the trade.
+    pub fn execute_visible(
+        &mut self,
+        message: u64,
+        time: u64,
+        id: u64,
+        shares: u64,
+    ) -> Result<Trade, Rejection> {
+        let price = self.take(message, id, shares)?.price;
+        Ok(self.trade(message, time, Some(id), price, shares))
+    }
+
+    /// Takes shares from an order, and returns what the order was before.
+    fn take(&mut self, message: u64, id: u64, shares: u64) -> Result<Order, Rejection> {
         self.check_turn(message)?;
         let order = *self.orders.get(&id).ok_or(Rejection::UnknownId(id))?;
         let Some(left) = order.remaining.checked_sub(shares) else {
@@ -104,7 +129,7 @@ impl Book {
         }
         self.shrink_level(order, shares, left == 0);
         self.mark_taken(message);
-        Ok(())
+        Ok(order)
     }
 
     /// Removes an order with all its shares from the book.
@@ -119,13 +144,24 @@ impl Book {
     }
 
     /// Records the trade of a hidden order. The book never showed that order, so no order changes.
-    pub fn execute_hidden(&mut self, message: u64, shares: u64) -> Result<(), Rejection> {
+    pub fn execute_hidden(
+        &mut self,
+        message: u64,
+        time: u64,
+        price: i64,
+        shares: u64,
+    ) -> Result<Trade, Rejection> {
         self.check_turn(message)?;
         let hidden = self.hidden_shares.checked_add(shares);
 
         self.hidden_shares = hidden.ok_or(Rejection::Overflow)?;
         self.mark_taken(message);
-        Ok(())
+        Ok(self.trade(message, time, None, price, shares))
+    }
+
+    /// Notes a trade, as often as it is told: that each is told once is not the book's affair.
+    pub fn audit(&mut self, trade: Trade) {
+        self.audits.push_back(trade);
     }
 
     /// Checks that each message is taken once and in order, even if a restarted feed sends it
@@ -139,6 +175,19 @@ impl Book {
         self.last_message = message;
         // It grows by at most one for each message number, so it cannot overflow before they do.
         self.accepted += 1;
+    }
+
+    fn trade(
+        &mut self,
+        message: u64,
+        time: u64,
+        order: Option<u64>,
+        price: i64,
+        shares: u64,
+    ) -> Trade {
+        // There are at most as many trades as messages.
+        self.trades += 1;
+        Trade { number: self.trades, message, time, order, price, shares }
     }
 
     /// Takes shares, and the order itself if it has `left` the book, out of the order's price
@@ -199,6 +248,10 @@ impl Book {
     pub fn last_message(&self) -> u64 {
         self.last_message
     }
+
+    pub fn audits(&self) -> &Vector<Trade> {
+        &self.audits
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +267,11 @@ mod tests {
     }
 
     /// Asserts that a rule refuses for this reason and does not change the book.
-    fn refuses(book: &Book, why: Rejection, rule: impl FnOnce(&mut Book) -> Result<(), Rejection>) {
+    fn refuses<T: std::fmt::Debug + PartialEq>(
+        book: &Book,
+        why: Rejection,
+        rule: impl FnOnce(&mut Book) -> Result<T, Rejection>,
+    ) {
         let mut after = book.clone();
         assert_eq!(rule(&mut after), Err(why));
         assert_eq!(format!("{after:?}"), format!("{book:?}"));
@@ -285,9 +342,26 @@ mod tests {
     fn a_hidden_execution_counts_shares_and_touches_no_order() {
         let mut book = Book::default();
         book.submit(1, 10, buy(500, 7)).unwrap();
-        book.execute_hidden(2, 100).unwrap();
+        let trade = book.execute_hidden(2, 9, 505, 100).unwrap();
+        let made = Trade { number: 1, message: 2, time: 9, order: None, price: 505, shares: 100 };
+        assert_eq!(trade, made);
         assert_eq!((book.visible_shares(), book.hidden_shares()), (7, 100));
         assert_eq!(levels(&book), [(500, 7, 1)]);
+    }
+
+    #[test]
+    fn a_trade_has_the_price_of_its_order_and_the_next_number() {
+        let mut book = Book::default();
+        book.submit(1, 10, sell(510, 7)).unwrap();
+        let first = book.execute_visible(2, 8, 10, 3).unwrap();
+        refuses(&book, Rejection::UnknownId(11), |b| b.execute_visible(3, 8, 11, 3));
+        let second = book.execute_visible(4, 9, 10, 4).unwrap();
+        let order = Some(10);
+        let made = Trade { number: 2, message: 4, time: 9, order, price: 510, shares: 4 };
+        assert_eq!((first.number, &second), (1, &made));
+        assert_eq!(book.live_orders(), 0);
+        book.audit(second);
+        assert_eq!(book.audits().to_vec(), [made]);
     }
 
     #[test]
@@ -295,8 +369,8 @@ mod tests {
         let mut book = Book::default();
         book.submit(1, 10, buy(500, u64::MAX)).unwrap();
         refuses(&book, Rejection::Overflow, |b| b.submit(2, 11, sell(501, 1)));
-        book.execute_hidden(3, u64::MAX).unwrap();
-        refuses(&book, Rejection::Overflow, |b| b.execute_hidden(4, 1));
+        book.execute_hidden(3, 0, 1, u64::MAX).unwrap();
+        refuses(&book, Rejection::Overflow, |b| b.execute_hidden(4, 0, 1, 1));
     }
 
     #[test]
@@ -314,7 +388,7 @@ mod tests {
         book.submit(5, 10, buy(500, 7)).unwrap();
         for message in [4, 5] {
             let why = Rejection::OutOfTurn { message, last: 5 };
-            refuses(&book, why, |b| b.execute_hidden(message, 1));
+            refuses(&book, why, |b| b.execute_hidden(message, 0, 1, 1));
             refuses(&book, why, |b| b.delete(message, 10));
         }
         assert_eq!((book.last_message(), book.accepted()), (5, 1));

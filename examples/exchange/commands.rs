@@ -1,13 +1,16 @@
 //! The commands that the journal holds, one for each kind of message in the feed.
 //!
 //! Each command has the number of its message, so that the book always knows its place in the feed:
-//! the change and the place become durable together or not at all. All commands have the same
-//! output and rejection, so that one queue can hold their pending results.
+//! the change and the place become durable together or not at all. All of them have the same output
+//! and rejection, so that one queue can hold their pending results.
+
+use std::convert::Infallible;
 
 use prevalence::{Command, Context};
 use serde::{Deserialize, Serialize};
 
 use crate::book::{Book, Order, Rejection};
+use crate::trade::Trade;
 
 #[derive(Serialize, Deserialize)]
 pub struct Submit {
@@ -32,6 +35,8 @@ pub struct Delete {
 #[derive(Serialize, Deserialize)]
 pub struct ExecuteVisible {
     pub message: u64,
+    /// The message's own time, in nanoseconds since midnight.
+    pub time: u64,
     pub id: u64,
     pub shares: u64,
 }
@@ -39,11 +44,20 @@ pub struct ExecuteVisible {
 #[derive(Serialize, Deserialize)]
 pub struct ExecuteHidden {
     pub message: u64,
+    /// The message's own time, in nanoseconds since midnight.
+    pub time: u64,
+    pub price: i64,
     pub shares: u64,
 }
 
-// The tags are the feed's own numbers for its kinds of message. They must stay for ever, because
-// the records of the journal hold the tags and not the names.
+/// Asks to note a trade. No message of the feed asks for it, but a reactor in `follow.rs`.
+#[derive(Serialize, Deserialize)]
+pub struct Audit {
+    pub trade: Trade,
+}
+
+// The first tags are the feed's own numbers for its kinds of message. They must stay for ever,
+// because the records of the journal hold the tags and not the names.
 prevalence::commands! {
     Book {
         1 => Submit,
@@ -51,6 +65,7 @@ prevalence::commands! {
         3 => Delete,
         4 => ExecuteVisible,
         5 => ExecuteHidden,
+        6 => Audit,
     }
 }
 
@@ -81,14 +96,16 @@ impl Command<Book> for Delete {
     }
 }
 
-/// For the book, bought shares disappear in the same way as cancelled shares. This is a separate
-/// command because the journal should say which of the two happened.
+/// For the orders, bought shares disappear in the same way as cancelled shares. This is a separate
+/// command because it is a trade.
 impl Command<Book> for ExecuteVisible {
     type Output = ();
     type Rejection = Rejection;
 
-    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
-        book.reduce(self.message, self.id, self.shares)
+    fn apply(self, book: &mut Book, cx: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        let trade = book.execute_visible(self.message, self.time, self.id, self.shares)?;
+        cx.emit(trade);
+        Ok(())
     }
 }
 
@@ -96,7 +113,19 @@ impl Command<Book> for ExecuteHidden {
     type Output = ();
     type Rejection = Rejection;
 
-    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Rejection> {
-        book.execute_hidden(self.message, self.shares)
+    fn apply(self, book: &mut Book, cx: &mut Context<'_, Book>) -> Result<(), Rejection> {
+        let trade = book.execute_hidden(self.message, self.time, self.price, self.shares)?;
+        cx.emit(trade);
+        Ok(())
+    }
+}
+
+impl Command<Book> for Audit {
+    type Output = ();
+    type Rejection = Infallible;
+
+    fn apply(self, book: &mut Book, _: &mut Context<'_, Book>) -> Result<(), Infallible> {
+        book.audit(self.trade);
+        Ok(())
     }
 }

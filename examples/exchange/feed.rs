@@ -32,7 +32,7 @@ pub enum Action {
     Reduce { id: u64, shares: u64 },
     Delete { id: u64 },
     ExecuteVisible { id: u64, shares: u64 },
-    ExecuteHidden { shares: u64 },
+    ExecuteHidden { price: i64, shares: u64 },
 }
 
 /// A problem in the input, and its place.
@@ -197,7 +197,7 @@ fn parse(line: &str) -> Result<(u64, Action), String> {
         "2" => Action::Reduce { id, shares },
         "3" => Action::Delete { id },
         "4" => Action::ExecuteVisible { id, shares },
-        "5" => Action::ExecuteHidden { shares },
+        "5" => Action::ExecuteHidden { price, shares },
         other => return Err(format!("the type {other:?} is not one of 1 to 5")),
     };
     Ok((time, action))
@@ -257,7 +257,7 @@ mod tests {
             (34_200_500_000_000, Action::Reduce { id: 7, shares: 3 }),
             (34_201_000_000_000, Action::ExecuteVisible { id: 7, shares: 5 }),
             (34_202_250_000_000, Action::Delete { id: 7 }),
-            (35_821_088_778_456, Action::ExecuteHidden { shares: 100 }),
+            (35_821_088_778_456, Action::ExecuteHidden { price: 5_851_500, shares: 100 }),
         ];
         let found: Vec<_> = messages.into_iter().map(|m| (m.time, m.action)).collect();
         assert_eq!(found, expected);

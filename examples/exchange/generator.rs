@@ -88,7 +88,7 @@ impl Generator {
         };
         match dice {
             0 => self.mistake(chosen),
-            1..=3 => Action::ExecuteHidden { shares: self.shares() },
+            1..=3 => Action::ExecuteHidden { price: MIDDLE, shares: self.shares() },
             4..=8 => {
                 let (id, shares) = self.reduce(chosen);
                 Action::ExecuteVisible { id, shares }
@@ -178,13 +178,17 @@ mod tests {
     }
 
     fn apply(book: &mut Book, message: &Message) -> Result<(), Rejection> {
-        let number = message.number;
+        let (number, time) = (message.number, message.time);
         match message.action {
             Action::Submit { id, order } => book.submit(number, id, order),
             Action::Reduce { id, shares } => book.reduce(number, id, shares),
             Action::Delete { id } => book.delete(number, id),
-            Action::ExecuteVisible { id, shares } => book.reduce(number, id, shares),
-            Action::ExecuteHidden { shares } => book.execute_hidden(number, shares),
+            Action::ExecuteVisible { id, shares } => {
+                book.execute_visible(number, time, id, shares).map(drop)
+            }
+            Action::ExecuteHidden { price, shares } => {
+                book.execute_hidden(number, time, price, shares).map(drop)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 pub const USAGE: &str = "\
 usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-after N]
                 [--snapshot-every N] [--archive]
+                [--follow] [--audit-every N] [--checkpoint-every N] [--report FILE]
 
   --messages FILE   order flow in LOBSTER's format: time,type,order id,size,price,direction
                     (without it: a generated stream of 200,000 messages)
@@ -18,6 +19,11 @@ usage: exchange [--messages FILE] [--data DIR] [--speed max|realtime] [--stop-af
   --snapshot-every N  take a snapshot after every N accepted messages
     --archive         keep every accepted message, compressed, instead of removing the journal
                     before snapshots
+  --follow          let projections, a table in SQLite (DIR.sqlite) and a reactor follow the book,
+                    and print a line about each at the end
+  --audit-every N   with --follow: let the reactor note every Nth trade (without it: 1,000)
+  --checkpoint-every N  with --follow: make their positions durable after every N commands
+  --report FILE     with --follow: write all that they have made to FILE, but for the table
   --help            print this";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +42,10 @@ pub struct Options {
     pub stop_after: Option<u64>,
     pub snapshot_every: Option<u64>,
     pub archive: bool,
+    pub follow: bool,
+    pub audit_every: Option<u64>,
+    pub checkpoint_every: Option<u64>,
+    pub report: Option<PathBuf>,
 }
 
 impl Options {
@@ -55,11 +65,34 @@ impl Options {
                     options.snapshot_every = Some(every);
                 }
                 Long("archive") => options.archive = true,
+                Long("follow") => options.follow = true,
+                Long("audit-every") => {
+                    options.audit_every = Some(count("audit-every", &parser.value()?.string()?)?);
+                }
+                Long("checkpoint-every") => {
+                    let every = count("checkpoint-every", &parser.value()?.string()?)?;
+                    options.checkpoint_every = Some(every);
+                }
+                Long("report") => options.report = Some(parser.value()?.into()),
                 Long("help") | Short('h') => return Ok(None),
                 other => return Err(other.unexpected()),
             }
         }
+        options.check()?;
         Ok(Some(options))
+    }
+
+    fn check(&self) -> Result<(), lexopt::Error> {
+        for (name, is_given) in [
+            ("audit-every", self.audit_every.is_some()),
+            ("checkpoint-every", self.checkpoint_every.is_some()),
+            ("report", self.report.is_some()),
+        ] {
+            if is_given && !self.follow {
+                return Err(format!("--{name} needs --follow").into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -90,7 +123,8 @@ mod tests {
         assert_eq!(parse(""), Ok(Some(Options::default())));
         assert_eq!(parse("--data d --help"), Ok(None));
         let all = parse(
-            "--messages f --data d --speed realtime --stop-after 9 --snapshot-every 8 --archive",
+            "--messages f --data d --speed realtime --stop-after 9 --snapshot-every 8 --archive \
+             --follow --audit-every 6 --checkpoint-every 7 --report r",
         );
         let expected = Options {
             messages: Some("f".into()),
@@ -99,6 +133,10 @@ mod tests {
             stop_after: Some(9),
             snapshot_every: Some(8),
             archive: true,
+            follow: true,
+            audit_every: Some(6),
+            checkpoint_every: Some(7),
+            report: Some("r".into()),
         };
         assert_eq!(all, Ok(Some(expected)));
     }
@@ -112,6 +150,9 @@ mod tests {
             ("--stop-after -1", "--stop-after \"-1\""),
             ("--stop-after", "--stop-after"),
             ("--snapshot-every x", "--snapshot-every \"x\""),
+            ("--follow --checkpoint-every x", "--checkpoint-every \"x\""),
+            ("--follow --audit-every x", "--audit-every \"x\""),
+            ("--report r", "--report needs --follow"),
             ("file.csv", "file.csv"),
         ] {
             let error = parse(line).unwrap_err();

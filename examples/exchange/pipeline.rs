@@ -39,7 +39,7 @@ impl<'a> Pipeline<'a> {
         if self.pending.len() >= IN_FLIGHT {
             self.wait_for_oldest()?;
         }
-        match submit(self.db, sent.number, sent.action) {
+        match submit(self.db, &sent) {
             Ok(pending) => self.pending.push_back((sent.number, pending)),
             Err(error) => rejections_pass(sent.number, Err(error))?,
         }
@@ -65,15 +65,19 @@ impl<'a> Pipeline<'a> {
 /// Makes the command of a message and submits it.
 fn submit(
     db: &Database<Book>,
-    message: u64,
-    action: Action,
+    sent: &Message,
 ) -> Result<Pending<(), Rejection>, ExecuteError<Rejection>> {
-    match action {
+    let (message, time) = (sent.number, sent.time);
+    match sent.action {
         Action::Submit { id, order } => db.submit(Submit { message, id, order }),
         Action::Reduce { id, shares } => db.submit(Reduce { message, id, shares }),
         Action::Delete { id } => db.submit(Delete { message, id }),
-        Action::ExecuteVisible { id, shares } => db.submit(ExecuteVisible { message, id, shares }),
-        Action::ExecuteHidden { shares } => db.submit(ExecuteHidden { message, shares }),
+        Action::ExecuteVisible { id, shares } => {
+            db.submit(ExecuteVisible { message, time, id, shares })
+        }
+        Action::ExecuteHidden { price, shares } => {
+            db.submit(ExecuteHidden { message, time, price, shares })
+        }
     }
 }
 

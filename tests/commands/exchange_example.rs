@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Builds the example (a plain `cargo test` has already built it) and returns its path.
-fn example() -> PathBuf {
+pub fn example() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--example", "exchange"]);
     let deps = std::env::current_exe().unwrap();

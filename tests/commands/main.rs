@@ -8,6 +8,8 @@ mod batches;
 mod deciding;
 mod engine;
 mod exchange_example;
+mod exchange_follow;
+mod exchange_oracle;
 mod modes;
 mod processes;
 mod recent;
