@@ -21,7 +21,7 @@ pub(super) const STEP_BYTES: usize = 6;
 
 /// What is done in a step.
 #[derive(Clone, Copy, Debug)]
-enum What {
+pub(super) enum What {
     Put,
     Insert,
     Remove,
@@ -49,11 +49,11 @@ enum What {
 /// A step: what, with which handle, and which keys.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
-    what: What,
-    handle: u8,
-    key: u16,
-    count: u8,
-    value: u8,
+    pub(super) what: What,
+    pub(super) handle: u8,
+    pub(super) key: u16,
+    pub(super) count: u8,
+    pub(super) value: u8,
 }
 
 impl Step {

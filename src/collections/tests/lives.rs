@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::life::{KINDS, OWNING, STEP_BYTES, Step, live};
+use super::life::{KINDS, OWNING, STEP_BYTES, Step, What, live};
 
 /// Small maps mostly, and sometimes one of three levels. Every second one is loaded on demand.
 fn entries() -> impl Strategy<Value = (u64, bool)> {
@@ -59,18 +59,10 @@ fn lives_of_keys_and_values_that_own_memory() {
     random_lives(runner, OWNING..OWNING + 1, 60);
 }
 
+/// The root of a map of four parts becomes the first of them, which has only one leaf.
 #[test]
-fn repro_root_with_one_child() {
+fn a_cold_part_that_becomes_the_root_is_no_root_with_one_child() {
     let step = |what, key, count| Step { what, handle: 0, key, count, value: 0 };
-    live(
-        0,
-        (49, true),
-        vec![
-            step(super::life::What::Put, 256, 58),
-            step(super::life::What::PopLast, 0, 176),
-            step(super::life::What::PopLast, 0, 184),
-            step(super::life::What::Differ, 0, 0),
-            step(super::life::What::Put, 0, 0),
-        ],
-    );
+    let put = step(What::Put, 256, 58);
+    live(0, (49, true), vec![put, step(What::PopLast, 0, 176), step(What::PopLast, 0, 184)]);
 }

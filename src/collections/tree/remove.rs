@@ -333,9 +333,7 @@ impl<K: Ord + Clone, V: Clone, S: Separator<K>> Tree<K, V, S> {
         unsafe {
             while !self.root.is_null() {
                 let root = self.root;
-                if cold_slice(root).is_some() {
-                    return; // it has entries
-                }
+                // A cold root becomes warm here, because it may have only one child, too.
                 match (self.height, len(root)) {
                     (0, 0) => self.root = ptr::null_mut(),
                     (0, _) => return,
