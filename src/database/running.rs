@@ -105,9 +105,9 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// Stops the engine when a command, a waker or a follower closes the database or drops its last handle.
-    /// This thread cannot wait for itself or for room in its own queue, so another thread does, and
-    /// that thread also releases the lock.
+    /// Stops the engine when a command, a waker or a follower closes the database or drops its last
+    /// handle. This thread cannot wait for itself or for room in its own queue, so another thread
+    /// does, and that thread also releases the lock.
     fn stop_from_engine_thread(&self) -> Result<(), Error> {
         // If another thread holds the lock, it is already closing and waits for this thread.
         let running = match self.running.try_lock() {

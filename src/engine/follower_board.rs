@@ -372,7 +372,8 @@ impl FollowerBoard {
         (all.len(), lost.len())
     }
 
-    /// Ends all followers; see the module's documentation. `wake` wakes those who wait for commands.
+    /// Ends all followers; see the module's documentation. `wake` wakes those who wait for
+    /// commands.
     pub(crate) fn close(&self, wake: impl Fn()) {
         let all: Vec<_> = {
             let seats = lock(&self.seats);

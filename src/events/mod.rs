@@ -2,12 +2,17 @@
 //! history to live without a gap. Knows nothing of how commands are accepted.
 //!
 //! - `recorded`: one accepted command, as a follower gets it
+//! - `followed`: what a follower needs of an open database
 //! - `subscription`: the way from the files to the batches that were just committed
+//! - `reached`: futures that wait for a version
 
+mod followed;
+mod reached;
 mod recorded;
 mod subscription;
 
+pub use reached::Reached;
 pub use recorded::Recorded;
-pub use subscription::{From, Reached, Subscription};
+pub use subscription::{From, Subscription};
 
-pub(crate) use subscription::Followed;
+pub(crate) use followed::Followed;

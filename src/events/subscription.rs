@@ -12,7 +12,6 @@
 //! is not among the recent batches is in the files.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,18 +19,14 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
-use super::Recorded;
+use super::{Followed, Recorded};
 use crate::engine::{Lookup, Shared, on_engine_thread};
 use crate::error::Error;
 use crate::execute_error::WaitError;
-use crate::files::Directory;
-use crate::history::{Frames, HistoryFiles, HistoryRecord, check_frame};
-use crate::journal::{Bookmark, Records, SegmentIdentity, SegmentStart, StreamedFile};
+use crate::history::{Frames, HistoryRecord, check_frame};
+use crate::journal::{Bookmark, Records, StreamedFile};
 use crate::model::{CommandTable, Model};
-use crate::options::Durability;
-use crate::process::{FreedDeep, OpeningProcess};
 use crate::recovery::check_tags;
-use crate::storage::Storage;
 
 /// Where a [`Subscription`] begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,67 +38,6 @@ pub enum From {
     After(u64),
     /// With the next command that becomes durable.
     Now,
-}
-
-/// What a follower needs of an open database.
-pub(crate) struct Followed<M: Model> {
-    /// This is not a handle: a database may be closed while it is followed.
-    pub(crate) shared: FreedDeep<Shared<M>>,
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) directory: Directory,
-    pub(crate) identity: SegmentIdentity,
-    pub(crate) durability: Durability,
-    pub(crate) process: OpeningProcess,
-}
-
-impl<M: Model> Clone for Followed<M> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: FreedDeep::new((*self.shared).clone()),
-            storage: self.storage.clone(),
-            directory: self.directory.clone(),
-            identity: self.identity.clone(),
-            durability: self.durability,
-            process: self.process,
-        }
-    }
-}
-
-impl<M: Model> Followed<M> {
-    /// Returns the sequence up to which commands are both readable and durable.
-    pub(crate) fn reached(&self) -> u64 {
-        let readable = self.shared.published.sequence();
-        match self.durability {
-            Durability::Sync => readable,
-            _ if fault!(NotYetDurableGiven) => readable,
-            _ => readable.min(self.shared.counters.durable_sequence.get()),
-        }
-    }
-
-    /// Returns whether nothing more will be reached.
-    fn is_over(&self) -> bool {
-        self.shared.status.is_stopped() || self.shared.status.poisoned().is_some()
-    }
-
-    /// Returns what a record belongs to that this program has written.
-    pub(crate) fn live_file(&self) -> StreamedFile {
-        let start = SegmentStart { first_sequence: 1, chain: 0, time_ns: 0 };
-        let header = self.identity.file_header(start, 0, 0);
-        StreamedFile { path: self.directory.journal.clone(), header, end: None }
-    }
-
-    /// Returns the files up to the newest version.
-    fn files(&self) -> Arc<HistoryFiles> {
-        let newest = self.shared.published.view();
-        Arc::new(HistoryFiles {
-            storage: self.storage.clone(),
-            directory: self.directory.clone(),
-            database: self.identity.database,
-            model_name: self.identity.model_name.clone(),
-            newest: newest.sequence(),
-            newest_chain: newest.chain(),
-        })
-    }
 }
 
 /// Every accepted command with its events, one by one, in the order of their sequences; see
@@ -190,8 +124,8 @@ impl<M: Model> Subscription<M> {
     }
 
     /// Gives only those commands for which `wanted` returns true. It is called once for each, in
-    /// their order. A second filter takes the place of the first one. If it panics, the subscription
-    /// has ended.
+    /// their order. A second filter takes the place of the first one. If it panics, the
+    /// subscription has ended.
     #[must_use]
     pub fn only(mut self, wanted: impl FnMut(&Recorded<M>) -> bool + Send + 'static) -> Self {
         self.filter = Some(Box::new(wanted));
@@ -458,65 +392,5 @@ impl<M: Model> fmt::Debug for Subscription<M> {
             .field("next_sequence", &self.next)
             .field("has_ended", &self.has_ended)
             .finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Database::reached`](crate::Database::reached) and
-/// [`Database::changed`](crate::Database::changed).
-#[must_use = "it does nothing until it is awaited"]
-pub struct Reached<M: Model> {
-    shared: FreedDeep<Shared<M>>,
-    process: OpeningProcess,
-    wanted: u64,
-    task: u64,
-}
-
-impl<M: Model> Reached<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>, process: OpeningProcess, wanted: u64) -> Self {
-        let task = shared.published.tasks.number();
-        Self { shared: FreedDeep::new(shared), process, wanted, task }
-    }
-
-    fn look(&self) -> Option<Result<u64, WaitError>> {
-        if self.process.is_forked() {
-            return Some(Err(WaitError::Forked));
-        }
-        let Shared { published, status, .. } = &**self.shared;
-        // A version that was published before the status changed must still count.
-        let (poisoned, stopped) = (status.poisoned().cloned(), status.is_stopped());
-        let (wanted, reached) = (self.wanted, published.sequence());
-        if reached >= wanted {
-            return Some(Ok(reached));
-        }
-        if let Some(poisoned) = poisoned {
-            return Some(Err(WaitError::Poisoned(poisoned)));
-        }
-        stopped.then_some(Err(WaitError::Stopped { wanted, reached }))
-    }
-}
-
-impl<M: Model> Future for Reached<M> {
-    type Output = Result<u64, WaitError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(found) = self.look() {
-            return Poll::Ready(found);
-        }
-        self.shared.published.tasks.set(self.task, cx.waker());
-        self.look().map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-impl<M: Model> Drop for Reached<M> {
-    fn drop(&mut self) {
-        if !self.process.is_forked() {
-            self.shared.published.tasks.forget(self.task);
-        }
-    }
-}
-
-impl<M: Model> fmt::Debug for Reached<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reached").field("sequence", &self.wanted).finish_non_exhaustive()
     }
 }

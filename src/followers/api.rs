@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::feeder::Feeder;
-use super::follower::{Follower, Works, start};
+use super::follower::Follower;
 use super::gated::Gated;
 use super::handle::{FollowerHandle, ProjectionHandle};
 use super::keeper::Keeper;
@@ -11,6 +11,7 @@ use super::options::FollowerOptions;
 use super::projection::Projection;
 use super::reactor::{Reacting, Reactor};
 use super::sink::Sink;
+use super::thread::{Works, start};
 use crate::Database;
 use crate::error::Error;
 use crate::files::{

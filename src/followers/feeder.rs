@@ -1,8 +1,9 @@
 //! Owns the thread that feeds a sink: it gathers commands, gives them as one batch, and tries again
 //! after failures. Knows nothing of what the sink stores.
 
-use super::follower::{Failure, Follower, Found, Step, Works};
+use super::follower::{Follower, Found};
 use super::sink::{Sink, Source};
+use super::thread::{Failure, Step, Works};
 use crate::engine::{FollowerState, Order};
 use crate::error::Error;
 use crate::files::Standing;

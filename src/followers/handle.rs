@@ -128,8 +128,8 @@ impl<M: Model> FollowerHandle<M> {
         self.order(Order::Retry)
     }
 
-    /// Puts the command aside at which it has stopped, as a [`DeadLetter`], and lets it go on behind
-    /// that command. This is durable on return.
+    /// Puts the command aside at which it has stopped, as a [`DeadLetter`], and lets it go on
+    /// behind that command. This is durable on return.
     ///
     /// # Errors
     /// [`Error::FollowerRefuses`] if it has not stopped at a command, or is a sink, which works on
@@ -194,8 +194,8 @@ impl<M: Model> FollowerHandle<M> {
     ///
     /// # Errors
     /// [`Error::FollowerRefuses`] if its position could not be made durable: the next start goes on
-    /// from an earlier one. [`Error::Forked`]; [`Error::Reentrant`] if the thread of a follower or a
-    /// command's `apply` calls this: it ends nevertheless, a little later.
+    /// from an earlier one. [`Error::Forked`]; [`Error::Reentrant`] if the thread of a follower or
+    /// a command's `apply` calls this: it ends nevertheless, a little later.
     pub fn close(self) -> Result<(), Error> {
         self.end()
     }

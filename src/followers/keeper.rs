@@ -1,20 +1,21 @@
-//! Owns the thread of a projection: it works on commands, publishes the value for readers, and keeps
+//! Owns the work of a projection: it works on commands, publishes the value for readers, and keeps
 //! it in checkpoints. Knows nothing of where commands come from.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::checkpoint::{CheckpointOf, read_checkpoint, write_checkpoint};
-use super::follower::{Failure, Follower, Found, Step, Works};
+use super::checkpoint::{CheckpointOf, write_checkpoint};
+use super::follower::{Follower, Found};
 use super::projection::Projection;
+use super::thread::{Failure, Step, Works};
 use crate::database::Engine;
-use crate::engine::{FollowerState, Order, SharedCommitter, sync_outside_lock};
+use crate::engine::{FollowerState, Order, SharedCommitter};
 use crate::error::Error;
 use crate::events::Recorded;
 use crate::files::{Build, Packing, Standing};
 use crate::model::Model;
-use crate::process::{stack, told_of_panics};
+use crate::process::told_of_panics;
 
 /// The most commands that are worked on before readers see them.
 const PUBLISHED_AFTER: u64 = 1024;
@@ -27,21 +28,21 @@ pub(super) struct Projected<P> {
 
 /// What the thread of a projection works with.
 pub(super) struct Keeper<M: Model, P: Projection<M>> {
-    initial: P,
+    pub(super) initial: P,
     /// The value with which the next command works, and the commands that it holds.
-    working: P,
-    position: u64,
+    pub(super) working: P,
+    pub(super) position: u64,
     /// Whether a user's code has left `working` in the middle of a command.
     is_spoilt: bool,
     /// The command at which it has stopped, if it has.
     failed_at: Option<u64>,
     published: Arc<ArcSwap<Projected<P>>>,
     packing: Packing,
-    committer: SharedCommitter<M>,
+    pub(super) committer: SharedCommitter<M>,
     /// The number of the newest checkpoint that was tried.
     tried: u64,
     /// The last one, because its seat is left when the values are gone.
-    follower: Follower<M>,
+    pub(super) follower: Follower<M>,
 }
 
 impl<M: Model, P: Projection<M>> Keeper<M, P> {
@@ -81,112 +82,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         self.published.clone()
     }
 
-    /// Goes on from a checkpoint, if there is one of this version that fits.
-    fn go_on(&mut self) -> Result<(), Error> {
-        let standing = &mut self.follower.standing;
-        if standing.next.as_ref().is_some_and(|next| next.version != P::VERSION) {
-            // A program has gone back to older code, or on to newer code than it was building for.
-            standing.next = None;
-        }
-        let build = standing.next.clone().unwrap_or_else(|| standing.current.clone());
-        if build.version != P::VERSION {
-            return self.begin(None);
-        }
-        match self.load(&build) {
-            Ok(value) => self.continue_with(value, &build),
-            Err(error @ Error::Io { .. }) => Err(error),
-            Err(damage) => self.begin(Some(damage.to_string())),
-        }
-    }
-
-    fn load(&self, build: &Build) -> Result<P, Error> {
-        let reached = self.follower.followed.reached();
-        if build.position > reached {
-            let path = self.follower.own.standing();
-            let expected = format!("a position up to {reached}, where the database ends");
-            return Err(Error::corrupt(&path, 0, expected, build.position.to_string()));
-        }
-        if build.checkpoint == 0 {
-            return Ok(self.initial.clone());
-        }
-        let storage = &*self.follower.storage;
-        let path = self.follower.own.checkpoint(build.checkpoint);
-        let of = self.checkpoint_of(build.position);
-        // The value may be nested more deeply than this thread's stack allows.
-        let read = stack::run(|| read_checkpoint(storage, &path, of));
-        let read = read.map_err(Error::io("start a thread to read", &path))?;
-        read.map_err(|error| match error {
-            // A file that is gone is damage, too; any other failure may pass.
-            Error::Io { path, source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Error::Missing { path, reason: "STANDING names it".to_owned() }
-            }
-            error => error,
-        })
-    }
-
-    fn continue_with(&mut self, value: P, build: &Build) -> Result<(), Error> {
-        match self.follower.subscribe_after(build.position) {
-            Ok(()) => {}
-            Err(Error::HistoryTruncated { oldest, .. }) => {
-                return self.begin(Some(format!(
-                    "it stood at {}, and commands are stored only from {oldest} on",
-                    build.position
-                )));
-            }
-            Err(error) => return Err(error),
-        }
-        self.follower.save_begun(self.follower.standing.clone())?;
-        (self.working, self.position) = (value, build.position);
-        self.tell_standing(None);
-        self.publish()?;
-        self.follower.note_save(&Ok(()));
-        self.clear_files()
-    }
-
-    /// Begins a new build: from the first command on, or from a version of the model. After an
-    /// error, the old build goes on.
-    fn begin(&mut self, damage: Option<String>) -> Result<(), Error> {
-        let (value, position) = match self.follower.subscribe_after(0) {
-            Ok(()) => (self.initial.clone(), 0),
-            Err(truncated @ Error::HistoryTruncated { .. }) => self.of_model(truncated)?,
-            Err(error) => return Err(error),
-        };
-        let standing = &self.follower.standing;
-        let build = Build { version: P::VERSION, ..Build::default() };
-        // What has no checkpoint is not worth keeping.
-        let is_damaged = damage.is_some() && standing.current.version == P::VERSION;
-        let replaces = standing.current.checkpoint == 0 || is_damaged;
-        let standing = match replaces {
-            true => Standing { current: build, next: None, ..standing.clone() },
-            false => Standing { next: Some(build), ..standing.clone() },
-        };
-        if let Err(error) = self.follower.save_begun(standing) {
-            self.follower.subscription = None;
-            return Err(error);
-        }
-        (self.working, self.position) = (value, position);
-        self.tell_standing(damage);
-        self.publish()?;
-        self.follower.note_save(&Ok(()));
-        if position == 0 {
-            return self.clear_files();
-        }
-        self.checkpoint().inspect(|()| self.follower.note_save(&Ok(())))
-    }
-
-    /// Makes a value of the newest version of the model.
-    fn of_model(&mut self, truncated: Error) -> Result<(P, u64), Error> {
-        let version = self.follower.followed.shared.published.pin();
-        // Only what is durable may be in a checkpoint.
-        sync_outside_lock(&self.committer)?;
-        let made = told_of_panics("from_model", || P::from_model(&version.model));
-        let made = made.map_err(|reason| self.follower.refuses(reason))?;
-        let value = made.ok_or(truncated)?;
-        self.follower.subscribe_after(version.sequence)?;
-        Ok((value, version.sequence))
-    }
-
-    fn tell_standing(&self, damage: Option<String>) {
+    pub(super) fn tell_standing(&self, damage: Option<String>) {
         let is_behind = self.follower.standing.next.is_some() || damage.is_some();
         let reached = self.follower.followed.reached();
         self.follower.seat.tell(|status| {
@@ -196,7 +92,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     }
 
     /// Lets readers see what was worked on.
-    fn publish(&mut self) -> Result<(), Error> {
+    pub(super) fn publish(&mut self) -> Result<(), Error> {
         let value = self.cloned()?;
         self.show(value);
         Ok(())
@@ -269,7 +165,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         Ok(())
     }
 
-    fn checkpoint_of(&self, position: u64) -> CheckpointOf<'_> {
+    pub(super) fn checkpoint_of(&self, position: u64) -> CheckpointOf<'_> {
         CheckpointOf {
             database: self.follower.followed.identity.database,
             name: &self.follower.seat.name,
@@ -285,7 +181,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     }
 
     /// Makes the value and its position durable.
-    fn checkpoint(&mut self) -> Result<(), Error> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), Error> {
         self.checkpoint_with(self.build().clone())
     }
 
@@ -308,8 +204,8 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         self.follower.save(standing)
     }
 
-    /// Returns where the follower stands with this build. When a new one has caught up, it takes the
-    /// place of the old one.
+    /// Returns where the follower stands with this build. When a new one has caught up, it takes
+    /// the place of the old one.
     fn standing_with(&self, build: Build) -> Standing {
         let rebuilt_at = self.follower.seat.status().rebuilt_at;
         let has_caught_up = rebuilt_at.is_none_or(|at| build.position >= at);
@@ -321,7 +217,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     }
 
     /// Removes what STANDING does not name.
-    fn clear_files(&self) -> Result<(), Error> {
+    pub(super) fn clear_files(&self) -> Result<(), Error> {
         let Follower { storage, own, standing, .. } = &self.follower;
         Ok(own.clear(&**storage, &standing.checkpoints())?)
     }

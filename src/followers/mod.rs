@@ -2,10 +2,11 @@
 //! each with a durable position. Knows nothing of how commands are accepted.
 //!
 //! - `options`: how a follower works
-//! - `follower`: what all of them have: seat, files, dead letters, the loop of their threads
+//! - `follower`: what all of them have: seat, files, dead letters
+//! - `thread`: the loop in which they work and obey
 //! - `gated`: the storage, until the database is closed
 //! - `checkpoint`: the value of a projection in a file
-//! - `projection`, `keeper`: a read model, and the thread that keeps it
+//! - `projection`, `keeper`, `resume`: a read model, the thread that keeps it, and where it begins
 //! - `sink`, `feeder`: another database, and the thread that feeds it
 //! - `reactor`: side effects
 //! - `handle`: what a program holds of a follower that runs
@@ -21,9 +22,11 @@ mod keeper;
 mod options;
 mod projection;
 mod reactor;
+mod resume;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use checkpoint::{CheckpointOf, decode_checkpoint, write_checkpoint};

@@ -1,5 +1,5 @@
-//! Owns what a read model must offer: a value that every command changes. Knows nothing of how it is
-//! kept.
+//! Owns what a read model must offer: a value that every command changes. Knows nothing of how it
+//! is kept.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

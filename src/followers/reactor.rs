@@ -4,8 +4,9 @@
 use std::sync::{Arc, Weak};
 
 use super::OnFailure;
-use super::follower::{Failure, Follower, Found, Step, Works};
+use super::follower::{Follower, Found};
 use super::projection::FollowerError;
+use super::thread::{Failure, Step, Works};
 use crate::Database;
 use crate::database::Engine;
 use crate::engine::{FollowerState, Order, SharedCommitter, sync_outside_lock};

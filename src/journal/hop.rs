@@ -1,6 +1,6 @@
-//! Owns the way from a place in a segment to a later frame that reads only the headers of the frames
-//! between. It proves nothing: whoever hops must verify the frame that it comes to, and read all
-//! frames before it if that is not sound.
+//! Owns the way from a place in a segment to a later frame that reads only the headers of the
+//! frames between. It proves nothing: whoever hops must verify the frame that it comes to, and read
+//! all frames before it if that is not sound.
 
 use super::cursor::FrameCursor;
 use super::frame::FRAME_HEADER_BYTES;

@@ -35,8 +35,8 @@ pub(crate) struct StreamedFile {
     pub(crate) end: Option<(u64, u32)>,
 }
 
-/// A place in a segment up to which a stream has verified it. A later stream of the same segment may
-/// go on from there.
+/// A place in a segment up to which a stream has verified it. A later stream of the same segment
+/// may go on from there.
 #[derive(Clone, Copy)]
 pub(crate) struct Bookmark {
     first_sequence: u64,

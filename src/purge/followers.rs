@@ -1,13 +1,13 @@
-//! Owns what a purge does with durable followers, which may hold what must be erased. A projection is
-//! built anew from the new history. A command that was put aside is the user's to decide on. Knows
-//! nothing of what followers do. What a sink has stored elsewhere is not reached.
+//! Owns what a purge does with durable followers, which may hold what must be erased. A projection
+//! is built anew from the new history. A command that was put aside is the user's to decide on.
+//! Knows nothing of what followers do. What a sink has stored elsewhere is not reached.
 
 use crate::error::Error;
 use crate::files::{Build, Directory, FollowerDirectory, FollowerKind, Standing, list_followers};
 use crate::storage::Storage;
 
-/// Checks that no dead letter holds a command from `first_changed` on, unless it is of a projection,
-/// which is built anew.
+/// Checks that no dead letter holds a command from `first_changed` on, unless it is of a
+/// projection, which is built anew.
 pub(super) fn check(
     storage: &dyn Storage,
     directory: &Directory,

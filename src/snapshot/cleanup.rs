@@ -221,9 +221,9 @@ impl Superseded {
     }
 }
 
-/// Returns whether everything that a snapshot rests on is superseded, too, or in the archive. What a
-/// crash has left may rest on one that stays, and what was damaged on one that has gone: without it,
-/// a snapshot is of no use in the archive.
+/// Returns whether everything that a snapshot rests on is superseded, too, or in the archive. What
+/// a crash has left may rest on one that stays, and what was damaged on one that has gone: without
+/// it, a snapshot is of no use in the archive.
 fn rests_on_known(
     mut sequence: u64,
     superseded: &BTreeMap<u64, (u64, u64)>,

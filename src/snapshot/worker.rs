@@ -135,8 +135,8 @@ impl<M: Model> Snapshotter<M> {
         self.shared.published.recent().pause().unwrap_or(NOTHING_PLANNED)
     }
 
-    /// Loads some entries that are still in the file of the snapshot. Returns the time until it goes
-    /// on.
+    /// Loads some entries that are still in the file of the snapshot. Returns the time until it
+    /// goes on.
     fn load_some(&mut self) -> Duration {
         let Some(collections) = &self.to_load else { return NOTHING_PLANNED };
         let began = Instant::now();
@@ -211,7 +211,8 @@ impl<M: Model> Snapshotter<M> {
             // `take` notes a failure and plans the next try.
             self.take().ok();
         } else if self.retry.is_some() || self.superseded.followers.held_bytes() > 0 {
-            // The snapshot succeeded, but the clean-up after it failed, or left what followers hold.
+            // The snapshot succeeded, but the clean-up after it failed, or left what followers
+            // hold.
             self.tidy_and_note();
         }
     }

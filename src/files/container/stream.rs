@@ -1,5 +1,5 @@
-//! Owns writing packed files as early versions did: one stream, which is cut into chunks. Only tests
-//! write so, to prove that such files can still be read.
+//! Owns writing packed files as early versions did: one stream, which is cut into chunks. Only
+//! tests write so, to prove that such files can still be read.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -81,15 +81,15 @@ impl From<io::Error> for WriteFailure {
     }
 }
 
-/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are the values
-/// at the content's end. When this returns `Ok`, the file is durable under its name and was read
-/// back and verified. `pace` may slow it down, or end it early with an error.
+/// Writes what `produce` produces into the packed file `path`. `sequence` and `chain` are the
+/// values at the content's end. When this returns `Ok`, the file is durable under its name and was
+/// read back and verified. `pace` may slow it down, or end it early with an error.
 ///
 /// Each chunk is packed alone, and an index says where it is. So a reader can begin anywhere, and
-/// read with several threads. `cuts` says where chunks end. Behind the content is an appendix, which
-/// `append` writes. It is packed and checksummed with the content, but neither counted nor digested.
-/// The header's `appendix_bytes` must state its length. Behind the appendix, a file of changes has
-/// the scripts of the changes.
+/// read with several threads. `cuts` says where chunks end. Behind the content is an appendix,
+/// which `append` writes. It is packed and checksummed with the content, but neither counted nor
+/// digested. The header's `appendix_bytes` must state its length. Behind the appendix, a file of
+/// changes has the scripts of the changes.
 #[expect(clippy::too_many_arguments, reason = "all of these describe the file")]
 pub(crate) fn write_chunks(
     storage: &dyn Storage,

@@ -1,5 +1,5 @@
-//! Tests that reading from the middle of a file gives what reading all of it gives, and that a wrong
-//! index or a damaged segment never gives other commands.
+//! Tests that reading from the middle of a file gives what reading all of it gives, and that a
+//! wrong index or a damaged segment never gives other commands.
 
 use super::*;
 use crate::files::{Cuts, write_chunks};
@@ -68,8 +68,8 @@ fn see(mut stream: FrameStream, end: u64) -> Result<Vec<Seen>, StoreError> {
     Ok(seen)
 }
 
-/// Checks that what was seen is the end of all that there is, and holds the wanted sequence. Returns
-/// how many frames were read before that one.
+/// Checks that what was seen is the end of all that there is, and holds the wanted sequence.
+/// Returns how many frames were read before that one.
 fn check_seen(all: &[Seen], seen: &[Seen], wanted: u64) -> usize {
     assert!(all.ends_with(seen), "other frames from {wanted} on");
     assert!(seen[0].1 <= wanted, "{} is behind {wanted}", seen[0].1);
