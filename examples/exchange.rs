@@ -50,7 +50,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use prevalence::{Database, Retention, SnapshotPolicy};
+use prevalence::{Database, Events, Retention, SnapshotPolicy};
 
 use book::Book;
 use feed::Feed;
@@ -131,6 +131,11 @@ fn run(options: &Options) -> Result<String, Box<dyn Error>> {
     }
     if options.archive {
         builder = builder.retention(Retention::Archive);
+    }
+    if options.data.is_none() && !options.follow {
+        // Nobody can follow this book, now or later. With `--data` a later run may, from the first
+        // command on, so its events are stored in every run.
+        builder = builder.events(Events::Off);
     }
     let db = builder.open(data)?;
     tell(&format!(
