@@ -1,4 +1,5 @@
 //! Tests of what a crash, damage and deliberate faults do to durable followers.
 
 mod crash;
+mod failures;
 mod model;
