@@ -375,6 +375,9 @@ impl FollowerBoard {
     /// Ends all followers; see the module's documentation. `wake` wakes those who wait for
     /// commands.
     pub(crate) fn close(&self, wake: impl Fn()) {
+        if self.files().is_none() {
+            return; // they were waited for already
+        }
         let all: Vec<_> = {
             let seats = lock(&self.seats);
             self.is_closing.store(true, Ordering::SeqCst);
