@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::engine::Shared;
+use crate::engine::{Shared, View};
 use crate::files::Directory;
-use crate::history::HistoryFiles;
+use crate::history::{History, HistoryFiles};
 use crate::journal::{SegmentIdentity, SegmentStart, StreamedFile};
 use crate::model::Model;
 use crate::options::Durability;
@@ -60,14 +60,24 @@ impl<M: Model> Followed<M> {
 
     /// Returns the files up to the newest version.
     pub(super) fn files(&self) -> Arc<HistoryFiles> {
+        Arc::new(self.files_up_to(&self.shared.published.view()))
+    }
+
+    /// Returns the history up to the newest version.
+    pub(super) fn history(&self) -> History<M> {
         let newest = self.shared.published.view();
-        Arc::new(HistoryFiles {
+        // What it reads is still there after a close, so it keeps nothing open.
+        History::new(self.files_up_to(&newest), newest, self.process, Arc::new(()))
+    }
+
+    fn files_up_to(&self, newest: &View<M>) -> HistoryFiles {
+        HistoryFiles {
             storage: self.storage.clone(),
             directory: self.directory.clone(),
             database: self.identity.database,
             model_name: self.identity.model_name.clone(),
             newest: newest.sequence(),
             newest_chain: newest.chain(),
-        })
+        }
     }
 }

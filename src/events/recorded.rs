@@ -21,9 +21,9 @@ pub struct Recorded<M: Model> {
     /// The command itself: its name, and the value if you ask for it. While it lives, it keeps the
     /// bytes of its whole batch in memory.
     pub command: HistoryRecord<M>,
-    /// The events that the command emitted, in their order, as they were stored with it. Empty if
-    /// it emitted none, or if events were not stored then: see
-    /// [`HistoryRecord::events`](crate::HistoryRecord::events).
+    /// The events that the command emitted, in their order, as they were stored with it. Under
+    /// [`Events::Derived`](crate::Events::Derived) they are what the present program emits. Empty
+    /// if it emitted none, or if it was accepted under [`Events::Off`](crate::Events::Off).
     pub events: Vec<M::Event>,
 }
 
@@ -31,8 +31,13 @@ impl<M: Model> Recorded<M> {
     /// Decodes what comes with a command.
     pub(crate) fn of(command: HistoryRecord<M>) -> Result<Self, Error> {
         let events = command.events()?.unwrap_or_default();
+        Ok(Self::with(command, events))
+    }
+
+    /// Decodes what comes with a command that has emitted these events.
+    pub(super) fn with(command: HistoryRecord<M>, events: Vec<M::Event>) -> Self {
         let (sequence, time, metadata) = (command.sequence(), command.time(), command.metadata());
-        Ok(Self { sequence, time, metadata, command, events })
+        Self { sequence, time, metadata, command, events }
     }
 }
 

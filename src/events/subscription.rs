@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
+use super::derived::Derived;
 use super::{Followed, Recorded};
 use crate::engine::{Lookup, Shared, on_engine_thread};
 use crate::error::Error;
@@ -49,7 +50,8 @@ pub enum From {
 ///
 /// The database never waits for a subscription. Who is slow reads from the files what is no longer
 /// in memory. So a subscription takes at most 8 MiB in the engine, for all of them together, and
-/// one batch of its own. Reading files happens in the call that asks for the next command, also in
+/// one batch of its own. Under [`Events::Derived`](crate::Events::Derived) it also has a model of its
+/// own, to which it applies each command. Reading files happens in the call that asks for the next command, also in
 /// that of a stream: on an executor that must not be blocked, run a subscription that begins far
 /// back on a thread of its own until it has caught up.
 pub struct Subscription<M: Model> {
@@ -68,6 +70,7 @@ pub struct Subscription<M: Model> {
     /// What the recent batches belong to.
     live: Arc<StreamedFile>,
     table: Arc<CommandTable<M>>,
+    derived: Derived<M>,
     filter: Option<Filter<M>>,
     /// Its number among the tasks that wait.
     task: u64,
@@ -114,6 +117,7 @@ impl<M: Model> Subscription<M> {
             checked: None,
             live,
             table: Arc::new(CommandTable::new()),
+            derived: Derived::new(),
             filter: None,
             task,
             has_ended: false,
@@ -259,6 +263,10 @@ impl<M: Model> Subscription<M> {
         self.next += 1;
         if batch.at >= batch.payload.len() {
             self.batch = None;
+        }
+        if command.has_derived_events() {
+            let events = self.derived.events(&self.followed, &command)?;
+            return Ok(Recorded::with(command, events));
         }
         Recorded::of(command)
     }

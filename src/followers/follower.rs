@@ -15,8 +15,8 @@ use crate::files::{
     MOST_NAME_BYTES, MOST_REASON_BYTES, Standing,
 };
 use crate::history::HistoryRecord;
-use crate::journal::StreamedFile;
-use crate::model::{CommandTable, Model, time_ns};
+use crate::journal::{Record, StreamedFile};
+use crate::model::{CommandTable, Model, encode_events, time_ns};
 use crate::options::Events;
 use crate::storage::Storage;
 
@@ -239,7 +239,7 @@ impl<M: Model> Follower<M> {
             time_ns: time_ns(self.storage.now()),
             attempts,
             reason: reason.get(..end).unwrap_or("").to_owned(),
-            record: failed.command.encoded().to_vec(),
+            record: with_events(failed),
         }
     }
 
@@ -293,6 +293,20 @@ pub(super) enum Found {
     Nothing,
     Standing,
     Damaged(Error),
+}
+
+/// Returns the record of a command, with its events also if they are not stored with it.
+fn with_events<M: Model>(failed: &Recorded<M>) -> Vec<u8> {
+    let (mut encoded, mut events) = (Vec::new(), Vec::new());
+    if failed.command.has_derived_events()
+        && !failed.events.is_empty()
+        && encode_events::<M>(&failed.events, &mut events).is_ok()
+    {
+        let record = Record { events: Some(&events), ..failed.command.record() };
+        record.push_onto(&mut encoded);
+        return encoded;
+    }
+    failed.command.encoded().to_vec()
 }
 
 fn check_name(name: &str) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::frames::Frames;
 use super::source::HistoryFiles;
 use crate::error::Error;
-use crate::journal::{FrameRef, RECORD_HEADER_BYTES, Records, StreamedFile};
+use crate::journal::{FrameRef, RECORD_HEADER_BYTES, Record, Records, StreamedFile};
 use crate::model::{
     Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, decode_events,
     system_time,
@@ -173,6 +173,26 @@ impl<M: Model> HistoryRecord<M> {
             command: self.command_name().to_owned(),
             reason,
         })
+    }
+
+    pub(crate) fn file(&self) -> &Arc<StreamedFile> {
+        &self.file
+    }
+
+    /// Whether a replay tells its events, because they were not stored.
+    pub(crate) fn has_derived_events(&self) -> bool {
+        self.file.header.events == Events::Derived.code()
+    }
+
+    pub(crate) fn record(&self) -> Record<'_> {
+        let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or(&[]);
+        Record {
+            tag: self.tag,
+            time_ns: self.time_ns,
+            metadata: bytes(&self.metadata),
+            command: bytes(&self.command),
+            events: self.events.as_ref().map(bytes),
+        }
     }
 
     /// Returns the record as a frame holds it, with its events.

@@ -12,8 +12,9 @@ pub enum Events {
     /// model's event type is not `()`.
     Stored,
     /// Events are not journaled. Whoever wants those of an earlier command replays it, and gets
-    /// what the present program emits. In this version nothing does that for you: a
-    /// [`Subscription`](crate::Subscription) gives commands without events.
+    /// what the present program emits. A [`Subscription`](crate::Subscription) and what lasts beside
+    /// the database do that: each has a model of its own then. To begin in the middle, they load a
+    /// snapshot and replay what is behind it.
     Derived,
     /// Events are dropped. This is the default if the model's event type is `()`.
     Off,

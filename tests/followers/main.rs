@@ -4,6 +4,7 @@
 mod common;
 
 mod closing;
+mod derived;
 mod futures;
 mod holds;
 mod lagging;

@@ -1,15 +1,16 @@
 //! What a failure of the disk at any step leaves of a skip, a replay and a checkpoint.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::model::{Folded, Notes, Put};
+use crate::mutex::lock;
 use crate::options::Options;
-use crate::storage::simulated::{Fault, FaultKind, SimulatedDisk, State, Target};
+use crate::storage::simulated::{Fault, FaultKind, Random, SimulatedDisk, State, Target, choices};
 use crate::{
     Database, Error, FollowerError, FollowerOptions, FollowerState, Projection, ProjectionHandle,
     Recorded, SnapshotPolicy,
@@ -18,6 +19,9 @@ use crate::{
 const LONG: Duration = Duration::from_secs(120);
 const FAILS: u64 = 7;
 const LAST: u64 = 12;
+
+/// Held by the test that runs, because they share what follows.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Whether the command with the sequence `FAILS` fails.
 static FAILS_NOW: AtomicU64 = AtomicU64::new(1);
@@ -56,9 +60,12 @@ fn expected(database: &Database<Notes>, sequences: impl Iterator<Item = u64>) ->
     folded.bytes()
 }
 
-fn check(handle: &Handle, expected: &[u8], letters: &[u64], when: &str) {
-    let found: Vec<u64> = handle.dead_letters().unwrap().iter().map(|it| it.sequence).collect();
-    assert_eq!(found, letters, "{when}");
+fn letters(handle: &Handle) -> Vec<u64> {
+    handle.dead_letters().unwrap().iter().map(|it| it.sequence).collect()
+}
+
+fn check(handle: &Handle, expected: &[u8], put_aside: &[u64], when: &str) {
+    assert_eq!(letters(handle), put_aside, "{when}");
     assert!(handle.query(|it| it.0.bytes() == expected), "{when}");
 }
 
@@ -82,6 +89,7 @@ fn twice(
 
 #[test]
 fn a_failing_disk_neither_loses_nor_doubles_what_was_skipped_or_replayed() {
+    let _alone = lock(&ALONE);
     let mut failures = 0;
     for target in [Target::Create, Target::Rename, Target::SyncDirectory, Target::Sync] {
         for after in 0..6 {
@@ -115,4 +123,64 @@ fn a_failing_disk_neither_loses_nor_doubles_what_was_skipped_or_replayed() {
         }
     }
     assert!(failures > 15, "only {failures} steps have failed");
+}
+
+/// Opens an image, in which nothing fails any more, and checks what the projection comes to. Returns
+/// whether the command was put aside there.
+fn look(image: State) -> Option<bool> {
+    let disk = SimulatedDisk::new(image, 2, false);
+    let database = open(&disk);
+    let last = database.sequence();
+    if last < LAST {
+        return None;
+    }
+    let handle = start(&database);
+    assert_eq!(handle.status().unwrap().damage, None);
+    handle.wait_for(last, LONG).unwrap();
+    let without = || (1..=last).filter(|it| *it != FAILS);
+    let (skipped, in_order) = (expected(&database, without()), expected(&database, 1..=last));
+    let replayed = expected(&database, without().chain([FAILS]));
+    let found = handle.query(|it| it.0.bytes());
+    match letters(&handle)[..] {
+        [] => assert!(found == in_order || found == replayed, "{:#?}", disk.state().files()),
+        [FAILS] => assert!(found == skipped, "{:#?}", disk.state().files()),
+        ref other => panic!("{other:?}"),
+    }
+    Some(letters(&handle) == [FAILS])
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_a_skip_and_a_replay_whole_or_undone() {
+    let _alone = lock(&ALONE);
+    FAILS_NOW.store(1, Ordering::SeqCst);
+    let disk = SimulatedDisk::new(State::empty(), 1, true);
+    let database = open(&disk);
+    let handle = start(&database);
+    for _ in 0..LAST {
+        database.execute(Put { padding: Vec::new() }).unwrap();
+    }
+    handle.wait_for(LAST, LONG).unwrap_err();
+    handle.skip().unwrap();
+    handle.wait_for(LAST, LONG).unwrap();
+    FAILS_NOW.store(0, Ordering::SeqCst);
+    handle.replay(FAILS).unwrap();
+    drop((handle, database));
+    let (mut state, mut random) = (State::empty(), Random::new(3));
+    let mut found = [0; 2];
+    for operation in disk.take_log() {
+        state.apply(&operation);
+        let text = format!("{operation:?}");
+        if !text.contains("failing") && !text.contains("STANDING") {
+            continue;
+        }
+        let units = state.units();
+        let cut = choices(&units, &mut random).into_iter();
+        let mut images: Vec<State> =
+            cut.map(|fates| state.after_power_cut(&units, &fates, &mut random)).collect();
+        images.push(state.after_kill());
+        for is_aside in images.into_iter().filter_map(look) {
+            found[usize::from(is_aside)] += 1;
+        }
+    }
+    assert!(found[0] > 5 && found[1] > 5, "{found:?}");
 }
