@@ -195,6 +195,7 @@ fn snapshotter<M: Model>(
             spared: found.report.damaged_snapshots.iter().map(|d| d.path.clone()).collect(),
             held: HeldFiles::new(file),
             followers: shared.followers.clone(),
+            events: options.events::<M>(),
         },
         shared: shared.clone(),
         committer: committer.clone(),

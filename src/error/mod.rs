@@ -252,6 +252,22 @@ pub enum Error {
         /// The codec's message, or that of the conversion.
         reason: String,
     },
+    /// The events of a command were not stored, and no snapshot is left from which a replay could
+    /// derive them. The command itself is stored.
+    #[error(
+        "the events of command {sequence} in {} were not stored, and cannot be derived: the oldest \
+         state that can be made is that of sequence {oldest}. Keep more with Retention::Archive and \
+         Builder::archive_snapshots, or store events",
+        path.display()
+    )]
+    EventsNotDerivable {
+        /// The database directory.
+        path: PathBuf,
+        /// The command's sequence.
+        sequence: u64,
+        /// The oldest state that can be made.
+        oldest: u64,
+    },
     /// The model onto which the history was projected refused a command that was accepted.
     #[error(
         "cannot project the history onto model `{model}`: command `{command}` at sequence \

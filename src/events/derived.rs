@@ -1,10 +1,13 @@
 //! Owns the events of commands that were accepted under `Events::Derived`: it replays the commands
 //! and takes what they emit. Knows nothing of where the commands were read.
 
+use std::sync::Arc;
+
 use super::Followed;
 use crate::error::Error;
 use crate::history::{HistoryRecord, Replica};
 use crate::model::{Model, time_ns};
+use crate::process::FreedDeep;
 
 /// A model that is replayed beside a subscription, once it has come to such a command.
 pub(super) struct Derived<M: Model> {
@@ -28,14 +31,30 @@ impl<M: Model> Derived<M> {
         let mut replica = match at_hand {
             Some(replica) => replica,
             None => {
-                let view = followed.history().at(before)?;
+                let view = followed.history().at(before).map_err(|error| match error {
+                    // The command is there, so it is not the history that has lost it.
+                    Error::HistoryTruncated { path, oldest, .. } => {
+                        Error::EventsNotDerivable { path, sequence: before + 1, oldest }
+                    }
+                    error => error,
+                })?;
                 let (model, time) = ((*view).clone(), time_ns(view.time()));
                 Replica::new(followed.identity.database, model, before, time)
             }
         };
         let mut events = Vec::new();
-        replica.apply_and_emit(command.file(), &command.record(), &mut events)?;
+        let applied = replica.apply_and_emit(command.file(), &command.record(), &mut events);
         self.replica = Some(replica);
+        applied?;
         Ok(events)
+    }
+}
+
+impl<M: Model> Drop for Derived<M> {
+    fn drop(&mut self) {
+        // A model may be nested more deeply than this thread's stack allows.
+        if let Some(replica) = self.replica.take() {
+            drop(FreedDeep::new(Arc::new(replica.replayed.model)));
+        }
     }
 }

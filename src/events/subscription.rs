@@ -148,7 +148,9 @@ impl<M: Model> Subscription<M> {
     ///
     /// # Errors
     /// [`Error::HistoryTruncated`] if the next command is no longer stored; it says where history
-    /// begins. [`Error::EventsUndecodable`] if the program cannot read its events.
+    /// begins. [`Error::EventsUndecodable`] if the program cannot read its events;
+    /// [`Error::EventsNotDerivable`] and [`Error::ReplayDiverged`] if they were not stored and a
+    /// replay cannot tell them.
     /// [`Error::Poisoned`] if the database has failed, after the last durable command was given.
     /// Otherwise the errors of [`History::records`](crate::History::records).
     pub fn try_next(&mut self) -> Result<Option<Recorded<M>>, Error> {

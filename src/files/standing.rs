@@ -294,6 +294,16 @@ impl FollowerDirectory {
         Ok(())
     }
 
+    /// Removes what a process that was killed has left.
+    pub(crate) fn remove_temporaries(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        let names = storage.list(&self.root).map_err(StoreError::io("list", &self.root))?;
+        for name in names.iter().filter(|name| is_temporary(name)) {
+            let path = self.root.join(name);
+            storage.remove(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn checkpoint(&self, number: u64) -> PathBuf {
         numbered_path(&self.root, number, CHECKPOINT_SUFFIX)
     }

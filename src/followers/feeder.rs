@@ -18,6 +18,8 @@ pub(super) struct Feeder<M: Model, S: Sink<M>> {
     source: Source,
     /// The position that the sink has told; `None` if it must be asked.
     position: Option<u64>,
+    /// The last position that it has told.
+    told: u64,
     /// How often it has failed in a row.
     attempts: u32,
     /// The last one, because its seat is left when the sink is gone.
@@ -28,7 +30,8 @@ impl<M: Model, S: Sink<M>> Feeder<M, S> {
     pub(super) fn new(follower: Follower<M>, found: Found, sink: S) -> Result<Self, Error> {
         let database = follower.followed.identity.database;
         let source = Source { database, name: follower.seat.name.to_string() };
-        let mut made = Self { sink, source, position: None, attempts: 0, follower };
+        let told = follower.standing.current.position;
+        let mut made = Self { sink, source, position: None, told, attempts: 0, follower };
         if let Found::Damaged(damage) = found {
             // The truth is in the other database.
             let damage = damage.to_string().into();
@@ -54,7 +57,7 @@ impl<M: Model, S: Sink<M>> Feeder<M, S> {
             return Err(Failure::At(position + 1, reason));
         }
         self.follower.subscription = None; // it may stand elsewhere
-        self.position = Some(position);
+        (self.position, self.told) = (Some(position), position);
         self.follower.seat.tell(|status| status.position = position);
         // The journal is held behind what STANDING says.
         if position != self.follower.standing.current.position {
@@ -81,7 +84,7 @@ impl<M: Model, S: Sink<M>> Feeder<M, S> {
 
     fn try_save(&mut self) -> Result<(), Error> {
         let mut standing: Standing = self.follower.standing.clone();
-        standing.current.position = self.position.unwrap_or(standing.current.position);
+        standing.current.position = self.told;
         let saved = self.follower.save(standing);
         self.follower.note_save(&saved);
         saved
@@ -97,10 +100,13 @@ impl<M: Model, S: Sink<M>> Works<M> for Feeder<M, S> {
         if self.follower.is_save_due() {
             self.save();
         }
-        let Some(mut position) = self.position else {
+        if self.position.is_none() {
             self.ask()?;
-            return Ok(Step::GoesOn);
-        };
+            if self.attempts == 0 {
+                return Ok(Step::GoesOn);
+            }
+        }
+        let Some(mut position) = self.position else { return Ok(Step::GoesOn) };
         let (before, mut batch, mut bytes) = (position, Vec::new(), 0);
         while batch.len() < self.follower.options.batch_commands && bytes < LARGEST_BATCH_BYTES {
             let is_first = batch.is_empty();
@@ -123,7 +129,7 @@ impl<M: Model, S: Sink<M>> Works<M> for Feeder<M, S> {
         });
         applied.and_then(|applied| applied).map_err(|reason| self.failed(before, reason))?;
         self.attempts = 0;
-        self.position = Some(position);
+        (self.position, self.told) = (Some(position), position);
         self.follower.note(position - before);
         self.follower.seat.tell(|status| status.position = position);
         Ok(Step::GoesOn)

@@ -20,6 +20,9 @@ use crate::model::{CommandTable, Model, encode_events, time_ns};
 use crate::options::Events;
 use crate::storage::Storage;
 
+/// The least time between a failed save and the next try.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+
 /// What every durable follower has.
 pub(super) struct Follower<M: Model> {
     pub(super) followed: Followed<M>,
@@ -96,6 +99,7 @@ impl<M: Model> Follower<M> {
     fn read(&mut self) -> Result<Found, Error> {
         let storage = &*self.storage;
         Directory::create_follower(storage, &self.own)?;
+        self.own.remove_temporaries(storage)?;
         let found = match self.own.read(storage) {
             Ok(None) => return Ok(Found::Nothing),
             Ok(Some(found)) => found,
@@ -151,7 +155,8 @@ impl<M: Model> Follower<M> {
     fn until_save(&self) -> Duration {
         let interval = self.options.checkpoint_interval;
         match (self.failed_at, self.unsaved) {
-            (Some(failed_at), _) => interval.saturating_sub(failed_at.elapsed()),
+            // A disk that fails is not tried again without a pause.
+            (Some(at), _) => interval.max(LEAST_PAUSE).saturating_sub(at.elapsed()),
             (None, 0) => LONG,
             (None, _) => interval.saturating_sub(self.unsaved_since.elapsed()),
         }
@@ -204,8 +209,11 @@ impl<M: Model> Follower<M> {
         let board = &self.followed.shared.followers;
         {
             let _alone = board.standings();
-            // What is damaged is replaced.
-            let known = self.own.read(&*self.storage).ok().flatten().and_then(|it| it.lost);
+            let known = match self.own.read(&*self.storage).map_err(Error::from) {
+                Ok(known) => known.and_then(|it| it.lost),
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(_) => None, // what is damaged is replaced
+            };
             let can_go_on = |oldest: &u64| standing.needed_after().saturating_add(1) >= *oldest;
             let lost = standing.lost.max(known);
             standing.lost = lost.filter(|oldest| !has_begun && !can_go_on(oldest));

@@ -123,8 +123,8 @@ impl Drop for GatedFile {
         let Some(inner) = self.inner.take() else { return };
         match self.board.files() {
             Some(_open) => drop(inner), // it removes itself
-            // Nothing is removed in a directory that may be another process's now. The next open
-            // removes temporary files.
+            // Nothing is removed in a directory that may be another process's now. The next start of
+            // this follower removes temporary files.
             None => std::mem::forget(inner),
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Keeper<M: Model, P: Projection<M>> {
     pub(super) working: P,
     pub(super) position: u64,
     /// Whether a user's code has left `working` in the middle of a command.
-    is_spoilt: bool,
+    pub(super) is_spoilt: bool,
     /// The command at which it has stopped, if it has.
     failed_at: Option<u64>,
     published: Arc<ArcSwap<Projected<P>>>,
@@ -92,7 +92,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     }
 
     /// Lets readers see what was worked on.
-    pub(super) fn publish(&mut self) -> Result<(), Error> {
+    fn publish(&mut self) -> Result<(), Error> {
         let value = self.cloned()?;
         self.show(value);
         Ok(())
@@ -104,7 +104,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     }
 
     /// Shows readers a clone of what was worked on.
-    fn show(&mut self, value: P) {
+    pub(super) fn show(&mut self, value: P) {
         let position = self.position;
         let before = self.published.swap(Arc::new(Projected { value, position }));
         self.follower.note(position.saturating_sub(before.position));
@@ -217,24 +217,25 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     }
 
     /// Removes what STANDING does not name.
-    pub(super) fn clear_files(&self) -> Result<(), Error> {
+    fn clear_files(&self) -> Result<(), Error> {
         let Follower { storage, own, standing, .. } = &self.follower;
         Ok(own.clear(&**storage, &standing.checkpoints())?)
     }
 
     /// Notes whether the position could be made durable, and removes what it has replaced. That is
     /// no part of it: what cannot be removed now is removed later.
-    fn note_checkpoint(&mut self, made: &Result<(), Error>) {
+    pub(super) fn note_checkpoint(&mut self, made: &Result<(), Error>) {
         self.follower.note_save(made);
         if made.is_err() {
             return;
         }
-        let left = self.clear_files().err();
+        if let Err(error) = self.clear_files() {
+            trace_event!(WARN, "an old checkpoint could not be removed", error = error);
+        }
         self.follower.seat.tell(|status| {
             if status.rebuilt_at.is_some_and(|at| status.durable_position >= at) {
                 status.rebuilt_at = None;
             }
-            status.checkpoint_failure = left.map(|error| error.to_string().into());
         });
     }
 
@@ -321,6 +322,7 @@ impl<M: Model, P: Projection<M>> Works<M> for Keeper<M, P> {
     }
 
     fn step(&mut self) -> Result<Step, Failure> {
+        self.failed_at = None;
         self.go_back(); // something may have panicked on the way
         self.checkpoint_if_due();
         let begun_at = self.position;

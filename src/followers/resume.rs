@@ -65,12 +65,18 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
             }
             Err(error) => return Err(error),
         }
+        let shown = self.clone_of(&value)?;
         self.follower.save_begun(self.follower.standing.clone())?;
         (self.working, self.position) = (value, build.position);
         self.tell_standing(None);
-        self.publish()?;
-        self.follower.note_save(&Ok(()));
-        self.clear_files()
+        self.show(shown);
+        self.note_checkpoint(&Ok(()));
+        Ok(())
+    }
+
+    fn clone_of(&self, value: &P) -> Result<P, Error> {
+        let cloned = told_of_panics("Clone", || value.clone());
+        cloned.map_err(|reason| self.follower.refuses(reason))
     }
 
     /// Begins a new build: from the first command on, or from a version of the model. After an
@@ -90,18 +96,23 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
             true => Standing { current: build, next: None, ..standing.clone() },
             false => Standing { next: Some(build), ..standing.clone() },
         };
-        if let Err(error) = self.follower.save_begun(standing) {
-            self.follower.subscription = None;
-            return Err(error);
-        }
-        (self.working, self.position) = (value, position);
+        // Nothing that may fail comes behind the save.
+        let saved = self
+            .clone_of(&value)
+            .and_then(|shown| self.follower.save_begun(standing).map(|()| shown));
+        let shown = match saved {
+            Ok(shown) => shown,
+            Err(error) => {
+                self.follower.subscription = None;
+                return Err(error);
+            }
+        };
+        (self.working, self.position, self.is_spoilt) = (value, position, false);
         self.tell_standing(damage);
-        self.publish()?;
-        self.follower.note_save(&Ok(()));
-        if position == 0 {
-            return self.clear_files();
-        }
-        self.checkpoint().inspect(|()| self.follower.note_save(&Ok(())))
+        self.show(shown);
+        let made = if position == 0 { Ok(()) } else { self.checkpoint() };
+        self.note_checkpoint(&made);
+        Ok(())
     }
 
     /// Makes a value of the newest version of the model.

@@ -5,8 +5,8 @@
 //! |------------|----------------------------------------------|----------------------------------|
 //! | `Running`  | works, or waits for a command                | is obeyed between two commands   |
 //! | `Retrying` | waits for the pause to pass, then works      | is obeyed at once                |
-//! | `Stopped`  | waits for an order                           | `Retry`, `Skip`, `Rebuild`       |
-//! | `Lost`     | waits for an order                           | `Rebuild`                        |
+//! | `Stopped`  | waits for an order                           | any                              |
+//! | `Lost`     | waits for an order                           | `Rebuild`, `Retry`               |
 //! | `Ended`    | is gone                                      | is refused                       |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,7 +67,9 @@ fn run<M: Model>(mut works: impl Works<M>) {
     loop {
         let pause = waits_until.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
         let before = seat.status().state;
-        match seat.told(pause) {
+        let told = seat.told(pause);
+        let is_order = matches!(told, Told::Do(..));
+        match told {
             Told::Stop => break,
             Told::Do(order, reply) => {
                 let obeyed = guarded(|| works.obey(order));
@@ -82,26 +84,36 @@ fn run<M: Model>(mut works: impl Works<M>) {
                     }
                 }),
                 Ok(Step::Ended) => break,
-                Err(failure) => note_failure(&mut works, failure),
+                Err(failure) => {
+                    note_failure(&mut works, failure);
+                    // It may stop for days, and what it has worked on must not be done again.
+                    if !is_at_work(&seat.status().state) {
+                        finish(&mut works, &seat);
+                    }
+                }
             },
         }
         waits_until = match seat.status().state {
             FollowerState::Running => Some(Instant::now()),
             // An order does not make the pause longer.
-            state @ FollowerState::Retrying { .. } if state == before => waits_until,
+            state @ FollowerState::Retrying { .. } if is_order && state == before => waits_until,
             FollowerState::Retrying { attempts, .. } => {
                 Instant::now().checked_add(works.follower().options.pause(attempts))
             }
             _ => None,
         };
     }
-    // The status says whether that failed. The position that is durable stays the one that it was.
-    if let Err(reason) = guarded(|| works.finish()) {
-        seat.tell(|status| status.checkpoint_failure = Some(reason.into()));
-    }
+    finish(&mut works, &seat);
     // A user's `Drop` may panic. The seat is left behind it.
     guarded(move || drop(works)).ok();
     seat.end();
+}
+
+/// Makes the position durable. The status says whether that failed.
+fn finish<M: Model>(works: &mut impl Works<M>, seat: &FollowerSeat) {
+    if let Err(reason) = guarded(|| works.finish()) {
+        seat.tell(|status| status.checkpoint_failure = Some(reason.into()));
+    }
 }
 
 fn step<M: Model>(works: &mut impl Works<M>, seat: &FollowerSeat) -> Result<Step, Failure> {

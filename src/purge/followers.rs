@@ -56,7 +56,13 @@ pub(super) fn reset_projections(
                     Vec::new()
                 }
                 Err(error @ Error::Io { .. }) => return Err(error),
-                // Nobody knows what its files hold. The next start reports the damage.
+                // Nobody knows what it holds: its dead letters may be readable nevertheless.
+                Err(_) if kind == FollowerKind::Projection => {
+                    let path = own.standing();
+                    storage.remove(&path).map_err(Error::io("remove", &path))?;
+                    reset += 1;
+                    Vec::new()
+                }
                 Ok(None) | Err(_) => Vec::new(),
             };
             own.clear(storage, &kept)?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::holds::{Removable, unheld};
+use super::holds::{Removable, deriving, unheld};
 use super::late::HeldFiles;
 use crate::engine::FollowerBoard;
 use crate::error::Error;
@@ -16,7 +16,7 @@ use crate::files::{
 };
 use crate::journal::archive_segment;
 use crate::mutex::lock;
-use crate::options::{ArchivedSnapshots, Retention};
+use crate::options::{ArchivedSnapshots, Events, Retention};
 use crate::storage::{Pace, Room, Storage, remove_gently};
 
 /// The compression level of archives when snapshots are not compressed.
@@ -35,6 +35,7 @@ pub(crate) struct Superseded {
     /// The files that the model still reads.
     pub(crate) held: HeldFiles,
     pub(crate) followers: Arc<FollowerBoard>,
+    pub(crate) events: Events,
 }
 
 impl Superseded {
@@ -50,7 +51,14 @@ impl Superseded {
             manifest.settle()?;
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
-        self.clear_snapshots(&listed, pace)?;
+        // Followers that derive events replay them from older snapshots.
+        let stored = list_snapshots(&*self.storage, &self.directory.snapshots)?;
+        let derives = self.events == Events::Derived;
+        let mut kept = listed.clone();
+        if derives {
+            kept.extend(deriving(&*self.storage, &self.directory, &stored)?);
+        }
+        self.clear_snapshots(&kept, pace)?;
         let oldest = if fault!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
         let Some(&oldest) = oldest else { return Ok(()) };
         let segments = list_segments(&*self.storage, &self.directory.journal)?;
@@ -67,7 +75,13 @@ impl Superseded {
         }
         // What is archived can be read, so nothing needs to be held.
         let candidates = if self.archives()? { &[] } else { &*removable };
-        let unheld = unheld(&*self.storage, &self.directory, &self.followers, candidates)?;
+        let unheld = unheld(
+            &*self.storage,
+            &self.directory,
+            &self.followers,
+            candidates,
+            derives.then_some(&stored),
+        )?;
         let unheld = if candidates.is_empty() { removable.len() } else { unheld };
         let held = removable.get(unheld..).unwrap_or(&[]);
         self.followers.set_held_bytes(held.iter().map(|it| it.bytes).sum());

@@ -21,13 +21,40 @@ pub(super) struct Removable {
     pub(super) bytes: u64,
 }
 
+/// Returns the snapshots from which followers derive events that are not stored: for each the newest
+/// one that is not behind its position.
+pub(super) fn deriving(
+    storage: &dyn Storage,
+    directory: &Directory,
+    snapshots: &[u64],
+) -> Result<Vec<u64>, Error> {
+    let mut needed = Vec::new();
+    for (kind, name) in list_followers(storage, directory)? {
+        let own = FollowerDirectory::of(directory, kind, &name);
+        match own.read(storage).map_err(Error::from) {
+            Ok(Some(standing)) if standing.lost.is_none() => {
+                needed.extend(newest_before(standing.needed_after(), snapshots));
+            }
+            Err(error @ Error::Io { .. }) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(needed)
+}
+
+fn newest_before(position: u64, snapshots: &[u64]) -> Option<u64> {
+    snapshots.iter().copied().filter(|sequence| *sequence <= position).max()
+}
+
 /// Returns how many of these segments may be removed, from the oldest on, and marks the followers
-/// that are lost by that.
+/// that are lost by that. If events are not stored, a follower needs commands from the newest of
+/// these snapshots on that is not behind its position.
 pub(super) fn unheld(
     storage: &dyn Storage,
     directory: &Directory,
     board: &FollowerBoard,
     removable: &[Removable],
+    snapshots: Option<&[u64]>,
 ) -> Result<usize, Error> {
     let (mut unheld, mut lost) = (removable.len(), BTreeSet::new());
     // No follower may replace its file meanwhile.
@@ -45,6 +72,7 @@ pub(super) fn unheld(
             continue;
         }
         let after = standing.needed_after();
+        let after = snapshots.and_then(|all| newest_before(after, all)).unwrap_or(after);
         let read = removable.partition_point(|it| it.next_segment_first <= after.saturating_add(1));
         let needed = removable.get(read..).unwrap_or(&[]);
         let bytes = needed.iter().fold(0_u64, |sum, it| sum.saturating_add(it.bytes));

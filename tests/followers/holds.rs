@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use prevalence::{
-    Builder, Database, Error, FollowerError, FollowerKind, FollowerOptions, FollowerState, From,
-    Reaction, Reactor, Recorded, Retention, Sink, Source,
+    Builder, Database, Error, Events, FollowerError, FollowerKind, FollowerOptions, FollowerState,
+    From, Reaction, Reactor, Recorded, Retention, Sink, Source,
 };
 
 use crate::common::{Carry, Ledger, segments, temporary, until};
@@ -147,6 +147,33 @@ fn one_that_would_hold_too_much_is_lost_and_says_so() {
     let last = fill(&database, 10);
     reactor.wait_for(last, LONG).unwrap();
     assert_eq!(lost(&database), [true, true, false]);
+}
+
+/// To derive the events of what is held, the model before it is needed, too.
+#[test]
+fn what_derives_events_holds_the_snapshot_that_it_needs() {
+    let (_directory, path) = temporary();
+    let builder = || builder().events(Events::Derived);
+    let database = builder().open(&path).unwrap();
+    let held = fill(&database, 100);
+    let tally = database.projection("tally", Tally::<24>::default(), options()).unwrap();
+    tally.wait_for(held, LONG).unwrap();
+    tally.close().unwrap();
+    for _ in 0..3 {
+        fill_segments(&database);
+        fill(&database, 10);
+        database.snapshot().unwrap();
+    }
+    drop(database);
+    let database = builder().open(&path).unwrap();
+    let last = fill(&database, 10);
+    database.snapshot().unwrap();
+    let tally = database.projection("tally", Tally::<24>::default(), options()).unwrap();
+    tally.wait_for(last, LONG).unwrap();
+    assert_eq!(tally.query(|tally| (tally.commands, tally.seen.len())), (last, 140));
+    tally.checkpoint().unwrap();
+    until(|| database.stats().followers_held_bytes == 0);
+    assert!(oldest(&path) > held + 1);
 }
 
 #[test]
