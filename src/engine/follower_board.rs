@@ -100,6 +100,9 @@ pub struct FollowerStatus {
     pub damage: Option<Arc<str>>,
     /// Why the position could not be made durable, if that failed last. It is tried again.
     pub checkpoint_failure: Option<Arc<str>>,
+    /// Why files that a durable position has replaced could not be removed, if that failed last.
+    /// They take room and do no harm. The next checkpoint removes them.
+    pub clean_up_failure: Option<Arc<str>>,
 }
 
 /// What a follower's thread is to do next.
@@ -137,6 +140,7 @@ impl Seat {
             rebuilt_at: None,
             damage: None,
             checkpoint_failure: None,
+            clean_up_failure: None,
         };
         let orders = VecDeque::new();
         let inner = Inner { stops: false, has_ended: false, thread: None, orders, status };

@@ -229,10 +229,9 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         if made.is_err() {
             return;
         }
-        if let Err(error) = self.clear_files() {
-            trace_event!(WARN, "an old checkpoint could not be removed", error = error);
-        }
+        let left = self.clear_files().err().map(|error| error.to_string().into());
         self.follower.seat.tell(|status| {
+            status.clean_up_failure = left;
             if status.rebuilt_at.is_some_and(|at| status.durable_position >= at) {
                 status.rebuilt_at = None;
             }

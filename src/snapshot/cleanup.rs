@@ -52,11 +52,13 @@ impl Superseded {
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
         // Followers that derive events replay them from older snapshots.
-        let stored = list_snapshots(&*self.storage, &self.directory.snapshots)?;
-        let derives = self.events == Events::Derived;
         let mut kept = listed.clone();
-        if derives {
-            kept.extend(deriving(&*self.storage, &self.directory, &stored)?);
+        let stored = match self.events {
+            Events::Derived => Some(list_snapshots(&*self.storage, &self.directory.snapshots)?),
+            _ => None,
+        };
+        if let Some(stored) = &stored {
+            kept.extend(deriving(&*self.storage, &self.directory, stored)?);
         }
         self.clear_snapshots(&kept, pace)?;
         let oldest = if fault!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
@@ -80,7 +82,7 @@ impl Superseded {
             &self.directory,
             &self.followers,
             candidates,
-            derives.then_some(&stored),
+            stored.as_deref(),
         )?;
         let unheld = if candidates.is_empty() { removable.len() } else { unheld };
         let held = removable.get(unheld..).unwrap_or(&[]);

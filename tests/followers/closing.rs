@@ -111,3 +111,21 @@ fn a_reaction_may_wait_for_a_projection() {
     assert_eq!(reactor.wait_for(last, LONG).unwrap(), last);
     database.close().unwrap();
 }
+
+/// Another directory stands at the path now. Nothing of a follower may get into it.
+#[test]
+fn a_moved_database_keeps_its_followers_out_of_what_takes_its_place() {
+    let (directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    let tally = database.projection("tally", Tally::<15>::default(), <_>::default()).unwrap();
+    let last = fill(&database, 50);
+    tally.wait_for(last, LONG).unwrap();
+    std::fs::rename(&path, directory.path().join("moved")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(tally.checkpoint().is_err());
+    assert!(tally.status().unwrap().checkpoint_failure.is_some());
+    assert_eq!(tally.query(|tally| tally.commands), last, "it can still be read");
+    assert!(tally.close().is_err());
+    assert!(database.close().is_err());
+    assert!(content(&path).is_empty(), "{:?}", content(&path).keys());
+}

@@ -102,10 +102,15 @@ fn forks(directory: &Path) {
     work(&database, 5).unwrap();
     let pending = database.submit(add(6)).unwrap();
     let history = database.history();
+    let counted = database.projection("counted", Counted::default(), <_>::default()).unwrap();
+    counted.wait_for(5, Duration::from_secs(60)).unwrap();
     // SAFETY: the child calls only what is tested, and ends by `_exit`.
     let forked = unsafe { libc::fork() };
     if forked == 0 {
-        let child = || in_the_child(&path, database, pending, &history);
+        let child = || {
+            with_a_follower_in_the_child(&database, counted);
+            in_the_child(&path, database, pending, &history);
+        };
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
         // SAFETY: ends the process.
         unsafe { libc::_exit(if told.is_ok() { 0 } else { 1 }) };
@@ -118,9 +123,41 @@ fn forks(directory: &Path) {
     assert!(matches!(builder().open(&path), Err(Error::Locked { .. })), "it was unlocked");
     work(&database, 60).unwrap();
     database.snapshot().unwrap();
+    counted.wait_for(60, Duration::from_secs(60)).unwrap();
+    assert_eq!(counted.query(|counted| counted.0), 60, "its thread is the parent's");
+    counted.close().unwrap();
     database.close().unwrap();
     let database = builder().open(&path).unwrap();
     assert_eq!((database.sequence(), bytes(&database)), (60, after(60)));
+}
+
+/// How many commands there were.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Counted(u64);
+
+impl prevalence::Projection<Ledger> for Counted {
+    fn apply(&mut self, _: &prevalence::Recorded<Ledger>) -> Result<(), prevalence::FollowerError> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+/// The child has no thread of a follower, so nothing may wait for one.
+fn with_a_follower_in_the_child(
+    database: &Database<Ledger>,
+    counted: prevalence::ProjectionHandle<Ledger, Counted>,
+) {
+    // SAFETY: a bound on a hang.
+    unsafe { libc::alarm(20) };
+    assert!(counted.query(|counted| counted.0) >= 5, "what was published can be read");
+    assert!(matches!(counted.status(), Err(Error::Forked)));
+    let waited = counted.wait_for(1000, Duration::from_secs(600));
+    assert!(matches!(waited, Err(WaitError::Forked)));
+    for told in [counted.checkpoint(), counted.retry(), counted.skip(), counted.rebuild()] {
+        assert!(matches!(told, Err(Error::Forked)));
+    }
+    assert!(matches!(database.followers(), Err(Error::Forked)));
+    assert!(matches!(counted.close(), Err(Error::Forked)));
 }
 
 fn in_the_child(
