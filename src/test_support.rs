@@ -148,3 +148,15 @@ pub(crate) fn settle(database: &Database<Count>) {
         std::thread::yield_now();
     }
 }
+
+/// Asserts that a test of this binary fails in a process that has a planted fault.
+pub(crate) fn assert_caught(test: &str, (fault, what): (&str, &str)) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(crate::laboratory::VARIABLE, fault)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("running 1 test"), "{told}");
+    assert!(!output.status.success(), "not caught: {fault}: {what}");
+}

@@ -19,7 +19,7 @@ use crate::options::{Durability, SnapshotPolicy};
 use crate::process::{FreedDeep, OpeningProcess, stack};
 use crate::recovery::RecoveryReport;
 use crate::snapshot::{LateLoading, SnapshotRequest, is_overdue};
-use crate::storage::{Lock, Storage};
+use crate::storage::{Lock, Room, Storage};
 
 /// A running database.
 pub(crate) struct Engine<M: Model> {
@@ -32,6 +32,8 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) identity: SegmentIdentity,
     pub(crate) packing: Packing,
     pub(crate) reserve: Arc<Reserve>,
+    /// The space that snapshots and checkpoints give up when the journal needs it.
+    pub(crate) room: Arc<Room>,
     pub(crate) max_command_bytes: usize,
     pub(crate) process: OpeningProcess,
     pub(crate) durability: Durability,

@@ -86,7 +86,8 @@ impl<M: Model> Engine<M> {
         let syncing = spawner.spawn_syncer(options.durability, &committer)?;
         let (snapshot_requests, requests) = bounded(SNAPSHOT_REQUESTS);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let wires = SnapshotWires { requests, woken, cancelled: cancelled.clone(), room };
+        let wires =
+            SnapshotWires { requests, woken, cancelled: cancelled.clone(), room: room.clone() };
         let snapshotter = snapshotter(&storage, options, &mut found, &shared, &committer, wires);
         let snapshotting = spawner.spawn("snapshotter", move || snapshotter.run())?;
         let writing = {
@@ -123,6 +124,7 @@ impl<M: Model> Engine<M> {
             identity: found.identity,
             packing: options.packing(),
             reserve: found.reserve,
+            room,
             max_command_bytes: options.max_command_bytes,
             process: OpeningProcess::this(),
             durability: options.durability,

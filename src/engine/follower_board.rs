@@ -168,8 +168,13 @@ impl Seat {
         let (reply, answer) = bounded(1);
         {
             let mut inner = lock(&self.inner);
-            if inner.has_ended || inner.stops || inner.orders.len() >= MOST_ORDERS {
+            if inner.has_ended || inner.stops {
                 return Err(Error::Stopped);
+            }
+            if inner.orders.len() >= MOST_ORDERS {
+                let (kind, name) = (self.kind, self.name.to_string());
+                let reason = format!("{MOST_ORDERS} calls wait for it already; try it again later");
+                return Err(Error::FollowerRefuses { kind, name, reason });
             }
             inner.orders.push_back((order, reply));
         }

@@ -49,19 +49,18 @@ impl CheckpointOf<'_> {
     }
 }
 
-/// Writes a checkpoint. On return, the file is durable and verified. With `beside`, it gives way to
-/// the commits that these counters count, and ends early when the flag is set.
+/// Writes a checkpoint. On return, the file is durable and verified. It gives way to the commits
+/// that these counters count, and ends early when the flag is set or the journal wants its room.
 pub(crate) fn write_checkpoint<P: Serialize>(
     storage: &dyn Storage,
     path: &Path,
     of: CheckpointOf<'_>,
     value: &P,
     packing: Packing,
-    beside: Option<(&Counters, &AtomicBool)>,
+    (counters, gives_up, room): (&Counters, &AtomicBool, &Room),
 ) -> Result<(), Error> {
-    let room = Room::default();
-    let pace = beside
-        .map_or_else(Pace::full, |(counters, gives_up)| Pace::beside(counters, gives_up, &room));
+    let _taking = room.take();
+    let pace = Pace::beside(counters, gives_up, room);
     let encoding = Rc::new(Encoding::default());
     write_chunks(
         storage,

@@ -16,6 +16,7 @@ use crate::events::Recorded;
 use crate::files::{Build, Packing, Standing};
 use crate::model::Model;
 use crate::process::told_of_panics;
+use crate::storage::Room;
 
 /// The most commands that are worked on before readers see them.
 const PUBLISHED_AFTER: u64 = 1024;
@@ -39,6 +40,7 @@ pub(super) struct Keeper<M: Model, P: Projection<M>> {
     published: Arc<ArcSwap<Projected<P>>>,
     packing: Packing,
     pub(super) committer: SharedCommitter<M>,
+    room: Arc<Room>,
     /// The number of the newest checkpoint that was tried.
     tried: u64,
     /// The last one, because its seat is left when the values are gone.
@@ -64,6 +66,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
             published: Arc::new(ArcSwap::from_pointee(published)),
             packing: engine.packing,
             committer: engine.committer.clone(),
+            room: engine.room.clone(),
             tried,
             follower,
         };
@@ -199,7 +202,8 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         }
         let Follower { storage, own, followed, .. } = &self.follower;
         let (path, of) = (own.checkpoint(self.tried), self.checkpoint_of(self.position));
-        let beside = Some((&followed.shared.counters, followed.shared.followers.gives_up()));
+        let shared = &followed.shared;
+        let beside = (&shared.counters, shared.followers.gives_up(), &*self.room);
         write_checkpoint(&**storage, &path, of, &self.working, self.packing, beside)?;
         self.follower.save(standing)
     }

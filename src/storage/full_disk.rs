@@ -23,7 +23,8 @@ pub(crate) struct Room {
 
 #[derive(Default)]
 struct Holding {
-    taken: bool,
+    /// How many take space at present.
+    takers: usize,
     /// How often space was given up. The count tells one taking from the next.
     given_up: u64,
 }
@@ -36,8 +37,11 @@ pub(crate) struct Taking<'a> {
 impl Room {
     pub(crate) fn take(&self) -> Taking<'_> {
         let mut holding = self.lock();
-        holding.taken = true;
-        self.wanted.store(false, Ordering::SeqCst);
+        // Those who were asked to give up before, and still take space, must see it.
+        if holding.takers == 0 {
+            self.wanted.store(false, Ordering::SeqCst);
+        }
+        holding.takers += 1;
         drop(holding);
         Taking { room: self }
     }
@@ -51,7 +55,7 @@ impl Room {
     /// work gave up, so that there is no more room than before.
     pub(crate) fn reclaim(&self) -> bool {
         let holding = self.lock();
-        if !holding.taken {
+        if holding.takers == 0 {
             return false;
         }
         let before = holding.given_up;
@@ -71,7 +75,7 @@ impl Room {
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
         let mut holding = self.room.lock();
-        holding.taken = false;
+        holding.takers = holding.takers.saturating_sub(1);
         holding.given_up += 1;
         drop(holding);
         self.room.given_up.notify_all();
@@ -97,5 +101,24 @@ mod tests {
         });
         drop(room.take());
         assert!(!room.is_wanted() && !room.reclaim());
+    }
+
+    #[test]
+    fn all_who_take_space_are_asked_to_end() {
+        let room = Room::default();
+        let (first, second) = (room.take(), room.take());
+        std::thread::scope(|scope| {
+            let reclaimed = scope.spawn(|| room.reclaim());
+            while !room.is_wanted() {
+                std::thread::yield_now();
+            }
+            drop(first);
+            assert!(reclaimed.join().unwrap(), "one has given up its space");
+        });
+        let third = room.take();
+        assert!(room.is_wanted(), "the second one has not seen it yet");
+        drop((second, third));
+        drop(room.take());
+        assert!(!room.is_wanted());
     }
 }

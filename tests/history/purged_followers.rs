@@ -93,3 +93,24 @@ fn projections_are_built_anew_and_dead_letters_are_in_the_way() {
     let found = names.query(|names| names.0.values().cloned().collect::<Vec<_>>());
     assert!(found.len() > 3 && !found.iter().any(|name| name == SECRET), "{found:?}");
 }
+
+/// Nobody can say what a damaged file holds, so a purge leaves nothing of it.
+#[test]
+fn a_damaged_projection_is_purged_as_a_whole() {
+    let (_directory, path) = temporary();
+    let house = party(&path);
+    let last = house.sequence();
+    let names = house.projection("names", Names::default(), options()).unwrap();
+    names.wait_for(last, LONG).unwrap();
+    drop((names, house));
+    let own = path.join("projections/names");
+    let mut standing = std::fs::read(own.join("STANDING")).unwrap();
+    standing[40] ^= 1;
+    std::fs::write(own.join("STANDING"), standing).unwrap();
+    assert_eq!(purge::<House>(&path, erase).unwrap().projections_reset, 1);
+    assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
+    let house = builder().open(&path).unwrap();
+    let names = house.projection("names", Names::default(), options()).unwrap();
+    names.wait_for(last, LONG).unwrap();
+    assert!(!names.query(|names| names.0.values().any(|name| name == SECRET)));
+}

@@ -1,8 +1,7 @@
 //! An audit that finds nothing proves nothing: each deliberate fault must be found.
 
-use std::process::Command;
-
-use crate::laboratory::{COLLECTIONS_FAULTS, VARIABLE};
+use crate::laboratory::COLLECTIONS_FAULTS;
+use crate::test_support::assert_caught;
 
 /// The test that runs in the child of a fault.
 fn finder(fault: &str) -> &'static str {
@@ -28,13 +27,6 @@ fn finder(fault: &str) -> &'static str {
 #[test]
 fn planted_faults_are_caught() {
     for (name, what) in COLLECTIONS_FAULTS {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", finder(name)])
-            .env(VARIABLE, name)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(told.contains("running 1 test"), "{told}");
-        assert!(!output.status.success(), "not caught: {name}: {what}");
+        assert_caught(finder(name), (name, what));
     }
 }

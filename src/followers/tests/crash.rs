@@ -12,6 +12,7 @@ use crate::laboratory::{FOLLOWERS_FAULTS, VARIABLE};
 use crate::options::Options;
 use crate::storage::Storage;
 use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
+use crate::test_support::assert_caught;
 use crate::{
     Database, Durability, Error, FollowerHandle, FollowerOptions, From, ProjectionHandle,
     Retention, SnapshotPolicy,
@@ -316,13 +317,6 @@ fn each_damaged_byte_of_a_projection_is_noticed_or_harmless() {
 #[test]
 fn planted_faults_are_caught() {
     for (name, what) in FOLLOWERS_FAULTS {
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "followers::tests::crash::after_any_crash_followers_are_whole"])
-            .env(VARIABLE, name)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(told.contains("running 1 test"), "{told}");
-        assert!(!output.status.success(), "not caught: {name}: {what}");
+        assert_caught("followers::tests::crash::after_any_crash_followers_are_whole", (name, what));
     }
 }

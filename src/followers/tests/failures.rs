@@ -1,16 +1,20 @@
 //! What a failure of the disk at any step leaves of a skip, a replay and a checkpoint.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::model::{Folded, Notes, Put};
+use crate::files::{DatabaseId, Packing};
+use crate::followers::{CheckpointOf, write_checkpoint};
 use crate::mutex::lock;
 use crate::options::Options;
+use crate::stats::Counters;
 use crate::storage::simulated::{Fault, FaultKind, Random, SimulatedDisk, State, Target, choices};
+use crate::storage::{Disk, Room};
 use crate::{
     Database, Error, FollowerError, FollowerOptions, FollowerState, Projection, ProjectionHandle,
     Recorded, SnapshotPolicy,
@@ -183,4 +187,28 @@ fn a_crash_at_any_moment_leaves_a_skip_and_a_replay_whole_or_undone() {
         }
     }
     assert!(found[0] > 5 && found[1] > 5, "{found:?}");
+}
+
+/// The journal needs the space: a checkpoint ends early and leaves nothing.
+#[test]
+fn a_checkpoint_gives_up_its_space_when_the_journal_wants_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint");
+    let (counters, never, room) = (Counters::default(), AtomicBool::new(false), Room::default());
+    let of = CheckpointOf { database: DatabaseId([1; 16]), name: "it", version: 1, position: 9 };
+    let packing = Packing { compression_level: 0, compression_threads: 0 };
+    let value = vec![7_u8; 1 << 20];
+    let write = || write_checkpoint(&Disk, &path, of, &value, packing, (&counters, &never, &room));
+    let snapshot = room.take();
+    std::thread::scope(|scope| {
+        let reclaimed = scope.spawn(|| room.reclaim());
+        while !room.is_wanted() {
+            std::thread::yield_now();
+        }
+        assert!(write().is_err(), "it has not ended");
+        assert!(reclaimed.join().unwrap());
+    });
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    drop(snapshot);
+    write().unwrap();
 }

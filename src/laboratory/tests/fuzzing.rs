@@ -171,7 +171,9 @@ fn stored_checkpoint() -> Vec<u8> {
     let packing = Packing { compression_level: 0, compression_threads: 0 };
     let (database, name) = (DatabaseId([1; 16]), "seed");
     let of = CheckpointOf { database, name, version: 1, position: 9 };
-    write_checkpoint(&Disk, &path, of, &loaded_seed(70), packing, None).unwrap();
+    let (counters, never, room) = Default::default();
+    let beside = (&counters, &never, &room);
+    write_checkpoint(&Disk, &path, of, &loaded_seed(70), packing, beside).unwrap();
     std::fs::read(path).unwrap()
 }
 

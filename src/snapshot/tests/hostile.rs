@@ -10,7 +10,7 @@ use crate::codec::{self, DecodeHow, Extent, FirstKeys, Part};
 use crate::collections::Vector;
 use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, snapshot_path};
 use crate::laboratory::fuzzing::{Loaded, check_loaded, loaded};
-use crate::laboratory::{SNAPSHOTS_FAULTS, Sizes, VARIABLE};
+use crate::laboratory::{SNAPSHOTS_FAULTS, Sizes};
 use crate::storage::{Disk, FileBytes, Pace};
 use crate::test_support;
 
@@ -410,13 +410,6 @@ fn finder(fault: &str) -> &'static str {
 #[test]
 fn planted_faults_are_caught() {
     for (name, what) in SNAPSHOTS_FAULTS {
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", finder(name)])
-            .env(VARIABLE, name)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(told.contains("running 1 test"), "{told}");
-        assert!(!output.status.success(), "not caught: {name}: {what}");
+        test_support::assert_caught(finder(name), (name, what));
     }
 }
