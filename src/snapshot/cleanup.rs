@@ -76,20 +76,20 @@ impl Superseded {
             removable.push(Removable { first, next_segment_first, bytes: file.length() });
         }
         // What is archived can be read, so nothing needs to be held.
-        let candidates = if self.archives()? { &[] } else { &*removable };
-        let unheld = unheld(
-            &*self.storage,
-            &self.directory,
-            &self.followers,
-            candidates,
-            stored.as_deref(),
-        )?;
-        let unheld = if candidates.is_empty() { removable.len() } else { unheld };
-        let held = removable.get(unheld..).unwrap_or(&[]);
-        self.followers.set_held_bytes(held.iter().map(|it| it.bytes).sum());
-        for Removable { first, next_segment_first, .. } in removable.into_iter().take(unheld) {
+        let held_bytes = match self.archives()? {
+            true => 0,
+            false => {
+                let (storage, board) = (&*self.storage, &self.followers);
+                let stored = stored.as_deref();
+                let held = unheld(storage, &self.directory, board, &removable, stored)?;
+                removable.drain(held..).map(|it| it.bytes).sum()
+            }
+        };
+        for Removable { first, next_segment_first, .. } in removable {
             self.clear_segment(first, next_segment_first, room, pace)?;
         }
+        // Whoever reads 0 may rely on it: what was held is gone.
+        self.followers.set_held_bytes(held_bytes);
         Ok(())
     }
 

@@ -86,5 +86,9 @@ pub(super) fn unheld(
         lost.insert((kind, name));
     }
     board.set_lost(lost);
+    let held = removable.get(unheld..).unwrap_or(&[]).iter().map(|it| it.bytes).sum();
+    // Whoever replaces its file from now on must see that something is held, to ask for the next
+    // clean-up.
+    board.set_held_bytes(board.held_bytes().max(held));
     Ok(if fault!(HoldIgnored) { removable.len() } else { unheld })
 }
