@@ -57,6 +57,9 @@ const SMALL_ENCODING_BYTES: usize = 64 << 10;
 /// stack check on a thread whose stack is known to be large.
 const SHALLOW_BYTES: usize = 1 << 10;
 
+/// The same for a stack of unknown size. Of what may be used of that, each level has 4 KiB.
+const SHALLOW_ANYWHERE_BYTES: usize = 64;
+
 /// A nested value begins with the tag of an option, the number of a variant, or a length. The
 /// encoder writes the first byte of each of these by itself, so checking the stack at one-byte
 /// writes is enough. A check at every write made the encoding of a map of numbers take 1.4 times as
@@ -118,7 +121,9 @@ pub(crate) fn why_not_decoded(error: &DecodeError) -> String {
 
 /// Decodes a value that must use all of `bytes`.
 pub(crate) fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let decoded = if bytes.len() <= SHALLOW_BYTES && stack::is_known() {
+    let is_shallow =
+        bytes.len() <= SHALLOW_ANYWHERE_BYTES || bytes.len() <= SHALLOW_BYTES && stack::is_known();
+    let decoded = if is_shallow {
         bincode::serde::decode_from_slice(bytes, SMALL)
     } else {
         decode_within(bytes, Floor::of_decoding())

@@ -13,6 +13,7 @@ pub(crate) fn push(target: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Decodes a number at the beginning of `bytes`, and takes it from there; `None` if there is none.
+#[inline]
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..u64::BITS).step_by(7) {

@@ -118,6 +118,8 @@ pub(crate) enum Told {
 pub(crate) struct Seat {
     pub(crate) kind: FollowerKind,
     pub(crate) name: Arc<str>,
+    /// Whether the thread must look at what it is told: it asks after every command.
+    is_wanted: AtomicBool,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -144,7 +146,8 @@ impl Seat {
         };
         let orders = VecDeque::new();
         let inner = Inner { stops: false, has_ended: false, thread: None, orders, status };
-        Self { kind, name: name.into(), inner: Mutex::new(inner), changed: Condvar::new() }
+        let (inner, changed) = (Mutex::new(inner), Condvar::new());
+        Self { kind, name: name.into(), is_wanted: AtomicBool::new(false), inner, changed }
     }
 
     pub(crate) fn status(&self) -> FollowerStatus {
@@ -177,6 +180,7 @@ impl Seat {
                 return Err(Error::FollowerRefuses { kind, name, reason });
             }
             inner.orders.push_back((order, reply));
+            self.is_wanted.store(true, Ordering::SeqCst);
         }
         self.changed.notify_all();
         wake();
@@ -185,8 +189,7 @@ impl Seat {
 
     /// Whether the thread must look at [`told`](Self::told).
     pub(crate) fn is_wanted(&self) -> bool {
-        let inner = lock(&self.inner);
-        inner.stops || !inner.orders.is_empty()
+        self.is_wanted.load(Ordering::SeqCst)
     }
 
     /// Returns what the thread is to do, after it has waited for that at most so long.
@@ -198,6 +201,7 @@ impl Seat {
                 return Told::Stop;
             }
             if let Some((order, reply)) = inner.orders.pop_front() {
+                self.is_wanted.store(!inner.orders.is_empty(), Ordering::SeqCst);
                 return Told::Do(order, reply);
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -231,7 +235,11 @@ impl Seat {
     }
 
     pub(crate) fn ask_to_stop(&self) {
-        lock(&self.inner).stops = true;
+        {
+            let mut inner = lock(&self.inner);
+            inner.stops = true;
+            self.is_wanted.store(true, Ordering::SeqCst);
+        }
         self.changed.notify_all();
     }
 

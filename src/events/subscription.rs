@@ -24,9 +24,9 @@ use super::{Followed, Recorded};
 use crate::engine::{Lookup, Shared, on_engine_thread};
 use crate::error::Error;
 use crate::execute_error::WaitError;
-use crate::history::{Frames, HistoryRecord, check_frame};
-use crate::journal::{Bookmark, Records, StreamedFile};
-use crate::model::{CommandTable, Model};
+use crate::history::{Frames, HistoryRecord, RecordOrigin, StoredRecords, check_frame};
+use crate::journal::{Bookmark, Records};
+use crate::model::Model;
 use crate::recovery::check_tags;
 
 /// Where a [`Subscription`] begins.
@@ -60,16 +60,15 @@ pub struct Subscription<M: Model> {
     next: u64,
     /// Up to here commands were readable and durable when it looked last.
     reached: u64,
-    batch: Option<Batch>,
+    batch: Option<Batch<M>>,
     /// The files that are read, if it is behind.
     frames: Option<Frames>,
     /// Where it has left the files: if it falls behind again, it goes on there.
     bookmark: Option<Bookmark>,
     /// The file whose table of names was checked last.
-    checked: Option<Arc<StreamedFile>>,
-    /// What the recent batches belong to.
-    live: Arc<StreamedFile>,
-    table: Arc<CommandTable<M>>,
+    checked: Option<Arc<RecordOrigin<M>>>,
+    /// What the recent batches come from.
+    live: Arc<RecordOrigin<M>>,
     derived: Derived<M>,
     filter: Option<Filter<M>>,
     /// Its number among the tasks that wait.
@@ -80,18 +79,17 @@ pub struct Subscription<M: Model> {
 type Filter<M> = Box<dyn FnMut(&Recorded<M>) -> bool + Send>;
 
 /// Records of which some are not given yet.
-struct Batch {
-    file: Arc<StreamedFile>,
-    payload: Arc<[u8]>,
+struct Batch<M: Model> {
+    stored: Arc<StoredRecords<M>>,
     /// Where the next record begins, and its sequence.
     at: usize,
     sequence: u64,
 }
 
-/// What the next command of a subscription is.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned")]
-enum Next<M: Model> {
-    Given(Recorded<M>),
+/// Whether there is a next command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Given,
     NotYet,
     Ended,
 }
@@ -105,7 +103,7 @@ impl<M: Model> Subscription<M> {
             From::After(sequence) => sequence.saturating_add(1),
             From::Now => followed.reached() + 1,
         };
-        let live = Arc::new(followed.live_file());
+        let live = RecordOrigin::new(Arc::new(followed.live_file()));
         let task = followed.shared.published.tasks.number();
         let mut made = Self {
             reached: followed.reached(),
@@ -116,7 +114,6 @@ impl<M: Model> Subscription<M> {
             bookmark: None,
             checked: None,
             live,
-            table: Arc::new(CommandTable::new()),
             derived: Derived::new(),
             filter: None,
             task,
@@ -154,11 +151,9 @@ impl<M: Model> Subscription<M> {
     /// [`Error::Poisoned`] if the database has failed, after the last durable command was given.
     /// Otherwise the errors of [`History::records`](crate::History::records).
     pub fn try_next(&mut self) -> Result<Option<Recorded<M>>, Error> {
-        match self.step() {
-            Ok(Next::Given(recorded)) => Ok(Some(recorded)),
-            Ok(Next::NotYet | Next::Ended) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let mut given = None;
+        self.step(&mut given)?;
+        Ok(given)
     }
 
     /// Returns the next command, and waits for it at most so long. `None` says that the time has
@@ -178,14 +173,14 @@ impl<M: Model> Subscription<M> {
         timeout: Duration,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Option<Recorded<M>>, Error> {
-        let deadline = Instant::now().checked_add(timeout);
+        // The clock is read only if there is something to wait for.
+        let (mut waits_until, mut given) = (None, None);
         loop {
-            match self.step()? {
-                Next::Given(recorded) => return Ok(Some(recorded)),
-                Next::Ended => return Ok(None),
-                Next::NotYet => {}
+            if self.step(&mut given)? != Next::NotYet {
+                return Ok(given);
             }
             // A deadline beyond the clock's range is none.
+            let deadline = *waits_until.get_or_insert_with(|| Instant::now().checked_add(timeout));
             let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() || is_wanted() {
                 return Ok(None);
@@ -211,16 +206,18 @@ impl<M: Model> Subscription<M> {
         self.has_ended
     }
 
-    fn step(&mut self) -> Result<Next<M>, Error> {
+    /// Puts the next command into `given`: a command is large, so it is moved as little as possible.
+    fn step(&mut self, given: &mut Option<Recorded<M>>) -> Result<Next, Error> {
         if self.has_ended {
             return Ok(Next::Ended);
         }
-        let next = self.try_step();
+        let next = self.try_step(given);
         self.has_ended = matches!(next, Ok(Next::Ended) | Err(_));
         next
     }
 
-    fn try_step(&mut self) -> Result<Next<M>, Error> {
+    #[inline]
+    fn try_step(&mut self, given: &mut Option<Recorded<M>>) -> Result<Next, Error> {
         loop {
             if self.followed.process.is_forked() {
                 return Err(Error::Forked);
@@ -237,19 +234,21 @@ impl<M: Model> Subscription<M> {
                     };
                 }
             }
-            let recorded = self.take()?;
-            let Some(wanted) = &mut self.filter else { return Ok(Next::Given(recorded)) };
+            let recorded = given.insert(self.take()?);
+            let Some(wanted) = &mut self.filter else { return Ok(Next::Given) };
             // If it panics, nobody knows whether the command is wanted.
             self.has_ended = true;
-            let is_wanted = wanted(&recorded);
+            let is_wanted = wanted(recorded);
             self.has_ended = false;
             if is_wanted {
-                return Ok(Next::Given(recorded));
+                return Ok(Next::Given);
             }
+            *given = None;
         }
     }
 
     /// Takes the next command, which is durable.
+    #[inline]
     fn take(&mut self) -> Result<Recorded<M>, Error> {
         self.find_batch()?;
         let batch = self.batch.as_mut().expect("a durable command is in a batch");
@@ -257,13 +256,12 @@ impl<M: Model> Subscription<M> {
         if batch.sequence != sequence {
             return Err(batch.no_record());
         }
-        let from = (&batch.payload, batch.at);
-        let read = HistoryRecord::read(&batch.file, sequence, from, &self.table);
+        let read = HistoryRecord::read(&batch.stored, sequence, batch.at);
         let (command, end) = read.ok_or_else(|| batch.no_record())?;
         batch.at = end;
         batch.sequence += 1;
         self.next += 1;
-        if batch.at >= batch.payload.len() {
+        if batch.at >= batch.stored.bytes.len() {
             self.batch = None;
         }
         if command.has_derived_events() {
@@ -278,8 +276,8 @@ impl<M: Model> Subscription<M> {
         while self.batch.is_none() && self.next <= self.reached {
             if let Lookup::Found(found) = self.followed.shared.recent_batches.find(self.next) {
                 self.leave_files();
-                let (file, payload) = (self.live.clone(), found.payload.clone());
-                self.batch = Some(Batch { file, payload, at: 0, sequence: found.first_sequence });
+                let payload = found.payload.clone();
+                self.batch = Some(Batch::new(&self.live, payload, found.first_sequence));
             } else {
                 self.read_batch()?;
             }
@@ -313,16 +311,14 @@ impl<M: Model> Subscription<M> {
         }
         let Some((file, frame)) = frames.frame() else { return Ok(()) };
         check_frame(file, &frame)?;
-        if self.checked.as_ref().is_none_or(|checked| !Arc::ptr_eq(checked, file)) {
-            check_tags::<M>(&file.path, &file.header)?;
-            self.checked = Some(file.clone());
-        }
-        self.batch = Some(Batch {
-            file: file.clone(),
-            payload: frame.payload.into(),
-            at: 0,
-            sequence: frame.header.first_sequence,
-        });
+        let origin = match &mut self.checked {
+            Some(known) if known.is(file) => known,
+            other => {
+                check_tags::<M>(&file.path, &file.header)?;
+                other.insert(RecordOrigin::new(file.clone()))
+            }
+        };
+        self.batch = Some(Batch::new(origin, frame.payload.into(), frame.header.first_sequence));
         Ok(())
     }
 }
@@ -330,11 +326,16 @@ impl<M: Model> Subscription<M> {
 /// How long a wait without a deadline lasts before it looks again.
 const LONG: Duration = Duration::from_secs(3600);
 
-impl Batch {
+impl<M: Model> Batch<M> {
+    fn new(origin: &Arc<RecordOrigin<M>>, bytes: Arc<[u8]>, sequence: u64) -> Self {
+        let stored = Arc::new(StoredRecords { origin: origin.clone(), bytes });
+        Self { stored, at: 0, sequence }
+    }
+
     /// Goes to the record with this sequence.
     fn skip_to(&mut self, sequence: u64) -> Result<(), Error> {
         while self.sequence < sequence {
-            let rest = self.payload.get(self.at..).unwrap_or(&[]);
+            let rest = self.stored.bytes.get(self.at..).unwrap_or(&[]);
             let record = Records::new(rest).next().and_then(Result::ok);
             self.at += record.ok_or_else(|| self.no_record())?.bytes();
             self.sequence += 1;
@@ -344,7 +345,7 @@ impl Batch {
 
     fn no_record(&self) -> Error {
         let (expected, found) = ("a batch of whole records", "bytes that are not a record");
-        Error::corrupt(&self.file.path, 0, expected, found)
+        Error::corrupt(self.stored.path(), 0, expected, found)
     }
 }
 
@@ -368,10 +369,10 @@ impl<M: Model> Stream for Subscription<M> {
     type Item = Result<Recorded<M>, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut given = None;
         for has_waker in [false, true] {
-            match self.step() {
-                Ok(Next::Given(recorded)) => return Poll::Ready(Some(Ok(recorded))),
-                Ok(Next::Ended) => return Poll::Ready(None),
+            match self.step(&mut given) {
+                Ok(Next::Given | Next::Ended) => return Poll::Ready(given.map(Ok)),
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(Next::NotYet) if has_waker => {}
                 // It looks once more, because something may have come before the waker was set.

@@ -11,10 +11,6 @@ impl<'a> FieldReader<'a> {
         Self { bytes, position: 0 }
     }
 
-    pub(crate) fn position(&self) -> usize {
-        self.position
-    }
-
     pub(crate) fn is_at_end(&self) -> bool {
         self.position == self.bytes.len()
     }

@@ -14,9 +14,9 @@ use crate::files::{
     Build, Directory, FollowerDirectory, FollowerKind, Letter, MOST_LETTER_BYTES, MOST_LETTERS,
     MOST_NAME_BYTES, MOST_REASON_BYTES, Standing,
 };
-use crate::history::HistoryRecord;
-use crate::journal::{Record, StreamedFile};
-use crate::model::{CommandTable, Model, encode_events, time_ns};
+use crate::history::{HistoryRecord, RecordOrigin, StoredRecords};
+use crate::journal::Record;
+use crate::model::{Model, encode_events, time_ns};
 use crate::options::Events;
 use crate::storage::Storage;
 
@@ -34,8 +34,7 @@ pub(super) struct Follower<M: Model> {
     pub(super) options: FollowerOptions,
     pub(super) subscription: Option<Subscription<M>>,
     /// What the records of dead letters belong to.
-    letters: Arc<StreamedFile>,
-    table: Arc<CommandTable<M>>,
+    letters: Arc<RecordOrigin<M>>,
     /// When the first command was worked on that is not saved, and how many there are.
     unsaved_since: Instant,
     unsaved: u64,
@@ -85,8 +84,7 @@ impl<M: Model> Follower<M> {
             standing,
             options,
             subscription: None,
-            letters: Arc::new(letters),
-            table: Arc::new(CommandTable::new()),
+            letters: RecordOrigin::new(Arc::new(letters)),
             unsaved_since: Instant::now(),
             unsaved: 0,
             failed_at: None,
@@ -273,7 +271,8 @@ impl<M: Model> Follower<M> {
         let letter = build.letters.iter().find(|letter| letter.sequence == sequence);
         let none = || self.refuses(format!("there is no dead letter with sequence {sequence}"));
         let bytes: Arc<[u8]> = letter.ok_or_else(none)?.record.as_slice().into();
-        let read = HistoryRecord::read(&self.letters, sequence, (&bytes, 0), &self.table);
+        let stored = Arc::new(StoredRecords { origin: self.letters.clone(), bytes });
+        let read = HistoryRecord::read(&stored, sequence, 0);
         let (path, expected) = (self.own.standing(), "the record of a command in a dead letter");
         let (record, _) = read.ok_or_else(|| Error::corrupt(&path, 0, expected, "other bytes"))?;
         Recorded::of(record)

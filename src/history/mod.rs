@@ -26,7 +26,7 @@ mod verify;
 
 pub(crate) use frames::Frames;
 pub(crate) use offline::OfflineHistory;
-pub(crate) use records::check_frame;
+pub(crate) use records::{RecordOrigin, StoredRecords, check_frame};
 pub(crate) use replica::Replica;
 pub(crate) use source::HistoryFiles;
 pub(crate) use verify::{replay_twice, verify_files};

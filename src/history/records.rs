@@ -2,8 +2,8 @@
 //! the files are found.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::{Bound, Range, RangeBounds};
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,46 +19,73 @@ use crate::options::Events;
 use crate::process::{stack, told_of_panics};
 use crate::recovery::{check_tags, unknown_tag};
 
+/// What records come from: their file, and the program's types for its commands.
+pub(crate) struct RecordOrigin<M: Model> {
+    file: Arc<StreamedFile>,
+    table: CommandTable<M>,
+}
+
+impl<M: Model> RecordOrigin<M> {
+    pub(crate) fn new(file: Arc<StreamedFile>) -> Arc<Self> {
+        Arc::new(Self { file, table: CommandTable::new() })
+    }
+
+    /// Whether it is this file.
+    pub(crate) fn is(&self, file: &Arc<StreamedFile>) -> bool {
+        Arc::ptr_eq(&self.file, file)
+    }
+}
+
+/// Bytes that hold stored records, one behind the other. A record keeps them, so that making one
+/// costs a single counter.
+pub(crate) struct StoredRecords<M: Model> {
+    pub(crate) origin: Arc<RecordOrigin<M>>,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+impl<M: Model> StoredRecords<M> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.origin.file.path
+    }
+}
+
 /// One accepted command as it is stored, with its time and its metadata.
 pub struct HistoryRecord<M: Model> {
-    file: Arc<StreamedFile>,
+    /// Holds this record, and may hold others.
+    stored: Arc<StoredRecords<M>>,
     sequence: u64,
     time_ns: u64,
+    /// Where its metadata begins. Its command follows, and the record with its events.
+    begin: u32,
+    command_bytes: u32,
+    /// `None` if the command emitted none.
+    events_bytes: Option<u32>,
+    metadata_bytes: u16,
     tag: u16,
-    /// Bytes that hold the stored record.
-    bytes: Arc<[u8]>,
-    /// Where they hold its metadata, and its command.
-    metadata: Range<usize>,
-    command: Range<usize>,
-    /// Where they hold its encoded events; `None` if the command emitted none.
-    events: Option<Range<usize>>,
-    table: Arc<CommandTable<M>>,
 }
 
 impl<M: Model> HistoryRecord<M> {
-    /// Makes a record of the one that begins at `at` in `bytes`, which are of `file`. Returns also
-    /// where it ends; `None` if there is no record.
+    /// Makes a record of the one that begins at `at` in `stored`. Returns also where it ends; `None`
+    /// if there is no record.
+    #[inline]
     pub(crate) fn read(
-        file: &Arc<StreamedFile>,
+        stored: &Arc<StoredRecords<M>>,
         sequence: u64,
-        (bytes, at): (&Arc<[u8]>, usize),
-        table: &Arc<CommandTable<M>>,
+        at: usize,
     ) -> Option<(Self, usize)> {
-        let record = Records::new(bytes.get(at..)?).next()?.ok()?;
-        let metadata = at + RECORD_HEADER_BYTES;
-        let command = metadata + record.metadata.len();
-        let end = command + record.command.len();
-        let events = end + RECORD_HEADER_BYTES;
+        let record = Record::read(stored.bytes.get(at..)?)?;
+        let length = |bytes: &[u8]| {
+            u32::try_from(bytes.len()).expect("a payload is limited to far less than 4 GiB")
+        };
         let made = Self {
-            file: file.clone(),
+            stored: stored.clone(),
             sequence,
             time_ns: record.time_ns,
+            begin: length(stored.bytes.get(..at + RECORD_HEADER_BYTES)?),
+            command_bytes: length(record.command),
+            events_bytes: record.events.map(length),
+            metadata_bytes: u16::try_from(record.metadata.len()).ok()?,
             tag: record.tag,
-            bytes: bytes.clone(),
-            metadata: metadata..command,
-            command: command..end,
-            events: record.events.map(|it| events..events + it.len()),
-            table: table.clone(),
         };
         Some((made, at + record.bytes()))
     }
@@ -79,12 +106,14 @@ impl<M: Model> HistoryRecord<M> {
     /// none.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
-        let bytes = self.bytes.get(self.metadata.clone()).unwrap_or(&[]);
-        Metadata::decode(bytes).unwrap_or_default()
+        match self.metadata_bytes {
+            0 => Metadata::default(),
+            _ => Metadata::decode(self.record().metadata).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn has_metadata(&self) -> bool {
-        !self.metadata.is_empty()
+        self.metadata_bytes > 0
     }
 
     /// Returns the command's stable tag.
@@ -106,7 +135,7 @@ impl<M: Model> HistoryRecord<M> {
         if self.is_redacted() {
             return REDACTED_NAME;
         }
-        let commands = &self.file.header.commands;
+        let commands = &self.file().header.commands;
         let named = commands.iter().find(|(tag, _)| *tag == self.tag);
         named.map_or("", |(_, name)| name) // there is a name: `load_frame` has checked it
     }
@@ -120,7 +149,7 @@ impl<M: Model> HistoryRecord<M> {
         if self.is_redacted() {
             return None;
         }
-        let decoded = self.table.get(self.tag)?.decode(self.command_bytes())?;
+        let decoded = self.stored.origin.table.get(self.tag)?.decode(self.record().command)?;
         Some(decoded.map_err(|reason| self.undecodable(reason)))
     }
 
@@ -132,12 +161,14 @@ impl<M: Model> HistoryRecord<M> {
     /// [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type. [`Error::Encode`]
     /// if JSON cannot express it, as in [`Database::export_json`](crate::Database::export_json).
     pub fn command_json(&self) -> Result<String, Error> {
-        let StreamedFile { path, header, .. } = &*self.file;
+        let StreamedFile { path, header, .. } = &**self.file();
         let entry = self
+            .stored
+            .origin
             .table
             .get(self.tag)
             .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
-        let bytes = self.command_bytes();
+        let bytes = self.record().command;
         stack::try_here_first(|| entry.to_json(bytes)).map_err(|why| match why {
             NoJson::Undecodable(reason) => self.undecodable(reason),
             NoJson::NoForm(reason) => {
@@ -159,16 +190,15 @@ impl<M: Model> HistoryRecord<M> {
     /// earlier version of the program has stored them, read them in
     /// [`Model::read_event`](crate::Model::read_event).
     pub fn events(&self) -> Result<Option<Vec<M::Event>>, Error> {
-        if self.file.header.events != Events::Stored.code() {
+        if self.file().header.events != Events::Stored.code() {
             return Ok(None);
         }
-        let Some(range) = self.events.clone() else { return Ok(Some(Vec::new())) };
-        let bytes = self.bytes.get(range).unwrap_or(&[]);
+        let Some(bytes) = self.record().events else { return Ok(Some(Vec::new())) };
         let decoded = stack::try_here_first(|| {
             told_of_panics("event's Deserialize", || decode_events::<M>(bytes))?
         });
         decoded.map(Some).map_err(|reason| Error::EventsUndecodable {
-            path: self.file.path.clone(),
+            path: self.file().path.clone(),
             sequence: self.sequence,
             command: self.command_name().to_owned(),
             reason,
@@ -176,39 +206,39 @@ impl<M: Model> HistoryRecord<M> {
     }
 
     pub(crate) fn file(&self) -> &Arc<StreamedFile> {
-        &self.file
+        &self.stored.origin.file
     }
 
     /// Whether a replay tells its events, because they were not stored.
     pub(crate) fn has_derived_events(&self) -> bool {
-        self.file.header.events == Events::Derived.code()
+        self.file().header.events == Events::Derived.code()
     }
 
+    #[inline]
     pub(crate) fn record(&self) -> Record<'_> {
-        let bytes = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or(&[]);
+        let part =
+            |begin: usize, bytes: usize| self.stored.bytes.get(begin..begin + bytes).unwrap_or(&[]);
+        let (begin, metadata_bytes) = (in_memory(self.begin), usize::from(self.metadata_bytes));
+        let (command, command_bytes) = (begin + metadata_bytes, in_memory(self.command_bytes));
+        let events = command + command_bytes + RECORD_HEADER_BYTES;
         Record {
             tag: self.tag,
             time_ns: self.time_ns,
-            metadata: bytes(&self.metadata),
-            command: bytes(&self.command),
-            events: self.events.as_ref().map(bytes),
+            metadata: part(begin, metadata_bytes),
+            command: part(command, command_bytes),
+            events: self.events_bytes.map(|bytes| part(events, in_memory(bytes))),
         }
     }
 
     /// Returns the record as a frame holds it, with its events.
     pub(crate) fn encoded(&self) -> &[u8] {
-        let begin = self.metadata.start.saturating_sub(RECORD_HEADER_BYTES);
-        let end = self.events.as_ref().map_or(self.command.end, |events| events.end);
-        self.bytes.get(begin..end).unwrap_or(&[])
-    }
-
-    fn command_bytes(&self) -> &[u8] {
-        self.bytes.get(self.command.clone()).unwrap_or(&[])
+        let begin = in_memory(self.begin).saturating_sub(RECORD_HEADER_BYTES);
+        self.stored.bytes.get(begin..begin + self.record().bytes()).unwrap_or(&[])
     }
 
     fn undecodable(&self, reason: String) -> Error {
         Error::CommandUndecodable {
-            path: self.file.path.clone(),
+            path: self.file().path.clone(),
             sequence: self.sequence,
             command: self.command_name().to_owned(),
             reason,
@@ -225,6 +255,11 @@ impl<M: Model> fmt::Debug for HistoryRecord<M> {
             .field("metadata", &self.metadata())
             .finish_non_exhaustive()
     }
+}
+
+/// Every length here is that of a part of a payload in memory.
+fn in_memory(length: u32) -> usize {
+    usize::try_from(length).expect("it is in memory")
 }
 
 /// Checks that a frame holds as many commands as it states, and that its file names each of them.
@@ -248,10 +283,8 @@ pub struct HistoryRecords<M: Model> {
     payload: Vec<u8>,
     at: usize,
     next_sequence: u64,
-    file: Option<Arc<StreamedFile>>,
-    table: Arc<CommandTable<M>>,
+    origin: Option<Arc<RecordOrigin<M>>>,
     failed: bool,
-    model: PhantomData<fn() -> M>,
 }
 
 impl<M: Model> HistoryRecords<M> {
@@ -278,10 +311,8 @@ impl<M: Model> HistoryRecords<M> {
             payload: Vec::new(),
             at: 0,
             next_sequence: from,
-            file: None,
-            table: Arc::new(CommandTable::new()),
+            origin: None,
             failed: false,
-            model: PhantomData,
         })
     }
 
@@ -307,9 +338,9 @@ impl<M: Model> HistoryRecords<M> {
         }
         let Some((file, frame)) = self.frames.frame() else { return Ok(false) };
         check_frame(file, &frame)?;
-        if self.file.as_ref().is_none_or(|known| !Arc::ptr_eq(known, file)) {
+        if self.origin.as_ref().is_none_or(|known| !known.is(file)) {
             check_tags::<M>(&file.path, &file.header)?;
-            self.file = Some(file.clone());
+            self.origin = Some(RecordOrigin::new(file.clone()));
         }
         self.payload.clear();
         self.payload.extend_from_slice(frame.payload);
@@ -322,11 +353,12 @@ impl<M: Model> HistoryRecords<M> {
         let rest = self.payload.get(self.at..).unwrap_or(&[]);
         let record = Records::new(rest).next();
         let record = record.and_then(Result::ok).expect("`load_frame` has read it");
-        let file = self.file.as_ref().expect("`load_frame` has set it");
+        let origin = self.origin.clone().expect("`load_frame` has set it");
         // A copy: whoever keeps a record does not keep the others of its batch.
         let bytes = rest.get(..record.bytes()).unwrap_or(&[]).into();
         self.at += record.bytes();
-        let made = HistoryRecord::read(file, self.next_sequence, (&bytes, 0), &self.table);
+        let stored = Arc::new(StoredRecords { origin, bytes });
+        let made = HistoryRecord::read(&stored, self.next_sequence, 0);
         Ok(made.expect("it was read just now").0)
     }
 }

@@ -18,7 +18,7 @@
 
 use std::path::Path;
 
-use super::record::{RECORD_HEADER_BYTES, Record, Records, events_header};
+use super::record::{RECORD_HEADER_BYTES, Record, events_header};
 use crate::files::{FieldReader, StoreError, align_up};
 
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"PVFR");
@@ -296,7 +296,7 @@ impl<'a> FrameRef<'a> {
         at: usize,
     ) -> Result<(Record<'a>, usize), StoreError> {
         let rest = self.payload.get(at..).unwrap_or(&[]);
-        let record = Records::new(rest).next().and_then(Result::ok).ok_or_else(|| {
+        let record = Record::read(rest).ok_or_else(|| {
             let found = format!("bytes that are not a record, from byte {at} of its payload on");
             StoreError::corrupt(path, self.position, "a frame of whole records", found)
         })?;

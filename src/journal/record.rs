@@ -13,7 +13,6 @@
 //! If the command emitted events, a record with the tag [`EVENTS_TAG`] follows. It has no metadata
 //! and no time. It has no sequence of its own, and no frame counts it.
 
-use crate::files::FieldReader;
 use crate::model::EVENTS_TAG;
 
 pub(crate) const RECORD_HEADER_BYTES: usize = 16;
@@ -43,13 +42,14 @@ impl RecordHeader {
         bytes
     }
 
-    fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
-        Some(Self {
-            length: fields.u32()?,
-            tag: fields.u16()?,
-            metadata_length: fields.u16()?,
-            time_ns: fields.u64()?,
-        })
+    fn decode(bytes: [u8; RECORD_HEADER_BYTES]) -> Self {
+        let [l0, l1, l2, l3, t0, t1, m0, m1, time_ns @ ..] = bytes;
+        Self {
+            length: u32::from_le_bytes([l0, l1, l2, l3]),
+            tag: u16::from_le_bytes([t0, t1]),
+            metadata_length: u16::from_le_bytes([m0, m1]),
+            time_ns: u64::from_le_bytes(time_ns),
+        }
     }
 }
 
@@ -67,25 +67,25 @@ pub(crate) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// How long the record is in the payload, with its events.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
         let events = self.events.map_or(0, |events| RECORD_HEADER_BYTES + events.len());
         RECORD_HEADER_BYTES + self.metadata.len() + self.command.len() + events
     }
 
     /// Reads a command and its events from the beginning of `payload`.
-    fn read(payload: &'a [u8]) -> Option<Self> {
-        let mut fields = FieldReader::new(payload);
-        let (header, body) = read_one(&mut fields)?;
+    #[inline]
+    pub(crate) fn read(payload: &'a [u8]) -> Option<Self> {
+        let (header, body, behind) = read_one(payload)?;
         if header.tag == EVENTS_TAG {
             return None; // events without a command
         }
         let (metadata, command) = body.split_at_checked(header.metadata_length.into())?;
-        let behind = payload.get(fields.position()..).unwrap_or(&[]);
         let is_events = behind.get(TAG_AT..TAG_AT + 2) == Some(&EVENTS_TAG.to_le_bytes());
         let events = match is_events {
             false => None,
             true => {
-                let (header, events) = read_one(&mut fields)?;
+                let (header, events, _) = read_one(behind)?;
                 (header == events_header(header.length)).then_some(Some(events))?
             }
         };
@@ -115,10 +115,13 @@ impl<'a> Record<'a> {
     }
 }
 
-fn read_one<'a>(fields: &mut FieldReader<'a>) -> Option<(RecordHeader, &'a [u8])> {
-    let header = RecordHeader::decode(fields)?;
-    let body = fields.bytes(usize::try_from(header.length).ok()?)?;
-    Some((header, body))
+/// Returns the header of a record at the beginning of `payload`, its body, and what is behind it.
+#[inline]
+fn read_one(payload: &[u8]) -> Option<(RecordHeader, &[u8], &[u8])> {
+    let (header, rest) = payload.split_first_chunk()?;
+    let header = RecordHeader::decode(*header);
+    let (body, behind) = rest.split_at_checked(usize::try_from(header.length).ok()?)?;
+    Some((header, body, behind))
 }
 
 /// Returns the header of a record that holds events.
@@ -157,6 +160,7 @@ impl<'a> Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, usize>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.payload.get(self.position..).unwrap_or(&[]);
         if self.failed || rest.is_empty() {

@@ -103,6 +103,7 @@ struct Encodings<'a> {
 }
 
 impl<'a> Encodings<'a> {
+    #[inline]
     fn begin(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes;
         let version = u32::try_from(varint::take(&mut rest)?).ok()?;
@@ -112,6 +113,7 @@ impl<'a> Encodings<'a> {
         fits.then_some(Self { version, count, rest })
     }
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(varint::take(&mut self.rest)?).ok()?;
         let (event, behind) = self.rest.split_at_checked(length)?;

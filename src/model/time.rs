@@ -8,6 +8,7 @@ pub(crate) fn time_ns(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+#[inline]
 pub(crate) fn system_time(time_ns: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(time_ns)
 }

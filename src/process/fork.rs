@@ -37,6 +37,7 @@ impl OpeningProcess {
     }
 
     /// Whether the present process was forked from this one.
+    #[inline]
     pub(crate) fn is_forked(self) -> bool {
         match self {
             _ if fault!(ForkNotNoticed) => false,

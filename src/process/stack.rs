@@ -77,6 +77,7 @@ fn here() -> usize {
 }
 
 /// Whether the calling thread's stack has a known size.
+#[inline]
 pub(crate) fn is_known() -> bool {
     FLOOR.get().is_some()
 }
@@ -145,6 +146,7 @@ pub(crate) fn run_telling<T: Send, R: Send>(
 
 /// Runs `attempt` on this thread. If it fails, a value may be nested too deep for this thread's
 /// stack, so `attempt` runs again on a stack of known size.
+#[inline]
 pub(crate) fn try_here_first<R: Send, E: Send>(
     attempt: impl Fn() -> Result<R, E> + Sync,
 ) -> Result<R, E> {
