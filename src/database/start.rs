@@ -198,6 +198,7 @@ fn snapshotter<M: Model>(
             held: HeldFiles::new(file),
             followers: shared.followers.clone(),
             events: options.events::<M>(),
+            whole: <_>::default(),
         },
         shared: shared.clone(),
         committer: committer.clone(),

@@ -15,7 +15,7 @@ use super::published_version::Version;
 use super::queue::{Applied, Submission};
 use crate::engine::{Applier, KEPT_EVENTS, RequestMemory};
 use crate::journal::{Records, record_parts};
-use crate::model::{Context, Model, RandomSeed, decode_events, encode_events};
+use crate::model::{Context, Model, RandomSeed, check_event_count, decode_events, encode_events};
 use crate::options::Events;
 use crate::process::{stack, told_of_panics};
 
@@ -169,6 +169,10 @@ impl<M: Model> Working<M> {
     /// stored, it returns the reason, and the command leaves no record.
     fn push(&mut self, record: &[u8], time_ns: u64, batch: &mut Batch<M>) -> Result<(), String> {
         let events = &self.events;
+        if self.keeps == Events::Derived {
+            // A follower that cannot work on the command must be able to put them aside.
+            check_event_count(events.len())?;
+        }
         let before = batch.frame.payload_length();
         batch.frame.push_record(record, time_ns);
         let is_lost = batch.rejected > 0 && fault!(EventsLostBehindRefusal);

@@ -121,6 +121,9 @@ impl<M: Model> Subscription<M> {
         };
         // What is no longer stored is told at once.
         made.find_batch()?;
+        if made.batch.as_ref().is_some_and(|batch| batch.stored.origin.derives_events()) {
+            made.derived.begin(&made.followed, made.next)?;
+        }
         Ok(made)
     }
 

@@ -18,9 +18,9 @@ const MAGIC: [u8; 8] = *b"PREVSTND";
 /// Magic, format, length, database, kind, hold, oldest, name length, number of builds, checksum.
 const LEAST_BYTES: usize = 8 + 4 + 4 + 16 + 4 + 8 + 8 + 2 + 2 + CHECKSUM_BYTES;
 /// The most dead letters of one build, and the most bytes of their records together. One record
-/// always fits.
+/// always fits, with its events, whatever `max_command_bytes` allows.
 pub(crate) const MOST_LETTERS: usize = 1000;
-pub(crate) const MOST_LETTER_BYTES: usize = 64 << 20;
+pub(crate) const MOST_LETTER_BYTES: usize = 96 << 20;
 /// The most bytes of a reason. The rest is cut.
 pub(crate) const MOST_REASON_BYTES: usize = 4 << 10;
 /// The most bytes of a name: it is the name of a directory.

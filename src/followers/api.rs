@@ -209,8 +209,11 @@ impl<M: Model> Database<M> {
         };
         let inner = followed.storage.clone();
         let storage = Gated { inner, board: board.clone() };
-        let removed =
-            remove(&storage, &followed.directory, kind, name, || board.is_not_lost(&seat));
+        let removed = {
+            // The clean-up may be about to say that the follower is lost.
+            let _alone = board.standings();
+            remove(&storage, &followed.directory, kind, name, || board.is_not_lost(&seat))
+        };
         board.leave(&seat);
         // What was held for it may go now.
         followed.shared.snapshots.wake();

@@ -59,8 +59,8 @@ pub(crate) fn write_checkpoint<P: Serialize>(
     packing: Packing,
     (counters, gives_up, room): (&Counters, &AtomicBool, &Room),
 ) -> Result<(), Error> {
-    let _taking = room.take();
-    let pace = Pace::beside(counters, gives_up, room);
+    let taking = room.take();
+    let pace = Pace::beside(counters, gives_up, (room, taking.since()));
     let encoding = Rc::new(Encoding::default());
     write_chunks(
         storage,

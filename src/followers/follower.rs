@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::FollowerOptions;
 use super::gated::Gated;
 use super::thread::{Failure, LONG};
+use crate::codec::LARGEST_COMMAND_BYTES;
 use crate::engine::{FollowerSeat, FollowerState};
 use crate::error::Error;
 use crate::events::{Followed, From, Recorded, Subscription};
@@ -16,12 +17,19 @@ use crate::files::{
 };
 use crate::history::{HistoryRecord, RecordOrigin, StoredRecords};
 use crate::journal::Record;
-use crate::model::{Model, encode_events, time_ns};
+use crate::model::{LARGEST_EVENTS_BYTES, Model, encode_events, time_ns};
 use crate::options::Events;
+use crate::process::told_of_panics;
 use crate::storage::Storage;
 
-/// The least time between a failed save and the next try.
+/// The least and the longest time between a failed save and the next try. An interval may be longer,
+/// but what is not saved holds the journal.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+// One record always fits into a dead letter: a command, its events, its metadata, the headers.
+const _: () =
+    assert!(MOST_LETTER_BYTES >= LARGEST_COMMAND_BYTES + LARGEST_EVENTS_BYTES + (1 << 20));
 
 /// What every durable follower has.
 pub(super) struct Follower<M: Model> {
@@ -97,7 +105,11 @@ impl<M: Model> Follower<M> {
     fn read(&mut self) -> Result<Found, Error> {
         let storage = &*self.storage;
         Directory::create_follower(storage, &self.own)?;
-        self.own.remove_temporaries(storage)?;
+        {
+            // One may be there for a moment, to say that the follower is lost.
+            let _alone = self.followed.shared.followers.standings();
+            self.own.remove_temporaries(storage)?;
+        }
         let found = match self.own.read(storage) {
             Ok(None) => return Ok(Found::Nothing),
             Ok(Some(found)) => found,
@@ -150,11 +162,13 @@ impl<M: Model> Follower<M> {
         self.subscription.as_ref().is_some_and(Subscription::has_ended)
     }
 
-    fn until_save(&self) -> Duration {
+    pub(super) fn until_save(&self) -> Duration {
         let interval = self.options.checkpoint_interval;
         match (self.failed_at, self.unsaved) {
             // A disk that fails is not tried again without a pause.
-            (Some(at), _) => interval.max(LEAST_PAUSE).saturating_sub(at.elapsed()),
+            (Some(at), _) => {
+                interval.clamp(LEAST_PAUSE, LONGEST_PAUSE).saturating_sub(at.elapsed())
+            }
             (None, 0) => LONG,
             (None, _) => interval.saturating_sub(self.unsaved_since.elapsed()),
         }
@@ -235,18 +249,27 @@ impl<M: Model> Follower<M> {
     }
 
     /// Makes a dead letter.
-    pub(super) fn letter(&self, failed: &Recorded<M>, attempts: u32, reason: &str) -> Letter {
+    pub(super) fn letter(
+        &self,
+        failed: &Recorded<M>,
+        attempts: u32,
+        reason: &str,
+    ) -> Result<Letter, Error> {
+        let record = with_events(failed).map_err(|why| {
+            let sequence = failed.sequence;
+            self.refuses(format!("command {sequence} cannot be put aside with its events: {why}"))
+        })?;
         let mut end = MOST_REASON_BYTES.min(reason.len());
         while !reason.is_char_boundary(end) {
             end -= 1; // 0 is a boundary
         }
-        Letter {
+        Ok(Letter {
             sequence: failed.sequence,
             time_ns: time_ns(self.storage.now()),
             attempts,
             reason: reason.get(..end).unwrap_or("").to_owned(),
-            record: with_events(failed),
-        }
+            record,
+        })
     }
 
     /// Adds a dead letter to those of a build.
@@ -303,17 +326,16 @@ pub(super) enum Found {
 }
 
 /// Returns the record of a command, with its events also if they are not stored with it.
-fn with_events<M: Model>(failed: &Recorded<M>) -> Vec<u8> {
-    let (mut encoded, mut events) = (Vec::new(), Vec::new());
-    if failed.command.has_derived_events()
-        && !failed.events.is_empty()
-        && encode_events::<M>(&failed.events, &mut events).is_ok()
-    {
-        let record = Record { events: Some(&events), ..failed.command.record() };
-        record.push_onto(&mut encoded);
-        return encoded;
+fn with_events<M: Model>(failed: &Recorded<M>) -> Result<Vec<u8>, String> {
+    if !failed.command.has_derived_events() || failed.events.is_empty() {
+        return Ok(failed.command.encoded().to_vec());
     }
-    failed.command.encoded().to_vec()
+    let (mut encoded, mut events) = (Vec::new(), Vec::new());
+    // `Serialize` is a user's code.
+    told_of_panics("event's Serialize", || encode_events::<M>(&failed.events, &mut events))??;
+    let record = Record { events: Some(&events), ..failed.command.record() };
+    record.push_onto(&mut encoded);
+    Ok(encoded)
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
@@ -333,8 +355,19 @@ fn check_name(name: &str) -> Result<(), Error> {
 
 /// What an error of a subscription means for a follower.
 pub(super) fn failure(position: u64, error: &Error) -> Failure {
+    match lost_before(error) {
+        Some(oldest) => Failure::Lost(oldest),
+        None => Failure::At(position + 1, error.to_string()),
+    }
+}
+
+/// Returns from which command on a follower can work, if the error says that what is before is no
+/// longer stored.
+pub(super) fn lost_before(error: &Error) -> Option<u64> {
     match error {
-        Error::HistoryTruncated { oldest, .. } => Failure::Lost(*oldest),
-        error => Failure::At(position + 1, error.to_string()),
+        Error::HistoryTruncated { oldest, .. } => Some(*oldest),
+        // The commands may be there, but not the model before them.
+        Error::EventsNotDerivable { oldest, .. } => Some(oldest.saturating_add(1)),
+        _ => None,
     }
 }

@@ -126,8 +126,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
         }
         self.follower.subscription = None;
         self.is_spoilt = true; // until the clone is made
-        (self.working, self.position) = (seen.value.clone(), seen.position);
-        self.is_spoilt = false;
+        self.replace_working(seen.value.clone(), seen.position);
     }
 
     fn apply(&mut self, recorded: &Recorded<M>) -> Result<(), String> {
@@ -222,7 +221,9 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
 
     /// Removes what STANDING does not name.
     fn clear_files(&self) -> Result<(), Error> {
-        let Follower { storage, own, standing, .. } = &self.follower;
+        let Follower { storage, own, standing, followed, .. } = &self.follower;
+        // A temporary file may be there for a moment, to say that the follower is lost.
+        let _alone = followed.shared.followers.standings();
         Ok(own.clear(&**storage, &standing.checkpoints())?)
     }
 
@@ -271,7 +272,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
             return Err(self.follower.refuses(reason));
         };
         let mut build = self.build().clone();
-        let letter = self.follower.letter(&failed, 1, &reason);
+        let letter = self.follower.letter(&failed, 1, &reason)?;
         self.follower.put_aside(&mut build, letter)?;
         self.position = failed_at;
         self.change_and_save(build)?;

@@ -254,7 +254,7 @@ impl<M: Model, R: Reactor<M>> Reacting<M, R> {
         reason: &str,
     ) -> Result<(), Error> {
         let mut build = self.follower.standing.current.clone();
-        let letter = self.follower.letter(failed, attempts, reason);
+        let letter = self.follower.letter(failed, attempts, reason)?;
         self.follower.put_aside(&mut build, letter)?;
         let before = std::mem::replace(&mut self.position, failed.sequence);
         if let Err(error) = self.save_with(build) {

@@ -2,6 +2,7 @@
 //! version of the model. Knows nothing of how it goes on.
 
 use super::checkpoint::read_checkpoint;
+use super::follower::lost_before;
 use super::keeper::Keeper;
 use super::projection::Projection;
 use crate::engine::sync_outside_lock;
@@ -57,17 +58,17 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     fn continue_with(&mut self, value: P, build: &Build) -> Result<(), Error> {
         match self.follower.subscribe_after(build.position) {
             Ok(()) => {}
-            Err(Error::HistoryTruncated { oldest, .. }) => {
+            Err(error) => {
+                let Some(oldest) = lost_before(&error) else { return Err(error) };
                 return self.begin(Some(format!(
                     "it stood at {}, and commands are stored only from {oldest} on",
                     build.position
                 )));
             }
-            Err(error) => return Err(error),
         }
         let shown = self.clone_of(&value)?;
         self.follower.save_begun(self.follower.standing.clone())?;
-        (self.working, self.position) = (value, build.position);
+        self.replace_working(value, build.position);
         self.tell_standing(None);
         self.show(shown);
         self.note_checkpoint(&Ok(()));
@@ -84,7 +85,7 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
     pub(super) fn begin(&mut self, damage: Option<String>) -> Result<(), Error> {
         let (value, position) = match self.follower.subscribe_after(0) {
             Ok(()) => (self.initial.clone(), 0),
-            Err(truncated @ Error::HistoryTruncated { .. }) => self.of_model(truncated)?,
+            Err(truncated) if lost_before(&truncated).is_some() => self.of_model(truncated)?,
             Err(error) => return Err(error),
         };
         let standing = &self.follower.standing;
@@ -107,12 +108,20 @@ impl<M: Model, P: Projection<M>> Keeper<M, P> {
                 return Err(error);
             }
         };
-        (self.working, self.position, self.is_spoilt) = (value, position, false);
+        self.replace_working(value, position);
         self.tell_standing(damage);
         self.show(shown);
         let made = if position == 0 { Ok(()) } else { self.checkpoint() };
         self.note_checkpoint(&made);
         Ok(())
+    }
+
+    /// Goes on with another value. If the `Drop` of the one before panics, nothing is made of this
+    /// one: it does not belong to the position.
+    pub(super) fn replace_working(&mut self, value: P, position: u64) {
+        self.is_spoilt = true;
+        (self.working, self.position) = (value, position);
+        self.is_spoilt = false;
     }
 
     /// Makes a value of the newest version of the model.

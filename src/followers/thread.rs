@@ -76,7 +76,8 @@ fn run<M: Model>(mut works: impl Works<M>) {
                 let obeyed = obeyed.unwrap_or_else(|reason| Err(works.follower().refuses(reason)));
                 reply.send(obeyed).ok(); // whoever asked may have gone
             }
-            Told::Nothing if !is_at_work(&before) => {}
+            // What it has worked on holds the journal until it is saved.
+            Told::Nothing if !is_at_work(&before) => finish(&mut works, &seat),
             Told::Nothing => match step(&mut works, &seat) {
                 Ok(Step::GoesOn) => seat.tell(|status| {
                     if matches!(status.state, FollowerState::Retrying { .. }) {
@@ -99,6 +100,9 @@ fn run<M: Model>(mut works: impl Works<M>) {
             state @ FollowerState::Retrying { .. } if is_order && state == before => waits_until,
             FollowerState::Retrying { attempts, .. } => {
                 Instant::now().checked_add(works.follower().options.pause(attempts))
+            }
+            _ if works.follower().has_failed_to_save() => {
+                Instant::now().checked_add(works.follower().until_save())
             }
             _ => None,
         };
@@ -132,7 +136,9 @@ fn note_failure<M: Model>(works: &mut impl Works<M>, failure: Failure) {
             // The next start finds it out again, if this cannot be written.
             let standing = Standing { lost: Some(oldest), ..follower.standing.clone() };
             let saved = follower.save(standing);
-            follower.note_save(&saved);
+            if saved.is_err() {
+                follower.note_save(&saved);
+            }
             FollowerState::Lost { oldest }
         }
         Failure::Again(sequence, reason, attempts) => {

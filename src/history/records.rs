@@ -30,6 +30,11 @@ impl<M: Model> RecordOrigin<M> {
         Arc::new(Self { file, table: CommandTable::new() })
     }
 
+    /// Whether a replay tells the events, because they were not stored.
+    pub(crate) fn derives_events(&self) -> bool {
+        self.file.header.events == Events::Derived.code()
+    }
+
     /// Whether it is this file.
     pub(crate) fn is(&self, file: &Arc<StreamedFile>) -> bool {
         Arc::ptr_eq(&self.file, file)
@@ -209,9 +214,13 @@ impl<M: Model> HistoryRecord<M> {
         &self.stored.origin.file
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.stored.path()
+    }
+
     /// Whether a replay tells its events, because they were not stored.
     pub(crate) fn has_derived_events(&self) -> bool {
-        self.file().header.events == Events::Derived.code()
+        self.stored.origin.derives_events()
     }
 
     #[inline]

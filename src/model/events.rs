@@ -56,12 +56,18 @@ impl fmt::Debug for StoredEvent<'_> {
     }
 }
 
+/// Returns an error if one command has emitted too many events.
+pub(crate) fn check_count(count: usize) -> Result<(), String> {
+    match count > MOST_EVENTS {
+        true => Err(format!("it emitted {count} events, but the limit is {MOST_EVENTS}")),
+        false => Ok(()),
+    }
+}
+
 /// Appends the encoding of one command's events to `target`. The error says what is wrong with
 /// them; `target` may then have a part of them.
 pub(crate) fn encode<M: Model>(events: &[M::Event], target: &mut Vec<u8>) -> Result<(), String> {
-    if events.len() > MOST_EVENTS {
-        return Err(format!("it emitted {} events, but the limit is {MOST_EVENTS}", events.len()));
-    }
+    check_count(events.len())?;
     let limit = target.len() + LARGEST_EVENTS_BYTES;
     let too_large = || {
         let most = LARGEST_EVENTS_BYTES >> 20;

@@ -16,8 +16,8 @@ pub use migration::{MigrationError, SnapshotReader};
 pub use vocabulary::Registered;
 
 pub(crate) use events::{
-    EVENTS_TAG, LARGEST_EVENTS_BYTES, decode as decode_events, encode as encode_events,
-    split as split_events,
+    EVENTS_TAG, LARGEST_EVENTS_BYTES, check_count as check_event_count, decode as decode_events,
+    encode as encode_events, split as split_events,
 };
 pub(crate) use metadata::{LARGEST_METADATA_BYTES, request_id};
 pub(crate) use random::RandomSeed;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::holds::{Removable, deriving, unheld};
+use super::derivable::KnownWhole;
+use super::holds::{Removable, unheld};
 use super::late::HeldFiles;
 use crate::engine::FollowerBoard;
 use crate::error::Error;
@@ -36,6 +37,7 @@ pub(crate) struct Superseded {
     pub(crate) held: HeldFiles,
     pub(crate) followers: Arc<FollowerBoard>,
     pub(crate) events: Events,
+    pub(crate) whole: KnownWhole,
 }
 
 impl Superseded {
@@ -51,14 +53,11 @@ impl Superseded {
             manifest.settle()?;
             (manifest.current().snapshots.clone(), manifest.current().newest_segment)
         };
-        // Followers that derive events replay them from older snapshots.
+        let derives = self.may_derive()?;
         let mut kept = listed.clone();
-        let stored = match self.events {
-            Events::Derived => Some(list_snapshots(&*self.storage, &self.directory.snapshots)?),
-            _ => None,
-        };
-        if let Some(stored) = &stored {
-            kept.extend(deriving(&*self.storage, &self.directory, stored)?);
+        if derives {
+            kept.extend(self.deriving(&listed, pace)?);
+            kept.sort_unstable();
         }
         self.clear_snapshots(&kept, pace)?;
         let oldest = if fault!(SegmentRemovedTooEarly) { listed.last() } else { listed.first() };
@@ -80,8 +79,9 @@ impl Superseded {
             true => 0,
             false => {
                 let (storage, board) = (&*self.storage, &self.followers);
-                let stored = stored.as_deref();
-                let held = unheld(storage, &self.directory, board, &removable, stored)?;
+                // Whoever has gone on meanwhile may not need the newer ones: they may be gone.
+                let begins = derives.then_some(&*kept);
+                let held = unheld(storage, &self.directory, board, &removable, begins)?;
                 removable.drain(held..).map(|it| it.bytes).sum()
             }
         };
@@ -91,6 +91,11 @@ impl Superseded {
         // Whoever reads 0 may rely on it: what was held is gone.
         self.followers.set_held_bytes(held_bytes);
         Ok(())
+    }
+
+    /// Whether the open found this snapshot damaged.
+    pub(super) fn is_spared(&self, sequence: u64) -> bool {
+        self.spared.contains(&snapshot_path(&self.directory.snapshots, sequence))
     }
 
     /// Returns whether segments are archived. Once an archive exists, archiving continues, whatever
@@ -111,7 +116,7 @@ impl Superseded {
             // A damaged snapshot, or one of another database, is kept for the user to examine.
             if needed.contains(&sequence) && !fault!(BaseRemovedTooEarly)
                 || listed.contains(&sequence)
-                || self.spared.contains(&path)
+                || self.is_spared(sequence)
             {
                 continue;
             }
@@ -143,7 +148,7 @@ impl Superseded {
         let path = |sequence| snapshot_path(&self.directory.snapshots, sequence);
         let mut needed = BTreeSet::new();
         for &root in found {
-            if !listed.contains(&root) && !self.spared.contains(&path(root)) {
+            if !listed.contains(&root) && !self.is_spared(root) {
                 continue;
             }
             let mut next = Some(root);

@@ -21,28 +21,7 @@ pub(super) struct Removable {
     pub(super) bytes: u64,
 }
 
-/// Returns the snapshots from which followers derive events that are not stored: for each the newest
-/// one that is not behind its position.
-pub(super) fn deriving(
-    storage: &dyn Storage,
-    directory: &Directory,
-    snapshots: &[u64],
-) -> Result<Vec<u64>, Error> {
-    let mut needed = Vec::new();
-    for (kind, name) in list_followers(storage, directory)? {
-        let own = FollowerDirectory::of(directory, kind, &name);
-        match own.read(storage).map_err(Error::from) {
-            Ok(Some(standing)) if standing.lost.is_none() => {
-                needed.extend(newest_before(standing.needed_after(), snapshots));
-            }
-            Err(error @ Error::Io { .. }) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(needed)
-}
-
-fn newest_before(position: u64, snapshots: &[u64]) -> Option<u64> {
+pub(super) fn newest_before(position: u64, snapshots: &[u64]) -> Option<u64> {
     snapshots.iter().copied().filter(|sequence| *sequence <= position).max()
 }
 

@@ -7,6 +7,7 @@
 //! - `worker`: the thread that takes snapshots
 //! - `taking`: one snapshot, from its version to the MANIFEST
 //! - `cleanup`: archives or removes what the listed snapshots supersede
+//! - `derivable`: the snapshots that stay because a follower derives events from them
 //! - `holds`: what stays because a follower has not read it
 //! - `late`: what is loaded after the open
 //! - `export`: writes a copy of a whole database
@@ -14,6 +15,7 @@
 mod chain;
 mod cleanup;
 mod decode_check;
+mod derivable;
 mod due;
 mod export;
 mod file;

@@ -41,9 +41,9 @@ impl<M: Model> Snapshotter<M> {
             self.list_in_manifest(&header)?;
             self.tidy()?;
         }
-        let taking = self.room.clone();
-        let taking = taking.take();
-        let (written, decoded) = self.write(&header, &version)?;
+        let room = self.room.clone();
+        let taking = room.take();
+        let (written, decoded) = self.write(&header, &version, taking.since())?;
         drop((taking, version));
         let info = SnapshotInfo::of(&written.file, began.elapsed());
         let header = written.file.header.clone();
@@ -75,11 +75,13 @@ impl<M: Model> Snapshotter<M> {
         Ok(info)
     }
 
-    /// Writes the snapshot. Returns it, and whether it was decoded, too.
+    /// Writes the snapshot, unless the journal has asked for room more often than `since`. Returns
+    /// it, and whether it was decoded, too.
     fn write(
         &mut self,
         header: &FileHeader,
         version: &Version<M>,
+        since: u64,
     ) -> Result<(Written, bool), Error> {
         // If one snapshot is kept, the journal goes back to the newest one in any case.
         let journal_bytes = match self.keeps_older() {
@@ -89,7 +91,7 @@ impl<M: Model> Snapshotter<M> {
         let base = self.chain.as_ref().filter(|_| !self.outdated);
         let base = base.and_then(|chain| chain.base(journal_bytes));
         if let Some(base) = base.filter(|base| self.may_leave_the_list(base)) {
-            match self.write_with(header, version, Some(base)) {
+            match self.write_with(header, version, Some(base), since) {
                 // A whole snapshot would take even more room, and time.
                 Err(error) if error.is_disk_full() || self.is_cancelled() => return Err(error),
                 Err(error) => {
@@ -102,7 +104,7 @@ impl<M: Model> Snapshotter<M> {
                 written => return written,
             }
         }
-        self.write_with(header, version, None)
+        self.write_with(header, version, None, since)
     }
 
     /// Returns whether a snapshot would stay listed that does not rest on the base.
@@ -116,6 +118,7 @@ impl<M: Model> Snapshotter<M> {
         header: &FileHeader,
         version: &Version<M>,
         base: Option<&Base>,
+        since: u64,
     ) -> Result<(Written, bool), Error> {
         let SnapshotterOptions { storage, directory, packing, .. } = &self.options;
         let base_sequence = base.map_or(header.sequence, |base| base.sequence);
@@ -129,7 +132,7 @@ impl<M: Model> Snapshotter<M> {
             version,
             base,
             *packing,
-            &self.pace(),
+            &self.pace(since),
             |raw_bytes| {
                 decoded = self.decode_check.is_owed(&kept, raw_bytes);
                 decoded

@@ -285,8 +285,10 @@ impl<M: Model> Snapshotter<M> {
         self.cancelled.load(Ordering::SeqCst)
     }
 
-    pub(super) fn pace(&self) -> Pace<'_> {
-        Pace::beside(&self.shared.counters, &self.cancelled, &self.room)
+    /// Returns the pace of work that gives up if the journal has asked for room more often than
+    /// `since`.
+    pub(super) fn pace(&self, since: u64) -> Pace<'_> {
+        Pace::beside(&self.shared.counters, &self.cancelled, (&self.room, since))
     }
 
     fn note_failure(&mut self, error: &Error) {
@@ -307,7 +309,8 @@ impl<M: Model> Snapshotter<M> {
 
     /// Archives or removes what the listed snapshots supersede.
     pub(super) fn tidy(&self) -> Result<(), Error> {
-        self.superseded.clear(&self.manifest, &self.room, &self.pace())
+        let pace = self.pace(self.room.requests());
+        self.superseded.clear(&self.manifest, &self.room, &pace)
     }
 }
 

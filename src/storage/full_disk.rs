@@ -3,7 +3,8 @@
 //! `engine::committer` refuses what could not be written. Knows nothing of the journal and of the
 //! work.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,68 +17,91 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Coordinates the space that the journal and the background work take.
 #[derive(Default)]
 pub(crate) struct Room {
-    wanted: AtomicBool,
-    holding: Mutex<Holding>,
+    /// How often the journal has asked for room.
+    requests: AtomicU64,
+    takers: Mutex<Takers>,
     given_up: Condvar,
 }
 
 #[derive(Default)]
-struct Holding {
-    /// How many take space at present.
-    takers: usize,
-    /// How often space was given up. The count tells one taking from the next.
+struct Takers {
+    /// Those who take space at present, by their numbers.
+    present: BTreeMap<u64, Taker>,
+    next_number: u64,
+    /// How often space was given up.
     given_up: u64,
+}
+
+struct Taker {
+    /// How often the journal had asked when it began. Later requests are for it.
+    since: u64,
+    /// Whether it was waited for in vain: a user's code may not return.
+    is_stuck: bool,
 }
 
 /// A guard: while it lives, background work may be taking space.
 pub(crate) struct Taking<'a> {
     room: &'a Room,
+    number: u64,
+    since: u64,
+}
+
+impl Taking<'_> {
+    /// How often the journal had asked when this began. Later requests are for this work.
+    pub(crate) fn since(&self) -> u64 {
+        self.since
+    }
 }
 
 impl Room {
     pub(crate) fn take(&self) -> Taking<'_> {
-        let mut holding = self.lock();
-        // Those who were asked to give up before, and still take space, must see it.
-        if holding.takers == 0 {
-            self.wanted.store(false, Ordering::SeqCst);
-        }
-        holding.takers += 1;
-        drop(holding);
-        Taking { room: self }
+        let mut takers = self.lock();
+        let (number, since) = (takers.next_number, self.requests());
+        takers.next_number += 1;
+        takers.present.insert(number, Taker { since, is_stuck: false });
+        Taking { room: self, number, since }
     }
 
-    /// Returns whether the journal wants the room, so that the work must end.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+    /// Returns how often the journal has asked for room. Work must end when it has asked since the
+    /// work began.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
     }
 
-    /// Asks background work to give up, and waits until it has done so. Returns `false` when no
-    /// work gave up, so that there is no more room than before.
+    /// Asks the background work of this moment to give up, and waits until all of it has done so.
+    /// Returns `false` when none gave up, so that there is no more room than before. Work that does
+    /// not end in time is not waited for again.
     pub(crate) fn reclaim(&self) -> bool {
-        let holding = self.lock();
-        if holding.takers == 0 {
+        let takers = self.lock();
+        if takers.present.values().all(|taker| taker.is_stuck) {
             return false;
         }
-        let before = holding.given_up;
-        self.wanted.store(true, Ordering::SeqCst);
-        let (holding, _) = self
+        let before = takers.given_up;
+        let asked = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        let is_awaited = |taker: &Taker| taker.since < asked && !taker.is_stuck;
+        let (mut takers, _) = self
             .given_up
-            .wait_timeout_while(holding, LONGEST_WAIT, |holding| holding.given_up == before)
+            .wait_timeout_while(takers, LONGEST_WAIT, |takers| {
+                takers.present.values().any(is_awaited)
+            })
             .unwrap_or_else(PoisonError::into_inner);
-        holding.given_up != before
+        for taker in takers.present.values_mut().filter(|taker| taker.since < asked) {
+            taker.is_stuck = true;
+        }
+        takers.given_up != before
     }
 
-    fn lock(&self) -> MutexGuard<'_, Holding> {
-        lock(&self.holding)
+    fn lock(&self) -> MutexGuard<'_, Takers> {
+        lock(&self.takers)
     }
 }
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
-        let mut holding = self.room.lock();
-        holding.takers = holding.takers.saturating_sub(1);
-        holding.given_up += 1;
-        drop(holding);
+        let mut takers = self.room.lock();
+        takers.present.remove(&self.number);
+        takers.given_up += 1;
+        drop(takers);
         self.room.given_up.notify_all();
     }
 }
@@ -86,6 +110,12 @@ impl Drop for Taking<'_> {
 mod tests {
     use super::*;
 
+    fn asked(room: &Room, times: u64) {
+        while room.requests() < times {
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn work_is_asked_to_end_and_waited_for() {
         let room = Room::default();
@@ -93,32 +123,47 @@ mod tests {
         let taking = room.take();
         std::thread::scope(|scope| {
             let reclaimed = scope.spawn(|| room.reclaim());
-            while !room.is_wanted() {
-                std::thread::yield_now();
-            }
+            asked(&room, 1);
+            assert!(taking.since() < room.requests());
             drop(taking);
             assert!(reclaimed.join().unwrap());
         });
-        drop(room.take());
-        assert!(!room.is_wanted() && !room.reclaim());
+        assert_eq!(room.take().since(), room.requests(), "it was not asked");
+        assert!(!room.reclaim());
     }
 
     #[test]
-    fn all_who_take_space_are_asked_to_end() {
+    fn all_who_take_space_are_waited_for() {
         let room = Room::default();
         let (first, second) = (room.take(), room.take());
         std::thread::scope(|scope| {
             let reclaimed = scope.spawn(|| room.reclaim());
-            while !room.is_wanted() {
-                std::thread::yield_now();
-            }
+            asked(&room, 1);
             drop(first);
-            assert!(reclaimed.join().unwrap(), "one has given up its space");
+            // Whoever begins now is not waited for.
+            let later = room.take();
+            assert!(second.since() < room.requests() && later.since() == room.requests());
+            assert!(!reclaimed.is_finished());
+            drop(second);
+            assert!(reclaimed.join().unwrap());
+            drop(later);
         });
-        let third = room.take();
-        assert!(room.is_wanted(), "the second one has not seen it yet");
-        drop((second, third));
-        drop(room.take());
-        assert!(!room.is_wanted());
+    }
+
+    #[test]
+    fn who_does_not_give_up_is_waited_for_once_and_harms_nobody_else() {
+        let room = Room::default();
+        let stuck = room.take();
+        room.lock().present.values_mut().for_each(|taker| taker.is_stuck = true);
+        assert!(!room.reclaim(), "it is not waited for again");
+        let other = room.take();
+        std::thread::scope(|scope| {
+            let reclaimed = scope.spawn(|| room.reclaim());
+            asked(&room, 1);
+            drop(other);
+            assert!(reclaimed.join().unwrap());
+        });
+        assert_eq!(room.take().since(), room.requests());
+        drop(stuck);
     }
 }

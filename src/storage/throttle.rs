@@ -39,7 +39,8 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The pace of some background work, which calls [`step`](Self::step) after every piece.
 pub(crate) struct Pace<'a> {
-    ends: Option<(&'a AtomicBool, &'a Room)>,
+    /// What ends it early; and how often the journal had asked for room when it began.
+    ends: Option<(&'a AtomicBool, &'a Room, u64)>,
     commits: Option<&'a Counters>,
     turn_began: Cell<Instant>,
     batches_then: Cell<u64>,
@@ -49,15 +50,15 @@ pub(crate) struct Pace<'a> {
 
 impl<'a> Pace<'a> {
     /// Makes the pace for work beside the commits that `counters` counts. The work ends when
-    /// `cancelled` is set or the journal wants its room.
+    /// `cancelled` is set, or when the journal has asked for room more often than `since`.
     pub(crate) fn beside(
         counters: &'a Counters,
         cancelled: &'a AtomicBool,
-        room: &'a Room,
+        (room, since): (&'a Room, u64),
     ) -> Self {
         let batches = counters.batches.get();
         Self {
-            ends: Some((cancelled, room)),
+            ends: Some((cancelled, room, since)),
             commits: Some(counters),
             turn_began: Cell::new(Instant::now()),
             batches_then: Cell::new(batches),
@@ -125,11 +126,11 @@ impl<'a> Pace<'a> {
 
     /// Returns an error when the work must end.
     fn check_end(&self) -> io::Result<()> {
-        if let Some((cancelled, room)) = self.ends {
+        if let Some((cancelled, room, since)) = self.ends {
             if cancelled.load(Ordering::Relaxed) {
                 return Err(io::Error::other("the database is being closed"));
             }
-            if room.is_wanted() {
+            if room.requests() > since {
                 let reason = "the disk is full, and the journal needs the room; free some space";
                 return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
             }
@@ -146,7 +147,7 @@ mod tests {
     fn a_rest_ends_when_the_work_must_end() {
         let (counters, cancelled, room) =
             (Counters::default(), AtomicBool::new(false), Room::default());
-        let pace = Pace::beside(&counters, &cancelled, &room);
+        let pace = Pace::beside(&counters, &cancelled, (&room, 0));
         pace.rest().unwrap();
         counters.batches.add(1);
         std::thread::scope(|scope| {
@@ -162,7 +163,7 @@ mod tests {
     fn only_work_beside_commits_rests_after_small_pieces() {
         let (counters, cancelled, room) =
             (Counters::default(), AtomicBool::new(false), Room::default());
-        let pace = Pace::beside(&counters, &cancelled, &room);
+        let pace = Pace::beside(&counters, &cancelled, (&room, 0));
         assert_eq!(pace.piece_bytes(u64::MAX), PIECE_BYTES);
         assert_eq!(Pace::full().piece_bytes(u64::MAX), u64::MAX);
     }

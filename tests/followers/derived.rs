@@ -1,9 +1,10 @@
 //! Events that are not stored are derived: whoever follows gets what the commands emit on replay.
 
-use prevalence::{Events, From};
+use prevalence::{Error, Events, From, Retention};
 
-use crate::common::{Carry, temporary};
-use crate::tally::{Tally, check, fail_at, fill, stopped};
+use crate::common::{Carry, temporary, until};
+use crate::projections::OfModel;
+use crate::tally::{LONG, Tally, check, fail_at, fill, stopped};
 use crate::{builder, take_to};
 
 #[test]
@@ -59,4 +60,38 @@ fn projections_and_dead_letters_have_derived_events() {
     let tally = database.projection("tally", Tally::<14>::default(), <_>::default()).unwrap();
     tally.replay(150).unwrap();
     assert!(tally.query(|tally| tally.seen.contains_key(&150)));
+}
+
+/// The commands may all be there, and the model before them may not.
+#[test]
+fn a_build_that_cannot_derive_its_first_events_does_not_begin() {
+    let (_directory, path) = temporary();
+    let builder = || builder().events(Events::Derived).retention(Retention::Truncate);
+    let database = builder().open(&path).unwrap();
+    let tally = database.projection("tally", Tally::<27>::default(), <_>::default()).unwrap();
+    for _ in 0..3 {
+        let last = fill(&database, 50);
+        tally.wait_for(last, LONG).unwrap();
+        tally.checkpoint().unwrap();
+        database.snapshot().unwrap();
+    }
+    let snapshots = || std::fs::read_dir(path.join("snapshots")).unwrap().count();
+    until(|| snapshots() == 1);
+    let first = database.history().records(..).unwrap().next().unwrap().unwrap();
+    assert_eq!(first.sequence(), 1, "the segment is there");
+    let not_derivable = |error| matches!(error, Error::EventsNotDerivable { oldest: 150, .. });
+    assert!(not_derivable(database.subscribe(From::Beginning).unwrap_err()));
+    assert!(not_derivable(tally.rebuild().unwrap_err()));
+    let fresh = database.projection("fresh", Tally::<28>::default(), <_>::default());
+    assert!(not_derivable(fresh.unwrap_err()));
+    // The old build goes on, and another projection can be made of the model.
+    let last = fill(&database, 10);
+    tally.wait_for(last, LONG).unwrap();
+    assert_eq!(tally.query(|tally| (tally.commands, tally.seen.len())), (last, 160));
+    let changes = database.projection("changes", OfModel::default(), <_>::default()).unwrap();
+    changes.wait_for(last, LONG).unwrap();
+    drop((tally, changes, database));
+    let database = builder().open(&path).unwrap();
+    let tally = database.projection("tally", Tally::<27>::default(), <_>::default()).unwrap();
+    assert_eq!(tally.query(|tally| (tally.commands, tally.seen.len())), (last, 160));
 }

@@ -176,6 +176,73 @@ fn what_derives_events_holds_the_snapshot_that_it_needs() {
     assert!(oldest(&path) > held + 1);
 }
 
+/// What was derived stays so, whatever the options say later, and what was stored is no reason to
+/// give up the snapshot from which the rest is derived.
+#[test]
+fn what_derives_events_is_not_lost_when_the_options_change() {
+    let changes = [(Events::Derived, Events::Stored), (Events::Derived, Events::Off)];
+    for (first, then) in changes.into_iter().chain([(Events::Stored, Events::Derived)]) {
+        let (_directory, path) = temporary();
+        let database = builder().events(first).open(&path).unwrap();
+        let held = fill(&database, 100);
+        let tally = database.projection("tally", Tally::<25>::default(), options()).unwrap();
+        tally.wait_for(held, LONG).unwrap();
+        tally.close().unwrap();
+        let more = |database: &Database<Ledger>| {
+            for _ in 0..3 {
+                fill_segments(database);
+                fill(database, 10);
+                database.snapshot().unwrap();
+            }
+        };
+        more(&database);
+        drop(database);
+        let database = builder().events(then).open(&path).unwrap();
+        more(&database);
+        drop(database);
+        let database = builder().events(then).open(&path).unwrap();
+        let last = fill(&database, 10);
+        database.snapshot().unwrap();
+        let tally = database.projection("tally", Tally::<25>::default(), options()).unwrap();
+        tally.wait_for(last, LONG).unwrap();
+        let emitted = if then == Events::Off { 130 } else { 170 };
+        assert_eq!(tally.query(|tally| (tally.commands, tally.seen.len())), (last, emitted));
+    }
+}
+
+/// A damaged snapshot is none from which events can be derived.
+#[test]
+fn what_derives_events_holds_a_snapshot_that_is_sound() {
+    let (_directory, path) = temporary();
+    let builder = || builder().events(Events::Derived).keep_snapshots(2);
+    let database = builder().open(&path).unwrap();
+    let tally = database.projection("tally", Tally::<26>::default(), options()).unwrap();
+    for _ in 0..2 {
+        fill(&database, 50);
+        database.snapshot().unwrap();
+    }
+    let held = fill(&database, 50);
+    tally.wait_for(held, LONG).unwrap();
+    drop((tally, database));
+    let damaged = path.join("snapshots").join(format!("{:020}.snapshot", 100));
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    let database = builder().open(&path).unwrap();
+    assert_eq!(database.recovery().damaged_snapshots.len(), 1);
+    for _ in 0..3 {
+        fill_segments(&database);
+        database.snapshot().unwrap();
+    }
+    drop(database);
+    let database = builder().open(&path).unwrap();
+    let last = fill(&database, 10);
+    let tally = database.projection("tally", Tally::<26>::default(), options()).unwrap();
+    tally.wait_for(last, LONG).unwrap();
+    assert_eq!(tally.query(|tally| (tally.commands, tally.seen.len())), (last, 160));
+}
+
 #[test]
 fn archives_are_read_and_nothing_is_held_for_them() {
     let (_directory, path) = temporary();

@@ -1,11 +1,13 @@
 //! Projections: they equal the fold of all events, whatever happens to them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use prevalence::{
     Error, FollowerKind, FollowerOptions, FollowerState, Health, Retention, WaitError,
 };
 
 use crate::builder;
-use crate::common::temporary;
+use crate::common::{quiet_panics, temporary};
 use crate::tally::{LONG, Tally, check, fail_at, fill, stopped};
 
 fn options() -> FollowerOptions {
@@ -278,7 +280,7 @@ fn without_history_it_is_made_of_the_model_or_not_at_all() {
 
 /// It counts the changes, and the model knows how many there were.
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
-struct OfModel(u64);
+pub struct OfModel(u64);
 
 impl prevalence::Projection<crate::common::Ledger> for OfModel {
     fn apply(
@@ -292,4 +294,49 @@ impl prevalence::Projection<crate::common::Ledger> for OfModel {
     fn from_model(model: &crate::common::Ledger) -> Option<Self> {
         Some(Self(model.changes))
     }
+}
+
+/// Its `Drop` panics once, when a test says so.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct PanicsInDrop(u64);
+
+static PANICS: AtomicBool = AtomicBool::new(false);
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        assert!(self.0 == 0 || !PANICS.swap(false, Ordering::SeqCst), "on purpose");
+    }
+}
+
+impl prevalence::Projection<crate::common::Ledger> for PanicsInDrop {
+    fn apply(
+        &mut self,
+        _: &prevalence::Recorded<crate::common::Ledger>,
+    ) -> Result<(), prevalence::FollowerError> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+/// The value with which a rebuild begins never counts as the one at the old position.
+#[test]
+fn a_panic_while_a_rebuild_begins_leaves_a_whole_value() {
+    quiet_panics();
+    let (_directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    let last = fill(&database, 100);
+    let counts = database.projection("counts", PanicsInDrop::default(), options()).unwrap();
+    counts.wait_for(last, LONG).unwrap();
+    PANICS.store(true, Ordering::SeqCst);
+    let refused = counts.rebuild().unwrap_err();
+    assert!(refused.to_string().contains("on purpose"), "{refused}");
+    counts.checkpoint().unwrap();
+    let sound = |counts: &PanicsInDrop| counts.0;
+    let view = counts.view();
+    assert_eq!((view.sequence(), sound(&view)), (last, last));
+    drop((view, counts, database));
+    let database = builder().open(&path).unwrap();
+    let counts = database.projection("counts", PanicsInDrop::default(), options()).unwrap();
+    counts.wait_for(last, LONG).unwrap();
+    assert_eq!(counts.query(sound), last);
 }

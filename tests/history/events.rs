@@ -283,6 +283,15 @@ fn events_that_cannot_be_stored_refuse_their_command() {
     let database = builder::<Log>().events(Events::Off).open(&path).unwrap();
     database.execute(Say::Secret).unwrap();
     database.execute(Say::Lines { count: 70_000, bytes: 0 }).unwrap();
+
+    // Where they are derived, nothing is stored either. But too many of them are refused, because a
+    // follower must be able to put them aside.
+    let (_directory, path) = temporary();
+    let database = builder::<Log>().events(Events::Derived).open(&path).unwrap();
+    database.execute(Say::Secret).unwrap();
+    let refused = database.execute(Say::Lines { count: 70_000, bytes: 0 });
+    assert!(matches!(refused, Err(ExecuteError::EventsRefused { .. })), "{refused:?}");
+    assert_eq!(database.sequence(), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -189,7 +189,55 @@ fn a_crash_at_any_moment_leaves_a_skip_and_a_replay_whole_or_undone() {
     assert!(found[0] > 5 && found[1] > 5, "{found:?}");
 }
 
-/// The journal needs the space: a checkpoint ends early and leaves nothing.
+/// Waits until another thread has done something. After two minutes it is certain that it does not.
+fn until(done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < LONG, "it never happened");
+        std::thread::yield_now();
+    }
+}
+
+/// One that has stopped may stay so for days. What it has worked on is saved as soon as the disk
+/// allows, and nobody has to tell it.
+#[test]
+fn one_that_has_stopped_saves_what_it_could_not_save_before() {
+    let _alone = lock(&ALONE);
+    FAILS_NOW.store(1, Ordering::SeqCst);
+    let disk = SimulatedDisk::new(State::empty(), 1, false);
+    let database = open(&disk);
+    let options = FollowerOptions::new().checkpoint_interval(Duration::ZERO);
+    let handle = database.projection("failing", Failing::default(), options).unwrap();
+    database.execute(Put { padding: Vec::new() }).unwrap();
+    handle.wait_for(1, LONG).unwrap();
+    disk.plan(Fault { target: Target::Create, after: 0, kind: FaultKind::Error(5) });
+    for _ in 1..LAST {
+        database.execute(Put { padding: Vec::new() }).unwrap();
+    }
+    handle.wait_for(LAST, LONG).unwrap_err();
+    let status = || handle.status().unwrap();
+    until(|| status().checkpoint_failure.is_some());
+    assert!(status().durable_position < FAILS - 1);
+    disk.cancel_faults();
+    until(|| status().durable_position == FAILS - 1);
+    assert!(matches!(status().state, FollowerState::Stopped { sequence: FAILS, .. }));
+    until(|| status().checkpoint_failure.is_none());
+}
+
+/// A value that is encoded when the journal has asked for room.
+struct OnceAsked<'a>(&'a Room);
+
+impl serde::Serialize for OnceAsked<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        while self.0.requests() == 0 {
+            std::thread::yield_now();
+        }
+        vec![7_u8; 1 << 20].serialize(serializer)
+    }
+}
+
+/// The journal needs the space: a checkpoint ends early and leaves nothing. The next one, which was
+/// not asked, succeeds.
 #[test]
 fn a_checkpoint_gives_up_its_space_when_the_journal_wants_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -197,18 +245,13 @@ fn a_checkpoint_gives_up_its_space_when_the_journal_wants_it() {
     let (counters, never, room) = (Counters::default(), AtomicBool::new(false), Room::default());
     let of = CheckpointOf { database: DatabaseId([1; 16]), name: "it", version: 1, position: 9 };
     let packing = Packing { compression_level: 0, compression_threads: 0 };
-    let value = vec![7_u8; 1 << 20];
-    let write = || write_checkpoint(&Disk, &path, of, &value, packing, (&counters, &never, &room));
-    let snapshot = room.take();
+    let beside = (&counters, &never, &room);
+    let write = || write_checkpoint(&Disk, &path, of, &OnceAsked(&room), packing, beside);
     std::thread::scope(|scope| {
-        let reclaimed = scope.spawn(|| room.reclaim());
-        while !room.is_wanted() {
-            std::thread::yield_now();
-        }
+        // Until there is a checkpoint, nobody can be asked.
+        scope.spawn(|| while !room.reclaim() {});
         assert!(write().is_err(), "it has not ended");
-        assert!(reclaimed.join().unwrap());
     });
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    drop(snapshot);
     write().unwrap();
 }

@@ -307,7 +307,7 @@ fn a_snapshot_given_up_while_it_is_verified_leaves_nothing() {
     let packing = Options::default().packing();
     let header = snapshot_header(&identity, packing, 1, 0, 0);
     let (counters, room) = (Counters::default(), Room::default());
-    let pace = Pace::beside(&counters, &cancelled, &room);
+    let pace = Pace::beside(&counters, &cancelled, (&room, 0));
     let model = vec![1_u8; 1 << 20];
     let written = write_snapshot(&*storage, directory.path(), &header, &model, packing, &pace);
     assert!(written.is_err() && cancelled.load(Ordering::SeqCst));

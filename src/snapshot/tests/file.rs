@@ -107,7 +107,7 @@ fn a_cancelled_snapshot_leaves_nothing() {
     let model: TestModel = vec![(1, "x".repeat(1 << 20))];
     let (counters, cancelled) = (Counters::default(), AtomicBool::new(true));
     let room = Room::default();
-    let pace = Pace::beside(&counters, &cancelled, &room);
+    let pace = Pace::beside(&counters, &cancelled, (&room, 0));
     let result = write_snapshot(&Disk, directory.path(), &header(packing), &model, packing, &pace);
     assert!(result.is_err());
     assert!(Disk.list(directory.path()).unwrap().is_empty());

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use prevalence::{
-    Command, Context, Database, Error, ExecuteError, Health, Model, Retention, SnapshotPolicy,
+    Command, Context, Database, Error, Events, ExecuteError, From, Health, Model, Retention,
+    SnapshotPolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -250,7 +251,8 @@ fn deepest(database: &Database<Levels>) -> usize {
 }
 
 fn deep_commands(path: &Path) {
-    let open = || Database::<Levels>::builder().retention(Retention::Archive).open(path).unwrap();
+    let builder = || Database::<Levels>::builder().retention(Retention::Archive);
+    let open = || builder().events(Events::Derived).open(path).unwrap();
     let database = open();
     let levels = deepest(&database);
     assert!(levels >= 200, "{levels} levels are nothing");
@@ -272,6 +274,9 @@ fn deep_commands(path: &Path) {
     assert_eq!(database.history().at(newest - 1).unwrap().0.len() as u64, newest - 1);
     let replayed = database.history().replay_as_from(Levels::default()).unwrap();
     assert_eq!(replayed.0, expected);
+    // Who follows replays the commands on a thread of its own, which may be smaller.
+    let followed = database.subscribe(From::Beginning).unwrap().take(expected.len());
+    assert_eq!(followed.last().unwrap().unwrap().sequence, newest);
     database.close().unwrap();
     let report = prevalence::verify_history::<Levels>(path).unwrap();
     assert_eq!((report.commands_replayed, report.divergence.is_none()), (newest, true));
