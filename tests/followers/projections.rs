@@ -1,6 +1,6 @@
 //! Projections: they equal the fold of all events, whatever happens to them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prevalence::{
     Error, FollowerKind, FollowerOptions, FollowerState, Health, Retention, WaitError,
@@ -301,6 +301,7 @@ impl prevalence::Projection<crate::common::Ledger> for OfModel {
 struct PanicsInDrop(u64);
 
 static PANICS: AtomicBool = AtomicBool::new(false);
+static STOPS_AT: AtomicU64 = AtomicU64::new(101);
 
 impl Drop for PanicsInDrop {
     fn drop(&mut self) {
@@ -311,8 +312,11 @@ impl Drop for PanicsInDrop {
 impl prevalence::Projection<crate::common::Ledger> for PanicsInDrop {
     fn apply(
         &mut self,
-        _: &prevalence::Recorded<crate::common::Ledger>,
+        recorded: &prevalence::Recorded<crate::common::Ledger>,
     ) -> Result<(), prevalence::FollowerError> {
+        if recorded.sequence == STOPS_AT.load(Ordering::SeqCst) {
+            return Err("as the test wants it".into());
+        }
         self.0 += 1;
         Ok(())
     }
@@ -324,19 +328,21 @@ fn a_panic_while_a_rebuild_begins_leaves_a_whole_value() {
     quiet_panics();
     let (_directory, path) = temporary();
     let database = builder().open(&path).unwrap();
-    let last = fill(&database, 100);
-    let counts = database.projection("counts", PanicsInDrop::default(), options()).unwrap();
-    counts.wait_for(last, LONG).unwrap();
+    let last = fill(&database, 120);
+    let start = || database.projection("counts", PanicsInDrop::default(), options()).unwrap();
+    let counts = start();
+    assert_eq!(stopped(&counts).0, 101);
     PANICS.store(true, Ordering::SeqCst);
     let refused = counts.rebuild().unwrap_err();
     assert!(refused.to_string().contains("on purpose"), "{refused}");
     counts.checkpoint().unwrap();
-    let sound = |counts: &PanicsInDrop| counts.0;
+    let value = |counts: &PanicsInDrop| counts.0;
     let view = counts.view();
-    assert_eq!((view.sequence(), sound(&view)), (last, last));
-    drop((view, counts, database));
-    let database = builder().open(&path).unwrap();
-    let counts = database.projection("counts", PanicsInDrop::default(), options()).unwrap();
+    assert_eq!((view.sequence(), value(&view)), (100, 100));
+    drop(view);
+    counts.close().unwrap();
+    STOPS_AT.store(0, Ordering::SeqCst);
+    let counts = start();
     counts.wait_for(last, LONG).unwrap();
-    assert_eq!(counts.query(sound), last);
+    assert_eq!(counts.query(value), last);
 }

@@ -210,7 +210,9 @@ fn one_that_has_stopped_saves_what_it_could_not_save_before() {
     let handle = database.projection("failing", Failing::default(), options).unwrap();
     database.execute(Put { padding: Vec::new() }).unwrap();
     handle.wait_for(1, LONG).unwrap();
-    disk.plan(Fault { target: Target::Create, after: 0, kind: FaultKind::Error(5) });
+    for _ in 0..500 {
+        disk.plan(Fault { target: Target::Create, after: 0, kind: FaultKind::Error(5) });
+    }
     for _ in 1..LAST {
         database.execute(Put { padding: Vec::new() }).unwrap();
     }
