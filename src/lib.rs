@@ -140,8 +140,13 @@ pub mod docs;
 pub mod laboratory;
 pub mod testing;
 
-pub use database::{Builder, Database, FromDefault, Given, InitialModel, Sandbox};
-pub use engine::{AtError, FollowerState, FollowerStatus, Health, Pending, SnapshotInfo, View};
+pub use database::{
+    Builder, Database, FromDefault, Given, InitialModel, ProgressAnswer, Sandbox, Submitting,
+};
+pub use engine::{
+    AtError, FollowerState, FollowerStatus, Health, Numbered, Pending, PendingNumbered,
+    SnapshotInfo, View,
+};
 pub use error::Error;
 pub use events::{From, Reached, Recorded, Subscription};
 pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
@@ -155,7 +160,7 @@ pub use history::{
     verify_against, verify_history,
 };
 pub use model::{
-    Command, Context, Metadata, MigrationError, Model, Registered, SnapshotReader, StoredEvent,
+    Command, Context, Listed, Metadata, MigrationError, Model, SnapshotReader, StoredEvent,
 };
 pub use options::{
     ArchivedSnapshots, Durability, Events, LoadModel, RecentVersions, Retention, SnapshotPolicy,
@@ -169,6 +174,7 @@ pub use stats::Stats;
 /// The items that [`commands!`] expands to. Not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::model::vocabulary::{Entry, Line, Registered, Vocabulary, assert_lines_differ};
+    pub use crate::execute_error::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
+    pub use crate::model::vocabulary::{Entry, Line, Listed, Vocabulary, assert_lines_differ};
     pub use serde;
 }

@@ -1,12 +1,13 @@
 //! Owns the counters of a running database. Knows nothing of the parts that count.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use serde::Serialize;
 
 /// What a database has done since it was opened; see [`Database::stats`](crate::Database::stats).
 /// Each figure is exact by itself, but the figures are not all read at the same instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// The newest readable version's sequence.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 
-use prevalence::__private::Registered;
+use prevalence::__private::Listed;
 use prevalence::collections::Map;
 use prevalence::{Command, Context, Database, Model, Pending};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::support::value::Value;
 /// A model, and the command that is executed on it again and again.
 pub trait Contents: Model {
     const NAME: &'static str;
-    type Command: Registered<Self, Output: fmt::Debug, Rejection: fmt::Debug>;
+    type Command: Listed<Self, Output: fmt::Debug, Rejection: fmt::Debug>;
 
     fn of(entries: u64) -> Self;
 

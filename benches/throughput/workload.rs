@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prevalence::__private::Registered;
+use prevalence::__private::Listed;
 use prevalence::collections::Map;
 use prevalence::{Command, Context, Model};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::support::value::Value;
 pub trait Workload: 'static {
     const NAME: &'static str;
     type Model: Model;
-    type Command: Registered<Self::Model, Output: fmt::Debug, Rejection: fmt::Debug>;
+    type Command: Listed<Self::Model, Output: fmt::Debug, Rejection: fmt::Debug>;
 
     fn model(entries: u64) -> Self::Model;
 

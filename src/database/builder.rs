@@ -1,12 +1,14 @@
-//! Owns the builder that opens a database: its options, and the initial model of a new database.
-//! Knows nothing of how the options are carried out.
+//! Owns the builder that opens a database, and its options. Knows nothing of how the options are
+//! carried out.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use super::Database;
+use super::given::{FromDefault, Given, InitialModel, ProgressAnswer};
 use crate::error::Error;
 use crate::files::absolute;
 use crate::model::Model;
@@ -15,45 +17,12 @@ use crate::options::{
     SnapshotPolicy,
 };
 use crate::recovery::{Progress, ProgressCallback};
-use crate::storage::{HeldDisk, Memory};
+use crate::storage::{Clock, HeldDisk, Memory};
 
 /// The root path of a database in memory. It is only a name; no directory with this name is read.
 const IN_MEMORY: &str = "<in memory>";
 /// Large segments have no benefit in memory, and prepared segments take memory.
 const LARGEST_SEGMENT_IN_MEMORY_BYTES: u64 = 1 << 20;
-
-/// The source of a new database's model. [`FromDefault`] and [`Given`] implement it.
-pub trait InitialModel<M>: sealed::Sealed + Send + 'static {
-    /// Returns the model of a new database.
-    #[doc(hidden)]
-    fn initial(self) -> M;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::FromDefault {}
-    impl<M> Sealed for super::Given<M> {}
-}
-
-/// Starts a new database from `M::default()`.
-#[derive(Clone, Copy, Debug)]
-pub struct FromDefault;
-
-/// Starts a new database from the model given to [`Builder::initial`].
-#[derive(Clone, Debug)]
-pub struct Given<M>(M);
-
-impl<M: Default> InitialModel<M> for FromDefault {
-    fn initial(self) -> M {
-        M::default()
-    }
-}
-
-impl<M: Send + 'static> InitialModel<M> for Given<M> {
-    fn initial(self) -> M {
-        self.0
-    }
-}
 
 /// Opens a database with options. [`Database::builder`] makes it.
 ///
@@ -79,6 +48,7 @@ pub struct Builder<M, I = FromDefault> {
     options: Options,
     initial: I,
     progress: ProgressCallback,
+    clock: Clock,
     model: std::marker::PhantomData<fn() -> M>,
 }
 
@@ -88,6 +58,7 @@ impl<M: Model> Builder<M> {
             options: Options::default(),
             initial: FromDefault,
             progress: Box::new(|_| {}),
+            clock: Clock::default(),
             model: std::marker::PhantomData,
         }
     }
@@ -97,8 +68,8 @@ impl<M: Model, I> Builder<M, I> {
     /// Sets the model that a new database starts from, instead of `M::default()`. The database
     /// stores it as snapshot 0. An existing database keeps the model it was created with.
     pub fn initial(self, model: M) -> Builder<M, Given<M>> {
-        let Self { options, progress, model: marker, .. } = self;
-        Builder { options, initial: Given(model), progress, model: marker }
+        let Self { options, progress, clock, model: marker, .. } = self;
+        Builder { options, initial: Given(model), progress, clock, model: marker }
     }
 
     /// Sets when a command is acknowledged. Default: [`Durability::Sync`].
@@ -279,10 +250,69 @@ impl<M: Model, I> Builder<M, I> {
     }
 
     /// Sets a callback for the progress of the open. The opening thread calls it while it loads a
-    /// snapshot and replays the journal.
-    pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
-        self.progress = Box::new(callback);
+    /// snapshot and replays the journal. If it returns [`ControlFlow::Break`](std::ops::ControlFlow::Break), the open ends with
+    /// [`Error::Aborted`] at the next step: at the latest when the snapshot is loaded, or after some
+    /// megabytes of the journal. A callback that returns nothing never ends it.
+    pub fn on_progress<A: ProgressAnswer>(
+        mut self,
+        mut callback: impl FnMut(Progress) -> A + Send + 'static,
+    ) -> Self {
+        let aborts = self.options.aborts.clone();
+        self.progress = Box::new(move |progress| {
+            if callback(progress).answer().is_break() {
+                aborts.store(true, Ordering::SeqCst);
+            }
+        });
         self
+    }
+
+    /// Sets the clock from which commands get their [time](crate::Context::now), instead of the
+    /// system's: for tests, and for programs that have a better one. Journaled time never goes back,
+    /// so while this clock is behind, or panics, time stands still. The thread that applies commands
+    /// calls it, once for some commands that come together.
+    ///
+    /// ```
+    /// # use prevalence::{Command, Context, Database, Model};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Day(u64);
+    /// # impl Model for Day { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Note;
+    /// # impl Command<Day> for Note {
+    /// #     type Output = std::time::SystemTime;
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, _: &mut Day, cx: &mut Context<'_, Day>)
+    /// #         -> Result<std::time::SystemTime, Self::Rejection> { Ok(cx.now()) }
+    /// # }
+    /// # prevalence::commands! { Day { 1 => Note } }
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 60 * 60);
+    /// let database = Database::<Day>::builder().clock(move || noon).open_in_memory()?;
+    /// assert_eq!(database.execute(Note)?, noon);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(now);
+        self
+    }
+
+    /// Opens the database as [`open`](Self::open) does. If another process or handle has it open, it
+    /// waits at most so long until that has closed it: a service that is started anew may be faster
+    /// than the old one is gone.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] after that time. Otherwise those of [`open`](Self::open).
+    pub fn open_waiting(
+        mut self,
+        path: impl AsRef<Path>,
+        timeout: Duration,
+    ) -> Result<Database<M>, Error>
+    where
+        I: InitialModel<M>,
+    {
+        self.options.wait_for_lock = timeout;
+        self.open(path)
     }
 
     /// Opens the database in the directory `path`. Creates it if there is none.
@@ -299,10 +329,10 @@ impl<M: Model, I> Builder<M, I> {
         I: InitialModel<M>,
     {
         self.options.validate()?;
-        let Self { options, initial, mut progress, .. } = self;
+        let Self { options, initial, mut progress, clock, .. } = self;
         let initial = || initial.initial();
         let path = absolute(path.as_ref())?;
-        let storage = Arc::new(HeldDisk::default());
+        let storage = Arc::new(HeldDisk::with_clock(clock));
         Database::open_with(storage, &path, options, initial, &mut progress)
     }
 
@@ -328,9 +358,9 @@ impl<M: Model, I> Builder<M, I> {
         self.options.validate()?;
         let largest = LARGEST_SEGMENT_IN_MEMORY_BYTES;
         self.options.segment_bytes = self.options.segment_bytes.min(largest);
-        let Self { options, initial, mut progress, .. } = self;
+        let Self { options, initial, mut progress, clock, .. } = self;
         let initial = || initial.initial();
-        let storage = Arc::new(Memory::default());
+        let storage = Arc::new(Memory::with_clock(clock));
         Database::open_with(storage, Path::new(IN_MEMORY), options, initial, &mut progress)
     }
 }

@@ -3,13 +3,17 @@
 mod builder;
 mod commands;
 mod follow;
+mod given;
 mod reads;
 mod running;
 mod start;
+mod submitting;
 mod upkeep;
 mod what_if;
 
-pub use builder::{Builder, FromDefault, Given, InitialModel};
+pub use builder::Builder;
+pub use given::{FromDefault, Given, InitialModel, ProgressAnswer};
+pub use submitting::Submitting;
 pub use what_if::Sandbox;
 
 pub(crate) use running::Engine;
@@ -129,6 +133,13 @@ impl<M: Model> Database<M> {
     #[must_use]
     pub fn id(&self) -> DatabaseId {
         self.engine.identity.database
+    }
+
+    /// Returns the directory of the database as an absolute path; for a database in memory
+    /// `<in memory>`, which is no directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.engine.directory.root
     }
 
     pub(crate) fn of_engine(engine: Arc<Engine<M>>) -> Self {

@@ -26,6 +26,7 @@ use crate::engine::{
     committer, interval_sync, queue,
 };
 use crate::error::Error;
+use crate::execute_error::note_rejection;
 use crate::files::{ManifestFile, State, StoreError};
 use crate::model::{Model, RandomSeed};
 use crate::mutex::lock;
@@ -58,6 +59,7 @@ impl<M: Model> Engine<M> {
         thread: LoadingThread,
     ) -> Result<Self, Error> {
         let Recovered { version, journal, lock, lock_path, seed, mut found } = recovered;
+        M::entries().iter().for_each(|entry| note_rejection(entry.rejection()));
         let version = Arc::new(version);
         let (snapshots, woken) =
             SnapshotBoard::new(snapshot_state(&found.report, &found.loaded, options.load_model));

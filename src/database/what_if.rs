@@ -10,7 +10,7 @@ use crate::engine::{
 };
 use crate::execute_error::ExecuteError;
 use crate::journal::record_parts;
-use crate::model::{Context, Model, RandomSeed, Registered, system_time, time_ns};
+use crate::model::{Context, Listed, Model, RandomSeed, system_time, time_ns};
 use crate::process::stack;
 use crate::storage::Storage;
 
@@ -51,7 +51,7 @@ impl<M: Model> Sandbox<M> {
     /// # Errors
     /// The errors of [`Database::execute`](crate::Database::execute), except those that disks or a
     /// close cause.
-    pub fn execute<C: Registered<M>>(
+    pub fn execute<C: Listed<M>>(
         &mut self,
         command: C,
     ) -> Result<C::Output, ExecuteError<C::Rejection>> {

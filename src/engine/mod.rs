@@ -54,7 +54,7 @@ mod working_version;
 mod writer;
 
 pub use follower_board::{FollowerState, FollowerStatus};
-pub use pending::Pending;
+pub use pending::{Numbered, Pending, PendingNumbered};
 pub use published_version::View;
 pub use recent_versions::AtError;
 pub use snapshot_board::SnapshotInfo;

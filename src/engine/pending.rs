@@ -77,6 +77,16 @@ impl<O, R> Pending<O, R> {
     /// if it would have to wait inside a command's `apply`. In that case the command goes on and
     /// may be accepted, and its answer is lost.
     pub fn wait(self) -> Result<O, ExecuteError<R>> {
+        self.wait_numbered().map(|numbered| numbered.output)
+    }
+
+    /// Waits as [`wait`](Self::wait), and returns also the command's sequence: with it, another
+    /// caller can [wait](crate::Database::wait_for) until it sees the command's effect, or ask the
+    /// history.
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_numbered(self) -> Result<Numbered<O>, ExecuteError<R>> {
         if self.is_forked() {
             return Err(ExecuteError::Forked);
         }
@@ -95,6 +105,23 @@ impl<O, R> Pending<O, R> {
         }
     }
 
+    /// Makes a future that gives the command's sequence beside its output.
+    pub fn numbered(self) -> PendingNumbered<O, R> {
+        PendingNumbered { pending: self }
+    }
+
+    fn poll_numbered(&self, cx: &TaskContext<'_>) -> Poll<Result<Numbered<O>, ExecuteError<R>>> {
+        if self.is_forked() {
+            return Poll::Ready(Err(ExecuteError::Forked));
+        }
+        let mut inner = self.slot.lock();
+        if inner.released {
+            return Poll::Ready(inner.take());
+        }
+        inner.waiter = Waiter::Task(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Whether [`wait`](Self::wait) would return at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -106,16 +133,38 @@ impl<O, R> Future for Pending<O, R> {
     type Output = Result<O, ExecuteError<R>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if self.is_forked() {
-            return Poll::Ready(Err(ExecuteError::Forked));
-        }
-        let mut inner = self.slot.lock();
-        if inner.released {
-            return Poll::Ready(inner.take());
-        }
-        inner.waiter = Waiter::Task(cx.waker().clone());
-        Poll::Pending
+        self.poll_numbered(cx).map_ok(|numbered| numbered.output)
     }
+}
+
+/// The future of [`Pending::numbered`].
+#[must_use = "it does nothing until it is awaited"]
+pub struct PendingNumbered<O, R> {
+    pending: Pending<O, R>,
+}
+
+impl<O, R> Future for PendingNumbered<O, R> {
+    type Output = Result<Numbered<O>, ExecuteError<R>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.pending.poll_numbered(cx)
+    }
+}
+
+impl<O, R> fmt::Debug for PendingNumbered<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pending.fmt(f)
+    }
+}
+
+/// A command's output with its sequence; see [`Pending::wait_numbered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Numbered<O> {
+    /// The command's sequence: its number among all accepted commands, beginning with 1.
+    pub sequence: u64,
+    /// What the command returned.
+    pub output: O,
 }
 
 impl<O, R> fmt::Debug for Pending<O, R> {
@@ -130,7 +179,7 @@ pub(crate) struct Slot<O, R> {
 }
 
 struct SlotInner<O, R> {
-    answer: Option<Result<O, ExecuteError<R>>>,
+    answer: Option<Result<Numbered<O>, ExecuteError<R>>>,
     /// The caller may have the answer: everything that it depends on is durable.
     released: bool,
     waiter: Waiter,
@@ -153,7 +202,7 @@ impl Waiter {
 }
 
 impl<O, R> SlotInner<O, R> {
-    fn take(&mut self) -> Result<O, ExecuteError<R>> {
+    fn take(&mut self) -> Result<Numbered<O>, ExecuteError<R>> {
         self.answer.take().expect("a Pending must not be polled again once it was ready")
     }
 }
@@ -165,8 +214,13 @@ impl<O, R> Slot<O, R> {
     }
 
     /// Puts the answer. The caller does not see it before it is released.
-    pub(crate) fn put(&self, answer: Result<O, ExecuteError<R>>) {
+    pub(crate) fn put(&self, sequence: u64, answer: Result<O, ExecuteError<R>>) {
+        let answer = answer.map(|output| Numbered { sequence, output });
         self.lock().answer = Some(answer);
+    }
+
+    fn put_error(&self, error: ExecuteError<R>) {
+        self.lock().answer = Some(Err(error));
     }
 
     /// Puts another answer in the place of one. The `Drop` of the first one may panic.
@@ -236,11 +290,11 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
     }
 
     fn put_stale(&self, expected: u64, found: u64) {
-        self.put(Err(ExecuteError::Stale { expected, found }));
+        self.put_error(ExecuteError::Stale { expected, found });
     }
 
     fn put_duplicate(&self, sequence: u64) {
-        self.put(Err(ExecuteError::Duplicate { sequence }));
+        self.put_error(ExecuteError::Duplicate { sequence });
     }
 
     fn put_events_refused(&self, reason: String) {

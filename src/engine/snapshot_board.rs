@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::Serialize;
 
 use crate::files::PackedFile;
 use crate::mutex::lock;
 use crate::options::{StartupLoad, StartupRates};
 
 /// One snapshot; see [`Database::snapshot`](crate::Database::snapshot).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SnapshotInfo {
     /// The version that it holds.
@@ -30,6 +31,7 @@ pub struct SnapshotInfo {
     pub shared_bytes: u64,
     /// How long it took to write and verify; zero if the snapshot existed already.
     pub duration: Duration,
+    #[serde(skip)]
     pub(crate) load: StartupLoad,
 }
 

@@ -8,7 +8,7 @@ use crate::codec::EncodeFailure;
 use crate::engine::EncodedRecord;
 use crate::execute_error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
-use crate::model::{Command, Context, Model, Registered};
+use crate::model::{Command, Context, Listed, Model};
 use crate::process::{OpeningProcess, panic_message};
 
 /// A submission, and the [`Pending`] that gets its result.
@@ -16,7 +16,7 @@ pub(crate) type Submitted<M, C> =
     (Submission<M>, Pending<<C as Command<M>>::Output, <C as Command<M>>::Rejection>);
 
 /// Encodes a command into its record, for an engine of this process.
-pub(crate) fn submission<M: Model, C: Registered<M>>(
+pub(crate) fn submission<M: Model, C: Listed<M>>(
     command: &C,
     metadata: &[u8],
     limit: usize,
@@ -27,7 +27,7 @@ pub(crate) fn submission<M: Model, C: Registered<M>>(
 /// Encodes a command into its record, for an engine of the process `process`. It is inlined into
 /// its callers because its result is large: one more copy of it costs as much as the queue does.
 #[inline(always)]
-pub(crate) fn submission_to<M: Model, C: Registered<M>>(
+pub(crate) fn submission_to<M: Model, C: Listed<M>>(
     process: OpeningProcess,
     command: &C,
     metadata: &[u8],
@@ -43,7 +43,7 @@ pub(crate) fn submission_to<M: Model, C: Registered<M>>(
 }
 
 /// Appends the whole record to an empty buffer.
-fn encode<M: Model, C: Registered<M>>(
+fn encode<M: Model, C: Listed<M>>(
     command: &C,
     metadata: &[u8],
     limit: usize,
@@ -80,6 +80,7 @@ fn apply_encoded<M: Model, C: Command<M>>(
     let slot = slot
         .downcast_ref::<Slot<C::Output, C::Rejection>>()
         .expect("submitted together with this function");
+    let sequence = cx.sequence();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         codec::decode_exact::<C>(encoded).map(|command| command.apply(model, cx))
     }));
@@ -92,6 +93,6 @@ fn apply_encoded<M: Model, C: Command<M>>(
             (Err(ExecuteError::Panicked { message }), Applied::Panicked)
         }
     };
-    slot.put(answer);
+    slot.put(sequence, answer);
     applied
 }

@@ -422,6 +422,10 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// The [progress callback](crate::Builder::on_progress) has said that the open is to end. Nothing
+    /// was changed, and the directory is unlocked.
+    #[error("the open was ended by its progress callback. Open the database again")]
+    Aborted,
     /// This process was forked from the one that opened the database, and only that one may use it.
     /// In the child every call returns this error, and dropping a handle changes nothing. `query`
     /// and `view` still read the version that was readable at the fork.

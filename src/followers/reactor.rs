@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::events::{From, Recorded};
 use crate::execute_error::ExecuteError;
 use crate::files::{Build, Standing};
-use crate::model::{Metadata, Model, Registered};
+use crate::model::{Listed, Metadata, Model};
 use crate::options::Durability;
 use crate::process::told_of_panics;
 
@@ -57,7 +57,7 @@ impl<M: Model> Reaction<'_, M> {
     ///
     /// # Errors
     /// Those of [`Database::execute`](crate::Database::execute).
-    pub fn execute<C: Registered<M>>(
+    pub fn execute<C: Listed<M>>(
         &mut self,
         command: C,
     ) -> Result<Option<C::Output>, ExecuteError<C::Rejection>> {
@@ -71,9 +71,7 @@ impl<M: Model> Reaction<'_, M> {
             request_id: format!("reactor {} {} {index}", self.name, self.sequence),
             ..Metadata::default()
         };
-        let handle = self.database.with_metadata(&metadata);
-        let handle = handle.expect("a follower's name is short");
-        match handle.execute(command) {
+        match self.database.execute_with(&metadata, command) {
             Ok(output) => Ok(Some(output)),
             Err(ExecuteError::Duplicate { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -13,7 +13,7 @@ pub use context::Context;
 pub use events::StoredEvent;
 pub use metadata::Metadata;
 pub use migration::{MigrationError, SnapshotReader};
-pub use vocabulary::Registered;
+pub use vocabulary::Listed;
 
 pub(crate) use events::{
     EVENTS_TAG, LARGEST_EVENTS_BYTES, check_count as check_event_count, decode as decode_events,
@@ -183,7 +183,7 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     message = "`{Self}` is not a command of `{M}`",
     note = "implement `prevalence::Command<{M}> for {Self}` and add a line `N => {Self}` with a \
             tag N of its own to `prevalence::commands! {{ {M} {{ … }} }}`",
-    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Registered<{M}>`"
+    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Listed<{M}>`"
 )]
 pub trait Command<M: Model>: Serialize + DeserializeOwned + 'static {
     /// The result that the caller gets once the command is durable.

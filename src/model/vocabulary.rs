@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::context::Context;
 use super::{Command, Model};
+use crate::execute_error::{OfRejection, Shown, WithDebug};
 use crate::process::panic_message;
 use crate::{codec, json};
 
@@ -41,10 +42,10 @@ pub trait Vocabulary: Sized {
 /// Use it as the bound in code that is generic over the command:
 ///
 /// ```
-/// use prevalence::{Database, ExecuteError, Model, Registered};
+/// use prevalence::{Database, ExecuteError, Model, Listed};
 ///
 /// /// Executes a command, and returns its output and the length of the journal.
-/// fn run<M: Model, C: Registered<M>>(
+/// fn run<M: Model, C: Listed<M>>(
 ///     database: &Database<M>,
 ///     command: C,
 /// ) -> Result<(C::Output, u64), ExecuteError<C::Rejection>> {
@@ -57,9 +58,9 @@ pub trait Vocabulary: Sized {
     label = "has no tag in the journal of `{M}`",
     note = "add a line `N => {Self}` with a tag N that was never used before to \
             `prevalence::commands! {{ {M} {{ … }} }}`",
-    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Registered<{M}>`"
+    note = "or, where `{Self}` is a type parameter, bound it by `prevalence::Listed<{M}>`"
 )]
-pub trait Registered<M: Model>: Command<M> {
+pub trait Listed<M: Model>: Command<M> {
     /// The command's tag in the journal.
     const TAG: u16;
 }
@@ -74,6 +75,7 @@ pub struct Entry<M: Model> {
     replay: ReplayFn<M>,
     decode: DecodeFn,
     to_json: ToJsonFn,
+    rejection: fn() -> Shown,
 }
 
 /// Decodes a command into the type that is applied.
@@ -100,6 +102,7 @@ impl<M: Model> Entry<M> {
         tag: u16,
         name: &'static str,
         known_as: &'static [&'static str],
+        rejection: fn() -> Shown,
     ) -> Self {
         Self {
             tag,
@@ -108,6 +111,7 @@ impl<M: Model> Entry<M> {
             replay: replay::<M, C, C>,
             decode: decode_any::<C, C>,
             to_json: to_json::<C, C>,
+            rejection,
         }
     }
 
@@ -118,6 +122,7 @@ impl<M: Model> Entry<M> {
         tag: u16,
         name: &'static str,
         known_as: &'static [&'static str],
+        rejection: fn() -> Shown,
     ) -> Self
     where
         Old: serde::de::DeserializeOwned + Into<Current>,
@@ -130,11 +135,17 @@ impl<M: Model> Entry<M> {
             replay: replay::<M, Old, Current>,
             decode: decode_any::<Old, Current>,
             to_json: to_json::<Old, Current>,
+            rejection,
         }
     }
 
     pub(crate) fn tag(&self) -> u16 {
         self.tag
+    }
+
+    /// How the rejections of the applied type are shown.
+    pub(crate) fn rejection(&self) -> Shown {
+        (self.rejection)()
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -277,6 +288,7 @@ impl<M: Model> CommandTable<M> {
         replay: |_, _, _| Ok(()),
         decode: |_| Ok(Box::new(())),
         to_json: |_| Ok("null".to_owned()),
+        rejection: || OfRejection::<std::convert::Infallible>::new().shown(),
     };
 
     /// Returns the tag and the name of every command, as segment headers hold them.
@@ -362,7 +374,7 @@ macro_rules! commands {
                 fn entries() -> &'static [$crate::__private::Entry<Self>] {
                     const ENTRIES: &[$crate::__private::Entry<$model>] = &[$(
                         $crate::commands!(
-                            @entry $tag, $command $(as $current)? $(= $name $(| $known)*)?
+                            @entry $model, $tag, $command $(as $current)? $(= $name $(| $known)*)?
                         )
                     ),*];
                     ENTRIES
@@ -371,28 +383,45 @@ macro_rules! commands {
         };
     };
     (@registered $model:ty, $tag:literal, $command:ty) => {
-        impl $crate::__private::Registered<$model> for $command {
+        impl $crate::__private::Listed<$model> for $command {
             const TAG: u16 = $tag;
         }
     };
     (@registered $model:ty, $tag:literal, $command:ty, $current:ty) => {};
     (@journaled $command:ty) => { stringify!($command) };
     (@journaled $command:ty = $name:literal) => { $name };
-    (@entry $tag:literal, $command:ty) => {
+    (@entry $model:ty, $tag:literal, $command:ty) => {
         $crate::__private::Entry::new::<$command>(
             $tag, stringify!($command), &[stringify!($command)],
+            $crate::commands!(@rejection $model, $command),
         )
     };
-    (@entry $tag:literal, $command:ty = $name:literal $(| $known:literal)*) => {
-        $crate::__private::Entry::new::<$command>($tag, $name, &[$name $(, $known)*])
+    (@entry $model:ty, $tag:literal, $command:ty = $name:literal $(| $known:literal)*) => {
+        $crate::__private::Entry::new::<$command>(
+            $tag, $name, &[$name $(, $known)*], $crate::commands!(@rejection $model, $command),
+        )
     };
-    (@entry $tag:literal, $command:ty as $current:ty) => {
+    (@entry $model:ty, $tag:literal, $command:ty as $current:ty) => {
         $crate::__private::Entry::upcast::<$command, $current>(
             $tag, stringify!($command), &[stringify!($command), stringify!($current)],
+            $crate::commands!(@rejection $model, $current),
         )
     };
-    (@entry $tag:literal, $command:ty as $current:ty = $name:literal $(| $known:literal)*) => {
-        $crate::__private::Entry::upcast::<$command, $current>($tag, $name, &[$name $(, $known)*])
+    (
+        @entry $model:ty, $tag:literal,
+        $command:ty as $current:ty = $name:literal $(| $known:literal)*
+    ) => {
+        $crate::__private::Entry::upcast::<$command, $current>(
+            $tag, $name, &[$name $(, $known)*], $crate::commands!(@rejection $model, $current),
+        )
+    };
+    (@rejection $model:ty, $command:ty) => {
+        || {
+            #[allow(unused_imports)] // which of them is used depends on the type
+            use $crate::__private::{OfRejection, WithDebug as _, WithDisplay as _, WithError as _};
+            type Rejection = <$command as $crate::Command<$model>>::Rejection;
+            (&&&OfRejection::<Rejection>::new()).shown()
+        }
     };
     (@name $model:ty) => { stringify!($model) };
     (@name $model:ty, $name:literal) => { $name };

@@ -10,6 +10,8 @@ mod snapshot_policy;
 mod startup;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::codec::LARGEST_COMMAND_BYTES;
@@ -75,6 +77,10 @@ pub(crate) struct Options {
     pub(crate) events: Option<Events>,
     pub(crate) remembered_requests: usize,
     pub(crate) recent_versions: RecentVersions,
+    /// How long an open waits for a directory that somebody else has locked.
+    pub(crate) wait_for_lock: Duration,
+    /// Set when the progress callback says that the open is to end.
+    pub(crate) aborts: Arc<AtomicBool>,
 }
 
 const LARGEST_BATCH_BYTES: usize = 32 << 20;
@@ -117,6 +123,8 @@ impl Default for Options {
             events: None,
             remembered_requests: 65_536,
             recent_versions: RecentVersions::default(),
+            wait_for_lock: Duration::ZERO,
+            aborts: Arc::default(),
         }
     }
 }
@@ -131,6 +139,11 @@ impl Options {
 
     pub(crate) fn events<M: Model>(&self) -> Events {
         self.events.unwrap_or_else(Events::default_for::<M::Event>)
+    }
+
+    /// Returns an error if the open is to end.
+    pub(crate) fn check_abort(&self) -> Result<(), Error> {
+        if self.aborts.load(Ordering::SeqCst) { Err(Error::Aborted) } else { Ok(()) }
     }
 
     pub(crate) fn request_limits(&self) -> RequestLimits {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::codec::{EncodeFailure, LARGEST_COMMAND_BYTES, encode_onto};
-use crate::model::{Model, Registered};
+use crate::model::{Listed, Model};
 
 /// What a purge does with a stored command; see [`purge`](crate::purge()).
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl<M: Model> PurgeAction<M> {
     /// Makes the action that replaces the stored command by `command` and keeps the metadata. To
     /// drop the metadata too, use [`Replace`](Self::Replace) with
     /// [`Replacement::without_metadata`].
-    pub fn replace<C: Registered<M>>(command: C) -> Self {
+    pub fn replace<C: Listed<M>>(command: C) -> Self {
         Self::Replace(Replacement::of(command))
     }
 }
@@ -44,7 +44,7 @@ pub struct Replacement<M: Model> {
 impl<M: Model> Replacement<M> {
     /// Makes a replacement from any command that `commands!` lists.
     #[expect(clippy::needless_pass_by_value, reason = "as `execute` takes one")]
-    pub fn of<C: Registered<M>>(command: C) -> Self {
+    pub fn of<C: Listed<M>>(command: C) -> Self {
         let mut bytes = Vec::new();
         let encoded = encode_onto(&command, &mut bytes, LARGEST_COMMAND_BYTES);
         let command = encoded.map(|()| bytes).map_err(|failure| match failure {

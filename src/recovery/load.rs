@@ -87,7 +87,10 @@ impl Opening<'_> {
             &[snapshot_chain, manifest_chain],
             stated.sequence,
             RandomSeed::new(stated.database),
-            &mut |done, total| progress(Progress { phase: Phase::Journal, done, total }),
+            &mut |done, total| {
+                progress(Progress { phase: Phase::Journal, done, total });
+                self.options.check_abort()
+            },
         )?;
         let reached = end.next_sequence - 1;
         if stated.state == State::Clean && stated.sequence != reached {
@@ -170,12 +173,14 @@ impl Opening<'_> {
         let snapshot = with_bases_in(&**self.storage, directory, snapshot, open)?;
         let total = snapshot.chain().map(PackedFile::file_bytes).sum();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
+        self.options.check_abort()?;
         let limits = self.options.request_limits();
         let Decoded { model, requests, known: collections } = match &late {
             Some(late) => decode_late::<M>(&snapshot, limits, late.clone())?,
             None => decode_version::<M>(&snapshot, limits)?,
         };
         progress(Progress { phase: Phase::Snapshot, done: total, total });
+        self.options.check_abort()?;
         report.snapshot_sequence = sequence;
         report.snapshot_bytes = total;
         report.snapshot_time = began.elapsed();

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::files::{Directory, MANIFEST_NAME, ManifestFile, State, exchange, exists};
 use crate::storage::{Lock, Storage};
+
+/// How long an open that waits for a lock pauses between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the caller does with the directory.
 #[derive(Clone, Copy)]
@@ -38,7 +42,7 @@ impl LockedDatabase {
         if !exists(&**storage, path)? {
             return Err(missing());
         }
-        let (lock, manifest) = lock_and_read(storage, &directory, access)?;
+        let (lock, manifest) = lock_and_read(storage, &directory, access, Duration::ZERO)?;
         let manifest = manifest
             .filter(|manifest| manifest.current().state != State::Creating)
             .ok_or_else(missing)?;
@@ -50,19 +54,30 @@ impl LockedDatabase {
     }
 }
 
-/// Locks a directory that exists, and reads its MANIFEST; `None` if there is none.
+/// Locks a directory that exists, and reads its MANIFEST; `None` if there is none. While somebody
+/// else has the lock, it waits, at most so long.
 pub(super) fn lock_and_read(
     storage: &Arc<dyn Storage>,
     directory: &Directory,
     access: Access,
+    timeout: Duration,
 ) -> Result<(Box<dyn Lock>, Option<ManifestFile>), Error> {
-    let locked = match access {
-        Access::Read => storage.lock_to_read(&directory.lock),
-        Access::Change => storage.lock(&directory.lock),
+    let began = Instant::now();
+    let lock = loop {
+        let locked = match access {
+            Access::Read => storage.lock_to_read(&directory.lock),
+            Access::Change => storage.lock(&directory.lock),
+        };
+        if let Some(lock) = locked.map_err(Error::io("lock", &directory.lock))? {
+            break lock;
+        }
+        let left = timeout.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Err(Error::Locked { path: directory.root.clone() });
+        }
+        // Nobody tells when the lock of a file is free.
+        std::thread::sleep(LOCK_PAUSE.min(left));
     };
-    let lock = locked
-        .map_err(Error::io("lock", &directory.lock))?
-        .ok_or_else(|| Error::Locked { path: directory.root.clone() })?;
     let mut manifest = ManifestFile::read(storage, &directory.root)?;
     if let Some(manifest) = &mut manifest
         && manifest.current().state == State::Swapping

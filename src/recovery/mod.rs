@@ -119,7 +119,8 @@ pub(crate) fn recover<M: Model>(
     let began = Instant::now();
     let directory = Directory::at(path);
     directory.create_root(&**storage)?;
-    let (lock, manifest) = lock_and_read(storage, &directory, Access::Change)?;
+    let (lock, manifest) =
+        lock_and_read(storage, &directory, Access::Change, options.wait_for_lock)?;
     if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {
         return Err(Error::Missing {
             path: path.join(crate::files::MANIFEST_NAME),

@@ -111,7 +111,7 @@ pub(crate) fn replay<'a, M: Model>(
     known: &[KnownChain],
     known_durable: u64,
     seed: RandomSeed,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> Result<(), Error>,
 ) -> Result<JournalEnd<'a>, Error> {
     let (outbox, inbox) = bounded(FRAMES_AHEAD);
     std::thread::scope(|scope| {
@@ -252,12 +252,12 @@ fn apply<M: Model>(
     replayed: &mut Replayed<M>,
     seed: RandomSeed,
     total: u64,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut applier = Applier::new(seed);
     let mut told = 0;
     let mut began = None;
-    progress(0, total);
+    progress(0, total)?;
     for (segment, frame, bytes_before) in inbox {
         if frame.header.next_sequence() - 1 > replayed.sequence {
             began.get_or_insert_with(Instant::now);
@@ -267,12 +267,11 @@ fn apply<M: Model>(
         let done = bytes_before + frame.position + position(frame.payload.len());
         if done - told >= PROGRESS_BYTES {
             told = done;
-            progress(done, total);
+            progress(done, total)?;
         }
     }
     replayed.apply_time = began.map_or(Duration::ZERO, |began| began.elapsed());
-    progress(total, total);
-    Ok(())
+    progress(total, total)
 }
 
 fn apply_frame<M: Model>(

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// The progress of an open, or of a replay of history; see
 /// [`Builder::on_progress`](crate::Builder::on_progress) and
 /// [`History::on_progress`](crate::History::on_progress).
@@ -33,7 +35,7 @@ pub enum Phase {
 }
 
 /// A snapshot that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DamagedSnapshot {
     /// Its file.
@@ -43,7 +45,7 @@ pub struct DamagedSnapshot {
 }
 
 /// What an open found and did; see [`Database::recovery`](crate::Database::recovery).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RecoveryReport {
     /// Whether the open created the database, because there was none.
@@ -82,7 +84,7 @@ pub struct RecoveryReport {
 
 /// Bytes at the journal's end that are not a whole frame: a last batch (or a commit marker) that a
 /// crash cut short. Under `Durability::Sync`, such a batch was never acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TornTail {
     /// The segment that holds these bytes.

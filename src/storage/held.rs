@@ -18,7 +18,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::disk::{Disk, DiskReadable, open_regular_flags, write_in_calls};
 use super::place::{FileIdentity, Found, HeldDirectory, Place, PlaceLost, Purpose, rename};
 use super::{
-    EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
+    Clock, EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX, TemporaryFile,
 };
 
@@ -27,9 +27,14 @@ use super::{
 pub(crate) struct HeldDisk {
     /// The place that the newest lock holds.
     place: RwLock<Option<Arc<Place>>>,
+    clock: Clock,
 }
 
 impl HeldDisk {
+    pub(crate) fn with_clock(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     fn place(&self) -> Option<Arc<Place>> {
         if fault!(PlaceByPath) {
             return None;
@@ -288,7 +293,7 @@ impl Storage for HeldDisk {
     }
 
     fn now(&self) -> SystemTime {
-        Disk.now()
+        self.clock.now()
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {

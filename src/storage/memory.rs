@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::{
-    Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TEMPORARY_PREFIX, TEMPORARY_SUFFIX,
-    TemporaryFile,
+    Clock, Disk, EntryKind, FileBytes, Lock, Storage, StoredFile, TEMPORARY_PREFIX,
+    TEMPORARY_SUFFIX, TemporaryFile,
 };
 use crate::mutex::lock;
 
 /// Files in memory. Nothing needs a sync: either all of it is lost at once, or nothing is.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<Entries>>);
+pub(crate) struct Memory {
+    entries: Arc<Mutex<Entries>>,
+    clock: Clock,
+}
 
 #[derive(Default)]
 struct Entries {
@@ -30,8 +33,12 @@ enum Entry {
 }
 
 impl Memory {
+    pub(crate) fn with_clock(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        lock(&self.0)
+        lock(&self.entries)
     }
 }
 
@@ -158,7 +165,7 @@ impl Storage for Memory {
     }
 
     fn now(&self) -> SystemTime {
-        Disk.now()
+        self.clock.now()
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {

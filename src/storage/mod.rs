@@ -2,6 +2,7 @@
 //! private trait, so that a simulated disk can stand in for the real one. Knows nothing of
 //! journals, snapshots or models.
 
+mod clock;
 mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub(crate) use clock::Clock;
 pub(crate) use disk::Disk;
 pub(crate) use full_disk::Room;
 pub(crate) use held::HeldDisk;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::codec;
 use crate::codec::EncodeFailure;
 use crate::engine::EngineThread;
-use crate::model::{Command, Context, Model, RandomSeed, Registered};
+use crate::model::{Command, Context, Listed, Model, RandomSeed};
 use crate::options::Options;
 use crate::process::panic_message;
 
@@ -85,7 +85,7 @@ impl<M: Model> Comparison<M> {
 /// Applies a command to two copies of a model. One of them was encoded and decoded before, as it is
 /// by a snapshot. So the two differ in everything that is not part of the value, for example in the
 /// order of a `HashMap`. `Err` says what was not the same both times.
-pub(super) fn attempt_twice<M: Model, C: Registered<M>>(
+pub(super) fn attempt_twice<M: Model, C: Listed<M>>(
     base: &M,
     command: &C,
     moment: &Moment<'_>,
@@ -137,7 +137,7 @@ fn parted<M: Model, C: Command<M>>(
 }
 
 /// Decodes and applies a command, as the engine does.
-fn attempt<M: Model, C: Registered<M>>(
+fn attempt<M: Model, C: Listed<M>>(
     base: M,
     bytes: &[u8],
     moment: &Moment<'_>,
@@ -187,7 +187,7 @@ fn encoded<M: Model>(model: &M) -> Result<Vec<u8>, String> {
 }
 
 /// Returns the command's name in the journal.
-pub(super) fn command_name<M: Model, C: Registered<M>>() -> &'static str {
+pub(super) fn command_name<M: Model, C: Listed<M>>() -> &'static str {
     let entry = M::entries().iter().find(|entry| entry.tag() == C::TAG);
     entry.map_or("a command", |entry| entry.name())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::determinism_check::{Answer, Attempt, Comparison, Moment, attempt_twice, command_name};
 use crate::files::DatabaseId;
-use crate::model::{Metadata, Model, RandomSeed, Registered, time_ns};
+use crate::model::{Listed, Metadata, Model, RandomSeed, time_ns};
 
 /// 2000-01-01 00:00:00 UTC.
 const DEFAULT_TIME: Duration = Duration::from_secs(946_684_800);
@@ -145,7 +145,7 @@ impl<M: Model> Fixture<M> {
     /// # Panics
     /// If it is not accepted, or not deterministic.
     #[track_caller]
-    pub fn and<C: Registered<M>>(self, command: C) -> Self {
+    pub fn and<C: Listed<M>>(self, command: C) -> Self {
         let executed = self.when(command);
         executed.accepted();
         executed.fixture
@@ -157,7 +157,7 @@ impl<M: Model> Fixture<M> {
     /// If it is not deterministic.
     #[track_caller]
     #[must_use = "check the result: `then`, `then_output`, `then_rejected`, …"]
-    pub fn when<C: Registered<M>>(mut self, command: C) -> Executed<M, C> {
+    pub fn when<C: Listed<M>>(mut self, command: C) -> Executed<M, C> {
         let sequence = self.sequence + 1;
         let seed = RandomSeed::new(DatabaseId([0; 16]));
         let moment = Moment { seed, sequence, time_ns: self.time_ns, metadata: &self.metadata };
@@ -181,12 +181,12 @@ impl<M: Model> Fixture<M> {
 }
 
 /// A command that was executed in a [`Fixture`], with its results.
-pub struct Executed<M: Model, C: Registered<M>> {
+pub struct Executed<M: Model, C: Listed<M>> {
     fixture: Fixture<M>,
     attempts: [Attempt<M, C>; 2],
 }
 
-impl<M: Model, C: Registered<M>> Executed<M, C> {
+impl<M: Model, C: Listed<M>> Executed<M, C> {
     /// Asserts that the command was accepted, and calls `check` with the model and the output.
     ///
     /// # Panics
@@ -263,7 +263,7 @@ impl<M: Model, C: Registered<M>> Executed<M, C> {
     /// If it is not deterministic.
     #[track_caller]
     #[must_use = "check the result: `then`, `then_output`, `then_rejected`, …"]
-    pub fn when<D: Registered<M>>(self, command: D) -> Executed<M, D> {
+    pub fn when<D: Listed<M>>(self, command: D) -> Executed<M, D> {
         self.fixture.when(command)
     }
 

@@ -5,6 +5,7 @@
 mod common;
 
 mod batches;
+mod caller;
 mod deciding;
 mod engine;
 mod exchange_example;

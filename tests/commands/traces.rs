@@ -10,7 +10,7 @@ use prevalence::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const ERRORS: &str = include_str!("../../src/execute_error.rs");
+const ERRORS: &str = include_str!("../../src/execute_error/mod.rs");
 
 /// A model that counts how often it was changed.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod common;
 
 mod breaker;
 mod intruders;
+mod opening;
 mod place;
 mod recovery;
 mod snapshot_policies;

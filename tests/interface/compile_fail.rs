@@ -146,11 +146,11 @@ fn a_parameter_that_is_not_known_to_be_listed_is_told_its_bound() {
         assert_refused(
             "generic",
             &helper,
-            &["where `C` is a type parameter, bound it by `prevalence::Registered<Bank>`"],
+            &["where `C` is a type parameter, bound it by `prevalence::Listed<Bank>`"],
         );
     }
     let bound = format!(
-        "{right} fn helper<C: prevalence::Registered<Bank>>(bank: &Database<Bank>, command: C) {{
+        "{right} fn helper<C: prevalence::Listed<Bank>>(bank: &Database<Bank>, command: C) {{
              bank.execute(command).ok();
          }}"
     );

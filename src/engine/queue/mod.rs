@@ -38,12 +38,14 @@
 mod receiver;
 mod wait;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
+use std::task::{Poll, Waker};
 
 use crossbeam_utils::CachePadded;
 
-use super::pending::Ticket;
+use super::pending::{EngineThread, Ticket};
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::engine::EncodedRecord;
@@ -143,6 +145,9 @@ struct State<M: Model> {
     rung: bool,
     writer_sleeps: bool,
     callers_blocked: usize,
+    /// The tasks that wait for room, in the order in which they came.
+    tasks: BTreeMap<u64, Waker>,
+    next_task: u64,
 }
 
 /// Makes a queue for at most that many commands and that many bytes.
@@ -157,6 +162,8 @@ pub(crate) fn queue<M: Model>(commands: usize, bytes: usize) -> (QueueSender<M>,
             rung: false,
             writer_sleeps: false,
             callers_blocked: 0,
+            tasks: BTreeMap::new(),
+            next_task: 0,
         }),
         arrived: Condvar::new(),
         room: Condvar::new(),
@@ -225,6 +232,31 @@ impl<M: Model> Queue<M> {
         self.is_stopped.store(true, Ordering::SeqCst);
         self.signal(|state| state.stopped = true);
         self.room.notify_all();
+        let tasks = std::mem::take(&mut self.lock().tasks);
+        wake(tasks);
+    }
+
+    /// Tells all who wait for room that there may be some. Whoever finds none waits again.
+    fn tell_room<'a>(&'a self, mut state: MutexGuard<'a, State<M>>) -> MutexGuard<'a, State<M>> {
+        if state.callers_blocked > 0 {
+            self.room.notify_all();
+        }
+        if state.tasks.is_empty() {
+            return state;
+        }
+        let tasks = std::mem::take(&mut state.tasks);
+        drop(state); // a waker is its user's code
+        wake(tasks);
+        self.lock()
+    }
+}
+
+/// Wakes tasks. A waker may run its task here, which must not wait for the engine. If it panics, the
+/// panic hook tells its owner, and the next one is woken nevertheless.
+fn wake(tasks: BTreeMap<u64, Waker>) {
+    let _guard = EngineThread::enter();
+    for waker in tasks.into_values() {
+        catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
     }
 }
 
@@ -262,6 +294,47 @@ impl<M: Model> QueueSender<M> {
         }
         self.queue.push(state, submission);
         Ok(())
+    }
+
+    /// Puts the command into the queue if there is room now. If there is none, it keeps the command,
+    /// and the task is woken when there may be some: `task` is its place among those who wait.
+    pub(crate) fn poll_send(
+        &self,
+        submission: &mut Option<Submission<M>>,
+        task: &mut Option<u64>,
+        waker: &Waker,
+    ) -> Poll<Result<(), Refusal>> {
+        // A waker's `clone` and `drop` are its user's code, so they run outside the lock.
+        let waker = waker.clone();
+        let mut state = self.queue.lock();
+        let Some(bytes) = submission.as_ref().map(|submission| submission.record.len()) else {
+            return Poll::Ready(Ok(())); // it was sent before
+        };
+        if state.stopped {
+            return Poll::Ready(Err(Refusal::Stopped));
+        }
+        if self.queue.has_room(&mut state, bytes) {
+            let before = task.take().and_then(|number| state.tasks.remove(&number));
+            if let Some(submission) = submission.take() {
+                self.queue.push(state, submission);
+            }
+            drop((before, waker));
+            return Poll::Ready(Ok(()));
+        }
+        let number = *task.get_or_insert_with(|| {
+            state.next_task += 1;
+            state.next_task
+        });
+        let before = state.tasks.insert(number, waker);
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// Forgets a task that no longer waits for room.
+    pub(crate) fn forget(&self, task: u64) {
+        let before = self.queue.lock().tasks.remove(&task);
+        drop(before);
     }
 
     /// Stops the queue. The writer still gets all commands that are in it.

@@ -47,9 +47,7 @@ impl<M: Model> QueueReceiver<M> {
         let mut state = queue.lock();
         // Blocked callers are not woken after each command: a caller that is woken for one place
         // would soon block again.
-        if state.callers_blocked > 0 {
-            queue.room.notify_all();
-        }
+        state = queue.tell_room(state);
         let mut idle = Idle::first(patience, true);
         loop {
             if !state.waiting.is_empty() {
@@ -89,9 +87,7 @@ impl<M: Model> QueueReceiver<M> {
             return;
         }
         self.queue.gone.add(0, bytes);
-        if self.queue.lock().callers_blocked > 0 {
-            self.queue.room.notify_all();
-        }
+        drop(self.queue.tell_room(self.queue.lock()));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -40,7 +40,7 @@ fn on_its_way(gives: bool) -> (Pending<u32, ()>, thread::JoinHandle<()>) {
     let pending = Pending::new(slot.clone(), OpeningProcess::this());
     let ticket = Ticket::new(slot.clone());
     let engine = thread::spawn(move || {
-        slot.put(Ok(7));
+        slot.put(3, Ok(7));
         if gives {
             ticket.release();
         }
@@ -85,7 +85,7 @@ fn every_way_of_waiting() {
 fn two_answers() {
     let slot = TestSlot::new();
     let pending = Pending::new(slot.clone(), OpeningProcess::this());
-    slot.put(Ok(7));
+    slot.put(3, Ok(7));
     let first = Ticket::new(slot.clone());
     let second = thread::spawn(move || drop(Ticket::new(slot)));
     let waiting = thread::spawn(move || pending.wait());

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Wake};
 use std::time::Duration;
 
 use super::explore::explore;
@@ -54,7 +55,7 @@ fn answer(submission: Submission<Nothing>, taken: &mut Taken) {
     let of_caller = taken.entry(name.0).or_default();
     assert!(of_caller.last() < Some(&name.1), "twice or out of order: {name:?}");
     of_caller.push(name.1);
-    submission.ticket.slot().downcast_ref::<NameSlot>().unwrap().put(Ok(name));
+    submission.ticket.slot().downcast_ref::<NameSlot>().unwrap().put(3, Ok(name));
     submission.ticket.release();
 }
 
@@ -85,17 +86,54 @@ fn write_to_the_end(mut receiver: QueueReceiver<Nothing>) -> Taken {
     taken
 }
 
+/// Who waits for room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Nobody,
+    Thread,
+    /// A task, which sleeps until its waker was called.
+    Task,
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn send_as_task(
+    sender: &QueueSender<Nothing>,
+    submission: Submission<Nothing>,
+) -> Result<(), Refusal> {
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let (mut submission, mut task) = (Some(submission), None);
+    loop {
+        match sender.poll_send(&mut submission, &mut task, &waker) {
+            Poll::Ready(sent) => return sent,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
 /// Sends and gives what got in. Each answer must come, and must be its command's own, or say that
 /// the queue has stopped.
-fn call(sender: &QueueSender<Nothing>, caller: u8, sizes: &[usize], waits: bool) -> Vec<u8> {
+fn call(sender: &QueueSender<Nothing>, caller: u8, sizes: &[usize], waits: Waits) -> Vec<u8> {
     let mut answers = Vec::new();
     let mut answered = Vec::new();
     for (number, &bytes) in (0..).zip(sizes) {
         let (submission, pending) = submission((caller, number), bytes);
-        let sent = if waits { sender.send(submission) } else { sender.try_send(submission) };
+        let sent = match waits {
+            Waits::Nobody => sender.try_send(submission),
+            Waits::Thread => sender.send(submission),
+            Waits::Task => send_as_task(sender, submission),
+        };
         match sent {
             Ok(()) => answers.push((number, pending)),
-            Err(Refusal::Full) => assert!(!waits, "a sender that waits for room found none"),
+            Err(Refusal::Full) => {
+                assert!(waits == Waits::Nobody, "a sender that waits for room found none")
+            }
             Err(Refusal::Stopped) => {}
         }
     }
@@ -118,7 +156,11 @@ fn spawn_callers(sender: &Arc<QueueSender<Nothing>>) -> [thread::JoinHandle<Vec<
         thread::spawn(move || call(&sender, caller, sizes, waits))
     };
     // One command is larger than the whole byte budget.
-    [spawn(0, &[2, 2, 2], true), spawn(1, &[5, 2 * BYTES], true), spawn(2, &[2, 4, 2], false)]
+    [
+        spawn(0, &[2, 2, 2], Waits::Thread),
+        spawn(1, &[5, 2 * BYTES], Waits::Task),
+        spawn(2, &[2, 4, 2], Waits::Nobody),
+    ]
 }
 
 fn counts(sender: &QueueSender<Nothing>) -> (usize, usize) {
@@ -194,7 +236,7 @@ fn the_bell_is_heard() {
     }
     let caller = {
         let sender = sender.clone();
-        thread::spawn(move || call(&sender, 0, &[2, 2, 2], true))
+        thread::spawn(move || call(&sender, 0, &[2, 2, 2], Waits::Task))
     };
     let (mut taken, mut rung) = (Taken::new(), 0);
     let count = |taken: &Taken| taken.values().map(Vec::len).sum::<usize>();

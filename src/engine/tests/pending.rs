@@ -20,7 +20,7 @@ fn ticket() -> (Ticket, Arc<TestSlot>, Pending<u32, ()>) {
 #[test]
 fn an_answer_is_not_seen_before_it_is_released() {
     let (ticket, slot, pending) = ticket();
-    slot.put(Ok(7));
+    slot.put(3, Ok(7));
     assert!(!pending.is_ready());
     ticket.release();
     assert!(pending.is_ready());
@@ -30,7 +30,7 @@ fn an_answer_is_not_seen_before_it_is_released() {
 #[test]
 fn a_lost_ticket_answers_stopped_even_over_a_put_answer() {
     let (ticket, slot, pending) = ticket();
-    slot.put(Ok(7));
+    slot.put(3, Ok(7));
     drop(ticket);
     assert!(matches!(pending.wait(), Err(ExecuteError::Stopped)));
 }
@@ -43,7 +43,7 @@ fn a_waiting_thread_is_woken() {
         while !slot.is_waited_for() {
             std::thread::yield_now();
         }
-        slot.put(Ok(9));
+        slot.put(3, Ok(9));
         ticket.release();
         assert_eq!(waiting.join().unwrap().unwrap(), 9);
     });
@@ -64,7 +64,7 @@ fn the_newest_waker_is_woken() {
         let mut cx = TaskContext::from_waker(&waker);
         assert!(Pin::new(&mut pending).poll(&mut cx).is_pending());
     }
-    slot.put(Ok(1));
+    slot.put(3, Ok(1));
     ticket.release();
     let woken: Vec<_> =
         wakers.iter().map(|w| w.0.load(std::sync::atomic::Ordering::SeqCst)).collect();

@@ -55,7 +55,7 @@ fn nothing_replayed(sequence: u64) -> Replayed<Count> {
 fn replayed(segment: Segment, sequence: u64) -> Result<Replayed<Count>, Error> {
     let mut replayed = nothing_replayed(sequence);
     let seed = RandomSeed::new(segment.header.database);
-    replay(&[segment], &mut replayed, &[], 0, seed, &mut |_, _| {})?;
+    replay(&[segment], &mut replayed, &[], 0, seed, &mut |_, _| Ok(()))?;
     Ok(replayed)
 }
 
@@ -114,7 +114,7 @@ fn replay_carried([first, second]: [Vec<u8>; 2]) -> Result<u64, Error> {
     let segments = [open(first, 1)?, open(second, 3)?];
     let mut replayed = nothing_replayed(0);
     let seed = RandomSeed::new(DatabaseId([7; 16]));
-    replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| {})?;
+    replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| Ok(()))?;
     Ok(replayed.sequence)
 }
 
@@ -144,7 +144,7 @@ fn the_header_of_a_torn_batch_states_that_the_batch_before_it_is_durable() {
     let segments = [segment];
     let seed = RandomSeed::new(DatabaseId([7; 16]));
     let mut replayed = nothing_replayed(0);
-    let end = replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| {}).unwrap();
+    let end = replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| Ok(())).unwrap();
     assert_eq!((replayed.sequence, end.unconfirmed.len()), (2, 0));
     assert!(end.torn.is_some());
 }

@@ -1,7 +1,17 @@
 //! Owns the errors of commands and of waiting callers. Knows nothing of files.
+//!
+//! - `rejections`: how a rejection is shown, which only its own type knows
+//! - `told`: the sentences
+
+mod rejections;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
+
+pub(crate) use rejections::note as note_rejection;
+#[doc(hidden)]
+pub use rejections::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
 
 /// The message of every call in the child of a fork.
 pub(crate) const FORKED: &str = "this process was forked from the one that opened the database, and \
@@ -31,52 +41,49 @@ impl Poisoned {
 
 /// Why a command has no output.
 ///
-/// `R` is the command's own [`Rejection`](crate::Command::Rejection).
+/// `R` is the command's own [`Rejection`](crate::Command::Rejection). The error's `Display` shows it
+/// with its own `Display`, and `source` returns it, if it has them; otherwise it is shown with
+/// `Debug`. That needs no bound: the database knows the types of the commands that
+/// [`commands!`](crate::commands!) lists, once one is open.
 ///
 /// Each variant says whether the command left a trace: a change of the model, or a record in the
 /// journal. Two may: [`Poisoned`](Self::Poisoned), and [`Reentrant`](Self::Reentrant) when
 /// [`Pending::wait`](crate::Pending::wait) returns it. After any error that
 /// [`Database::submit`](crate::Database::submit) or `try_submit` itself returns, the command has
 /// left no trace.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ExecuteError<R> {
     /// The command refused by its own rules. It left no trace. This answer is given only after
     /// every earlier command that may have caused the refusal is as durable as
     /// [`Durability`](crate::Durability) promises.
-    #[error("the command was rejected: {0:?}")]
     Rejected(R),
     /// The command's `apply` or its `Deserialize` panicked. Its changes to the model were rolled
     /// back, so it left no trace.
-    #[error("the command panicked and was rolled back: {message}")]
     Panicked {
         /// The panic's message.
         message: String,
     },
     /// The encoded command is larger than the limit. It was not applied and left no trace.
-    #[error(
-        "the command takes {bytes} bytes or more, but the limit is {limit} bytes. Split it, or \
-         raise max_command_bytes, to at most 64 MiB"
-    )]
     TooLarge {
         /// Its encoded size in bytes, as far as it was encoded.
         bytes: usize,
         /// The limit in bytes.
         limit: usize,
     },
+    /// The metadata cannot be journaled: it takes more than 65,535 bytes, or cannot be encoded. The
+    /// command was not applied and left no trace.
+    Metadata {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The command could not be encoded. It was not applied and left no trace.
-    #[error("cannot encode the command: {reason}. Its Serialize implementation must accept it")]
     Encode {
         /// The codec's message.
         reason: String,
     },
     /// The command could not be read back from its own encoding. It was not applied and left no
     /// trace.
-    #[error(
-        "the command cannot be decoded from its own encoding ({reason}), so it could never be \
-         replayed. Make its Serialize and Deserialize mirror each other (no skip_serializing_if, \
-         no untagged)"
-    )]
     Undecodable {
         /// The codec's message.
         reason: String,
@@ -84,7 +91,6 @@ pub enum ExecuteError<R> {
     /// The events that the command [emitted](crate::Context::emit) cannot be stored: there are more
     /// than 65,536, they take more than 16 MiB, or one of them cannot be encoded. The command was
     /// rolled back and left no trace.
-    #[error("the command was rolled back, because {reason}. Emit fewer or smaller events")]
     EventsRefused {
         /// What is wrong with them.
         reason: String,
@@ -92,10 +98,6 @@ pub enum ExecuteError<R> {
     /// The command was meant for one sequence, but other commands have been accepted since then;
     /// see [`Database::execute_if`](crate::Database::execute_if). It was not applied and left no
     /// trace.
-    #[error(
-        "the command was decided on at sequence {expected}, but the database has reached sequence \
-         {found}. Read again and decide again"
-    )]
     Stale {
         /// The sequence it was meant for.
         expected: u64,
@@ -107,10 +109,6 @@ pub enum ExecuteError<R> {
     /// was not applied and left no trace. The first command's output is not kept. Read its effect
     /// from the model; if necessary, wait for its sequence with
     /// [`Database::wait_for`](crate::Database::wait_for).
-    #[error(
-        "a command with this request id was already accepted at sequence {sequence}, so this one \
-         was not applied. If this is a different request, give it an id of its own"
-    )]
     Duplicate {
         /// The sequence of the command that was accepted.
         sequence: u64,
@@ -120,36 +118,66 @@ pub enum ExecuteError<R> {
     /// nothing about the command. That command was submitted before and goes on; it may leave a
     /// trace, and its answer is lost. If any other call returns this, the command was not taken and
     /// left no trace.
-    #[error(
-        "no command can be executed, submitted or waited for while another is being applied, \
-         because the call would wait for itself. Make the call from another thread"
-    )]
     Reentrant,
     /// The command could not be written, for example because the disk is full or the process has no
     /// file descriptors left. It left no trace, and nothing is in doubt. Once the cause is
     /// repaired, commands are accepted again. Until then
     /// [`Health::Refusing`](crate::Health::Refusing) is reported.
-    #[error(
-        "the command was not accepted, because it could not be written: {reason}. Nothing was \
-         lost. Repair the cause, and execute the command again"
-    )]
     NotWritten {
         /// What failed, as a sentence.
         reason: Arc<str>,
     },
     /// The database was closed before the command was taken. The command left no trace.
-    #[error("the command was not executed, because the database is closed. Open it again")]
     Stopped,
     /// This process was forked from the one that opened the database, and only that one may use it.
     /// The command was not taken and left no trace. A command that was submitted before the fork
     /// goes on in the parent.
-    #[error("{FORKED}")]
     Forked,
     /// The database has [failed](Poisoned). A command that came after the failure left no trace. A
     /// command that was in flight may have left one; only the next open can tell. A refused command
     /// also gets this error if commands that may be lost caused the refusal.
-    #[error("{0}")]
-    Poisoned(#[source] Poisoned),
+    Poisoned(Poisoned),
+}
+
+impl<R> ExecuteError<R> {
+    /// Makes the same error with another type of rejection, for example to give a caller one error
+    /// for all commands.
+    ///
+    /// ```
+    /// # use prevalence::ExecuteError;
+    /// #[derive(Debug, PartialEq)]
+    /// enum Refused { Overdrawn { missing: u64 } }
+    ///
+    /// let error: ExecuteError<u64> = ExecuteError::Rejected(5);
+    /// let error = error.map_rejected(|missing| Refused::Overdrawn { missing });
+    /// assert!(matches!(error, ExecuteError::Rejected(Refused::Overdrawn { missing: 5 })));
+    /// ```
+    pub fn map_rejected<S>(self, map: impl FnOnce(R) -> S) -> ExecuteError<S> {
+        match self {
+            Self::Rejected(rejection) => ExecuteError::Rejected(map(rejection)),
+            Self::Panicked { message } => ExecuteError::Panicked { message },
+            Self::TooLarge { bytes, limit } => ExecuteError::TooLarge { bytes, limit },
+            Self::Metadata { reason } => ExecuteError::Metadata { reason },
+            Self::Encode { reason } => ExecuteError::Encode { reason },
+            Self::Undecodable { reason } => ExecuteError::Undecodable { reason },
+            Self::EventsRefused { reason } => ExecuteError::EventsRefused { reason },
+            Self::Stale { expected, found } => ExecuteError::Stale { expected, found },
+            Self::Duplicate { sequence } => ExecuteError::Duplicate { sequence },
+            Self::Reentrant => ExecuteError::Reentrant,
+            Self::NotWritten { reason } => ExecuteError::NotWritten { reason },
+            Self::Stopped => ExecuteError::Stopped,
+            Self::Forked => ExecuteError::Forked,
+            Self::Poisoned(poisoned) => ExecuteError::Poisoned(poisoned),
+        }
+    }
+
+    /// Returns the rejection, if the command refused by its own rules.
+    pub fn rejected(self) -> Option<R> {
+        match self {
+            Self::Rejected(rejection) => Some(rejection),
+            _ => None,
+        }
+    }
 }
 
 /// Why [`Database::try_submit`](crate::Database::try_submit) did not take a command. In every case

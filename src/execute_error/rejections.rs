@@ -1,0 +1,112 @@
+//! Owns how rejections are shown. A command's rejection may have a `Display`, and be an error, but
+//! nothing requires that. Knows nothing of commands.
+//!
+//! Where a type is known, the compiler can choose by what the type implements, and where it is
+//! generic it cannot. `commands!` knows the types, so it chooses there. An open database notes what
+//! was chosen, and an error looks it up when it is shown.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{PoisonError, RwLock};
+
+/// How rejections of one type are shown.
+#[derive(Clone, Copy)]
+pub struct Shown {
+    of: TypeId,
+    display: Option<DisplayFn>,
+    error: Option<ErrorFn>,
+}
+
+type DisplayFn = fn(&dyn Any, &mut fmt::Formatter<'_>) -> fmt::Result;
+type ErrorFn = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
+
+/// The types of the commands of all databases that were opened in this process. It grows with the
+/// program's types and not with its data.
+static KNOWN: RwLock<Option<HashMap<TypeId, Shown>>> = RwLock::new(None);
+
+/// Notes how rejections of a type are shown.
+pub(crate) fn note(shown: Shown) {
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    known.get_or_insert_default().insert(shown.of, shown);
+}
+
+fn known<R: 'static>() -> Option<Shown> {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    known.as_ref()?.get(&TypeId::of::<R>()).copied()
+}
+
+/// Shows a rejection with its `Display`, or else with its `Debug`.
+pub(super) fn show<R: fmt::Debug + 'static>(
+    rejection: &R,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match known::<R>().and_then(|shown| shown.display) {
+        Some(display) => display(rejection, f),
+        None => write!(f, "{rejection:?}"),
+    }
+}
+
+/// Returns a rejection as an error, if it is one.
+pub(super) fn as_error<R: 'static>(rejection: &R) -> Option<&(dyn Error + 'static)> {
+    known::<R>().and_then(|shown| shown.error)?(rejection)
+}
+
+/// Stands for a type of rejections. `(&&&OfRejection::<R>::new()).shown()` calls the method of the
+/// first of these traits that applies, because the compiler tries the type with most references
+/// first: [`WithError`], [`WithDisplay`], [`WithDebug`].
+pub struct OfRejection<R>(PhantomData<fn() -> R>);
+
+impl<R> OfRejection<R> {
+    /// Makes one. It has no content.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R> Default for OfRejection<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Chosen for a rejection that is an error.
+pub trait WithError {
+    /// Returns how it is shown.
+    fn shown(&self) -> Shown;
+}
+
+impl<R: Error + 'static> WithError for &&OfRejection<R> {
+    fn shown(&self) -> Shown {
+        let error: ErrorFn = |it| it.downcast_ref::<R>().map(|it| it as &(dyn Error + 'static));
+        Shown { error: Some(error), ..WithDisplay::shown(&&OfRejection::<R>::new()) }
+    }
+}
+
+/// Chosen for a rejection that has a `Display`, and is no error.
+pub trait WithDisplay {
+    /// Returns how it is shown.
+    fn shown(&self) -> Shown;
+}
+
+impl<R: fmt::Display + 'static> WithDisplay for &OfRejection<R> {
+    fn shown(&self) -> Shown {
+        let display: DisplayFn = |it, f| it.downcast_ref::<R>().map_or(Ok(()), |it| it.fmt(f));
+        Shown { of: TypeId::of::<R>(), display: Some(display), error: None }
+    }
+}
+
+/// Chosen for every other rejection.
+pub trait WithDebug {
+    /// Returns how it is shown.
+    fn shown(&self) -> Shown;
+}
+
+impl<R: 'static> WithDebug for OfRejection<R> {
+    fn shown(&self) -> Shown {
+        Shown { of: TypeId::of::<R>(), display: None, error: None }
+    }
+}
