@@ -160,7 +160,8 @@ pub use history::{
     verify_against, verify_history,
 };
 pub use model::{
-    Command, Context, Listed, Metadata, MigrationError, Model, SnapshotReader, StoredEvent,
+    AnyCommand, Command, Context, Listed, Metadata, MigrationError, Model, SnapshotReader,
+    StoredEvent,
 };
 pub use options::{
     ArchivedSnapshots, Durability, Events, LoadModel, RecentVersions, Retention, SnapshotPolicy,
@@ -175,6 +176,9 @@ pub use stats::Stats;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::execute_error::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
-    pub use crate::model::vocabulary::{Entry, Line, Listed, Vocabulary, assert_lines_differ};
+    pub use crate::model::vocabulary::{
+        CommandList, Entry, Line, Listed, Vocabulary, assert_lines_differ, decode_as, entries_in,
+        join_entries, join_lines, lines_in,
+    };
     pub use serde;
 }

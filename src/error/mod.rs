@@ -422,6 +422,14 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// A [`purge`](crate::purge()) erased the command, so nothing is left to decode.
+    #[error(
+        "the command at sequence {sequence} was erased by a purge. Ask HistoryRecord::is_redacted first"
+    )]
+    Erased {
+        /// The command's sequence.
+        sequence: u64,
+    },
     /// The [progress callback](crate::Builder::on_progress) has said that the open is to end. Nothing
     /// was changed, and the directory is unlocked.
     #[error("the open was ended by its progress callback. Open the database again")]

@@ -12,8 +12,8 @@ use super::source::HistoryFiles;
 use crate::error::Error;
 use crate::journal::{FrameRef, RECORD_HEADER_BYTES, Record, Records, StreamedFile};
 use crate::model::{
-    Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG, decode_events,
-    system_time,
+    AnyCommand, Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG,
+    decode_events, system_time,
 };
 use crate::options::Events;
 use crate::process::{stack, told_of_panics};
@@ -156,6 +156,22 @@ impl<M: Model> HistoryRecord<M> {
         }
         let decoded = self.stored.origin.table.get(self.tag)?.decode(self.record().command)?;
         Some(decoded.map_err(|reason| self.undecodable(reason)))
+    }
+
+    /// Decodes the command as one type for all commands of the model, which
+    /// [`commands!`](crate::commands!#all-commands-as-one-type) makes.
+    ///
+    /// # Errors
+    /// [`Error::Erased`] if a purge erased the command; [`Error::UnknownTag`] if the list of `E` does
+    /// not have it; [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type.
+    pub fn decode<E: AnyCommand<M>>(&self) -> Result<E, Error> {
+        if self.is_redacted() {
+            return Err(Error::Erased { sequence: self.sequence });
+        }
+        let StreamedFile { path, header, .. } = &**self.file();
+        let decoded = E::of(self.tag, self.record().command)
+            .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
+        decoded.map_err(|reason| self.undecodable(reason))
     }
 
     /// Returns the command as JSON, which serde makes from the type that is applied. It is `null`

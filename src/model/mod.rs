@@ -13,7 +13,7 @@ pub use context::Context;
 pub use events::StoredEvent;
 pub use metadata::Metadata;
 pub use migration::{MigrationError, SnapshotReader};
-pub use vocabulary::Listed;
+pub use vocabulary::{AnyCommand, Listed};
 
 pub(crate) use events::{
     EVENTS_TAG, LARGEST_EVENTS_BYTES, check_count as check_event_count, decode as decode_events,

@@ -2,6 +2,8 @@
 //! how records are stored.
 
 mod conflicts;
+mod lists;
+mod macros;
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -15,6 +17,8 @@ use crate::{codec, json};
 
 #[doc(hidden)]
 pub use conflicts::{Line, assert_lines_differ};
+#[doc(hidden)]
+pub use lists::{CommandList, entries_in, join_entries, join_lines, lines_in};
 
 /// The tag of a placeholder for a command that [`purge`](crate::purge()) erased. The placeholder
 /// keeps the sequences of later commands from shifting. No command may have this tag.
@@ -65,6 +69,24 @@ pub trait Listed<M: Model>: Command<M> {
     const TAG: u16;
 }
 
+/// All commands of a model as one type, so that what was stored can be matched. Implemented by
+/// [`commands!`](crate::commands!), never by hand.
+pub trait AnyCommand<M: Model>: Sized {
+    /// Decodes the command with this tag; `None` if there is no such command.
+    #[doc(hidden)]
+    fn of(tag: u16, bytes: &[u8]) -> Option<Result<Self, String>>;
+}
+
+/// Decodes a command as the type with which it was stored, and converts it to the one that is
+/// applied.
+#[doc(hidden)]
+pub fn decode_as<Old, C>(bytes: &[u8]) -> Result<C, String>
+where
+    Old: serde::de::DeserializeOwned + Into<C>,
+{
+    decode::<Old, C>(bytes)
+}
+
 /// One line of [`commands!`](crate::commands!).
 pub struct Entry<M: Model> {
     tag: u16,
@@ -94,6 +116,14 @@ pub(crate) enum NoJson {
 
 /// Decodes and applies a command that was accepted once.
 type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
+
+impl<M: Model> Clone for Entry<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Model> Copy for Entry<M> {}
 
 impl<M: Model> Entry<M> {
     /// Makes the entry of a line `tag => Command`.
@@ -306,125 +336,6 @@ impl<M: Model> CommandTable<M> {
         catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx)))
             .unwrap_or_else(|panic| Err(format!("it panics now: {}", panic_message(&*panic))))
     }
-}
-
-/// Lists the commands of a model, each with a stable tag. The list is the journal's vocabulary, in
-/// one place.
-///
-/// ```
-/// # use prevalence::{Command, Context, Model};
-/// # use serde::{Deserialize, Serialize};
-/// # #[derive(Clone, Default, Serialize, Deserialize)] struct Bank(u64);
-/// # impl Model for Bank { type Event = (); }
-/// # #[derive(Serialize, Deserialize)] struct Deposit(u64);
-/// # #[derive(Serialize, Deserialize)] struct WithdrawV1(u32);
-/// # #[derive(Serialize, Deserialize)] struct Withdraw(u64);
-/// # #[derive(Serialize, Deserialize)] struct Pay(u64);
-/// # impl From<WithdrawV1> for Withdraw { fn from(old: WithdrawV1) -> Self { Self(old.0.into()) } }
-/// # macro_rules! command { ($c:ty) => { impl Command<Bank> for $c {
-/// #     type Output = (); type Rejection = ();
-/// #     fn apply(self, _: &mut Bank, _: &mut Context<'_, Bank>) -> Result<(), ()> { Ok(()) }
-/// # } } }
-/// # command!(Deposit); command!(Withdraw); command!(Pay);
-/// prevalence::commands! {
-///     Bank {
-///         1 => Deposit,
-///         // Records of a WithdrawV1 are decoded as a WithdrawV1 and converted with `From`:
-///         2 => WithdrawV1 as Withdraw,
-///         3 => Withdraw,
-///         // The type had the name Transfer when the first journal was written:
-///         4 => Pay = "Transfer",
-///     }
-/// }
-/// ```
-///
-/// A tag is a `u16` up to 65,533. It keeps its meaning for as long as a journal exists: never give
-/// it to another type, and never reuse the tag of a removed type. Every journal segment stores tags
-/// and names, so a renumbered tag is an error at open
-/// ([`Error::RenumberedTag`](crate::Error::RenumberedTag)) and is never misread. Two lines with the
-/// same tag or the same name do not compile, and neither does the same type on two lines. A call
-/// that executes a command that is not listed does not compile either.
-///
-/// A line `2 => WithdrawV1 as Withdraw` accepts either name for tag 2, and new segments store
-/// `WithdrawV1`. A name in the line replaces the names of the types. If segments with several names
-/// exist, list all the names, and put the one for new segments first: `2 => Small as TakeOut =
-/// "WithdrawV1" | "Withdraw"`.
-///
-/// After a model is renamed, give the name that the files hold: `Bank = "OldName" { … }`.
-#[macro_export]
-macro_rules! commands {
-    ($model:ty $(= $model_name:literal)? {
-        $($tag:literal => $command:ty $(as $current:ty)? $(= $name:literal $(| $known:literal)*)?),*
-        $(,)?
-    }) => {
-        const _: () = {
-            $crate::__private::assert_lines_differ(&[$($crate::__private::Line {
-                tag: $tag,
-                name: $crate::commands!(@journaled $command $(= $name)?),
-                text: concat!(
-                    stringify!($tag), " => ", stringify!($command),
-                    $(" as ", stringify!($current),)?
-                    $(" = ", stringify!($name), $(" | ", stringify!($known),)*)?
-                ),
-            }),*]);
-            $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
-            impl $crate::__private::Vocabulary for $model {
-                const MODEL_NAME: &'static str =
-                    $crate::commands!(@name $model $(, $model_name)?);
-                fn entries() -> &'static [$crate::__private::Entry<Self>] {
-                    const ENTRIES: &[$crate::__private::Entry<$model>] = &[$(
-                        $crate::commands!(
-                            @entry $model, $tag, $command $(as $current)? $(= $name $(| $known)*)?
-                        )
-                    ),*];
-                    ENTRIES
-                }
-            }
-        };
-    };
-    (@registered $model:ty, $tag:literal, $command:ty) => {
-        impl $crate::__private::Listed<$model> for $command {
-            const TAG: u16 = $tag;
-        }
-    };
-    (@registered $model:ty, $tag:literal, $command:ty, $current:ty) => {};
-    (@journaled $command:ty) => { stringify!($command) };
-    (@journaled $command:ty = $name:literal) => { $name };
-    (@entry $model:ty, $tag:literal, $command:ty) => {
-        $crate::__private::Entry::new::<$command>(
-            $tag, stringify!($command), &[stringify!($command)],
-            $crate::commands!(@rejection $model, $command),
-        )
-    };
-    (@entry $model:ty, $tag:literal, $command:ty = $name:literal $(| $known:literal)*) => {
-        $crate::__private::Entry::new::<$command>(
-            $tag, $name, &[$name $(, $known)*], $crate::commands!(@rejection $model, $command),
-        )
-    };
-    (@entry $model:ty, $tag:literal, $command:ty as $current:ty) => {
-        $crate::__private::Entry::upcast::<$command, $current>(
-            $tag, stringify!($command), &[stringify!($command), stringify!($current)],
-            $crate::commands!(@rejection $model, $current),
-        )
-    };
-    (
-        @entry $model:ty, $tag:literal,
-        $command:ty as $current:ty = $name:literal $(| $known:literal)*
-    ) => {
-        $crate::__private::Entry::upcast::<$command, $current>(
-            $tag, $name, &[$name $(, $known)*], $crate::commands!(@rejection $model, $current),
-        )
-    };
-    (@rejection $model:ty, $command:ty) => {
-        || {
-            #[allow(unused_imports)] // which of them is used depends on the type
-            use $crate::__private::{OfRejection, WithDebug as _, WithDisplay as _, WithError as _};
-            type Rejection = <$command as $crate::Command<$model>>::Rejection;
-            (&&&OfRejection::<Rejection>::new()).shown()
-        }
-    };
-    (@name $model:ty) => { stringify!($model) };
-    (@name $model:ty, $name:literal) => { $name };
 }
 
 /// Returns the model's name, as every file stores it.

@@ -177,6 +177,48 @@ fn one_command_under_two_tags_does_not_compile() {
     );
 }
 
+/// The lists are in two modules, so the message says where each line is.
+#[test]
+fn lines_of_two_lists_that_conflict_do_not_compile() {
+    let lists = |second: &str| {
+        format!(
+            "mod accounts {{ use super::*;
+                 prevalence::commands! {{ pub list Accounts for Bank {{ 1 => Deposit }} }} }}
+             mod loans {{ use super::*;
+                 prevalence::commands! {{ pub list Loans for Bank {{ {second} }} }} }}
+             prevalence::commands! {{ Bank {{ ..accounts::Accounts, ..loans::Loans }} }}"
+        )
+    };
+    compile("lists", &lists("2 => Withdraw")).unwrap_or_else(|said| panic!("{said}"));
+    assert_refused(
+        "lists_share_a_tag",
+        &lists("1 => Withdraw"),
+        &["two commands share one tag, 1: `1 => Deposit (in lists_share_a_tag::accounts)` and \
+           `1 => Withdraw (in lists_share_a_tag::loans)`; give each"],
+    );
+    assert_refused(
+        "lists_share_a_name",
+        &lists("2 => Withdraw = \"Deposit\""),
+        &["share one name in the journal, `Deposit`", "(in lists_share_a_name::loans)`; a mix-up"],
+    );
+    assert_refused(
+        "lists_share_a_type",
+        &lists("2 => Withdraw, 3 => Deposit"),
+        &["conflicting implementations", "Deposit"],
+    );
+}
+
+#[test]
+fn a_vocabulary_for_all_types_of_a_generic_model_is_told_why_not() {
+    assert_refused(
+        "every_type",
+        "struct Store<K>(K);
+         prevalence::commands! { impl<K> Store<K> { 1 => Deposit } }
+         prevalence::commands! { Bank { 1 => Deposit, 2 => Withdraw } }",
+        &["a model with type parameters cannot have one vocabulary", "commands! { Store<u32> {"],
+    );
+}
+
 #[test]
 fn a_model_without_a_vocabulary_does_not_compile() {
     assert_refused("none", "", &["`Bank` has no vocabulary of commands", "prevalence::commands!"]);

@@ -8,6 +8,7 @@ mod common;
 mod compile_fail;
 mod evolution;
 mod json;
+mod lists;
 mod readme;
 mod testing;
 mod trace;

@@ -11,6 +11,7 @@ const LONGEST_TOLD_BYTES: usize = 200;
 const LONGEST_MESSAGE_BYTES: usize = 1024;
 
 /// One line of the vocabulary.
+#[derive(Clone, Copy)]
 pub struct Line {
     /// The command's tag.
     pub tag: u16,
