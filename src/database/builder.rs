@@ -250,9 +250,10 @@ impl<M: Model, I> Builder<M, I> {
     }
 
     /// Sets a callback for the progress of the open. The opening thread calls it while it loads a
-    /// snapshot and replays the journal. If it returns [`ControlFlow::Break`](std::ops::ControlFlow::Break), the open ends with
-    /// [`Error::Aborted`] at the next step: at the latest when the snapshot is loaded, or after some
-    /// megabytes of the journal. A callback that returns nothing never ends it.
+    /// snapshot and replays the journal. If it returns
+    /// [`ControlFlow::Break`](std::ops::ControlFlow::Break), the open ends with [`Error::Aborted`]
+    /// at the next step: at the latest when the snapshot is loaded, or after some megabytes of the
+    /// journal. A callback that returns nothing never ends it.
     pub fn on_progress<A: ProgressAnswer>(
         mut self,
         mut callback: impl FnMut(Progress) -> A + Send + 'static,
@@ -267,9 +268,9 @@ impl<M: Model, I> Builder<M, I> {
     }
 
     /// Sets the clock from which commands get their [time](crate::Context::now), instead of the
-    /// system's: for tests, and for programs that have a better one. Journaled time never goes back,
-    /// so while this clock is behind, or panics, time stands still. The thread that applies commands
-    /// calls it, once for some commands that come together.
+    /// system's: for tests, and for programs that have a better one. Journaled time never goes
+    /// back, so while this clock is behind, or panics, time stands still. The thread that applies
+    /// commands calls it, once for some commands that come together.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Model};
@@ -297,9 +298,9 @@ impl<M: Model, I> Builder<M, I> {
         self
     }
 
-    /// Opens the database as [`open`](Self::open) does. If another process or handle has it open, it
-    /// waits at most so long until that has closed it: a service that is started anew may be faster
-    /// than the old one is gone.
+    /// Opens the database as [`open`](Self::open) does. If another process or handle has it open,
+    /// it waits at most so long until that has closed it: a service that is started anew may be
+    /// faster than the old one is gone.
     ///
     /// # Errors
     /// [`Error::Locked`] after that time. Otherwise those of [`open`](Self::open).

@@ -73,8 +73,8 @@ impl<M: Model> Database<M> {
         pending.wait()
     }
 
-    /// Executes a command that is journaled with this metadata, whatever the metadata of this handle
-    /// is. A [request id](Metadata::request_id) belongs to one command, so give it here.
+    /// Executes a command that is journaled with this metadata, whatever the metadata of this
+    /// handle is. A [request id](Metadata::request_id) belongs to one command, so give it here.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, ExecuteError, Metadata, Model};

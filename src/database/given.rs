@@ -10,7 +10,8 @@ pub trait InitialModel<M>: sealed::Sealed + Send + 'static {
     fn initial(self) -> M;
 }
 
-/// What a [progress callback](crate::Builder::on_progress) returns: nothing, or whether the open goes on.
+/// What a [progress callback](crate::Builder::on_progress) returns: nothing, or whether the open
+/// goes on.
 pub trait ProgressAnswer: sealed::Sealed {
     /// Returns whether the open goes on.
     #[doc(hidden)]

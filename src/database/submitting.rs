@@ -1,5 +1,5 @@
-//! Owns how asynchronous code gives a command to the database: the task waits for room in the queue,
-//! and no thread does. Knows nothing of what becomes of the command.
+//! Owns how asynchronous code gives a command to the database: the task waits for room in the
+//! queue, and no thread does. Knows nothing of what becomes of the command.
 
 use std::fmt;
 use std::future::Future;
@@ -18,10 +18,10 @@ impl<M: Model> Database<M> {
     /// queue. If the queue is full, the task waits for room, and no thread does: no runtime is
     /// needed, and none is blocked. It gives the [`Pending`], which is the future of the answer.
     ///
-    /// The command is encoded in this call. Dropping the future before it is ready takes the command
-    /// back; it has left no trace then. While it waits for room, the future keeps the database open.
-    /// Several tasks that wait for room are woken in the order in which they came, but one that asks
-    /// at that moment may be faster.
+    /// The command is encoded in this call. Dropping the future before it is ready takes the
+    /// command back; it has left no trace then. While it waits for room, the future keeps the
+    /// database open. Several tasks that wait for room are woken in the order in which they came,
+    /// but one that asks at that moment may be faster.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Model};
@@ -63,8 +63,8 @@ impl<M: Model> Database<M> {
         Submitting::new(self, self.prepare(&command, &self.metadata), None)
     }
 
-    /// Submits a command as [`submit_async`](Self::submit_async) does, to be applied only if the last
-    /// accepted command still has this sequence when its turn comes; see
+    /// Submits a command as [`submit_async`](Self::submit_async) does, to be applied only if the
+    /// last accepted command still has this sequence when its turn comes; see
     /// [`execute_if`](Self::execute_if).
     ///
     /// # Errors

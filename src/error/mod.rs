@@ -424,14 +424,15 @@ pub enum Error {
     },
     /// A [`purge`](crate::purge()) erased the command, so nothing is left to decode.
     #[error(
-        "the command at sequence {sequence} was erased by a purge. Ask HistoryRecord::is_redacted first"
+        "the command at sequence {sequence} was erased by a purge. Ask HistoryRecord::is_redacted \
+         first"
     )]
     Erased {
         /// The command's sequence.
         sequence: u64,
     },
-    /// The [progress callback](crate::Builder::on_progress) has said that the open is to end. Nothing
-    /// was changed, and the directory is unlocked.
+    /// The [progress callback](crate::Builder::on_progress) has said that the open is to end.
+    /// Nothing was changed, and the directory is unlocked.
     #[error("the open was ended by its progress callback. Open the database again")]
     Aborted,
     /// This process was forked from the one that opened the database, and only that one may use it.

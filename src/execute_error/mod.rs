@@ -41,8 +41,8 @@ impl Poisoned {
 
 /// Why a command has no output.
 ///
-/// `R` is the command's own [`Rejection`](crate::Command::Rejection). The error's `Display` shows it
-/// with its own `Display`, and `source` returns it, if it has them; otherwise it is shown with
+/// `R` is the command's own [`Rejection`](crate::Command::Rejection). The error's `Display` shows
+/// it with its own `Display`, and `source` returns it, if it has them; otherwise it is shown with
 /// `Debug`. That needs no bound: the database knows the types of the commands that
 /// [`commands!`](crate::commands!) lists, once one is open.
 ///

@@ -17,8 +17,8 @@ impl<R: fmt::Debug + 'static> fmt::Display for ExecuteError<R> {
             }
             Self::TooLarge { bytes, limit } => write!(
                 f,
-                "the command takes {bytes} bytes or more, but the limit is {limit} bytes. Split it, \
-                 or raise max_command_bytes, to at most 64 MiB"
+                "the command takes {bytes} bytes or more, but the limit is {limit} bytes. Split \
+                 it, or raise max_command_bytes, to at most 64 MiB"
             ),
             Self::Metadata { reason } => {
                 write!(f, "the command's metadata cannot be journaled: {reason}")
@@ -49,7 +49,8 @@ impl<R: fmt::Debug + 'static> fmt::Display for ExecuteError<R> {
             ),
             Self::Reentrant => f.write_str(
                 "no command can be executed, submitted or waited for while another is being \
-                 applied, because the call would wait for itself. Make the call from another thread",
+                 applied, because the call would wait for itself. Make the call from another \
+                 thread",
             ),
             Self::NotWritten { reason } => write!(
                 f,

@@ -70,8 +70,8 @@ pub struct HistoryRecord<M: Model> {
 }
 
 impl<M: Model> HistoryRecord<M> {
-    /// Makes a record of the one that begins at `at` in `stored`. Returns also where it ends; `None`
-    /// if there is no record.
+    /// Makes a record of the one that begins at `at` in `stored`. Returns also where it ends;
+    /// `None` if there is no record.
     #[inline]
     pub(crate) fn read(
         stored: &Arc<StoredRecords<M>>,
@@ -162,8 +162,8 @@ impl<M: Model> HistoryRecord<M> {
     /// [`commands!`](crate::commands!#all-commands-as-one-type) makes.
     ///
     /// # Errors
-    /// [`Error::Erased`] if a purge erased the command; [`Error::UnknownTag`] if the list of `E` does
-    /// not have it; [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type.
+    /// [`Error::Erased`] if a purge erased the command; [`Error::UnknownTag`] if the list of `E`
+    /// does not have it; [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type.
     pub fn decode<E: AnyCommand<M>>(&self) -> Result<E, Error> {
         if self.is_redacted() {
             return Err(Error::Erased { sequence: self.sequence });

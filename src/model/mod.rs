@@ -67,8 +67,8 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     /// [`migrate`](Self::migrate) knows its version.
     const VERSION: u32 = 1;
 
-    /// The version of the events' encoded shape. Raise it whenever a change of [`Event`](Self::Event)
-    /// changes what serde writes, and read the events of older versions in
+    /// The version of the events' encoded shape. Raise it whenever a change of
+    /// [`Event`](Self::Event) changes what serde writes, and read the events of older versions in
     /// [`read_event`](Self::read_event).
     const EVENT_VERSION: u32 = 1;
 

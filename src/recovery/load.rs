@@ -23,8 +23,8 @@ use crate::snapshot::{
     with_bases_in,
 };
 
-/// With more commands behind it, a snapshot that was loaded as a whole is not kept, so that the next
-/// one is whole.
+/// With more commands behind it, a snapshot that was loaded as a whole is not kept, so that the
+/// next one is whole.
 const SHORT_TAIL_COMMANDS: u64 = 10_000;
 
 impl Opening<'_> {

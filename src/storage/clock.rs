@@ -1,5 +1,5 @@
-//! Owns where the time of commands comes from: the system's clock, or one that the user gives. Knows
-//! nothing of what is timed.
+//! Owns where the time of commands comes from: the system's clock, or one that the user gives.
+//! Knows nothing of what is timed.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -251,8 +251,8 @@ impl<M: Model> Queue<M> {
     }
 }
 
-/// Wakes tasks. A waker may run its task here, which must not wait for the engine. If it panics, the
-/// panic hook tells its owner, and the next one is woken nevertheless.
+/// Wakes tasks. A waker may run its task here, which must not wait for the engine. If it panics,
+/// the panic hook tells its owner, and the next one is woken nevertheless.
 fn wake(tasks: BTreeMap<u64, Waker>) {
     let _guard = EngineThread::enter();
     for waker in tasks.into_values() {
@@ -296,8 +296,9 @@ impl<M: Model> QueueSender<M> {
         Ok(())
     }
 
-    /// Puts the command into the queue if there is room now. If there is none, it keeps the command,
-    /// and the task is woken when there may be some: `task` is its place among those who wait.
+    /// Puts the command into the queue if there is room now. If there is none, it keeps the
+    /// command, and the task is woken when there may be some: `task` is its place among those who
+    /// wait.
     pub(crate) fn poll_send(
         &self,
         submission: &mut Option<Submission<M>>,

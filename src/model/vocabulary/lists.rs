@@ -1,5 +1,5 @@
-//! Owns how the lists of several modules become one vocabulary. Runs in the compiler, so it uses loops
-//! instead of iterators, and does not allocate.
+//! Owns how the lists of several modules become one vocabulary. Runs in the compiler, so it uses
+//! loops instead of iterators, and does not allocate.
 
 use super::{CommandTable, Entry, Line};
 use crate::model::Model;

@@ -76,9 +76,9 @@
 /// # All commands as one type
 ///
 /// With `enum` behind the lines, it also makes an enum with a variant for each line: its name is
-/// that of the type on the left, and it holds the type that is applied. So a history can be matched;
-/// see [`HistoryRecord::decode`](crate::HistoryRecord::decode). In such a list each type is a name
-/// without a path: import it. The enum may have attributes and a visibility.
+/// that of the type on the left, and it holds the type that is applied. So a history can be
+/// matched; see [`HistoryRecord::decode`](crate::HistoryRecord::decode). In such a list each type
+/// is a name without a path: import it. The enum may have attributes and a visibility.
 ///
 /// ```
 /// # use prevalence::{Command, Context, Database, Model};
@@ -112,8 +112,8 @@
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A model with type parameters has a vocabulary for each of its types: `Store<u32> { … }`. Its files
-/// must say which types they hold, so there is none for all of them.
+/// A model with type parameters has a vocabulary for each of its types: `Store<u32> { … }`. Its
+/// files must say which types they hold, so there is none for all of them.
 #[macro_export]
 macro_rules! commands {
     (impl $($rest:tt)*) => {
