@@ -8,11 +8,10 @@ use std::task::{Context, Poll};
 
 use super::Database;
 use super::commands::encoded;
-use crate::engine::{Pending, Refusal, Submission};
+use crate::engine::{Pending, Refusal, Submission, Submitted};
 use crate::execute_error::ExecuteError;
-use crate::model::{Listed, Metadata, Model};
+use crate::model::{Command, Listed, Metadata, Model};
 
-#[expect(clippy::type_complexity, reason = "aliases would hide what a caller gets")]
 impl<M: Model> Database<M> {
     /// Submits a command from asynchronous code. The future is ready when the command is in the
     /// queue. If the queue is full, the task waits for room, and no thread does: no runtime is
@@ -60,7 +59,7 @@ impl<M: Model> Database<M> {
     /// # Errors
     /// The future gives the errors of [`submit`](Self::submit).
     pub fn submit_async<C: Listed<M>>(&self, command: C) -> Submitting<M, C::Output, C::Rejection> {
-        Submitting::new(self, self.prepare(&command, &self.metadata), None)
+        Submitting::new::<C>(self, self.prepare(&command, &self.metadata), None)
     }
 
     /// Submits a command as [`submit_async`](Self::submit_async) does, to be applied only if the
@@ -74,7 +73,7 @@ impl<M: Model> Database<M> {
         sequence: u64,
         command: C,
     ) -> Submitting<M, C::Output, C::Rejection> {
-        Submitting::new(self, self.prepare(&command, &self.metadata), Some(sequence))
+        Submitting::new::<C>(self, self.prepare(&command, &self.metadata), Some(sequence))
     }
 
     /// Submits a command as [`submit_async`](Self::submit_async) does, with this metadata; see
@@ -88,7 +87,7 @@ impl<M: Model> Database<M> {
         command: C,
     ) -> Submitting<M, C::Output, C::Rejection> {
         let prepared = encoded(metadata).and_then(|encoded| self.prepare(&command, &encoded));
-        Submitting::new(self, prepared, None)
+        Submitting::new::<C>(self, prepared, None)
     }
 }
 
@@ -99,21 +98,25 @@ impl<M: Model> Database<M> {
 #[must_use = "the command is submitted only when this is awaited"]
 pub struct Submitting<M: Model, O, R> {
     database: Database<M>,
-    /// `Err` if the command was refused at once. `None` when the future was ready.
-    prepared: Option<Result<(Option<Submission<M>>, Pending<O, R>), ExecuteError<R>>>,
+    /// `None` once it is in the queue, and if the command was refused at once.
+    submission: Option<Submission<M>>,
+    /// What the future gives; `None` once it was ready.
+    given: Option<Result<Pending<O, R>, ExecuteError<R>>>,
     /// Its place among the tasks that wait for room.
     task: Option<u64>,
 }
 
 impl<M: Model, O, R> Submitting<M, O, R> {
-    fn new(
+    fn new<C: Command<M, Output = O, Rejection = R>>(
         database: &Database<M>,
-        prepared: Result<(Submission<M>, Pending<O, R>), ExecuteError<R>>,
+        prepared: Result<Submitted<M, C>, ExecuteError<R>>,
         only_at: Option<u64>,
     ) -> Self {
-        let prepared = prepared
-            .map(|(submission, pending)| (Some(Submission { only_at, ..submission }), pending));
-        Self { database: database.clone(), prepared: Some(prepared), task: None }
+        let (submission, given) = match prepared {
+            Ok((submission, pending)) => (Some(Submission { only_at, ..submission }), Ok(pending)),
+            Err(error) => (None, Err(error)),
+        };
+        Self { database: database.clone(), submission, given: Some(given), task: None }
     }
 }
 
@@ -121,20 +124,17 @@ impl<M: Model, O, R> Future for Submitting<M, O, R> {
     type Output = Result<Pending<O, R>, ExecuteError<R>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { database, prepared, task } = &mut *self;
-        let waiting = prepared.as_mut().expect("it must not be polled again once it was ready");
-        let sent = match waiting {
-            _ if database.engine.process.is_forked() => Poll::Ready(Err(ExecuteError::Forked)),
-            Err(_) => Poll::Ready(Ok(())),
-            Ok((submission, _)) => database
-                .engine
-                .queue
-                .poll_send(submission, task, cx.waker())
-                .map_err(|_: Refusal| database.refused()),
+        let Self { database, submission, given, task } = &mut *self;
+        let engine = &database.engine;
+        let sent = match engine.process.is_forked() {
+            true => Err(ExecuteError::Forked),
+            false => match engine.queue.poll_send(submission, task, cx.waker()) {
+                Poll::Ready(sent) => sent.map_err(|_: Refusal| database.refused()),
+                Poll::Pending => return Poll::Pending,
+            },
         };
-        let Poll::Ready(sent) = sent else { return Poll::Pending };
-        let prepared = prepared.take().expect("it was there just now");
-        Poll::Ready(sent.and(prepared.map(|(_, pending)| pending)))
+        let given = given.take().expect("it must not be polled again once it was ready");
+        Poll::Ready(sent.and(given))
     }
 }
 

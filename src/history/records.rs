@@ -190,7 +190,7 @@ impl<M: Model> HistoryRecord<M> {
             .get(self.tag)
             .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
         let bytes = self.record().command;
-        stack::try_here_first(|| entry.to_json(bytes)).map_err(|why| match why {
+        stack::try_here_first(|| entry.json(bytes)).map_err(|why| match why {
             NoJson::Undecodable(reason) => self.undecodable(reason),
             NoJson::NoForm(reason) => {
                 let (name, sequence) = (self.command_name(), self.sequence);

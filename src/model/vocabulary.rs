@@ -194,7 +194,7 @@ impl<M: Model> Entry<M> {
         }
     }
 
-    pub(crate) fn to_json(&self, bytes: &[u8]) -> Result<String, NoJson> {
+    pub(crate) fn json(&self, bytes: &[u8]) -> Result<String, NoJson> {
         (self.to_json)(bytes)
     }
 }
