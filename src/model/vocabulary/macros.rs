@@ -71,6 +71,7 @@
 /// prevalence::commands! {
 ///     Bank { ..accounts::Accounts, ..loans::Loans, 9 => Close }
 /// }
+/// # fn main() {} // so that the modules are those of a crate
 /// ```
 ///
 /// # All commands as one type
