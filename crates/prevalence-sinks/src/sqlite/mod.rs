@@ -7,14 +7,17 @@ mod guarded;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prevalence::{Model, Recorded, Sink, Source};
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction};
 
 use self::guarded::Guarded;
 use crate::position::{Row, Span, from_column, to_column};
 use crate::{Failure, SinkError};
+
+/// How long an open that finds the file locked pauses before it tries again.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS main.prevalence_positions (
     database TEXT NOT NULL,
@@ -160,7 +163,18 @@ where
             connection.pragma_update(None, "synchronous", "FULL")?;
             Guarded::new(connection)
         };
-        connect().map_err(SinkError::database(&self.place, "open it"))
+        // When several change a new file to WAL mode at once, SQLite does not wait for the lock.
+        let began = Instant::now();
+        loop {
+            let connected = connect();
+            let is_busy = connected
+                .as_ref()
+                .is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
+            if !is_busy || began.elapsed() >= self.busy_timeout {
+                return connected.map_err(SinkError::database(&self.place, "open it"));
+            }
+            std::thread::sleep(BUSY_PAUSE);
+        }
     }
 }
 
