@@ -177,8 +177,7 @@ pub use stats::Stats;
 pub mod __private {
     pub use crate::execute_error::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
     pub use crate::model::vocabulary::{
-        CommandList, Entry, Line, Listed, Vocabulary, assert_lines_differ, decode_as, entries_in,
-        join_entries, join_lines, lines_in,
+        CommandList, Entry, Line, Listed, Vocabulary, assert_lines_differ, count, decode_as, join,
     };
     pub use serde;
 }

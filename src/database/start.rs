@@ -26,9 +26,9 @@ use crate::engine::{
     committer, interval_sync, queue,
 };
 use crate::error::Error;
-use crate::execute_error::note_rejection;
+use crate::execute_error::note_rejections;
 use crate::files::{ManifestFile, State, StoreError};
-use crate::model::{Model, RandomSeed};
+use crate::model::{Entry, Model, RandomSeed};
 use crate::mutex::lock;
 use crate::options::{Durability, Events, LoadModel, Options};
 use crate::process::{FreedDeep, OpeningProcess, stack};
@@ -59,7 +59,7 @@ impl<M: Model> Engine<M> {
         thread: LoadingThread,
     ) -> Result<Self, Error> {
         let Recovered { version, journal, lock, lock_path, seed, mut found } = recovered;
-        M::entries().iter().for_each(|entry| note_rejection(entry.rejection()));
+        note_rejections(M::entries().iter().map(Entry::rejection));
         let version = Arc::new(version);
         let (snapshots, woken) =
             SnapshotBoard::new(snapshot_state(&found.report, &found.loaded, options.load_model));

@@ -86,6 +86,6 @@ pub(crate) use shared::Shared;
 pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};
 pub(crate) use status::Status;
 pub(crate) use submission::{Submitted, submission, submission_to};
-pub(crate) use wakers::Wakers;
+pub(crate) use wakers::{Wakers, wake};
 pub(crate) use working_version::Working;
 pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};

@@ -56,12 +56,17 @@ impl Wakers {
         let all = std::mem::take(&mut *wakers);
         self.waiting.store(0, Ordering::SeqCst);
         drop(wakers);
-        // A waker may run its task here, and the engine may be in the middle of something.
-        let _guard = EngineThread::enter();
-        for waker in all.into_values() {
-            // A waker is its user's code. If it panics, the panic hook tells its owner, and the next
-            // one is woken nevertheless.
-            catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
-        }
+        wake(all.into_values());
+    }
+}
+
+/// Wakes tasks. No lock of the engine may be held.
+pub(crate) fn wake(wakers: impl Iterator<Item = Waker>) {
+    // A waker may run its task here, and the engine may be in the middle of something.
+    let _guard = EngineThread::enter();
+    for waker in wakers {
+        // A waker is its user's code. If it panics, the panic hook tells its owner, and the next
+        // one is woken nevertheless.
+        catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
     }
 }

@@ -9,7 +9,7 @@ mod told;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use rejections::note as note_rejection;
+pub(crate) use rejections::note as note_rejections;
 #[doc(hidden)]
 pub use rejections::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
 

@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 /// How rejections of one type are shown.
 #[derive(Clone, Copy)]
@@ -24,18 +26,25 @@ type DisplayFn = fn(&dyn Any, &mut fmt::Formatter<'_>) -> fmt::Result;
 type ErrorFn = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
 
 /// The types of the commands of all databases that were opened in this process. It grows with the
-/// program's types and not with its data.
-static KNOWN: RwLock<Option<HashMap<TypeId, Shown>>> = RwLock::new(None);
+/// program's types and not with its data. Reading takes no lock, which in the child of a fork could
+/// stay locked for ever.
+static KNOWN: ArcSwapOption<HashMap<TypeId, Shown>> = ArcSwapOption::const_empty();
 
-/// Notes how rejections of a type are shown.
-pub(crate) fn note(shown: Shown) {
-    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-    known.get_or_insert_default().insert(shown.of, shown);
+/// Notes how rejections are shown.
+pub(crate) fn note(all: impl Iterator<Item = Shown> + Clone) {
+    let is_known = |known: &HashMap<_, _>| all.clone().all(|shown| known.contains_key(&shown.of));
+    if KNOWN.load().as_deref().is_some_and(is_known) {
+        return;
+    }
+    KNOWN.rcu(|known| {
+        let mut known = known.as_deref().cloned().unwrap_or_default();
+        known.extend(all.clone().map(|shown| (shown.of, shown)));
+        Some(Arc::new(known))
+    });
 }
 
 fn known<R: 'static>() -> Option<Shown> {
-    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
-    known.as_ref()?.get(&TypeId::of::<R>()).copied()
+    KNOWN.load().as_deref()?.get(&TypeId::of::<R>()).copied()
 }
 
 /// Shows a rejection with its `Display`, or else with its `Debug`.

@@ -18,7 +18,7 @@ use crate::{codec, json};
 #[doc(hidden)]
 pub use conflicts::{Line, assert_lines_differ};
 #[doc(hidden)]
-pub use lists::{CommandList, entries_in, join_entries, join_lines, lines_in};
+pub use lists::{CommandList, count, join};
 
 /// The tag of a placeholder for a command that [`purge`](crate::purge()) erased. The placeholder
 /// keeps the sequences of later commands from shifting. No command may have this tag.
@@ -126,6 +126,9 @@ impl<M: Model> Clone for Entry<M> {
 impl<M: Model> Copy for Entry<M> {}
 
 impl<M: Model> Entry<M> {
+    /// Any entry; see [`join`].
+    pub const FILLER: Self = *CommandTable::<M>::REDACTED;
+
     /// Makes the entry of a line `tag => Command`.
     #[must_use]
     pub const fn new<C: Command<M>>(

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Mutex;
 
+use rustix::io::Errno;
+
 use super::cleanup::Superseded;
 use super::holds::newest_before;
 use crate::error::Error;
@@ -51,6 +53,7 @@ impl Superseded {
         let (storage, directory) = (&*self.storage, &self.directory);
         let mut snapshots = list_snapshots(storage, &directory.snapshots)?;
         snapshots.retain(|sequence| !self.is_spared(*sequence));
+        lock(&self.whole.0).retain(|sequence, _| snapshots.contains(sequence));
         let mut needed = Vec::new();
         for (kind, name) in list_followers(storage, directory)? {
             let own = FollowerDirectory::of(directory, kind, &name);
@@ -82,7 +85,13 @@ impl Superseded {
         let is_whole = match verified {
             Ok(base) if base < sequence => self.is_whole(base, pace)?,
             Ok(_) => true,
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => false,
+            // What is gone, or on a bad place of the disk, must not stop the clean-up for ever.
+            Err(StoreError::Io { source, .. })
+                if source.kind() == ErrorKind::NotFound
+                    || Errno::from_io_error(&source) == Some(Errno::IO) =>
+            {
+                false
+            }
             Err(error @ StoreError::Io { .. }) => return Err(error.into()),
             Err(_) => false,
         };

@@ -2,12 +2,12 @@
 //! itself.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use prevalence::{Database, Error};
+use prevalence::{Database, Error, ExecuteError};
 
 use crate::common::{Add, Ledger, quiet_panics, temporary};
 
@@ -137,4 +137,24 @@ fn an_open_ends_when_its_progress_callback_says_so() {
         }
     }
     assert!(ended >= 3, "{ended}");
+}
+
+/// The thread that asks for the time applies commands, so it cannot wait for one.
+#[test]
+fn a_clock_that_calls_the_database_is_refused_and_stops_nothing() {
+    static HANDLE: Mutex<Option<Database<Ledger>>> = Mutex::new(None);
+    static REFUSED: AtomicU64 = AtomicU64::new(0);
+    let clock = || {
+        let handle = HANDLE.lock().unwrap().clone();
+        let refused = handle.map(|handle| handle.execute(ADD));
+        let is_reentrant = matches!(refused, Some(Err(ExecuteError::Reentrant)));
+        REFUSED.fetch_add(u64::from(is_reentrant), Ordering::SeqCst);
+        at(5)
+    };
+    let database = Database::<Ledger>::builder().clock(clock).open_in_memory().unwrap();
+    *HANDLE.lock().unwrap() = Some(database.clone());
+    database.execute(ADD).unwrap();
+    database.submit(ADD).unwrap().wait().unwrap();
+    *HANDLE.lock().unwrap() = None;
+    assert_eq!((REFUSED.load(Ordering::SeqCst), database.sequence()), (2, 2));
 }

@@ -39,16 +39,15 @@ mod receiver;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use crossbeam_utils::CachePadded;
 
-use super::pending::{EngineThread, Ticket};
+use super::pending::Ticket;
 use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
-use crate::engine::EncodedRecord;
+use crate::engine::{EncodedRecord, wake};
 use crate::model::{Context, Model};
 pub(crate) use receiver::{Next, QueueReceiver};
 pub(crate) use wait::{Patience, QueueBell, QueueWatch};
@@ -233,7 +232,7 @@ impl<M: Model> Queue<M> {
         self.signal(|state| state.stopped = true);
         self.room.notify_all();
         let tasks = std::mem::take(&mut self.lock().tasks);
-        wake(tasks);
+        wake(tasks.into_values());
     }
 
     /// Tells all who wait for room that there may be some. Whoever finds none waits again.
@@ -246,17 +245,8 @@ impl<M: Model> Queue<M> {
         }
         let tasks = std::mem::take(&mut state.tasks);
         drop(state); // a waker is its user's code
-        wake(tasks);
+        wake(tasks.into_values());
         self.lock()
-    }
-}
-
-/// Wakes tasks. A waker may run its task here, which must not wait for the engine. If it panics,
-/// the panic hook tells its owner, and the next one is woken nevertheless.
-fn wake(tasks: BTreeMap<u64, Waker>) {
-    let _guard = EngineThread::enter();
-    for waker in tasks.into_values() {
-        catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
     }
 }
 

@@ -21,6 +21,11 @@ pub struct Line {
     pub text: &'static str,
 }
 
+impl Line {
+    /// Any line; see [`join`](super::join).
+    pub const FILLER: Self = Self { tag: 0, name: "", text: "" };
+}
+
 /// Stops compilation if two lines of [`commands!`](crate::commands!) share a tag or a name.
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]
 #[expect(clippy::panic, reason = "a panic is the way in which a constant refuses to compile")]

@@ -199,7 +199,10 @@ macro_rules! commands {
                 )),*],
             ];
             $crate::__private::assert_lines_differ(
-                &$crate::__private::join_lines::<{ $crate::__private::lines_in(LINES) }>(LINES),
+                &$crate::__private::join::<_, { $crate::__private::count(LINES) }>(
+                    LINES,
+                    $crate::__private::Line::FILLER,
+                ),
             );
             $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
             impl $crate::__private::Vocabulary for $model {
@@ -213,10 +216,10 @@ macro_rules! commands {
                         )),*],
                     ];
                     const ENTRIES: &[$crate::__private::Entry<$model>] =
-                        &$crate::__private::join_entries::<
-                            $model,
-                            { $crate::__private::entries_in(LISTS) },
-                        >(LISTS);
+                        &$crate::__private::join::<_, { $crate::__private::count(LISTS) }>(
+                            LISTS,
+                            $crate::__private::Entry::<$model>::FILLER,
+                        );
                     ENTRIES
                 }
             }
