@@ -75,16 +75,14 @@ impl Superseded {
             removable.push(Removable { first, next_segment_first, bytes: file.length() });
         }
         // What is archived can be read, so nothing needs to be held.
-        let held_bytes = match self.archives()? {
-            true => 0,
-            false => {
-                let (storage, board) = (&*self.storage, &self.followers);
-                // Whoever has gone on meanwhile may not need the newer ones: they may be gone.
-                let begins = derives.then_some(&*kept);
-                let held = unheld(storage, &self.directory, board, &removable, begins)?;
-                removable.drain(held..).map(|it| it.bytes).sum()
-            }
-        };
+        let archives = self.archives()?;
+        let candidates = if archives { &[] } else { &*removable };
+        // Whoever has gone on meanwhile may not need the newer ones: they may be gone.
+        let begins = derives.then_some(&*kept);
+        let (storage, board) = (&*self.storage, &self.followers);
+        let unheld = unheld(storage, &self.directory, board, candidates, begins)?;
+        let held = if archives { removable.len() } else { unheld };
+        let held_bytes = removable.drain(held..).map(|it| it.bytes).sum();
         for Removable { first, next_segment_first, .. } in removable {
             self.clear_segment(first, next_segment_first, room, pace)?;
         }

@@ -149,6 +149,25 @@ fn one_that_would_hold_too_much_is_lost_and_says_so() {
     assert_eq!(lost(&database), [true, true, false]);
 }
 
+/// A follower stays lost, and that is told, when segments are archived from then on.
+#[test]
+fn one_that_is_lost_is_told_also_where_nothing_is_held() {
+    let (_directory, path) = temporary();
+    let database = builder().open(&path).unwrap();
+    fill(&database, 100);
+    let options = options().hold_at_most(1);
+    drop(database.projection("tally", Tally::<29>::default(), options).unwrap());
+    fill_segments(&database);
+    database.snapshot().unwrap();
+    assert_eq!(database.stats().followers_lost, 1);
+    drop(database);
+    let database = crate::builder().open(&path).unwrap();
+    assert!(database.followers().unwrap()[0].lost.is_some());
+    fill_segments(&database);
+    database.snapshot().unwrap();
+    assert_eq!(database.stats().followers_lost, 1);
+}
+
 /// To derive the events of what is held, the model before it is needed, too.
 #[test]
 fn what_derives_events_holds_the_snapshot_that_it_needs() {
