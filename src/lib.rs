@@ -144,12 +144,14 @@ pub use database::{
     Builder, Database, FromDefault, Given, InitialModel, ProgressAnswer, Sandbox, Submitting,
 };
 pub use engine::{
-    AtError, FollowerState, FollowerStatus, Health, Numbered, Pending, PendingNumbered,
-    SnapshotInfo, View,
+    AtError, FollowerState, FollowerStatus, Health, Numbered, Pending, PendingNumbered, Rejection,
+    Rejections, RequestStatus, SnapshotInfo, View,
 };
 pub use error::Error;
 pub use events::{From, Reached, Recorded, Subscription};
-pub use execute_error::{ExecuteError, Poisoned, TrySubmitError, WaitError};
+pub use execute_error::{
+    ExecuteError, FirstAnswer, Poisoned, TrySubmitError, UnreadableOutput, WaitError,
+};
 pub use files::{DatabaseId, FollowerKind};
 pub use followers::{
     DeadLetter, FollowerError, FollowerHandle, FollowerInfo, FollowerOptions, OnFailure,
@@ -175,9 +177,12 @@ pub use stats::Stats;
 /// The items that [`commands!`] expands to. Not for direct use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::execute_error::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
+    pub use crate::execute_error::{
+        OfRejection, Shown, WithDebug, WithDisplay, WithError, WithNothing,
+    };
     pub use crate::model::vocabulary::{
-        CommandList, Entry, Line, Listed, Vocabulary, assert_lines_differ, count, decode_as, join,
+        CommandList, Entry, Line, Listed, OfOutput, OutputToJson, Vocabulary, WithSerialize,
+        WithoutSerialize, assert_lines_differ, count, decode_as, join,
     };
     pub use serde;
 }

@@ -26,6 +26,13 @@ pub struct Stats {
     pub stale: u64,
     /// Commands that were not applied because their request id had been accepted before.
     pub duplicates: u64,
+    /// Commands that were not applied because their request id could not be remembered: all others
+    /// are promised for some time yet.
+    pub requests_full: u64,
+    /// Request ids of accepted commands that are remembered now.
+    pub remembered_requests: u64,
+    /// The age of the oldest of them, by the database's clock; zero if there is none.
+    pub oldest_request_age: Duration,
     /// Commands that were not accepted because their batch could not be written.
     pub not_written: u64,
     /// Bytes that the database has reserved for itself, for use when the disk is full. 0 while the
@@ -99,6 +106,7 @@ pub(crate) struct Counters {
     pub(crate) reapplied: Counter,
     pub(crate) stale: Counter,
     pub(crate) duplicates: Counter,
+    pub(crate) requests_full: Counter,
     pub(crate) not_written: Counter,
     pub(crate) batches: Counter,
     pub(crate) inline_batches: Counter,

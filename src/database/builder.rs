@@ -64,6 +64,12 @@ impl<M: Model> Builder<M> {
     }
 }
 
+impl<M, I> Builder<M, I> {
+    pub(super) fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+}
+
 impl<M: Model, I> Builder<M, I> {
     /// Sets the model that a new database starts from, instead of `M::default()`. The database
     /// stores it as snapshot 0. An existing database keeps the model it was created with.
@@ -224,21 +230,6 @@ impl<M: Model, I> Builder<M, I> {
     /// same way once another open has removed the snapshot.
     pub fn load_model(mut self, when: LoadModel) -> Self {
         self.options.load_model = when;
-        self
-    }
-
-    /// Sets how many request ids are remembered, from 0 (none) to 16,777,216. Default: 65,536. A
-    /// command with a remembered id is not applied again
-    /// ([`ExecuteError::Duplicate`](crate::ExecuteError::Duplicate)). The ids of the newest
-    /// accepted commands are kept, and the oldest id is forgotten first. Ids may take 64 bytes each
-    /// on average. If they are longer, fewer are kept, but the newest id is always kept.
-    ///
-    /// Snapshots contain the ids, so they are the same after every start and crash. The number may
-    /// change at the next open: a smaller number forgets the oldest ids at once, and a larger
-    /// number does not bring back forgotten ids. Each id takes its own length plus about 100 bytes
-    /// of memory.
-    pub fn remembered_requests(mut self, requests: usize) -> Self {
-        self.options.remembered_requests = requests;
         self
     }
 

@@ -95,7 +95,7 @@ impl<M: Model> Database<M> {
     /// assert_eq!(database.execute_with(&asked, Add(2))?, 2);
     /// // The answer was lost, so the client asks again. Nothing is added twice:
     /// let again = database.execute_with(&asked, Add(2));
-    /// assert!(matches!(again, Err(ExecuteError::Duplicate { sequence: 1 })));
+    /// assert!(matches!(again, Err(ExecuteError::Duplicate { sequence: 1, .. })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -107,7 +107,7 @@ impl<M: Model> Database<M> {
         metadata: &Metadata,
         command: C,
     ) -> Result<C::Output, ExecuteError<C::Rejection>> {
-        let (submission, pending) = self.prepare(&command, &encoded(metadata)?)?;
+        let (submission, pending) = self.prepare(&command, &self.encoded(metadata)?)?;
         self.serve_or_queue(submission)?;
         pending.wait()
     }
@@ -151,7 +151,7 @@ impl<M: Model> Database<M> {
         metadata: &Metadata,
         command: C,
     ) -> Result<Pending<C::Output, C::Rejection>, ExecuteError<C::Rejection>> {
-        self.send(self.prepare(&command, &encoded(metadata)?)?)
+        self.send(self.prepare(&command, &self.encoded(metadata)?)?)
     }
 
     /// Submits a command like [`submit`](Self::submit), but never waits for room in the queue.
@@ -195,7 +195,7 @@ impl<M: Model> Database<M> {
         metadata: &Metadata,
         command: C,
     ) -> Result<Pending<C::Output, C::Rejection>, TrySubmitError<C, C::Rejection>> {
-        let encoded = encoded(metadata).map_err(TrySubmitError::Refused)?;
+        let encoded = self.encoded(metadata).map_err(TrySubmitError::Refused)?;
         let prepared = self.prepare(&command, &encoded);
         self.try_send(prepared.map_err(TrySubmitError::Refused)?, command)
     }
@@ -250,7 +250,25 @@ impl<M: Model> Database<M> {
             return Err(ExecuteError::Poisoned(poisoned.clone()));
         }
         let limit = self.engine.max_command_bytes;
-        submission_to(self.engine.process, command, metadata, limit)
+        let requests = Some(&self.engine.shared.requests);
+        submission_to(self.engine.process, requests, command, metadata, limit)
+    }
+
+    /// Encodes the metadata of one command.
+    pub(super) fn encoded<R>(&self, metadata: &Metadata) -> Result<Vec<u8>, ExecuteError<R>> {
+        let (bytes, most) = (metadata.request_id.len(), self.engine.max_request_id_bytes);
+        if bytes > most {
+            let reason = format!("its request id takes {bytes} bytes, and the most are {most}");
+            return Err(ExecuteError::Metadata { reason });
+        }
+        metadata.encode().map_err(|failure| ExecuteError::Metadata {
+            reason: match failure {
+                EncodeFailure::TooLarge { bytes } => format!(
+                    "it takes {bytes} bytes or more, and the most are {LARGEST_METADATA_BYTES}"
+                ),
+                EncodeFailure::Failed(reason) => reason,
+            },
+        })
     }
 
     /// Returns why the queue takes nothing more.
@@ -260,16 +278,4 @@ impl<M: Model> Database<M> {
             None => ExecuteError::Stopped,
         }
     }
-}
-
-/// Encodes the metadata of one command.
-pub(super) fn encoded<R>(metadata: &Metadata) -> Result<Vec<u8>, ExecuteError<R>> {
-    metadata.encode().map_err(|failure| ExecuteError::Metadata {
-        reason: match failure {
-            EncodeFailure::TooLarge { bytes } => {
-                format!("it takes {bytes} bytes or more, and the most are {LARGEST_METADATA_BYTES}")
-            }
-            EncodeFailure::Failed(reason) => reason,
-        },
-    })
 }

@@ -5,6 +5,7 @@ mod commands;
 mod follow;
 mod given;
 mod reads;
+mod remembering;
 mod running;
 mod start;
 mod submitting;
@@ -115,6 +116,14 @@ impl<M: Model> Database<M> {
     /// [`Error::InvalidOption`] if the encoded metadata takes more than 65,535 bytes;
     /// [`Error::Encode`] if it cannot be encoded.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
+        let (bytes, most) = (metadata.request_id.len(), self.engine.max_request_id_bytes);
+        if bytes > most {
+            return Err(Error::InvalidOption {
+                option: "with_metadata",
+                value: format!("a request id of {bytes} bytes"),
+                constraint: format!("it must be at most {most} bytes; see max_request_id_bytes"),
+            });
+        }
         let encoded = metadata.encode().map_err(|failure| match failure {
             EncodeFailure::TooLarge { bytes } => Error::InvalidOption {
                 option: "with_metadata",

@@ -35,6 +35,7 @@ pub(crate) struct Engine<M: Model> {
     /// The space that snapshots and checkpoints give up when the journal needs it.
     pub(crate) room: Arc<Room>,
     pub(crate) max_command_bytes: usize,
+    pub(crate) max_request_id_bytes: usize,
     pub(crate) process: OpeningProcess,
     pub(crate) durability: Durability,
     pub(super) running: Mutex<Option<Running<M>>>,
@@ -158,6 +159,7 @@ impl<M: Model> Running<M> {
         // A thread that panicked has poisoned the database, and the code below reports that.
         self.writing.join().ok();
         self.committing.join().ok();
+        self.shared.requests.close();
         if let Some((stop, thread)) = self.syncing {
             drop(stop);
             thread.join().ok();

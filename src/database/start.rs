@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::running::{Engine, Running, Syncing};
 use crate::engine::{
     BatchLimits, Clock, Committer, CommitterEnds, Lane, Published, QueueReceiver, RecentBatches,
-    Seat, Shared, SharedCommitter, SnapshotBoard, SnapshotState, Status, Working, Writer,
+    Requests, Seat, Shared, SharedCommitter, SnapshotBoard, SnapshotState, Status, Working, Writer,
     committer, interval_sync, queue,
 };
 use crate::error::Error;
@@ -70,6 +70,11 @@ impl<M: Model> Engine<M> {
             snapshots,
             recent_batches: RecentBatches::default(),
             followers: Arc::default(),
+            requests: Requests::new(
+                options.request_limits(),
+                options.rejection_limits(),
+                storage.clone(),
+            ),
         });
         let room = journal.room();
         let committer = Committer::new(Box::new(journal), options.durability, shared.clone());
@@ -128,6 +133,7 @@ impl<M: Model> Engine<M> {
             reserve: found.reserve,
             room,
             max_command_bytes: options.max_command_bytes,
+            max_request_id_bytes: options.max_request_id_bytes,
             process: OpeningProcess::this(),
             durability: options.durability,
             running: Mutex::new(Some(running)),
@@ -270,7 +276,10 @@ fn working_version<M: Model>(
     thread: &LoadingThread,
 ) -> Result<Working<M>, Error> {
     let shared = shared.clone();
-    let cloned = move || shared.guarded("writer", || Working::new(version, seed, events));
+    let cloned = move || {
+        let requests = &shared.requests;
+        shared.guarded("writer", || Working::new(version, requests, seed, events))
+    };
     Ok(thread.run(|_| cloned(), &mut |_| {})?)
 }
 

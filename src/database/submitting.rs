@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Database;
-use super::commands::encoded;
 use crate::engine::{Pending, Refusal, Submission, Submitted};
 use crate::execute_error::ExecuteError;
 use crate::model::{Command, Listed, Metadata, Model};
@@ -86,7 +85,7 @@ impl<M: Model> Database<M> {
         metadata: &Metadata,
         command: C,
     ) -> Submitting<M, C::Output, C::Rejection> {
-        let prepared = encoded(metadata).and_then(|encoded| self.prepare(&command, &encoded));
+        let prepared = self.encoded(metadata).and_then(|encoded| self.prepare(&command, &encoded));
         Submitting::new::<C>(self, prepared, None)
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::{Health, SnapshotInfo, sync_outside_lock};
 use crate::error::Error;
 use crate::files::absolute;
 use crate::json;
-use crate::model::Model;
+use crate::model::{Model, time_ns};
 use crate::options::{MOST_IDS, Options};
 use crate::process::stack;
 use crate::recovery::{RecoveryReport, identity, read_whole};
@@ -15,6 +15,7 @@ use crate::stats::Stats;
 use crate::storage::{Disk, HeldDisk, Storage};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl<M: Model> Database<M> {
     /// Makes all acknowledged commands durable, and returns the highest durable sequence. This is
@@ -144,6 +145,10 @@ impl<M: Model> Database<M> {
         let commands = self.sequence().saturating_sub(snapshots.newest.sequence);
         let segments = segments_behind(shared, &snapshots);
         let sequence = self.sequence();
+        let requests = shared.published.pin().requests.clone();
+        let now_ns = time_ns(self.engine.storage.now());
+        let oldest_ns =
+            requests.iter().next().map_or(0, |oldest| now_ns.saturating_sub(oldest.time_ns));
         let (recent_versions, recent_oldest) = shared.published.recent().state(sequence);
         let written = counters.journal_bytes.get();
         let (followers, followers_lost) = shared.followers.count();
@@ -178,6 +183,9 @@ impl<M: Model> Database<M> {
             reapplied: counters.reapplied.get(),
             stale: counters.stale.get(),
             duplicates: counters.duplicates.get(),
+            requests_full: counters.requests_full.get(),
+            remembered_requests: crate::files::position(requests.ids()),
+            oldest_request_age: Duration::from_nanos(oldest_ns),
             not_written: counters.not_written.get(),
             reserve_bytes: self.engine.reserve.bytes(),
             batches: counters.batches.get(),

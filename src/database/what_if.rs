@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::engine::{
-    Applied, EngineThread, RequestLog, Submission, Version, on_engine_thread, submission,
+    Applied, Applier, EngineThread, MemoryFull, Remembered, RequestKey, RequestLog, Submission,
+    Ticket, Version, on_engine_thread, submission,
 };
 use crate::execute_error::ExecuteError;
 use crate::journal::record_parts;
@@ -61,12 +62,19 @@ impl<M: Model> Sandbox<M> {
         let (submission, pending) = submission(&command, &self.metadata, self.max_command_bytes)?;
         let Submission { record, metadata_length, apply, ticket, .. } = submission;
         let (metadata, command) = record_parts(&record, metadata_length);
-        if let Some(sequence) = self.requests.sequence_in(metadata) {
-            ticket.put_duplicate(sequence);
+        if let Some(first) = self.requests.find(metadata) {
+            ticket.put_duplicate(first.sequence, Applier::<M>::new(self.seed).first_answer(first));
             ticket.release();
             return pending.wait();
         }
         let time_ns = self.time_ns.max(time_ns(self.storage.now()));
+        let key = RequestKey::in_metadata(metadata, self.requests.limits().by_actor);
+        let full_for = |key: &RequestKey| self.requests.is_full_for(key.bytes(), time_ns);
+        if let Some(still_ns) = key.as_ref().and_then(full_for) {
+            ticket.put_requests_full(MemoryFull { remembered: self.requests.ids(), still_ns });
+            ticket.release();
+            return pending.wait();
+        }
         let before = self.model.clone();
         let mut events = Vec::new();
         let mut cx = Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut events);
@@ -82,13 +90,28 @@ impl<M: Model> Sandbox<M> {
         }
         if applied == Applied::Accepted {
             self.sequence += 1;
-            self.requests.note(self.sequence, metadata);
             self.time_ns = time_ns;
+            if let Some(key) = key {
+                self.remember::<C>(key, &ticket);
+            }
         } else {
             self.model = before;
         }
         ticket.release();
         pending.wait()
+    }
+
+    fn remember<C: Listed<M>>(&mut self, key: RequestKey, ticket: &Ticket) {
+        let output_bytes = self.requests.limits().output_bytes;
+        let mut output = None;
+        if let Some(entry) = M::entries().iter().find(|entry| entry.tag() == C::TAG)
+            && output_bytes > 0
+        {
+            ticket.show_output(&mut |shown| output = entry.output_to_json(shown, output_bytes));
+        }
+        let (sequence, time_ns, output) = (self.sequence, self.time_ns, output.map(Arc::from));
+        let newest = Remembered { sequence, time_ns, tag: C::TAG, key, output };
+        self.requests.push(newest, |_| {});
     }
 
     /// Reads the fork after the commands so far.

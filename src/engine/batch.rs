@@ -39,6 +39,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) stale: u64,
     /// How many commands had a request id that was accepted before.
     pub(crate) duplicates: u64,
+    /// How many commands had a request id that cannot be remembered.
+    pub(crate) requests_full: u64,
 }
 
 impl<M: Model> Batch<M> {
@@ -56,6 +58,7 @@ impl<M: Model> Batch<M> {
             reapplied: 0,
             stale: 0,
             duplicates: 0,
+            requests_full: 0,
         }
     }
 
@@ -88,11 +91,13 @@ impl<M: Model> Batch<M> {
             reapplied,
             stale,
             duplicates,
+            requests_full,
         } = self;
         frame.clear(KEPT_FRAME_BYTES);
         tickets.clear();
         *count = 0;
-        for counter in [refusals, rejected, panicked, reapplied, stale, duplicates] {
+        let others = [rejected, panicked, reapplied, stale, duplicates, requests_full];
+        for counter in others.into_iter().chain([refusals]) {
             *counter = 0;
         }
         // Users' values come last, when the batch is empty: the `Drop` of one may panic. What is

@@ -151,6 +151,7 @@ impl<M: Model> Committer<M> {
         counters.reapplied.add(batch.reapplied);
         counters.stale.add(batch.stale);
         counters.duplicates.add(batch.duplicates);
+        counters.requests_full.add(batch.requests_full);
         if batch.count > 0 {
             counters.batches.add(1);
             counters.accepted.add(batch.count.into());

@@ -10,7 +10,7 @@
 //! - `writer`: takes commands from the queue, applies them, closes batches
 //! - `working_version`: the model ahead of what is durable, and how a command is rolled back
 //! - `applier`: applies a record by its tag, without an answer
-//! - `dedup`: the request ids that were accepted, with their sequences
+//! - `requests`: the requests that were accepted, are on their way, or were refused
 //! - `batch`: the commands that are committed together
 //! - `committer`: writes, syncs, publishes and answers
 //! - `commit_log`: what the committer writes to
@@ -30,7 +30,6 @@ mod applier;
 mod batch;
 mod commit_log;
 pub(crate) mod committer;
-mod dedup;
 mod follower_board;
 pub(crate) mod interval_sync;
 mod pending;
@@ -39,6 +38,7 @@ mod queue;
 mod recent_batches;
 mod recent_versions;
 mod record_buffer;
+mod requests;
 mod seat;
 mod shared;
 #[cfg(test)]
@@ -57,30 +57,30 @@ pub use follower_board::{FollowerState, FollowerStatus};
 pub use pending::{Numbered, Pending, PendingNumbered};
 pub use published_version::View;
 pub use recent_versions::AtError;
+pub use requests::{Rejection, Rejections, RequestStatus};
 pub use snapshot_board::SnapshotInfo;
 pub use status::Health;
 
-pub(crate) use applier::{Applier, KEPT_EVENTS, drop_events};
+pub(crate) use applier::{Applier, KEPT_EVENTS, Output, drop_events};
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) use batch::Batch;
 pub(crate) use commit_log::CommitLog;
 #[cfg(test)]
 pub(crate) use commit_log::{DetachedSync, LogProgress};
 pub(crate) use committer::{Committer, CommitterEnds, SharedCommitter, sync_outside_lock};
-#[cfg(any(test, fuzzing))]
-pub(crate) use dedup::Remembered;
-pub(crate) use dedup::{
-    RequestLog, RequestMemory, read_limits, read_section, section_bytes, write_section,
-};
 pub(crate) use follower_board::{
     FollowerBoard, Order, Seat as FollowerSeat, Told, on_follower_thread,
 };
-pub(crate) use pending::{EngineThread, on_engine_thread};
+pub(crate) use pending::{EngineThread, Ticket, on_engine_thread};
 pub(crate) use published_version::{Published, Version};
 pub(crate) use queue::{Applied, QueueReceiver, QueueSender, Refusal, Submission, queue};
 pub(crate) use recent_batches::{Lookup, RecentBatches};
 pub(crate) use recent_versions::Recent;
 pub(crate) use record_buffer::EncodedRecord;
+pub(crate) use requests::{
+    MemoryFull, Remembered, RequestKey, RequestLog, RequestMemory, Requests, Tracked, read_limits,
+    read_section, section_bytes, write_section,
+};
 pub(crate) use seat::Seat;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};

@@ -3,16 +3,19 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use super::sync::thread::{self, Thread};
 use super::sync::{Mutex, MutexGuard, lock, thread_local};
-use crate::execute_error::{ExecuteError, Poisoned};
+use crate::engine::{MemoryFull, RequestKey, Tracked};
+use crate::execute_error::{ExecuteError, FirstAnswer, Poisoned, Reason};
 use crate::process::OpeningProcess;
 
 thread_local! {
@@ -223,6 +226,21 @@ impl<O, R> Slot<O, R> {
         self.lock().answer = Some(Err(error));
     }
 
+    /// Shows the answer that was put to a user's code, while no lock is held. If that panics, the
+    /// answer is still there afterwards.
+    fn look_at_answer<A>(
+        &self,
+        look: impl FnOnce(&Result<Numbered<O>, ExecuteError<R>>) -> A,
+    ) -> Option<A> {
+        let answer = self.lock().answer.take()?;
+        let looked = catch_unwind(AssertUnwindSafe(|| look(&answer)));
+        self.lock().answer = Some(answer);
+        match looked {
+            Ok(looked) => Some(looked),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
     /// Puts another answer in the place of one. The `Drop` of the first one may panic.
     fn put_instead(&self, answer: ExecuteError<R>) {
         let before = self.lock().answer.replace(Err(answer));
@@ -262,7 +280,13 @@ pub(crate) trait AnySlot: Send + Sync {
     /// Puts the answer that the command's condition does not hold.
     fn put_stale(&self, expected: u64, found: u64);
     /// Puts the answer that a command with this request id was accepted before.
-    fn put_duplicate(&self, sequence: u64);
+    fn put_duplicate(&self, sequence: u64, first: Box<FirstAnswer>);
+    /// Puts the answer that no further request id can be remembered.
+    fn put_requests_full(&self, full: MemoryFull);
+    /// Shows the output that was put, if there is one.
+    fn show_output(&self, show: &mut dyn FnMut(&dyn Any));
+    /// Returns why the answer that was put is a refusal: not for a duplicate, which was accepted.
+    fn refusal(&self) -> Option<String>;
     /// Puts the answer that the command's events cannot be stored.
     fn put_events_refused(&self, reason: String);
     /// Gives an error instead of the answer that was put.
@@ -293,8 +317,29 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
         self.put_error(ExecuteError::Stale { expected, found });
     }
 
-    fn put_duplicate(&self, sequence: u64) {
-        self.put_error(ExecuteError::Duplicate { sequence });
+    fn put_duplicate(&self, sequence: u64, first: Box<FirstAnswer>) {
+        self.put_error(ExecuteError::Duplicate { sequence, first });
+    }
+
+    fn put_requests_full(&self, MemoryFull { remembered, still_ns }: MemoryFull) {
+        let frees_in = Duration::from_nanos(still_ns);
+        self.put_error(ExecuteError::RequestsFull { remembered, frees_in });
+    }
+
+    fn show_output(&self, show: &mut dyn FnMut(&dyn Any)) {
+        self.look_at_answer(|answer| {
+            if let Ok(numbered) = answer {
+                show(&numbered.output);
+            }
+        });
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.look_at_answer(|answer| match answer {
+            Ok(_) | Err(ExecuteError::Duplicate { .. }) => None,
+            Err(error) => Some(Reason(error).to_string()),
+        })
+        .flatten()
     }
 
     fn put_events_refused(&self, reason: String) {
@@ -314,11 +359,18 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
 /// The engine's end of a slot. If the engine drops it, the caller gets an answer nevertheless.
 pub(crate) struct Ticket {
     slot: Option<Arc<dyn AnySlot>>,
+    /// `None` if nobody may ask for the command while it is on its way.
+    tracked: Option<Box<Tracked>>,
 }
 
 impl Ticket {
-    pub(crate) fn new(slot: Arc<dyn AnySlot>) -> Self {
-        Self { slot: Some(slot) }
+    pub(crate) fn new(slot: Arc<dyn AnySlot>, tracked: Option<Box<Tracked>>) -> Self {
+        Self { slot: Some(slot), tracked }
+    }
+
+    /// Returns the request, if the command has an id.
+    pub(crate) fn request(&self) -> Option<&RequestKey> {
+        self.tracked.as_ref()?.request()
     }
 
     pub(crate) fn slot(&self) -> &dyn Any {
@@ -333,9 +385,23 @@ impl Ticket {
     }
 
     /// Puts the answer that a command with this request id was accepted before.
-    pub(crate) fn put_duplicate(&self, sequence: u64) {
+    pub(crate) fn put_duplicate(&self, sequence: u64, first: Box<FirstAnswer>) {
         if let Some(slot) = &self.slot {
-            slot.put_duplicate(sequence);
+            slot.put_duplicate(sequence, first);
+        }
+    }
+
+    /// Puts the answer that no further request id can be remembered.
+    pub(crate) fn put_requests_full(&self, full: MemoryFull) {
+        if let Some(slot) = &self.slot {
+            slot.put_requests_full(full);
+        }
+    }
+
+    /// Shows the output that was put, if there is one.
+    pub(crate) fn show_output(&self, show: &mut dyn FnMut(&dyn Any)) {
+        if let Some(slot) = &self.slot {
+            slot.show_output(show);
         }
     }
 
@@ -347,10 +413,29 @@ impl Ticket {
     }
 
     pub(crate) fn release(mut self) {
+        if let (Some(tracked), Some(slot)) = (self.tracked.take(), &self.slot) {
+            // How a rejection is shown is a user's code. If it panics, the panic hook tells its
+            // owner, and the caller is answered nevertheless.
+            let refusal = catch_unwind(AssertUnwindSafe(|| slot.refusal()));
+            match refusal {
+                Ok(Some(reason)) => tracked.refused(reason),
+                Ok(None) => {}
+                Err(_) => tracked.refused("it cannot be shown, because that panics".to_owned()),
+            }
+        }
         self.answer(|slot| slot.release());
     }
 
     pub(crate) fn fail(mut self, failure: Failure) {
+        match (self.tracked.take(), &failure) {
+            (Some(tracked), Failure::NotWritten(reason)) => {
+                let reason = reason.clone();
+                let told: ExecuteError<Infallible> = ExecuteError::NotWritten { reason };
+                tracked.refused(told.to_string());
+            }
+            // It was not taken, or nobody knows.
+            (_, Failure::Stopped | Failure::Forked | Failure::Poisoned(_)) | (None, _) => {}
+        }
         self.answer(|slot| slot.release_error(failure));
     }
 

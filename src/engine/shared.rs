@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::published_version::Published;
 use super::status::Status;
-use crate::engine::{FollowerBoard, RecentBatches, SnapshotBoard};
+use crate::engine::{FollowerBoard, RecentBatches, Requests, SnapshotBoard};
 use crate::execute_error::Poisoned;
 use crate::process::panic_message;
 use crate::stats::Counters;
@@ -18,6 +18,7 @@ pub(crate) struct Shared<M> {
     pub(crate) snapshots: SnapshotBoard,
     pub(crate) recent_batches: RecentBatches,
     pub(crate) followers: Arc<FollowerBoard>,
+    pub(crate) requests: Arc<Requests>,
 }
 
 impl<M> Shared<M> {
@@ -25,6 +26,7 @@ impl<M> Shared<M> {
     pub(crate) fn poison(&self, reason: &dyn std::fmt::Display) -> Poisoned {
         let poisoned = self.status.poison(reason);
         self.published.wake_waiting();
+        self.requests.close();
         poisoned
     }
 

@@ -1,14 +1,16 @@
 //! Encodes a command on its caller's thread, and decodes and applies it on the writer's thread.
 //! Between the two it is only bytes: no other place of the engine knows the type of a command.
 
+use std::sync::Arc;
+
 use super::pending::{Pending, Slot, Ticket};
 use super::queue::{Applied, Submission};
 use crate::codec;
 use crate::codec::EncodeFailure;
-use crate::engine::EncodedRecord;
+use crate::engine::{EncodedRecord, Requests};
 use crate::execute_error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
-use crate::model::{Command, Context, Listed, Model};
+use crate::model::{Command, Context, Entry, Listed, Model};
 use crate::process::{OpeningProcess, panic_message};
 
 /// A submission, and the [`Pending`] that gets its result.
@@ -21,14 +23,16 @@ pub(crate) fn submission<M: Model, C: Listed<M>>(
     metadata: &[u8],
     limit: usize,
 ) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
-    submission_to(OpeningProcess::this(), command, metadata, limit)
+    submission_to(OpeningProcess::this(), None, command, metadata, limit)
 }
 
-/// Encodes a command into its record, for an engine of the process `process`. It is inlined into
+/// Encodes a command into its record, for an engine of the process `process`. `requests` tracks it
+/// if somebody may ask for it. It is inlined into
 /// its callers because its result is large: one more copy of it costs as much as the queue does.
 #[inline(always)]
 pub(crate) fn submission_to<M: Model, C: Listed<M>>(
     process: OpeningProcess,
+    requests: Option<&Arc<Requests>>,
     command: &C,
     metadata: &[u8],
     limit: usize,
@@ -36,10 +40,16 @@ pub(crate) fn submission_to<M: Model, C: Listed<M>>(
     let metadata_length = metadata.len();
     let record = EncodedRecord::encode(|record| encode(command, metadata, limit, record))?;
     let slot = Slot::<C::Output, C::Rejection>::new();
-    let ticket = Ticket::new(slot.clone());
+    let tracked = requests.and_then(|requests| requests.track(metadata, name::<M, C>));
+    let ticket = Ticket::new(slot.clone(), tracked);
     let apply = apply_encoded::<M, C>;
     let submission = Submission { record, metadata_length, apply, only_at: None, ticket };
     Ok((submission, Pending::new(slot, process)))
+}
+
+/// Returns the command's name in the journal.
+fn name<M: Model, C: Listed<M>>() -> &'static str {
+    M::entries().iter().find(|entry| entry.tag() == C::TAG).map_or("", Entry::name)
 }
 
 /// Appends the whole record to an empty buffer.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::published_version::Version;
 use super::queue::{Applied, Submission};
-use crate::engine::{Applier, KEPT_EVENTS, RequestMemory};
-use crate::journal::{Records, record_parts};
+use crate::engine::{Applier, KEPT_EVENTS, Remembered, RequestMemory, Requests};
+use crate::journal::{Records, record_parts, tag_of};
 use crate::model::{Context, Model, RandomSeed, check_event_count, decode_events, encode_events};
 use crate::options::Events;
 use crate::process::{stack, told_of_panics};
@@ -65,12 +65,27 @@ pub(crate) struct NotDeterministic {
 }
 
 impl<M: Model> Working<M> {
-    pub(crate) fn new(version: Arc<Version<M>>, seed: RandomSeed, keeps: Events) -> Self {
+    pub(crate) fn new(
+        version: Arc<Version<M>>,
+        requests: &Arc<Requests>,
+        seed: RandomSeed,
+        keeps: Events,
+    ) -> Self {
+        let requests = RequestMemory::of(&version.requests, requests);
+        Self::beginning(version, requests, seed, keeps)
+    }
+
+    fn beginning(
+        version: Arc<Version<M>>,
+        requests: RequestMemory,
+        seed: RandomSeed,
+        keeps: Events,
+    ) -> Self {
         Self {
             model: version.model.clone(),
             sequence: version.sequence,
             time_ns: version.time_ns,
-            requests: RequestMemory::of(&version.requests),
+            requests,
             checkpoint: version,
             checkpoint_payload: 0,
             events: Vec::new(),
@@ -83,7 +98,9 @@ impl<M: Model> Working<M> {
 
     /// Continues from `version`, which readers see. What was applied since was refused.
     pub(crate) fn restart(&mut self, version: Arc<Version<M>>) {
-        *self = Self::new(version, self.seed, self.keeps);
+        let mut requests = self.requests.clone();
+        requests.rewind(&version.requests);
+        *self = Self::beginning(version, requests, self.seed, self.keeps);
     }
 
     /// Applies one command. An accepted command becomes a record of `batch`; any other leaves no
@@ -99,13 +116,13 @@ impl<M: Model> Working<M> {
     ) -> Result<Option<Submission<M>>, NotDeterministic> {
         let Submission { record, metadata_length, apply, only_at, ticket } = submission;
         let (metadata, command) = record_parts(&record, metadata_length);
-        let request_id = self.requests.id_in(metadata);
         // This check comes before the condition, because the command's own first try may have made
         // the condition false.
-        if let Some(sequence) = request_id.and_then(|id| self.requests.sequence_of(id)) {
+        let request = ticket.request().filter(|_| self.requests.is_on()).cloned();
+        if let Some(first) = request.as_ref().and_then(|key| self.requests.accepted(key)) {
             // The answer comes with the batch: the first try may be in this batch, or in one that
             // is not durable yet.
-            ticket.put_duplicate(sequence);
+            ticket.put_duplicate(first.sequence, self.applier.first_answer(first));
             batch.tickets.push(ticket);
             batch.duplicates += 1;
             return Ok(None);
@@ -120,6 +137,14 @@ impl<M: Model> Working<M> {
         }
         // A clock may be set back, but journaled time must not go back.
         let time_ns = self.time_ns.max(now_ns);
+        if let Some(full) = request.as_ref().and_then(|key| self.requests.is_full_for(key, time_ns))
+        {
+            // The answer comes with the batch, because the ids in it may never be durable.
+            ticket.put_requests_full(full);
+            batch.tickets.push(ticket);
+            batch.requests_full += 1;
+            return Ok(None);
+        }
         let mut cx =
             Context::new(self.seed, self.sequence + 1, time_ns, metadata, &mut self.events);
         let applied = apply(ticket.slot(), command, &mut self.model, &mut cx);
@@ -139,8 +164,11 @@ impl<M: Model> Working<M> {
         match applied {
             Applied::Accepted => match pushed {
                 Ok(()) => {
-                    if let Some(id) = request_id {
-                        self.requests.remember(self.sequence, id);
+                    if let Some(key) = request {
+                        let (sequence, tag) = (self.sequence, tag_of(&record));
+                        let tag = tag.expect("a submission holds a whole record");
+                        let output = self.output(tag, batch);
+                        self.requests.remember(Remembered { sequence, time_ns, tag, key, output });
                     }
                     return Ok(None);
                 }
@@ -163,6 +191,17 @@ impl<M: Model> Working<M> {
         }
         self.roll_back(batch)?;
         Ok(None)
+    }
+
+    /// Returns the output of the command that came last, if it is to be remembered.
+    fn output(&self, tag: u16, batch: &Batch<M>) -> Option<Arc<str>> {
+        let most_bytes = self.requests.output_bytes();
+        let (ticket, entry) = (batch.tickets.last()?, self.applier.entry(tag)?);
+        let mut json = None;
+        if most_bytes > 0 {
+            ticket.show_output(&mut |output| json = entry.output_to_json(output, most_bytes));
+        }
+        json.map(Arc::from)
     }
 
     /// Makes an accepted command, with its events, a record of `batch`. If the events cannot be
@@ -228,7 +267,7 @@ impl<M: Model> Working<M> {
             let entry = entry.expect("submitted commands are registered");
             sequence += 1;
             self.applier
-                .apply(entry, &record, sequence, &mut self.model)
+                .apply(entry, &record, sequence, &mut self.model, 0)
                 .map_err(|reason| NotDeterministic { command: entry.name(), reason })?;
             batch.reapplied += 1;
         }

@@ -1,17 +1,23 @@
 //! Owns the errors of commands and of waiting callers. Knows nothing of files.
 //!
+//! - `first_answer`: what is known of the first command with a request id
 //! - `rejections`: how a rejection is shown, which only its own type knows
 //! - `told`: the sentences
 
+mod first_answer;
 mod rejections;
 mod told;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use first_answer::{FirstAnswer, UnreadableOutput};
 
 pub(crate) use rejections::note as note_rejections;
 #[doc(hidden)]
-pub use rejections::{OfRejection, Shown, WithDebug, WithDisplay, WithError};
+pub use rejections::{OfRejection, Shown, WithDebug, WithDisplay, WithError, WithNothing};
+pub(crate) use told::Reason;
 
 /// The message of every call in the child of a fork.
 pub(crate) const FORKED: &str = "this process was forked from the one that opened the database, and \
@@ -106,12 +112,24 @@ pub enum ExecuteError<R> {
     },
     /// A command with the same [`request_id`](crate::Metadata::request_id) was accepted before.
     /// That command is as durable as if it had been answered now, and its changes remain. This one
-    /// was not applied and left no trace. The first command's output is not kept. Read its effect
-    /// from the model; if necessary, wait for its sequence with
+    /// was not applied and left no trace. The first command's output is kept only if
+    /// [`Builder::remembered_outputs`](crate::Builder::remembered_outputs) says so. Otherwise read
+    /// its effect from the model; if necessary, wait for its sequence with
     /// [`Database::wait_for`](crate::Database::wait_for).
     Duplicate {
         /// The sequence of the command that was accepted.
         sequence: u64,
+        /// What is known of that command.
+        first: Box<FirstAnswer>,
+    },
+    /// As many request ids are remembered as the options allow, and each of them is
+    /// [promised](crate::Builder::remember_requests_for) for some time yet. The command was not
+    /// applied and left no trace. Commands without a request id are not concerned.
+    RequestsFull {
+        /// How many ids are remembered.
+        remembered: usize,
+        /// When the oldest of them may be forgotten, so that there is room for the next one.
+        frees_in: Duration,
     },
     /// The call came from inside a command's `apply` (or from a waker that the engine ran), so it
     /// would wait for itself. If [`Pending::wait`](crate::Pending::wait) returns this, it says
@@ -162,7 +180,10 @@ impl<R> ExecuteError<R> {
             Self::Undecodable { reason } => ExecuteError::Undecodable { reason },
             Self::EventsRefused { reason } => ExecuteError::EventsRefused { reason },
             Self::Stale { expected, found } => ExecuteError::Stale { expected, found },
-            Self::Duplicate { sequence } => ExecuteError::Duplicate { sequence },
+            Self::Duplicate { sequence, first } => ExecuteError::Duplicate { sequence, first },
+            Self::RequestsFull { remembered, frees_in } => {
+                ExecuteError::RequestsFull { remembered, frees_in }
+            }
             Self::Reentrant => ExecuteError::Reentrant,
             Self::NotWritten { reason } => ExecuteError::NotWritten { reason },
             Self::Stopped => ExecuteError::Stopped,

@@ -18,7 +18,8 @@ use arc_swap::ArcSwapOption;
 #[derive(Clone, Copy)]
 pub struct Shown {
     of: TypeId,
-    display: Option<DisplayFn>,
+    /// Its `Display`, or else its `Debug`.
+    text: Option<DisplayFn>,
     error: Option<ErrorFn>,
 }
 
@@ -52,9 +53,17 @@ pub(super) fn show<R: fmt::Debug + 'static>(
     rejection: &R,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
-    match known::<R>().and_then(|shown| shown.display) {
-        Some(display) => display(rejection, f),
+    match known::<R>().and_then(|shown| shown.text) {
+        Some(text) => text(rejection, f),
         None => write!(f, "{rejection:?}"),
+    }
+}
+
+/// Shows a rejection of any type.
+pub(super) fn show_any<R: 'static>(rejection: &R, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match known::<R>().and_then(|shown| shown.text) {
+        Some(text) => text(rejection, f),
+        None => write!(f, "a {}, which has neither Display nor Debug", std::any::type_name::<R>()),
     }
 }
 
@@ -63,9 +72,9 @@ pub(super) fn as_error<R: 'static>(rejection: &R) -> Option<&(dyn Error + 'stati
     known::<R>().and_then(|shown| shown.error)?(rejection)
 }
 
-/// Stands for a type of rejections. `(&&&OfRejection::<R>::new()).shown()` calls the method of the
+/// Stands for a type of rejections. `(&&&&OfRejection::<R>::new()).shown()` calls the method of the
 /// first of these traits that applies, because the compiler tries the type with most references
-/// first: [`WithError`], [`WithDisplay`], [`WithDebug`].
+/// first: [`WithError`], [`WithDisplay`], [`WithDebug`], [`WithNothing`].
 pub struct OfRejection<R>(PhantomData<fn() -> R>);
 
 impl<R> OfRejection<R> {
@@ -88,10 +97,10 @@ pub trait WithError {
     fn shown(&self) -> Shown;
 }
 
-impl<R: Error + 'static> WithError for &&OfRejection<R> {
+impl<R: Error + 'static> WithError for &&&OfRejection<R> {
     fn shown(&self) -> Shown {
         let error: ErrorFn = |it| it.downcast_ref::<R>().map(|it| it as &(dyn Error + 'static));
-        Shown { error: Some(error), ..WithDisplay::shown(&&OfRejection::<R>::new()) }
+        Shown { error: Some(error), ..WithDisplay::shown(&&&OfRejection::<R>::new()) }
     }
 }
 
@@ -101,21 +110,34 @@ pub trait WithDisplay {
     fn shown(&self) -> Shown;
 }
 
-impl<R: fmt::Display + 'static> WithDisplay for &OfRejection<R> {
+impl<R: fmt::Display + 'static> WithDisplay for &&OfRejection<R> {
     fn shown(&self) -> Shown {
-        let display: DisplayFn = |it, f| it.downcast_ref::<R>().map_or(Ok(()), |it| it.fmt(f));
-        Shown { of: TypeId::of::<R>(), display: Some(display), error: None }
+        let text: DisplayFn = |it, f| it.downcast_ref::<R>().map_or(Ok(()), |it| it.fmt(f));
+        Shown { of: TypeId::of::<R>(), text: Some(text), error: None }
     }
 }
 
-/// Chosen for every other rejection.
+/// Chosen for a rejection that has a `Debug` alone.
 pub trait WithDebug {
     /// Returns how it is shown.
     fn shown(&self) -> Shown;
 }
 
-impl<R: 'static> WithDebug for OfRejection<R> {
+impl<R: fmt::Debug + 'static> WithDebug for &OfRejection<R> {
     fn shown(&self) -> Shown {
-        Shown { of: TypeId::of::<R>(), display: None, error: None }
+        let text: DisplayFn = |it, f| it.downcast_ref::<R>().map_or(Ok(()), |it| it.fmt(f));
+        Shown { of: TypeId::of::<R>(), text: Some(text), error: None }
+    }
+}
+
+/// Chosen for every other rejection.
+pub trait WithNothing {
+    /// Returns how it is shown.
+    fn shown(&self) -> Shown;
+}
+
+impl<R: 'static> WithNothing for OfRejection<R> {
+    fn shown(&self) -> Shown {
+        Shown { of: TypeId::of::<R>(), text: None, error: None }
     }
 }

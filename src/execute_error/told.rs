@@ -1,17 +1,36 @@
 //! Owns what the error of a command says. Knows nothing of how it came to that.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Display};
 
 use super::{ExecuteError, FORKED, rejections};
 
 impl<R: fmt::Debug + 'static> fmt::Display for ExecuteError<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell(f, |rejection, f| {
+            f.write_str("the command was rejected: ")?;
+            rejections::show(rejection, f)
+        })
+    }
+}
+
+/// Says why a command was refused; a rejection in its own words alone.
+pub(crate) struct Reason<'a, R>(pub(crate) &'a ExecuteError<R>);
+
+impl<R: 'static> fmt::Display for Reason<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tell(f, rejections::show_any)
+    }
+}
+
+impl<R> ExecuteError<R> {
+    fn tell(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        rejected: impl FnOnce(&R, &mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         match self {
-            Self::Rejected(rejection) => {
-                f.write_str("the command was rejected: ")?;
-                rejections::show(rejection, f)
-            }
+            Self::Rejected(rejection) => rejected(rejection, f),
             Self::Panicked { message } => {
                 write!(f, "the command panicked and was rolled back: {message}")
             }
@@ -42,10 +61,17 @@ impl<R: fmt::Debug + 'static> fmt::Display for ExecuteError<R> {
                 "the command was decided on at sequence {expected}, but the database has reached \
                  sequence {found}. Read again and decide again"
             ),
-            Self::Duplicate { sequence } => write!(
+            Self::Duplicate { sequence, first } => write!(
                 f,
-                "a command with this request id was already accepted at sequence {sequence}, so \
-                 this one was not applied. If this is a different request, give it an id of its own"
+                "a command with this request id was already accepted at sequence {sequence}{first}, \
+                 so this one was not applied. If this is a different request, give it an id of its \
+                 own"
+            ),
+            Self::RequestsFull { remembered, frees_in } => write!(
+                f,
+                "the command was not taken, because {remembered} request ids are remembered, and \
+                 each of them was promised to be remembered for {frees_in:?} and more. Try again \
+                 after that time, or raise remembered_requests"
             ),
             Self::Reentrant => f.write_str(
                 "no command can be executed, submitted or waited for while another is being \

@@ -36,7 +36,7 @@ pub(crate) use archive::archive_segment;
 pub(crate) use begin::Beginning;
 pub(crate) use frame::{FrameBuffer, FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES};
 pub(crate) use prepare::Prepared;
-pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records, record_parts};
+pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records, record_parts, tag_of};
 pub(crate) use scan::{Ending, Segment, SegmentScan};
 pub(crate) use segment::{
     FRAMES_BEGIN_AT_LEAST_BYTES, NewSegment, SegmentIdentity, SegmentStart, publish_segment,

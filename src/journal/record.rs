@@ -53,6 +53,11 @@ impl RecordHeader {
     }
 }
 
+/// Returns the tag of an encoded record; `None` if that is too short.
+pub(crate) fn tag_of(record: &[u8]) -> Option<u16> {
+    record.first_chunk().map(|&header| RecordHeader::decode(header).tag)
+}
+
 /// One command, as a frame holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::model::{Mix, Reference, Tally};
 use super::setup::{DIRECTORY, Setup};
-use crate::engine::{Batch, Version, Working, submission};
+use crate::engine::{Batch, Requests, Version, Working, submission};
 use crate::process::panic_message;
 use crate::recovery::{Recovered, recover};
 use crate::storage::Storage;
@@ -55,7 +55,8 @@ impl Expectation {
 /// applied again.
 fn check_requests(recovered: &Recovered<Tally>, expected: &[(u64, String)]) -> Result<(), String> {
     let Version { sequence, requests, .. } = &recovered.version;
-    let found: Vec<_> = requests.iter().map(|one| (one.sequence, one.id.to_string())).collect();
+    let found: Vec<_> =
+        requests.iter().map(|one| (one.sequence, one.key.id().to_owned())).collect();
     if found == expected {
         return Ok(());
     }
@@ -190,7 +191,8 @@ fn append(recovered: Recovered<Tally>, mix: Mix) -> Result<(), Error> {
     let Recovered { version, mut journal, seed, .. } = recovered;
     let (submission, pending) =
         submission::<Tally, Mix>(&mix, &[], 1 << 20).expect("a Mix is small");
-    let mut working = Working::new(Arc::new(version), seed, crate::Events::Stored);
+    let requests = Requests::none();
+    let mut working = Working::new(Arc::new(version), &requests, seed, crate::Events::Stored);
     let mut batch = Batch::new();
     working.apply(submission, &mut batch, 0).expect("Mix is deterministic");
     let version = working.end_batch();

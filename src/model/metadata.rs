@@ -45,20 +45,21 @@ impl Metadata {
     }
 }
 
-/// Returns the request id in encoded metadata, if there is one, without decoding the rest.
-pub(crate) fn request_id(metadata: &[u8]) -> Option<&str> {
-    /// The first fields of [`Metadata`].
-    #[derive(Deserialize)]
-    struct Asked<'a> {
-        #[serde(rename = "actor")]
-        _actor: &'a str,
-        request_id: &'a str,
-    }
+/// The first fields of encoded [`Metadata`].
+#[derive(Deserialize)]
+pub(crate) struct Asked<'a> {
+    pub(crate) actor: &'a str,
+    /// Not empty.
+    pub(crate) request_id: &'a str,
+}
+
+/// Returns who asked for what in encoded metadata, without decoding the rest; `None` if there is no
+/// request id.
+pub(crate) fn asked(metadata: &[u8]) -> Option<Asked<'_>> {
     if metadata.is_empty() {
         return None;
     }
-    let asked: Asked<'_> = codec::decode_first(metadata)?;
-    Some(asked.request_id).filter(|id| !id.is_empty())
+    codec::decode_first(metadata).filter(|asked: &Asked<'_>| !asked.request_id.is_empty())
 }
 
 #[cfg(test)]
@@ -72,11 +73,13 @@ mod tests {
         let mut metadata = Metadata { actor: "ann".to_owned(), ..Metadata::default() };
         metadata.attributes.insert("from".to_owned(), "branch 7".to_owned());
         assert_eq!(Metadata::decode(&metadata.encode().unwrap()).unwrap(), metadata);
-        assert_eq!(request_id(&metadata.encode().unwrap()), None);
+        let id = |encoded: &[u8]| asked(encoded).map(|asked| asked.request_id.to_owned());
+        assert_eq!(id(&metadata.encode().unwrap()), None);
         metadata.request_id = "r 1".to_owned();
         let encoded = metadata.encode().unwrap();
-        assert_eq!(request_id(&encoded), Some("r 1"));
-        assert_eq!((request_id(&[]), request_id(&encoded[..6])), (None, None));
+        assert_eq!(id(&encoded).as_deref(), Some("r 1"));
+        assert_eq!(asked(&encoded).unwrap().actor, "ann");
+        assert_eq!((id(&[]), id(&encoded[..6])), (None, None));
         metadata.request_id = "x".repeat(LARGEST_METADATA_BYTES);
         assert!(matches!(metadata.encode(), Err(EncodeFailure::TooLarge { .. })));
     }

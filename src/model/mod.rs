@@ -19,7 +19,7 @@ pub(crate) use events::{
     EVENTS_TAG, LARGEST_EVENTS_BYTES, check_count as check_event_count, decode as decode_events,
     encode as encode_events, split as split_events,
 };
-pub(crate) use metadata::{LARGEST_METADATA_BYTES, request_id};
+pub(crate) use metadata::{LARGEST_METADATA_BYTES, asked};
 pub(crate) use random::RandomSeed;
 pub(crate) use time::{system_time, time_ns};
 pub(crate) use vocabulary::{

@@ -4,6 +4,7 @@
 mod conflicts;
 mod lists;
 mod macros;
+mod outputs;
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -12,13 +13,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::context::Context;
 use super::{Command, Model};
 use crate::execute_error::{OfRejection, Shown, WithDebug};
-use crate::process::panic_message;
+use crate::process::{panic_message, told_of_panics};
 use crate::{codec, json};
 
 #[doc(hidden)]
 pub use conflicts::{Line, assert_lines_differ};
 #[doc(hidden)]
 pub use lists::{CommandList, count, join};
+#[doc(hidden)]
+pub use outputs::{OfOutput, OutputToJson, WithSerialize, WithoutSerialize};
 
 /// The tag of a placeholder for a command that [`purge`](crate::purge()) erased. The placeholder
 /// keeps the sequences of later commands from shifting. No command may have this tag.
@@ -98,7 +101,11 @@ pub struct Entry<M: Model> {
     decode: DecodeFn,
     to_json: ToJsonFn,
     rejection: fn() -> Shown,
+    output: fn() -> Option<OutputToJson>,
 }
+
+/// How a rejection is shown, and how an output becomes JSON.
+pub type OfAnswers = (fn() -> Shown, fn() -> Option<OutputToJson>);
 
 /// Decodes a command into the type that is applied.
 type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any>, String>;
@@ -114,8 +121,12 @@ pub(crate) enum NoJson {
     NoForm(String),
 }
 
-/// Decodes and applies a command that was accepted once.
-type ReplayFn<M> = fn(&[u8], &mut M, &mut Context<'_, M>) -> Result<(), String>;
+/// Decodes and applies a command that was accepted once, and shows its output to whom it concerns.
+type ReplayFn<M> =
+    fn(&[u8], &mut M, &mut Context<'_, M>, Option<ShowOutput<'_>>) -> Result<(), String>;
+
+/// Is shown a command's output.
+pub(crate) type ShowOutput<'a> = &'a mut dyn FnMut(&dyn Any);
 
 impl<M: Model> Clone for Entry<M> {
     fn clone(&self) -> Self {
@@ -135,7 +146,7 @@ impl<M: Model> Entry<M> {
         tag: u16,
         name: &'static str,
         known_as: &'static [&'static str],
-        rejection: fn() -> Shown,
+        (rejection, output): OfAnswers,
     ) -> Self {
         Self {
             tag,
@@ -145,6 +156,7 @@ impl<M: Model> Entry<M> {
             decode: decode_any::<C, C>,
             to_json: to_json::<C, C>,
             rejection,
+            output,
         }
     }
 
@@ -155,7 +167,7 @@ impl<M: Model> Entry<M> {
         tag: u16,
         name: &'static str,
         known_as: &'static [&'static str],
-        rejection: fn() -> Shown,
+        (rejection, output): OfAnswers,
     ) -> Self
     where
         Old: serde::de::DeserializeOwned + Into<Current>,
@@ -169,6 +181,7 @@ impl<M: Model> Entry<M> {
             decode: decode_any::<Old, Current>,
             to_json: to_json::<Old, Current>,
             rejection,
+            output,
         }
     }
 
@@ -179,6 +192,14 @@ impl<M: Model> Entry<M> {
     /// How the rejections of the applied type are shown.
     pub(crate) fn rejection(&self) -> Shown {
         (self.rejection)()
+    }
+
+    /// Writes an output of the applied type as JSON; `None` if its type is not `Serialize`, or if
+    /// this value has no JSON of at most so many bytes. Its `Serialize` is a user's code.
+    pub(crate) fn output_to_json(&self, output: &dyn Any, most_bytes: usize) -> Option<String> {
+        let to_json = (self.output)()?;
+        let json = told_of_panics("output's Serialize", || to_json(output)).and_then(|json| json);
+        json.ok().filter(|json| json.len() <= most_bytes)
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -202,7 +223,12 @@ impl<M: Model> Entry<M> {
     }
 }
 
-fn replay<M, Old, C>(bytes: &[u8], model: &mut M, cx: &mut Context<'_, M>) -> Result<(), String>
+fn replay<M, Old, C>(
+    bytes: &[u8],
+    model: &mut M,
+    cx: &mut Context<'_, M>,
+    show: Option<ShowOutput<'_>>,
+) -> Result<(), String>
 where
     M: Model,
     Old: serde::de::DeserializeOwned + Into<C>,
@@ -210,7 +236,12 @@ where
 {
     let command: C = decode::<Old, C>(bytes)?;
     match command.apply(model, cx) {
-        Ok(_) => Ok(()),
+        Ok(output) => {
+            if let Some(show) = show {
+                show(&output);
+            }
+            Ok(())
+        }
         Err(_) => Err("it is rejected now".to_owned()),
     }
 }
@@ -318,10 +349,11 @@ impl<M: Model> CommandTable<M> {
         tag: REDACTED_TAG,
         name: REDACTED_NAME,
         known_as: &[REDACTED_NAME],
-        replay: |_, _, _| Ok(()),
+        replay: |_, _, _, _| Ok(()),
         decode: |_| Ok(Box::new(())),
         to_json: |_| Ok("null".to_owned()),
-        rejection: || OfRejection::<std::convert::Infallible>::new().shown(),
+        rejection: || (&OfRejection::<std::convert::Infallible>::new()).shown(),
+        output: || None,
     };
 
     /// Returns the tag and the name of every command, as segment headers hold them.
@@ -329,14 +361,16 @@ impl<M: Model> CommandTable<M> {
         M::entries().iter().map(|entry| (entry.tag(), entry.name().to_owned())).collect()
     }
 
-    /// Applies a command that was accepted before. Any other outcome is an `Err` that describes it.
+    /// Applies a command that was accepted before, and shows its output. Any other outcome is an
+    /// `Err` that describes it.
     pub(crate) fn replay(
         entry: &Entry<M>,
         bytes: &[u8],
         model: &mut M,
         cx: &mut Context<'_, M>,
+        show: Option<ShowOutput<'_>>,
     ) -> Result<(), String> {
-        catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx)))
+        catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx, show)))
             .unwrap_or_else(|panic| Err(format!("it panics now: {}", panic_message(&*panic))))
     }
 }

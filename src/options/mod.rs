@@ -29,7 +29,7 @@ pub use snapshot_policy::SnapshotPolicy;
 pub(crate) use recent_versions::MOST_RECENT_VERSIONS;
 #[cfg(test)]
 pub(crate) use request_limits::BYTES_PER_ID;
-pub(crate) use request_limits::{MOST_IDS, RequestLimits};
+pub(crate) use request_limits::{MOST_IDS, MOST_OUTPUT_BYTES, RejectionLimits, RequestLimits};
 pub(crate) use snapshot_policy::Limits;
 pub(crate) use startup::{GUESSED_PARTS_PER_COMMAND, LateRates, StartupLoad, StartupRates};
 
@@ -76,6 +76,12 @@ pub(crate) struct Options {
     /// `None` for the default of the model's event type.
     pub(crate) events: Option<Events>,
     pub(crate) remembered_requests: usize,
+    pub(crate) remember_requests_for: Duration,
+    pub(crate) remembered_output_bytes: usize,
+    pub(crate) request_ids_by_actor: bool,
+    pub(crate) max_request_id_bytes: usize,
+    pub(crate) remembered_rejections: usize,
+    pub(crate) remember_rejections_for: Duration,
     pub(crate) recent_versions: RecentVersions,
     /// How long an open waits for a directory that somebody else has locked.
     pub(crate) wait_for_lock: Duration,
@@ -99,6 +105,10 @@ const LARGEST_SEGMENT_BYTES: u64 = 4 << 30;
 /// A limit is needed because the MANIFEST lists the kept snapshots.
 const MOST_KEPT_SNAPSHOTS: usize = 1024;
 const LARGEST_QUEUE: usize = 1 << 20;
+/// A reactor's own ids take up to so many bytes: two numbers, and a name of at most 100 bytes.
+const LEAST_ID_BYTES: usize = 150;
+const MOST_ID_BYTES: usize = 65_535;
+const MOST_REJECTIONS: usize = 1 << 20;
 const MOST_COMPRESSION_THREADS: u32 = 64;
 
 impl Default for Options {
@@ -122,6 +132,12 @@ impl Default for Options {
             load_model: LoadModel::default(),
             events: None,
             remembered_requests: 65_536,
+            remember_requests_for: Duration::ZERO,
+            remembered_output_bytes: 0,
+            request_ids_by_actor: false,
+            max_request_id_bytes: 255,
+            remembered_rejections: 4096,
+            remember_rejections_for: Duration::from_secs(600),
             recent_versions: RecentVersions::default(),
             wait_for_lock: Duration::ZERO,
             aborts: Arc::default(),
@@ -147,7 +163,19 @@ impl Options {
     }
 
     pub(crate) fn request_limits(&self) -> RequestLimits {
-        RequestLimits::of(self.remembered_requests)
+        RequestLimits {
+            promised_ns: u64::try_from(self.remember_requests_for.as_nanos()).unwrap_or(u64::MAX),
+            output_bytes: self.remembered_output_bytes,
+            by_actor: self.request_ids_by_actor,
+            ..RequestLimits::of(self.remembered_requests)
+        }
+    }
+
+    pub(crate) fn rejection_limits(&self) -> RejectionLimits {
+        RejectionLimits {
+            most: self.remembered_rejections,
+            time_to_live: self.remember_rejections_for,
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
@@ -163,6 +191,16 @@ impl Options {
         require("compression_threads", self.compression_threads, 0, MOST_COMPRESSION_THREADS)?;
         require("keep_snapshots", self.keep_snapshots, 1, MOST_KEPT_SNAPSHOTS)?;
         require("remembered_requests", self.remembered_requests, 0, MOST_IDS)?;
+        require("remembered_outputs", self.remembered_output_bytes, 0, MOST_OUTPUT_BYTES)?;
+        require("max_request_id_bytes", self.max_request_id_bytes, LEAST_ID_BYTES, MOST_ID_BYTES)?;
+        require("remembered_rejections", self.remembered_rejections, 1, MOST_REJECTIONS)?;
+        if self.remembered_requests == 0 && !self.remember_requests_for.is_zero() {
+            return Err(Error::InvalidOption {
+                option: "remember_requests_for",
+                value: format!("{:?}", self.remember_requests_for),
+                constraint: "no time can be promised while remembered_requests is 0".to_owned(),
+            });
+        }
         require("recent_versions", self.recent_versions.count, 0, MOST_RECENT_VERSIONS)?;
         match self.durability {
             Durability::Interval(interval) if interval.is_zero() => Err(Error::InvalidOption {

@@ -71,9 +71,10 @@ pub(super) fn rewrite<M: Model>(
     let snapshots = wanted_snapshots(files, listed)?;
     let time_ns = initial.header.time_ns;
     let mut replica = Replica::<M>::new(files.database, decode_snapshot(&initial)?, 0, time_ns);
-    // The largest limit is enough: from its ids, those of a smaller limit can be computed.
-    let requests = snapshots.values().map(|wanted| wanted.requests).max();
-    replica.replayed.requests = RequestLog::new(requests.unwrap_or(RequestLimits::of(0)));
+    // The widest limits are enough: from their ids, those of narrower limits can be computed.
+    let requests = snapshots.values().map(|wanted| wanted.requests);
+    let widest = requests.fold(RequestLimits::of(0), RequestLimits::widest);
+    replica.replayed.requests = RequestLog::new(widest);
     let mut rewriting = Rewriting {
         files,
         staged,

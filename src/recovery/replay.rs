@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::compatibility::unknown_tag;
 use super::report::TornTail;
-use crate::engine::{Applier, RequestLog};
+use crate::engine::{Applier, Output, Remembered, RequestKey, RequestLog};
 use crate::error::Error;
 use crate::files::position;
 use crate::journal::{Ending, FrameRef, Record, Segment, SegmentScan};
@@ -64,7 +64,9 @@ impl<M: Model> Replayed<M> {
         record: &Record<'_>,
         applier: &mut Applier<M>,
     ) -> Result<(), Error> {
-        let applied = applier.apply(entry, record, self.sequence + 1, &mut self.model);
+        let output_bytes = self.requests.limits().output_bytes;
+        let sequence = self.sequence + 1;
+        let applied = applier.apply(entry, record, sequence, &mut self.model, output_bytes);
         self.count(entry, record, applied)
     }
 
@@ -78,7 +80,8 @@ impl<M: Model> Replayed<M> {
         events: &mut Vec<M::Event>,
     ) -> Result<(), Error> {
         let sequence = self.sequence + 1;
-        let applied = applier.apply_and_emit(entry, record, sequence, &mut self.model, events);
+        let emitted = (events, self.requests.limits().output_bytes);
+        let applied = applier.apply_and_emit(entry, record, sequence, &mut self.model, emitted);
         self.count(entry, record, applied)
     }
 
@@ -87,16 +90,22 @@ impl<M: Model> Replayed<M> {
         &mut self,
         entry: &Entry<M>,
         record: &Record<'_>,
-        applied: Result<(), String>,
+        applied: Result<Output, String>,
     ) -> Result<(), Error> {
         let sequence = self.sequence + 1;
-        applied.map_err(|reason| {
+        let output = applied.map_err(|reason| {
             let command = entry.name().to_owned();
             Error::ReplayDiverged { sequence, command, reason }
         })?;
-        self.requests.note(sequence, record.metadata);
         self.sequence = sequence;
         self.time_ns = self.time_ns.max(record.time_ns);
+        let limits = self.requests.limits();
+        if !self.requests.is_off()
+            && let Some(key) = RequestKey::in_metadata(record.metadata, limits.by_actor)
+        {
+            let (time_ns, tag) = (self.time_ns, record.tag);
+            self.requests.push(Remembered { sequence, time_ns, tag, key, output }, |_| {});
+        }
         self.commands += 1;
         Ok(())
     }

@@ -350,8 +350,8 @@ fn decode<M: Model>(
         })
     };
     let ((model, known), requests) = file.unpack_at(pace, decode, |blocks| {
-        let (bytes, sequence) = (file.header.appendix_bytes, file.header.sequence);
-        read_section(blocks, bytes, sequence, limits)
+        let newest = (file.header.sequence, file.header.time_ns);
+        read_section(blocks, file.header.appendix_bytes, newest, limits)
             .map_err(|(expected, found)| Error::from(file.corrupt_content(expected, found)))
     })?;
     Ok(Decoded { model, requests, known })

@@ -229,11 +229,11 @@ fn metadata_goes_with_every_form_and_only_with_its_command() {
     };
     database.execute_with(&asked("first"), ADD).unwrap();
     for again in of("first") {
-        assert!(matches!(again, Err(ExecuteError::Duplicate { sequence: 1 })), "{again:?}");
+        assert!(matches!(again, Err(ExecuteError::Duplicate { sequence: 1, .. })), "{again:?}");
     }
     assert!(matches!(
         database.execute_with(&asked("first"), ADD),
-        Err(ExecuteError::Duplicate { sequence: 1 })
+        Err(ExecuteError::Duplicate { sequence: 1, .. })
     ));
     let mut accepted = of("second");
     accepted.retain(Result::is_ok);
@@ -246,7 +246,7 @@ fn metadata_goes_with_every_form_and_only_with_its_command() {
     let records = database.history().records(1..).unwrap();
     let told: Vec<_> = records.map(|record| record.unwrap().metadata()).collect();
     assert_eq!(told, [asked("first"), asked("second"), asked("third"), ann]);
-    let large = asked(&"x".repeat(70_000));
+    let large = Metadata { actor: "x".repeat(70_000), ..Metadata::default() };
     let refused = [
         database.execute_with(&large, ADD).unwrap_err(),
         database.submit_with(&large, ADD).unwrap_err(),

@@ -11,6 +11,7 @@ mod engine;
 mod exchange_example;
 mod exchange_follow;
 mod exchange_oracle;
+mod feedback;
 mod modes;
 mod processes;
 mod recent;

@@ -26,7 +26,7 @@ fn request(database: &Database<Ledger>, id: &str) -> Database<Ledger> {
 fn ask(database: &Database<Ledger>, id: &str) -> Result<u64, u64> {
     match request(database, id).execute(ADD) {
         Ok(_) => Ok(database.sequence()),
-        Err(ExecuteError::Duplicate { sequence }) => Err(sequence),
+        Err(ExecuteError::Duplicate { sequence, .. }) => Err(sequence),
         Err(error) => panic!("{error}"),
     }
 }
@@ -44,9 +44,9 @@ fn a_request_is_applied_once_also_within_a_batch() {
     let not_remembered = other.submit(ADD).unwrap();
     let without_id = database.submit(ADD).unwrap();
     assert_eq!(first.wait().unwrap(), 1);
-    assert!(matches!(again.wait(), Err(ExecuteError::Duplicate { sequence: 1 })));
+    assert!(matches!(again.wait(), Err(ExecuteError::Duplicate { sequence: 1, .. })));
     assert!(matches!(failed.wait(), Err(ExecuteError::Panicked { .. })));
-    assert!(matches!(behind_failure.wait(), Err(ExecuteError::Duplicate { sequence: 1 })));
+    assert!(matches!(behind_failure.wait(), Err(ExecuteError::Duplicate { sequence: 1, .. })));
     assert_eq!(not_remembered.wait().unwrap(), 2, "what panicked may be tried again");
     assert_eq!(without_id.wait().unwrap(), 3);
     let stats = database.stats();
@@ -59,7 +59,7 @@ fn a_retry_of_a_conditional_command_is_a_duplicate_and_not_stale() {
     let one = request(&database, "one");
     assert_eq!(one.execute_if(0, ADD).unwrap(), 1);
     let again = one.execute_if(0, ADD).unwrap_err();
-    assert!(matches!(again, ExecuteError::Duplicate { sequence: 1 }), "{again}");
+    assert!(matches!(again, ExecuteError::Duplicate { sequence: 1, .. }), "{again}");
     let other = request(&database, "other").execute_if(0, ADD).unwrap_err();
     assert!(matches!(other, ExecuteError::Stale { expected: 0, found: 1 }), "{other}");
     assert_eq!(request(&database, "other").execute_if(1, ADD).unwrap(), 2);
@@ -73,12 +73,12 @@ fn a_fork_knows_the_requests_too() {
     other.what_if(|sandbox| {
         assert_eq!(sandbox.execute(ADD).unwrap(), 2);
         let again = sandbox.execute(ADD).unwrap_err();
-        assert!(matches!(again, ExecuteError::Duplicate { sequence: 2 }), "{again}");
+        assert!(matches!(again, ExecuteError::Duplicate { sequence: 2, .. }), "{again}");
         assert_eq!(sandbox.sequence(), 2);
     });
     request(&database, "one").what_if(|sandbox| {
         let again = sandbox.execute(ADD).unwrap_err();
-        assert!(matches!(again, ExecuteError::Duplicate { sequence: 1 }), "{again}");
+        assert!(matches!(again, ExecuteError::Duplicate { sequence: 1, .. }), "{again}");
     });
     assert_eq!(ask(&database, "other"), Ok(2), "nothing of a fork is remembered");
 }

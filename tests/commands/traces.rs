@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prevalence::{
@@ -133,7 +134,7 @@ fn assert_traces(database: Database<Count>, path: &Path, expected: u64) {
 type Refusal = (&'static str, fn(&Database<Count>) -> ExecuteError<()>);
 
 /// Refusals that leave no trace. Each comes after one accepted command with the request id "one".
-const WITHOUT_TRACE: [Refusal; 9] = [
+const WITHOUT_TRACE: [Refusal; 10] = [
     ("Rejected", |database| database.execute(deed(Deed::Reject)).unwrap_err()),
     ("Panicked", |database| database.execute(deed(Deed::Panic)).unwrap_err()),
     ("TooLarge", |database| database.execute(Do(Deed::Accept, vec![0; 200])).unwrap_err()),
@@ -142,6 +143,7 @@ const WITHOUT_TRACE: [Refusal; 9] = [
     ("Undecodable", |database| database.execute(Odd { encodes: true }).unwrap_err()),
     ("Stale", |database| database.execute_if(0, accepted()).unwrap_err()),
     ("Duplicate", |database| requesting(database, "one").execute(accepted()).unwrap_err()),
+    ("RequestsFull", |database| requesting(database, "two").execute(accepted()).unwrap_err()),
     ("Stopped", |database| {
         database.clone().close().unwrap();
         database.execute(accepted()).unwrap_err()
@@ -157,7 +159,8 @@ fn requesting(database: &Database<Count>, id: &str) -> Database<Count> {
 fn what_was_refused_has_left_none() {
     for (name, refuse) in WITHOUT_TRACE {
         let directory = tempfile::tempdir().unwrap();
-        let options = Database::<Count>::builder().max_command_bytes(100);
+        let options = Database::<Count>::builder().max_command_bytes(100).remembered_requests(1);
+        let options = options.remember_requests_for(Duration::from_secs(600));
         let database = options.open(directory.path()).unwrap();
         requesting(&database, "one").execute(accepted()).unwrap();
         let error = refuse(&database);

@@ -252,7 +252,7 @@ impl Life {
         for (request_id, note, pending) in submitted {
             let known = self.known(&request_id).filter(|_| !request_id.is_empty());
             match (pending.wait(), known, note.end) {
-                (Err(ExecuteError::Duplicate { sequence }), Some(known), _) => {
+                (Err(ExecuteError::Duplicate { sequence, .. }), Some(known), _) => {
                     assert_eq!(sequence, known);
                 }
                 (Ok(sequence), None, End::Accepted) => {
@@ -343,7 +343,7 @@ impl Life {
             let caller = self.database().with_metadata(&metadata).unwrap();
             let answer = caller.execute(rejected.clone()).unwrap_err();
             let found = match answer {
-                ExecuteError::Duplicate { sequence } => Some(sequence),
+                ExecuteError::Duplicate { sequence, .. } => Some(sequence),
                 ExecuteError::Rejected(()) => None,
                 other => panic!("{other}"),
             };

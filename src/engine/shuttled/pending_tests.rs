@@ -38,7 +38,7 @@ fn poll_to_the_end(mut pending: Pending<u32, ()>) -> Answer {
 fn on_its_way(gives: bool) -> (Pending<u32, ()>, thread::JoinHandle<()>) {
     let slot = TestSlot::new();
     let pending = Pending::new(slot.clone(), OpeningProcess::this());
-    let ticket = Ticket::new(slot.clone());
+    let ticket = Ticket::new(slot.clone(), None);
     let engine = thread::spawn(move || {
         slot.put(3, Ok(7));
         if gives {
@@ -86,8 +86,8 @@ fn two_answers() {
     let slot = TestSlot::new();
     let pending = Pending::new(slot.clone(), OpeningProcess::this());
     slot.put(3, Ok(7));
-    let first = Ticket::new(slot.clone());
-    let second = thread::spawn(move || drop(Ticket::new(slot)));
+    let first = Ticket::new(slot.clone(), None);
+    let second = thread::spawn(move || drop(Ticket::new(slot, None)));
     let waiting = thread::spawn(move || pending.wait());
     first.release();
     second.join().unwrap();

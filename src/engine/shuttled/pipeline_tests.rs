@@ -19,8 +19,8 @@ use super::submission::submission;
 use super::sync::{Mutex, thread};
 use super::working_version::Working;
 use super::writer::{BatchLimits, Clock, Lane, Writer};
-use crate::engine::RecentBatches;
 use crate::engine::snapshot_board::{SnapshotBoard, SnapshotInfo, SnapshotState};
+use crate::engine::{RecentBatches, Requests};
 use crate::execute_error::{ExecuteError, WaitError};
 use crate::files::DatabaseId;
 use crate::model::{Command, Context, Model, RandomSeed};
@@ -85,6 +85,7 @@ fn start(
         snapshots,
         recent_batches: RecentBatches::default(),
         followers: Arc::default(),
+        requests: Requests::none(),
     });
     let (log, control) = LogWithoutFiles::new(fails_after);
     let committer = Committer::new(Box::new(log), durability, shared.clone());
@@ -104,7 +105,12 @@ fn start(
     let writer = Writer {
         queue: receiver,
         limits: BatchLimits { commands: batch_commands, bytes: 1000, linger },
-        working: Working::new(version, RandomSeed::new(DatabaseId([0; 16])), Events::Off),
+        working: Working::new(
+            version,
+            &shared.requests,
+            RandomSeed::new(DatabaseId([0; 16])),
+            Events::Off,
+        ),
         lane: Lane { committer: committer.clone(), batches, spare, completed },
         shared: shared.clone(),
         storage: Arc::new(Disk), // its clock alone is used

@@ -36,7 +36,7 @@ const BYTES: usize = 8;
 
 fn submission(name: Name, bytes: usize) -> (Submission<Nothing>, Pending<Name, ()>) {
     let slot = NameSlot::new();
-    let ticket = Ticket::new(slot.clone());
+    let ticket = Ticket::new(slot.clone(), None);
     let mut record = vec![0; bytes];
     (record[0], record[1]) = name;
     let record = EncodedRecord::copy_of(&record);

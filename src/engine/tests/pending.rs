@@ -14,7 +14,7 @@ type TestSlot = Slot<u32, ()>;
 
 fn ticket() -> (Ticket, Arc<TestSlot>, Pending<u32, ()>) {
     let slot = TestSlot::new();
-    (Ticket::new(slot.clone()), slot.clone(), Pending::new(slot, OpeningProcess::this()))
+    (Ticket::new(slot.clone(), None), slot.clone(), Pending::new(slot, OpeningProcess::this()))
 }
 
 #[test]

@@ -21,7 +21,7 @@ type Answer = Pending<(), ()>;
 
 fn submission(bytes: usize) -> (Submission<Nothing>, Answer) {
     let slot = Slot::<(), ()>::new();
-    let ticket = Ticket::new(slot.clone());
+    let ticket = Ticket::new(slot.clone(), None);
     let record = EncodedRecord::copy_of(&vec![0; bytes]);
     let apply: ApplyFn<Nothing> = |_, _, _, _| Applied::Accepted;
     (

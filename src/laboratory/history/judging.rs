@@ -46,7 +46,7 @@ impl History {
             }
             (
                 Outcome::Duplicate { sequence },
-                Some(Err(ExecuteError::Duplicate { sequence: found })),
+                Some(Err(ExecuteError::Duplicate { sequence: found, .. })),
             ) => sequence == found,
             (Outcome::Panicked, Some(Err(ExecuteError::Panicked { .. }))) => true,
             (_, Some(Err(ExecuteError::Poisoned(_) | ExecuteError::Stopped))) => {

@@ -1,7 +1,7 @@
 //! The committed corpus passes, and its seeds are what the program writes.
 
 use super::*;
-use crate::engine::{Remembered, RequestLog};
+use crate::engine::{Remembered, RequestKey, RequestLog};
 use crate::files::{Build, FollowerKind, Letter};
 use crate::followers::write_checkpoint;
 use crate::laboratory::forged::index_seed;
@@ -99,10 +99,12 @@ fn write_seeds(frames: &[u8]) {
     assert_eq!(sequence.unwrap().redacted, 3);
     let purged = std::fs::read(path.join("purges/00000000000000000001.purge")).unwrap();
     let database = crate::Database::<seed::Seed>::open(path).unwrap();
-    let mut ids = RequestLog::new(RequestLimits::of(8));
+    let mut ids = RequestLog::new(RequestLimits { output_bytes: 8, ..RequestLimits::of(8) });
     for number in 4..=6 {
         let id = format!("request-{number}");
-        ids.push(Remembered { sequence: number, id: id.clone().into() }, |_| {});
+        let key = RequestKey::new("", &id, false);
+        let (time_ns, output) = (number, Some("null".into()));
+        ids.push(Remembered { sequence: number, time_ns, tag: 1, key, output }, |_| {});
         let metadata = crate::Metadata { request_id: id, ..crate::Metadata::default() };
         let requested = database.with_metadata(&metadata).unwrap();
         requested.execute(seed::Push(number)).unwrap();

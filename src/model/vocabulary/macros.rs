@@ -257,18 +257,18 @@ macro_rules! commands {
     (@entry $model:ty, $tag:literal, $command:ty) => {
         $crate::__private::Entry::new::<$command>(
             $tag, stringify!($command), &[stringify!($command)],
-            $crate::commands!(@rejection $model, $command),
+            $crate::commands!(@answers $model, $command),
         )
     };
     (@entry $model:ty, $tag:literal, $command:ty = $name:literal $(| $known:literal)*) => {
         $crate::__private::Entry::new::<$command>(
-            $tag, $name, &[$name $(, $known)*], $crate::commands!(@rejection $model, $command),
+            $tag, $name, &[$name $(, $known)*], $crate::commands!(@answers $model, $command),
         )
     };
     (@entry $model:ty, $tag:literal, $command:ty as $current:ty) => {
         $crate::__private::Entry::upcast::<$command, $current>(
             $tag, stringify!($command), &[stringify!($command), stringify!($current)],
-            $crate::commands!(@rejection $model, $current),
+            $crate::commands!(@answers $model, $current),
         )
     };
     (
@@ -276,16 +276,26 @@ macro_rules! commands {
         $command:ty as $current:ty = $name:literal $(| $known:literal)*
     ) => {
         $crate::__private::Entry::upcast::<$command, $current>(
-            $tag, $name, &[$name $(, $known)*], $crate::commands!(@rejection $model, $current),
+            $tag, $name, &[$name $(, $known)*], $crate::commands!(@answers $model, $current),
         )
     };
-    (@rejection $model:ty, $command:ty) => {
-        || {
-            #[allow(unused_imports)] // which of them is used depends on the type
-            use $crate::__private::{OfRejection, WithDebug as _, WithDisplay as _, WithError as _};
-            type Rejection = <$command as $crate::Command<$model>>::Rejection;
-            (&&&OfRejection::<Rejection>::new()).shown()
-        }
+    (@answers $model:ty, $command:ty) => {
+        (
+            || {
+                #[allow(unused_imports)] // which of them is used depends on the type
+                use $crate::__private::{
+                    OfRejection, WithDebug as _, WithDisplay as _, WithError as _, WithNothing as _,
+                };
+                type Rejection = <$command as $crate::Command<$model>>::Rejection;
+                (&&&&OfRejection::<Rejection>::new()).shown()
+            },
+            || {
+                #[allow(unused_imports)] // which of them is used depends on the type
+                use $crate::__private::{OfOutput, WithSerialize as _, WithoutSerialize as _};
+                type Output = <$command as $crate::Command<$model>>::Output;
+                (&&OfOutput::<Output>::new()).to_json()
+            },
+        )
     };
     (@name $model:ty) => { stringify!($model) };
     (@name $model:ty, $name:literal) => { $name };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{
-    Published, RecentBatches, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status, Version,
+    Published, RecentBatches, Requests, Shared, SnapshotBoard, SnapshotInfo, SnapshotState, Status,
+    Version,
 };
 use crate::options::{RecentVersions, StartupLoad, StartupRates};
 use crate::snapshot::current_rates;
@@ -49,6 +50,7 @@ fn replay_ns(later_ns: Option<u64>, replay_unmeasured: bool) -> u64 {
         snapshots,
         recent_batches: RecentBatches::default(),
         followers: Arc::default(),
+        requests: Requests::none(),
     };
     if let Some(later_ns) = later_ns {
         for sample in 0..128 {
