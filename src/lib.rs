@@ -76,6 +76,7 @@
 //!   says what an implementation must not do.
 //! - [`Database`]: execute, submit and await, query, view, close. [`Builder`]: the options.
 //! - [`Durability`]: what an answer promises, and what a weaker choice may lose.
+//! - [`docs::async_service`]: which calls wait for what, and clients that try again.
 //! - [`testing`]: for an application's own tests. [`docs::evolution`]: an application through three
 //!   releases.
 //! - [`docs::architecture`]: how a command travels. [`docs::format`]: every byte on disk.

@@ -3,6 +3,9 @@
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("async_service.md")]
+pub mod async_service {}
+
 #[doc = include_str!("determinism.md")]
 pub mod determinism {}
 

@@ -45,9 +45,11 @@ impl<M: Model> Applier<M> {
 
     /// Returns what is told of an accepted request.
     pub(crate) fn first_answer(&self, first: &Remembered) -> Box<FirstAnswer> {
-        let command = Some(first.tag).filter(|&tag| tag != Remembered::NO_TAG);
+        let tag = Some(first.tag).filter(|&tag| tag != Remembered::NO_TAG);
+        let command = tag.and_then(|tag| self.entry(tag));
         Box::new(FirstAnswer {
-            command: command.and_then(|tag| self.entry(tag)).map(Entry::name),
+            command: command.map(Entry::name),
+            applied: command.map(Entry::applied),
             actor: first.key.actor().to_owned(),
             time: system_time(first.time_ns),
             output: first.output.clone(),

@@ -96,8 +96,7 @@ impl<M: Model> Batch<M> {
         frame.clear(KEPT_FRAME_BYTES);
         tickets.clear();
         *count = 0;
-        let others = [rejected, panicked, reapplied, stale, duplicates, requests_full];
-        for counter in others.into_iter().chain([refusals]) {
+        for counter in [refusals, rejected, panicked, reapplied, stale, duplicates, requests_full] {
             *counter = 0;
         }
         // Users' values come last, when the batch is empty: the `Drop` of one may panic. What is

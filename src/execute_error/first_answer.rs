@@ -1,5 +1,6 @@
 //! Owns what is known of the first command with a request id, for whoever asks again.
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,10 +19,19 @@ pub struct FirstAnswer {
     pub actor: String,
     /// The command's time. For a command of such an earlier version, a later time.
     pub time: SystemTime,
+    /// The type that is applied for that command, if it is listed.
+    pub(crate) applied: Option<TypeId>,
     pub(crate) output: Option<Arc<str>>,
 }
 
 impl FirstAnswer {
+    /// Returns whether the command is of the type `C`. If not, the request id was given to two
+    /// different requests. For a line `1 => Old as New` the type is `New`.
+    #[must_use]
+    pub fn is<C: 'static>(&self) -> bool {
+        self.applied == Some(TypeId::of::<C>())
+    }
+
     /// Returns the command's output as JSON, if it was kept; see
     /// [`Builder::remembered_outputs`](crate::Builder::remembered_outputs).
     #[must_use]

@@ -6,7 +6,7 @@ mod lists;
 mod macros;
 mod outputs;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -99,6 +99,7 @@ pub struct Entry<M: Model> {
     known_as: &'static [&'static str],
     replay: ReplayFn<M>,
     decode: DecodeFn,
+    applied: fn() -> TypeId,
     to_json: ToJsonFn,
     rejection: fn() -> Shown,
     output: fn() -> Option<OutputToJson>,
@@ -154,6 +155,7 @@ impl<M: Model> Entry<M> {
             known_as,
             replay: replay::<M, C, C>,
             decode: decode_any::<C, C>,
+            applied: TypeId::of::<C>,
             to_json: to_json::<C, C>,
             rejection,
             output,
@@ -179,6 +181,7 @@ impl<M: Model> Entry<M> {
             known_as,
             replay: replay::<M, Old, Current>,
             decode: decode_any::<Old, Current>,
+            applied: TypeId::of::<Current>,
             to_json: to_json::<Old, Current>,
             rejection,
             output,
@@ -187,6 +190,11 @@ impl<M: Model> Entry<M> {
 
     pub(crate) fn tag(&self) -> u16 {
         self.tag
+    }
+
+    /// The type that is applied.
+    pub(crate) fn applied(&self) -> TypeId {
+        (self.applied)()
     }
 
     /// How the rejections of the applied type are shown.
@@ -351,6 +359,7 @@ impl<M: Model> CommandTable<M> {
         known_as: &[REDACTED_NAME],
         replay: |_, _, _, _| Ok(()),
         decode: |_| Ok(Box::new(())),
+        applied: TypeId::of::<()>,
         to_json: |_| Ok("null".to_owned()),
         rejection: || (&OfRejection::<std::convert::Infallible>::new()).shown(),
         output: || None,

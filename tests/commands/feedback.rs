@@ -341,6 +341,7 @@ fn a_second_try_gets_the_first_answer_where_that_is_remembered() {
     let check = |till: &Database<Till>| {
         let (sequence, one) = first(till.execute_with(&of("bob", "one"), Take(1)));
         assert_eq!((sequence, one.command, one.actor.as_str()), (1, Some("Put"), "ann"));
+        assert!(one.is::<Put>() && !one.is::<Take>());
         let kept = one.output::<Receipt>().unwrap().unwrap();
         assert_eq!(kept, Receipt { before: 0, text: "xxx".to_owned() });
         assert_eq!(one.output_json(), Some(r#"{"before":0,"text":"xxx"}"#));

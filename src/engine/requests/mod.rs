@@ -95,7 +95,19 @@ impl Requests {
     }
 
     /// Begins to track a command, if anybody may ask for it.
+    #[inline]
     pub(crate) fn track(
+        self: &Arc<Self>,
+        metadata: &[u8],
+        command: fn() -> &'static str,
+    ) -> Option<Box<Tracked>> {
+        if metadata.is_empty() && !self.rejections.is_listened_to() {
+            return None;
+        }
+        self.track_now(metadata, command)
+    }
+
+    fn track_now(
         self: &Arc<Self>,
         metadata: &[u8],
         command: fn() -> &'static str,
