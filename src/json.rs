@@ -30,6 +30,33 @@ pub(crate) fn write<T: Serialize + ?Sized>(
     serde_json::to_writer(writer, value).map_err(|error| error.to_string())
 }
 
+/// Returns `value` as JSON text, if that takes at most so many bytes.
+pub(crate) fn text_within<T: Serialize + ?Sized>(
+    value: &T,
+    most_bytes: usize,
+) -> Result<String, String> {
+    /// Fails at its bound, so that whoever writes stops.
+    struct Bounded(Vec<u8>, usize);
+
+    impl std::io::Write for Bounded {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.0.len() + bytes.len() > self.1 {
+                return Err(std::io::Error::other("it takes more bytes than may be kept"));
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut bounded = Bounded(Vec::new(), most_bytes);
+    write(value, &mut bounded)?;
+    String::from_utf8(bounded.0).map_err(|error| error.to_string())
+}
+
 /// Returns `value` as JSON text.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, String> {
     check(value)?;

@@ -126,6 +126,7 @@ mod json;
 mod model;
 mod mutex;
 mod options;
+mod panics;
 mod process;
 mod purge;
 mod recovery;
@@ -182,8 +183,9 @@ pub mod __private {
         OfRejection, Shown, WithDebug, WithDisplay, WithError, WithNothing,
     };
     pub use crate::model::vocabulary::{
-        CommandList, Entry, Line, Listed, OfOutput, OutputToJson, Vocabulary, WithSerialize,
-        WithoutSerialize, assert_lines_differ, count, decode_as, join,
+        CommandList, Entry, Includes, Line, Listed, OfOutput, OutputToJson, Vocabulary,
+        WithSerialize, WithoutSerialize, assert_included, assert_lines_differ, count, decode_as,
+        join,
     };
     pub use serde;
 }

@@ -39,7 +39,7 @@ macro_rules! trace_span {
 /// does, and some events come from a `Drop`; the panic hook has told of it. `None` then.
 #[cfg(feature = "tracing")]
 pub(crate) fn guarded<R>(tell: impl FnOnce() -> R) -> Option<R> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(tell)).ok()
+    crate::panics::unless_it_panics(tell)
 }
 
 /// A span until it is dropped.

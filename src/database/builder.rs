@@ -261,7 +261,8 @@ impl<M: Model, I> Builder<M, I> {
     /// Sets the clock from which commands get their [time](crate::Context::now), instead of the
     /// system's: for tests, and for programs that have a better one. Journaled time never goes
     /// back, so while this clock is behind, or panics, time stands still. The thread that applies
-    /// commands calls it, once for some commands that come together.
+    /// commands calls it, once for some commands that come together. Those that answer them, and
+    /// callers of `status` and `stats`, call it for the age of what is remembered.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Model};

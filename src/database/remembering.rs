@@ -30,6 +30,9 @@ impl<M: Model, I> Builder<M, I> {
     /// Default: zero, so that only the number decides. A client that retries within this time never
     /// has its command applied twice.
     ///
+    /// Ids that were accepted before the promise was given may be forgotten already, and an open that
+    /// replays more of them than fit keeps them beyond the memory until they are old enough.
+    ///
     /// The memory is as large as
     /// [`remembered_requests`](Self::remembered_requests) says. If it is full of ids that are
     /// promised, a further command with an id is refused before it is applied
@@ -184,11 +187,21 @@ impl<M: Model> Database<M> {
         let actor = metadata.unwrap_or_default().actor;
         let key = RequestKey::new(&actor, request_id, by_actor);
         let newest = || shared.published.pin().sequence;
-        shared.requests.status(&key, newest, || shared.status.poisoned().is_some())
+        let status = shared.requests.status(&key, newest);
+        // For commands that could not be written since, ids may have been forgotten that the newest
+        // version still has. To search all of it takes a while, so this comes last.
+        let is_behind = || shared.status.poisoned().is_some() || shared.status.is_refusing();
+        if status == RequestStatus::Unknown && is_behind() {
+            let newest = shared.published.pin();
+            if let Some(accepted) = newest.requests.find(&key) {
+                return RequestStatus::Accepted { sequence: accepted.sequence };
+            }
+        }
+        status
     }
 
-    /// Listens to the commands that are refused from now on, with or without a request id: rejected
-    /// by their own rules, panicked, stale, or not written. Nothing is durable of them, and the
+    /// Listens to the refusals of commands that are submitted from now on, with or without a request
+    /// id: rejected by their own rules, panicked, stale, or not written. Nothing is durable of them, and the
     /// database never waits for whoever listens: who is slow [misses](Rejections::missed) some.
     ///
     /// ```

@@ -132,6 +132,9 @@ impl<M: Model, O, R> Future for Submitting<M, O, R> {
                 Poll::Pending => return Poll::Pending,
             },
         };
+        if sent.is_err() {
+            *submission = None; // it is not on its way
+        }
         let given = given.take().expect("it must not be polled again once it was ready");
         Poll::Ready(sent.and(given))
     }

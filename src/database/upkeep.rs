@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::files::absolute;
 use crate::json;
 use crate::model::{Model, time_ns};
-use crate::options::{MOST_IDS, Options};
+use crate::options::{MOST_IDS, MOST_OUTPUT_BYTES, Options};
 use crate::process::stack;
 use crate::recovery::{RecoveryReport, identity, read_whole};
 use crate::snapshot::{current_rates, segments_behind, write_copy};
@@ -94,8 +94,12 @@ impl<M: Model> Database<M> {
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
         let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
         let storage: Arc<dyn Storage> = Arc::new(Disk);
-        // The copy must remember as many request ids as the original, so the limit is the largest.
-        let options = Options { remembered_requests: MOST_IDS, ..Options::default() };
+        // The copy must remember as much of requests as the original, so the limits are the largest.
+        let options = Options {
+            remembered_requests: MOST_IDS,
+            remembered_output_bytes: MOST_OUTPUT_BYTES,
+            ..Options::default()
+        };
         let copy = || {
             let (database, version) = read_whole::<M>(&source, &backup, &options)?;
             let packing = options.packing();

@@ -62,15 +62,17 @@ impl<M: Model> Sandbox<M> {
         let (submission, pending) = submission(&command, &self.metadata, self.max_command_bytes)?;
         let Submission { record, metadata_length, apply, ticket, .. } = submission;
         let (metadata, command) = record_parts(&record, metadata_length);
-        if let Some(first) = self.requests.find(metadata) {
+        let key = RequestKey::in_metadata(metadata, self.requests.limits().by_actor);
+        if let Some(first) = key.as_ref().and_then(|key| self.requests.find(key)) {
             ticket.put_duplicate(first.sequence, Applier::<M>::new(self.seed).first_answer(first));
             ticket.release();
             return pending.wait();
         }
-        let time_ns = self.time_ns.max(time_ns(self.storage.now()));
-        let key = RequestKey::in_metadata(metadata, self.requests.limits().by_actor);
+        let now_ns = time_ns(self.storage.now());
+        let time_ns = self.time_ns.max(now_ns);
         let full_for = |key: &RequestKey| self.requests.is_full_for(key.bytes(), time_ns);
         if let Some(still_ns) = key.as_ref().and_then(full_for) {
+            let still_ns = still_ns.saturating_add(time_ns - now_ns);
             ticket.put_requests_full(MemoryFull { remembered: self.requests.ids(), still_ns });
             ticket.release();
             return pending.wait();

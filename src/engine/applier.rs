@@ -9,7 +9,7 @@ use crate::engine::Remembered;
 use crate::execute_error::FirstAnswer;
 use crate::journal::Record;
 use crate::model::{CommandTable, Context, Entry, Model, RandomSeed, asked, system_time};
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 
 /// A command's output as JSON, if it is to be remembered.
 pub(crate) type Output = Option<Arc<str>>;

@@ -79,7 +79,7 @@ pub(crate) use recent_versions::Recent;
 pub(crate) use record_buffer::EncodedRecord;
 pub(crate) use requests::{
     MemoryFull, Remembered, RequestKey, RequestLog, RequestMemory, Requests, Tracked, read_limits,
-    read_section, section_bytes, write_section,
+    read_section, reason_of, section_bytes, write_section,
 };
 pub(crate) use seat::Seat;
 pub(crate) use shared::Shared;

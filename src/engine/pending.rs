@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use super::sync::thread::{self, Thread};
 use super::sync::{Mutex, MutexGuard, lock, thread_local};
-use crate::engine::{MemoryFull, RequestKey, Tracked};
+use crate::engine::{MemoryFull, RequestKey, Tracked, reason_of};
 use crate::execute_error::{ExecuteError, FirstAnswer, Poisoned, Reason};
+use crate::panics::unless_it_panics;
 use crate::process::OpeningProcess;
 
 thread_local! {
@@ -101,8 +102,7 @@ impl<O, R> Pending<O, R> {
             if on_engine_thread() {
                 return Err(ExecuteError::Reentrant);
             }
-            inner.waiter = Waiter::Thread(thread::current());
-            drop(inner);
+            Slot::wait_as(inner, Waiter::Thread(thread::current()));
             thread::park();
             inner = self.slot.lock();
         }
@@ -117,11 +117,13 @@ impl<O, R> Pending<O, R> {
         if self.is_forked() {
             return Poll::Ready(Err(ExecuteError::Forked));
         }
+        // A waker is its user's code: no lock is held while it is cloned.
+        let waiter = Waiter::Task(cx.waker().clone());
         let mut inner = self.slot.lock();
         if inner.released {
             return Poll::Ready(inner.take());
         }
-        inner.waiter = Waiter::Task(cx.waker().clone());
+        Slot::wait_as(inner, waiter);
         Poll::Pending
     }
 
@@ -244,7 +246,7 @@ impl<O, R> Slot<O, R> {
     /// Puts another answer in the place of one. The `Drop` of the first one may panic.
     fn put_instead(&self, answer: ExecuteError<R>) {
         let before = self.lock().answer.replace(Err(answer));
-        catch_unwind(AssertUnwindSafe(|| drop(before))).ok();
+        unless_it_panics(|| drop(before));
     }
 
     #[cfg(test)]
@@ -261,13 +263,21 @@ impl<O, R> Slot<O, R> {
         if inner.released {
             return;
         }
-        if let Some(error) = replacement {
-            inner.answer = Some(Err(error));
-        }
+        let replaced = replacement.and_then(|error| inner.answer.replace(Err(error)));
         inner.released = true;
         let waiter = std::mem::replace(&mut inner.waiter, Waiter::Nobody);
+        // What follows is a user's code, so it runs without the lock; and the caller is woken first,
+        // because the `Drop` of what was replaced may panic.
         drop(inner);
         waiter.wake();
+        drop(replaced);
+    }
+
+    /// Sets who waits. The waker of an earlier task is freed without the lock.
+    fn wait_as(mut inner: MutexGuard<'_, SlotInner<O, R>>, waiter: Waiter) {
+        let before = std::mem::replace(&mut inner.waiter, waiter);
+        drop(inner);
+        drop(before);
     }
 }
 
@@ -337,7 +347,7 @@ impl<O: Send + 'static, R: Send + 'static> AnySlot for Slot<O, R> {
     fn refusal(&self) -> Option<String> {
         self.look_at_answer(|answer| match answer {
             Ok(_) | Err(ExecuteError::Duplicate { .. }) => None,
-            Err(error) => Some(Reason(error).to_string()),
+            Err(error) => Some(reason_of(&Reason(error))),
         })
         .flatten()
     }
@@ -416,11 +426,10 @@ impl Ticket {
         if let (Some(tracked), Some(slot)) = (self.tracked.take(), &self.slot) {
             // How a rejection is shown is a user's code. If it panics, the panic hook tells its
             // owner, and the caller is answered nevertheless.
-            let refusal = catch_unwind(AssertUnwindSafe(|| slot.refusal()));
-            match refusal {
-                Ok(Some(reason)) => tracked.refused(reason),
-                Ok(None) => {}
-                Err(_) => tracked.refused("it cannot be shown, because that panics".to_owned()),
+            match unless_it_panics(|| slot.refusal()) {
+                Some(Some(reason)) => tracked.refused(reason),
+                Some(None) => tracked.accepted(),
+                None => tracked.refused("it cannot be shown, because that panics".to_owned()),
             }
         }
         self.answer(|slot| slot.release());
@@ -431,7 +440,7 @@ impl Ticket {
             (Some(tracked), Failure::NotWritten(reason)) => {
                 let reason = reason.clone();
                 let told: ExecuteError<Infallible> = ExecuteError::NotWritten { reason };
-                tracked.refused(told.to_string());
+                tracked.refused(reason_of(&told));
             }
             // It was not taken, or nobody knows.
             (_, Failure::Stopped | Failure::Forked | Failure::Poisoned(_)) | (None, _) => {}
@@ -444,7 +453,7 @@ impl Ticket {
     /// next caller still gets an answer.
     fn answer(&mut self, give: impl FnOnce(&dyn AnySlot)) {
         if let Some(slot) = self.slot.take() {
-            catch_unwind(AssertUnwindSafe(move || give(&*slot))).ok();
+            unless_it_panics(move || give(&*slot));
         }
     }
 }

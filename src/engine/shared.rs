@@ -8,7 +8,7 @@ use super::published_version::Published;
 use super::status::Status;
 use crate::engine::{FollowerBoard, RecentBatches, Requests, SnapshotBoard};
 use crate::execute_error::Poisoned;
-use crate::process::panic_message;
+use crate::panics::panic_message;
 use crate::stats::Counters;
 
 pub(crate) struct Shared<M> {
@@ -41,7 +41,7 @@ impl<M> Shared<M> {
     /// returns.
     pub(crate) fn guarded<R>(&self, thread: &str, body: impl FnOnce() -> R) -> Result<R, Poisoned> {
         catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-            let message = panic_message(&*panic);
+            let message = panic_message(panic);
             self.poison(&format!("the {thread} thread panicked: {message}"))
         })
     }

@@ -91,6 +91,11 @@ impl Status {
         self.refusing().clone().unwrap_or_else(|| "".into())
     }
 
+    /// Whether the last batch was refused, and none was written since.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing().is_some()
+    }
+
     fn refusing(&self) -> MutexGuard<'_, Option<Arc<str>>> {
         lock(&self.refusing)
     }

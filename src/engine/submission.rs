@@ -11,7 +11,8 @@ use crate::engine::{EncodedRecord, Requests};
 use crate::execute_error::ExecuteError;
 use crate::journal::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::model::{Command, Context, Entry, Listed, Model};
-use crate::process::{OpeningProcess, panic_message};
+use crate::panics::panic_message;
+use crate::process::OpeningProcess;
 
 /// A submission, and the [`Pending`] that gets its result.
 pub(crate) type Submitted<M, C> =
@@ -99,7 +100,7 @@ fn apply_encoded<M: Model, C: Command<M>>(
         Ok(Ok(Err(rejection))) => (Err(ExecuteError::Rejected(rejection)), Applied::Rejected),
         Ok(Err(reason)) => (Err(ExecuteError::Undecodable { reason }), Applied::Undecodable),
         Err(panic) => {
-            let message = panic_message(&*panic);
+            let message = panic_message(panic);
             (Err(ExecuteError::Panicked { message }), Applied::Panicked)
         }
     };

@@ -2,13 +2,13 @@
 //! wait for: each looks again when it is woken.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::Waker;
 
 use crate::engine::EngineThread;
 use crate::mutex::lock;
+use crate::panics::unless_it_panics;
 
 /// At most one waker for each task that waits.
 #[derive(Default)]
@@ -67,6 +67,6 @@ pub(crate) fn wake(wakers: impl Iterator<Item = Waker>) {
     for waker in wakers {
         // A waker is its user's code. If it panics, the panic hook tells its owner, and the next
         // one is woken nevertheless.
-        catch_unwind(AssertUnwindSafe(|| waker.wake())).ok();
+        unless_it_panics(|| waker.wake());
     }
 }

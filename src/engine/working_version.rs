@@ -17,7 +17,8 @@ use crate::engine::{Applier, KEPT_EVENTS, Remembered, RequestMemory, Requests};
 use crate::journal::{Records, record_parts, tag_of};
 use crate::model::{Context, Model, RandomSeed, check_event_count, decode_events, encode_events};
 use crate::options::Events;
-use crate::process::{stack, told_of_panics};
+use crate::panics::told_of_panics;
+use crate::process::stack;
 
 /// The events of one command in so many are decoded after they were encoded, beginning with the
 /// first: a type may encode what it cannot decode, and then nobody could ever read them.
@@ -137,8 +138,10 @@ impl<M: Model> Working<M> {
         }
         // A clock may be set back, but journaled time must not go back.
         let time_ns = self.time_ns.max(now_ns);
-        if let Some(full) = request.as_ref().and_then(|key| self.requests.is_full_for(key, time_ns))
-        {
+        let full = request.as_ref().and_then(|key| self.requests.is_full_for(key, time_ns));
+        if let Some(mut full) = full {
+            // Where the clock was set back, journaled time stands still until it has caught up.
+            full.still_ns = full.still_ns.saturating_add(time_ns - now_ns);
             // The answer comes with the batch, because the ids in it may never be durable.
             ticket.put_requests_full(full);
             batch.tickets.push(ticket);

@@ -72,7 +72,7 @@ pub(super) fn as_error<R: 'static>(rejection: &R) -> Option<&(dyn Error + 'stati
     known::<R>().and_then(|shown| shown.error)?(rejection)
 }
 
-/// Stands for a type of rejections. `(&&&&OfRejection::<R>::new()).shown()` calls the method of the
+/// Stands for a type of rejections. `(&&&&OfRejection::<R>::new()).rejection_shown()` calls the method of the
 /// first of these traits that applies, because the compiler tries the type with most references
 /// first: [`WithError`], [`WithDisplay`], [`WithDebug`], [`WithNothing`].
 pub struct OfRejection<R>(PhantomData<fn() -> R>);
@@ -94,24 +94,24 @@ impl<R> Default for OfRejection<R> {
 /// Chosen for a rejection that is an error.
 pub trait WithError {
     /// Returns how it is shown.
-    fn shown(&self) -> Shown;
+    fn rejection_shown(&self) -> Shown;
 }
 
 impl<R: Error + 'static> WithError for &&&OfRejection<R> {
-    fn shown(&self) -> Shown {
+    fn rejection_shown(&self) -> Shown {
         let error: ErrorFn = |it| it.downcast_ref::<R>().map(|it| it as &(dyn Error + 'static));
-        Shown { error: Some(error), ..WithDisplay::shown(&&&OfRejection::<R>::new()) }
+        Shown { error: Some(error), ..WithDisplay::rejection_shown(&&&OfRejection::<R>::new()) }
     }
 }
 
 /// Chosen for a rejection that has a `Display`, and is no error.
 pub trait WithDisplay {
     /// Returns how it is shown.
-    fn shown(&self) -> Shown;
+    fn rejection_shown(&self) -> Shown;
 }
 
 impl<R: fmt::Display + 'static> WithDisplay for &&OfRejection<R> {
-    fn shown(&self) -> Shown {
+    fn rejection_shown(&self) -> Shown {
         let text: DisplayFn = |it, f| it.downcast_ref::<R>().map_or(Ok(()), |it| it.fmt(f));
         Shown { of: TypeId::of::<R>(), text: Some(text), error: None }
     }
@@ -120,11 +120,11 @@ impl<R: fmt::Display + 'static> WithDisplay for &&OfRejection<R> {
 /// Chosen for a rejection that has a `Debug` alone.
 pub trait WithDebug {
     /// Returns how it is shown.
-    fn shown(&self) -> Shown;
+    fn rejection_shown(&self) -> Shown;
 }
 
 impl<R: fmt::Debug + 'static> WithDebug for &OfRejection<R> {
-    fn shown(&self) -> Shown {
+    fn rejection_shown(&self) -> Shown {
         let text: DisplayFn = |it, f| it.downcast_ref::<R>().map_or(Ok(()), |it| it.fmt(f));
         Shown { of: TypeId::of::<R>(), text: Some(text), error: None }
     }
@@ -133,11 +133,11 @@ impl<R: fmt::Debug + 'static> WithDebug for &OfRejection<R> {
 /// Chosen for every other rejection.
 pub trait WithNothing {
     /// Returns how it is shown.
-    fn shown(&self) -> Shown;
+    fn rejection_shown(&self) -> Shown;
 }
 
 impl<R: 'static> WithNothing for OfRejection<R> {
-    fn shown(&self) -> Shown {
+    fn rejection_shown(&self) -> Shown {
         Shown { of: TypeId::of::<R>(), text: None, error: None }
     }
 }

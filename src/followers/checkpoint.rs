@@ -14,7 +14,7 @@ use crate::files::{
     CHECKPOINT_MAGIC, Cuts, DatabaseId, FileHeader, PackedFile, Packing, write_chunks,
 };
 use crate::model::SnapshotReader;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 use crate::snapshot::encode_content;
 use crate::stats::Counters;
 use crate::storage::{Pace, Room, Storage};

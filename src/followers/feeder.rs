@@ -8,7 +8,7 @@ use crate::engine::{FollowerState, Order};
 use crate::error::Error;
 use crate::files::Standing;
 use crate::model::Model;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 
 /// The most bytes of the commands and events of a batch, unless one command has more.
 const LARGEST_BATCH_BYTES: usize = 8 << 20;

@@ -19,7 +19,7 @@ use crate::history::{HistoryRecord, RecordOrigin, StoredRecords};
 use crate::journal::Record;
 use crate::model::{LARGEST_EVENTS_BYTES, Model, encode_events, time_ns};
 use crate::options::Events;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 use crate::storage::Storage;
 
 /// The least and the longest time between a failed save and the next try. An interval may be longer,

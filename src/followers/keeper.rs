@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::events::Recorded;
 use crate::files::{Build, Packing, Standing};
 use crate::model::Model;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 use crate::storage::Room;
 
 /// The most commands that are worked on before readers see them.

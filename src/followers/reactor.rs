@@ -16,7 +16,7 @@ use crate::execute_error::ExecuteError;
 use crate::files::{Build, Standing};
 use crate::model::{Listed, Metadata, Model};
 use crate::options::Durability;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 
 /// A side effect of commands: it sends a message, calls a service, or executes other commands.
 ///

@@ -9,7 +9,8 @@ use crate::engine::sync_outside_lock;
 use crate::error::Error;
 use crate::files::{Build, Standing};
 use crate::model::Model;
-use crate::process::{stack, told_of_panics};
+use crate::panics::told_of_panics;
+use crate::process::stack;
 
 impl<M: Model, P: Projection<M>> Keeper<M, P> {
     /// Goes on from a checkpoint, if there is one of this version that fits.

@@ -17,7 +17,8 @@ use crate::engine::{FollowerSeat, FollowerState, Order, Told};
 use crate::error::Error;
 use crate::files::{FollowerKind, Standing};
 use crate::model::Model;
-use crate::process::{panic_message, stack};
+use crate::panics::panic_message;
+use crate::process::stack;
 
 /// How long a thread without anything to do waits for an order before it looks again.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
@@ -154,5 +155,5 @@ fn is_at_work(state: &FollowerState) -> bool {
 
 fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run))
-        .map_err(|panic| format!("it panicked: {}", panic_message(&*panic)))
+        .map_err(|panic| format!("it panicked: {}", panic_message(panic)))
 }

@@ -16,7 +16,8 @@ use crate::model::{
     decode_events, system_time,
 };
 use crate::options::Events;
-use crate::process::{stack, told_of_panics};
+use crate::panics::told_of_panics;
+use crate::process::stack;
 use crate::recovery::{check_tags, unknown_tag};
 
 /// What records come from: their file, and the program's types for its commands.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::model::{Mix, Reference, Tally};
 use super::setup::{DIRECTORY, Setup};
 use crate::engine::{Batch, Requests, Version, Working, submission};
-use crate::process::panic_message;
+use crate::panics::panic_message;
 use crate::recovery::{Recovered, recover};
 use crate::storage::Storage;
 use crate::storage::simulated::{Operation, Random, SimulatedDisk, State, choices};
@@ -95,7 +95,7 @@ pub(crate) fn judge(
             with_recovery(image, setup, expectation, look)
         }
     }));
-    judged.unwrap_or_else(|panic| Err(format!("a panic: {}", panic_message(&*panic))))
+    judged.unwrap_or_else(|panic| Err(format!("a panic: {}", panic_message(panic))))
 }
 
 fn open(disk: &SimulatedDisk, setup: &Setup) -> Result<Recovered<Tally>, Error> {

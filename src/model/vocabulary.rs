@@ -13,13 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::context::Context;
 use super::{Command, Model};
 use crate::execute_error::{OfRejection, Shown, WithDebug};
-use crate::process::{panic_message, told_of_panics};
+use crate::panics::{panic_message, told_of_panics};
 use crate::{codec, json};
 
 #[doc(hidden)]
 pub use conflicts::{Line, assert_lines_differ};
 #[doc(hidden)]
-pub use lists::{CommandList, count, join};
+pub use lists::{CommandList, Includes, assert_included, count, join};
 #[doc(hidden)]
 pub use outputs::{OfOutput, OutputToJson, WithSerialize, WithoutSerialize};
 
@@ -206,8 +206,8 @@ impl<M: Model> Entry<M> {
     /// this value has no JSON of at most so many bytes. Its `Serialize` is a user's code.
     pub(crate) fn output_to_json(&self, output: &dyn Any, most_bytes: usize) -> Option<String> {
         let to_json = (self.output)()?;
-        let json = told_of_panics("output's Serialize", || to_json(output)).and_then(|json| json);
-        json.ok().filter(|json| json.len() <= most_bytes)
+        let json = told_of_panics("output's Serialize", || to_json(output, most_bytes));
+        json.and_then(|json| json).ok()
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -361,7 +361,7 @@ impl<M: Model> CommandTable<M> {
         decode: |_| Ok(Box::new(())),
         applied: TypeId::of::<()>,
         to_json: |_| Ok("null".to_owned()),
-        rejection: || (&OfRejection::<std::convert::Infallible>::new()).shown(),
+        rejection: || (&OfRejection::<std::convert::Infallible>::new()).rejection_shown(),
         output: || None,
     };
 
@@ -380,7 +380,7 @@ impl<M: Model> CommandTable<M> {
         show: Option<ShowOutput<'_>>,
     ) -> Result<(), String> {
         catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx, show)))
-            .unwrap_or_else(|panic| Err(format!("it panics now: {}", panic_message(&*panic))))
+            .unwrap_or_else(|panic| Err(format!("it panics now: {}", panic_message(panic))))
     }
 }
 

@@ -19,8 +19,8 @@ use crate::journal::{
     StreamedFile, archive_segment, publish_segment,
 };
 use crate::model::{Model, encode_events};
-use crate::options::{Events, MOST_IDS, Options, RequestLimits};
-use crate::process::told_of_panics;
+use crate::options::{Events, MOST_IDS, MOST_OUTPUT_BYTES, Options, RequestLimits};
+use crate::panics::told_of_panics;
 use crate::recovery::{KnownChain, identity};
 use crate::snapshot::{check, decode_snapshot, request_limits, snapshot_header, write_version};
 use crate::storage::{Pace, Storage, replace_file};
@@ -142,7 +142,8 @@ struct Wanted {
 /// Finds all snapshots in the directories, and adds those that the MANIFEST lists.
 fn wanted_snapshots(files: &HistoryFiles, listed: &[u64]) -> Result<BTreeMap<u64, Wanted>, Error> {
     // The limits of a missing or damaged snapshot are not known, so the largest are taken.
-    let usual = Wanted { archived: false, requests: RequestLimits::of(MOST_IDS) };
+    let requests = RequestLimits { output_bytes: MOST_OUTPUT_BYTES, ..RequestLimits::of(MOST_IDS) };
+    let usual = Wanted { archived: false, requests };
     let mut wanted: BTreeMap<u64, Wanted> =
         listed.iter().map(|&sequence| (sequence, usual)).collect();
     for (sequence, path) in files.snapshots()? {

@@ -19,7 +19,7 @@ use crate::files::{
 use crate::journal::SegmentIdentity;
 use crate::model::{MigrationError, Model, SnapshotReader};
 use crate::options::RequestLimits;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
 /// Makes the header of a snapshot of the version at `sequence`.

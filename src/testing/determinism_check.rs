@@ -8,7 +8,7 @@ use crate::codec::EncodeFailure;
 use crate::engine::EngineThread;
 use crate::model::{Command, Context, Listed, Model, RandomSeed};
 use crate::options::Options;
-use crate::process::panic_message;
+use crate::panics::panic_message;
 
 /// The answer of a command.
 pub(super) enum Answer<O, R> {
@@ -163,7 +163,7 @@ fn attempt<M: Model, C: Listed<M>>(
                  {reason}. Make Serialize and Deserialize mirror each other"
             ));
         }
-        Err(panic) => Answer::Panicked(panic_message(&*panic)),
+        Err(panic) => Answer::Panicked(panic_message(panic)),
     };
     Ok(Attempt { model: base, events: Vec::new(), answer })
 }

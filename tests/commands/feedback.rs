@@ -189,6 +189,19 @@ fn the_status_says_what_became_of_a_request() {
     assert!(reason(till.status("five")).contains("was decided on at sequence 0"));
 }
 
+/// A refusal is what became of a request only until the next try.
+#[test]
+fn what_was_accepted_is_not_told_as_refused_when_it_is_forgotten() {
+    let till = builder().remembered_requests(1).open_in_memory().unwrap();
+    assert!(till.execute_with(&request("one"), Take(5)).is_err());
+    till.execute(Put(5)).unwrap();
+    assert!(matches!(till.status("one"), RequestStatus::Rejected { .. }));
+    assert!(till.execute_with(&request("one"), Take(5)).is_ok());
+    till.execute_with(&request("two"), Put(1)).unwrap();
+    assert_eq!(till.status("one"), RequestStatus::Unknown, "it is forgotten");
+    assert_eq!(till.status("two"), accepted(3));
+}
+
 #[test]
 fn a_submission_that_is_dropped_is_not_in_flight() {
     let till = builder().open_in_memory().unwrap();
@@ -361,8 +374,16 @@ fn a_second_try_gets_the_first_answer_where_that_is_remembered() {
     copy_directory(&path, &killed);
     check(&builder().remembered_outputs(100).open(&killed).unwrap());
     till.snapshot().unwrap();
+    let backup = path.with_extension("backup");
+    till.backup(&backup).unwrap();
     drop(till);
     check(&open(100));
+    // A backup, and a copy that is made of a journal.
+    for (number, from) in [backup, killed].iter().enumerate() {
+        let copy = path.with_extension(format!("copy-{number}"));
+        Database::<Till>::restore(from, &copy).unwrap();
+        check(&builder().remembered_outputs(100).open(&copy).unwrap());
+    }
     // Without the option, none are kept.
     let till = open(0);
     assert_eq!(first(till.execute_with(&request("one"), Put(3))).1.output_json(), None);

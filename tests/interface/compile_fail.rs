@@ -100,6 +100,40 @@ fn a_command_that_is_not_listed_does_not_compile() {
     );
 }
 
+/// Its commands would be in the journal, and no file would name them.
+#[test]
+fn a_list_that_is_left_out_does_not_compile() {
+    let lists = "mod more { use super::*;
+         prevalence::commands! { pub list More for Bank { 2 => Withdraw } } }";
+    let right =
+        format!("{lists} prevalence::commands! {{ Bank {{ ..more::More, 1 => Deposit }} }}");
+    compile("included", &right).unwrap_or_else(|said| panic!("{said}"));
+    assert_refused(
+        "left_out",
+        &format!("{lists} prevalence::commands! {{ Bank {{ 1 => Deposit }} }}"),
+        &["the list `More` is not in `commands!` of model `Bank`", "add `..More`"],
+    );
+}
+
+/// Whatever names the user's types and traits have.
+#[test]
+fn names_of_the_macros_own_are_not_in_the_way() {
+    let names = ["Rejection", "Output", "OfRejection", "OfOutput", "Entry", "Shown", "Line"];
+    let commands: String = names.iter().map(|name| format!("command!({name}); ")).collect();
+    let lines: Vec<_> =
+        names.iter().zip(3..).map(|(name, tag)| format!("{tag} => {name}")).collect();
+    let lines = lines.join(", ");
+    compile(
+        "names_of_ours",
+        &format!(
+            "{commands} trait Shows {{ fn shown(&self) {{}} fn to_json(&self) {{}} }}
+             impl<T> Shows for T {{}}
+             prevalence::commands! {{ Bank {{ 1 => Deposit, 2 => Withdraw, {lines} }} }}"
+        ),
+    )
+    .unwrap_or_else(|said| panic!("{said}"));
+}
+
 #[test]
 fn two_commands_under_one_tag_do_not_compile() {
     assert_refused(

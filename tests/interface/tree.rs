@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
+    "panics",
     "trace",
     "faults",
     "mutex",

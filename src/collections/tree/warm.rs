@@ -16,7 +16,8 @@ use super::leaves::{DecodeEntry, LoadedPart, Task, decode, decode_run};
 use super::load::Child;
 use super::{Open, Tree};
 use crate::codec::{self, PartDecoder, SMALL_PART, Slice, SliceBegin, StoredParts};
-use crate::process::{panic_message, stack};
+use crate::panics::panic_message;
+use crate::process::stack;
 
 impl<K, V, S> Tree<K, V, S> {
     /// Makes all cold nodes warm, one after the other, while `goes_on` says so. Returns whether all
@@ -87,7 +88,7 @@ fn decode_slice<K: Ord + Clone, V: Clone, S: Separator<K>, D: DecodeEntry<K, V>>
         })
     }));
     let decoded = decoded.unwrap_or_else(|panic| {
-        Err(format!("the Deserialize of an entry panicked: {}", panic_message(&*panic)))
+        Err(format!("the Deserialize of an entry panicked: {}", panic_message(panic)))
     });
     let checked = decoded.and_then(|()| check::<K, V, D>((cold, parts), number, &loaded));
     match checked {

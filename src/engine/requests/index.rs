@@ -10,12 +10,15 @@ use crossbeam_utils::CachePadded;
 
 use super::key::RequestKey;
 use crate::mutex::lock;
+use crate::process::OpeningProcess;
 
 /// How many parts the index has. Each has a lock of its own, and grows by itself: a table that
 /// grows is copied, and meanwhile the writer waits.
 const SHARDS: usize = 64;
 
 pub(super) struct RequestIndex {
+    /// In the child of a fork the locks may stay locked for ever, so nothing is looked at there.
+    process: OpeningProcess,
     hasher: RandomState,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
 }
@@ -31,10 +34,13 @@ struct Shard {
 impl RequestIndex {
     pub(super) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| CachePadded::default()).collect();
-        Self { hasher: RandomState::new(), shards }
+        Self { process: OpeningProcess::this(), hasher: RandomState::new(), shards }
     }
 
-    fn with<R>(&self, key: &RequestKey, look: impl FnOnce(&mut Shard) -> R) -> R {
+    fn with<R: Default>(&self, key: &RequestKey, look: impl FnOnce(&mut Shard) -> R) -> R {
+        if self.process.is_forked() {
+            return R::default();
+        }
         let hash = self.hasher.hash_one(key) % crate::files::position(SHARDS);
         let shard = usize::try_from(hash).ok().and_then(|number| self.shards.get(number));
         look(&mut lock(shard.expect("there are as many shards as remainders")))
@@ -62,7 +68,9 @@ impl RequestIndex {
     }
 
     pub(super) fn accept(&self, key: &RequestKey, sequence: u64) {
-        self.with(key, |shard| shard.accepted.insert(key.clone(), sequence));
+        self.with(key, |shard| {
+            shard.accepted.insert(key.clone(), sequence);
+        });
     }
 
     /// Notes that an id was accepted, unless it was accepted later, too.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::key::RequestKey;
 use crate::model::REDACTED_TAG;
-use crate::options::RequestLimits;
+use crate::options::{MOST_IDS, RequestLimits};
 
 /// How many ids a chunk has when it is sealed. After a clone, the first push copies the chunk that
 /// is not sealed yet, and the first sealing copies the list of sealed chunks.
@@ -127,10 +127,9 @@ impl RequestLog {
         chunk.get(at)
     }
 
-    /// Returns what is remembered of the request in a command's metadata. Searches all ids.
-    pub(crate) fn find(&self, metadata: &[u8]) -> Option<&Remembered> {
-        let key = RequestKey::in_metadata(metadata, self.limits.by_actor)?;
-        self.newest_first().find(|remembered| remembered.key == key)
+    /// Returns what is remembered of a request. Searches all ids.
+    pub(crate) fn find(&self, key: &RequestKey) -> Option<&Remembered> {
+        self.newest_first().find(|remembered| remembered.key == *key)
     }
 
     /// Returns for how long no further id of that length can be remembered without forgetting one
@@ -165,7 +164,9 @@ impl RequestLog {
         entries.push(Remembered { key, output, ..newest });
         while !limits.allow(entries.ids, entries.bytes) {
             let oldest = entries.oldest();
-            if limits.promised_still_ns(oldest.time_ns, now_ns) > 0 {
+            // A replay under a promise that was not given then may meet more than can be kept.
+            let is_promised = limits.promised_still_ns(oldest.time_ns, now_ns) > 0;
+            if is_promised && entries.ids <= MOST_IDS {
                 break;
             }
             forget(oldest);

@@ -13,12 +13,14 @@
 //! - `log`: the accepted ids in their order, frozen with each version
 //! - `index`: where an id is found
 //! - `rejections`: the newest commands that were refused
+//! - `reason`: why, in a bounded text
 //! - `tracked`: a command that can be asked for while it is on its way
 //! - `section`: the layout of a log in a snapshot
 
 mod index;
 mod key;
 mod log;
+mod reason;
 mod rejections;
 mod section;
 #[cfg(test)]
@@ -33,6 +35,7 @@ pub use rejections::{Rejection, Rejections};
 
 pub(crate) use key::RequestKey;
 pub(crate) use log::{Remembered, RequestLog};
+pub(crate) use reason::reason_of;
 pub(crate) use section::{read_limits, read_section, section_bytes, write_section};
 pub(crate) use tracked::Tracked;
 
@@ -70,6 +73,7 @@ pub(crate) struct Requests {
     limits: RequestLimits,
     index: RequestIndex,
     rejections: RecentRejections,
+    /// Only for its clock.
     storage: Arc<dyn Storage>,
 }
 
@@ -125,24 +129,24 @@ impl Requests {
 
     /// Returns what became of a request. `newest` returns the sequence of the newest version that
     /// readers see.
-    pub(crate) fn status(
-        &self,
-        key: &RequestKey,
-        newest: impl FnOnce() -> u64,
-        has_failed: impl FnOnce() -> bool,
-    ) -> RequestStatus {
-        // The order counts. A command that is answered between two of these looks leaves the flight
-        // last, so whoever does not find it there finds its end.
-        let (is_in_flight, accepted) = self.index.look(key);
-        match accepted {
-            Some(sequence) if sequence <= newest() => RequestStatus::Accepted { sequence },
-            Some(_) if has_failed() => RequestStatus::Unknown,
-            Some(_) => RequestStatus::InFlight,
-            None if is_in_flight => RequestStatus::InFlight,
-            None => match self.rejections.of(key, self.storage.now()) {
-                Some((reason, time)) => RequestStatus::Rejected { reason, time },
-                None => RequestStatus::Unknown,
-            },
+    pub(crate) fn status(&self, key: &RequestKey, newest: impl FnOnce() -> u64) -> RequestStatus {
+        // A command leaves the flight last, behind the publication of its version or the note of its
+        // refusal. So whoever does not find it there finds its end.
+        let (mut is_in_flight, accepted) = self.index.look(key);
+        if let Some(sequence) = accepted.filter(|&sequence| sequence <= newest()) {
+            // The sequence may be that of a batch that was refused. Then it was taken back before
+            // another command could get it, and a second look does not find it.
+            match self.index.look(key) {
+                (_, again) if again == accepted => return RequestStatus::Accepted { sequence },
+                (is_still, _) => is_in_flight = is_still,
+            }
+        }
+        if is_in_flight {
+            return RequestStatus::InFlight;
+        }
+        match self.rejections.of(key, self.storage.now()) {
+            Some((reason, time)) => RequestStatus::Rejected { reason, time },
+            None => RequestStatus::Unknown,
         }
     }
 

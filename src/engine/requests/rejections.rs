@@ -12,13 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_core::Stream;
 
 use super::key::RequestKey;
+use super::reason::MOST_REASON_BYTES;
 use crate::engine::{Wakers, on_engine_thread};
 use crate::mutex::lock;
 use crate::options::RejectionLimits;
 use crate::process::OpeningProcess;
 
-/// The most bytes of a reason. A longer one is cut.
-pub(super) const MOST_REASON_BYTES: usize = 1024;
 /// All that is kept may take this many bytes for each rejection that may be kept.
 const BYTES_PER_REJECTION: usize = 2 * MOST_REASON_BYTES;
 
@@ -56,8 +55,13 @@ impl Kept {
 /// The newest rejections.
 pub(super) struct RecentRejections {
     limits: RejectionLimits,
+    /// In the child of a fork the lock may stay locked for ever, so nothing is noted there.
+    process: OpeningProcess,
     /// How many listen. While nobody does, only commands with an id are noted.
     listening: AtomicUsize,
+    /// How many requests have a rejection in the ring. While none has, an accepted command takes no
+    /// lock.
+    requests: AtomicUsize,
     ring: Mutex<Ring>,
     changed: Condvar,
     tasks: Wakers,
@@ -99,7 +103,9 @@ impl RecentRejections {
     pub(super) fn new(limits: RejectionLimits) -> Self {
         Self {
             limits,
+            process: OpeningProcess::this(),
             listening: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             ring: Mutex::default(),
             changed: Condvar::new(),
             tasks: Wakers::default(),
@@ -116,14 +122,11 @@ impl RecentRejections {
         &self,
         key: &RequestKey,
         command: &'static str,
-        mut reason: String,
+        reason: String,
         time: SystemTime,
     ) {
-        if reason.len() > MOST_REASON_BYTES {
-            let most = MOST_REASON_BYTES - '…'.len_utf8();
-            let end = (0..=most).rev().find(|&end| reason.is_char_boundary(end));
-            reason.truncate(end.unwrap_or_default());
-            reason.push('…');
+        if self.process.is_forked() {
+            return;
         }
         let kept = Kept { key: key.clone(), command, reason, time };
         let most_bytes = self.limits.most.saturating_mul(BYTES_PER_REJECTION);
@@ -132,6 +135,7 @@ impl RecentRejections {
         if !kept.key.id().is_empty() {
             let number = ring.next;
             ring.by_request.insert(kept.key.clone(), number);
+            self.requests.store(ring.by_request.len(), Ordering::SeqCst);
         }
         ring.kept.push_back(kept);
         ring.next += 1;
@@ -150,6 +154,15 @@ impl RecentRejections {
         if self.is_listened_to() {
             self.changed.notify_all();
             self.tasks.wake_all();
+        }
+    }
+
+    /// Notes that a request was accepted: its earlier refusal is no longer what became of it.
+    pub(super) fn accepted(&self, key: &RequestKey) {
+        if self.requests.load(Ordering::SeqCst) > 0 && !self.process.is_forked() {
+            let mut ring = lock(&self.ring);
+            ring.by_request.remove(key);
+            self.requests.store(ring.by_request.len(), Ordering::SeqCst);
         }
     }
 
@@ -197,8 +210,8 @@ impl Rejections {
         Self { shared, process, next, missed: 0, task, has_ended: is_forked }
     }
 
-    /// Returns how many rejections it has missed so far, because it was too slow: only the newest
-    /// are kept; see
+    /// Returns how many rejections it has missed so far: only the newest are kept, so many and so
+    /// much of them; see
     /// [`Builder::remembered_rejections`](crate::Builder::remembered_rejections).
     #[must_use]
     pub fn missed(&self) -> u64 {

@@ -413,7 +413,7 @@ fn a_request_is_in_flight_until_it_is_answered() {
         let metadata = Metadata { request_id: id.to_owned(), ..Metadata::default() };
         metadata.encode().unwrap()
     };
-    let status = |id: &str| requests.status(&RequestKey::new("", id, false), || 5, || false);
+    let status = |id: &str| requests.status(&RequestKey::new("", id, false), || 5);
     assert!(requests.track(&metadata(""), || "Add").is_none());
     let (one, again) =
         (requests.track(&metadata("one"), || "Add"), requests.track(&metadata("one"), || "Add"));

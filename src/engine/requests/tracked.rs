@@ -31,6 +31,11 @@ impl Tracked {
         Some(&self.key).filter(|key| !key.id().is_empty())
     }
 
+    /// Notes that the command was accepted, now or under an earlier try.
+    pub(crate) fn accepted(&self) {
+        self.requests.rejections.accepted(&self.key);
+    }
+
     /// Notes that the command was refused.
     pub(crate) fn refused(&self, reason: String) {
         let now = self.requests.storage.now();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::ExecuteError;
-use crate::engine::pending::{Pending, Slot, Ticket};
+use crate::engine::pending::{Failure, Pending, Slot, Ticket};
 use crate::process::OpeningProcess;
 
 type TestSlot = Slot<u32, ()>;
@@ -33,6 +33,24 @@ fn a_lost_ticket_answers_stopped_even_over_a_put_answer() {
     slot.put(3, Ok(7));
     drop(ticket);
     assert!(matches!(pending.wait(), Err(ExecuteError::Stopped)));
+}
+
+/// The `Drop` of what a failure replaces is a user's code.
+#[test]
+fn a_caller_is_answered_also_when_the_drop_of_its_output_panics() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+    let slot = Slot::<Bomb, ()>::new();
+    let ticket = Ticket::new(slot.clone(), None);
+    let pending = Pending::new(slot.clone(), OpeningProcess::this());
+    slot.put(3, Ok(Bomb));
+    ticket.fail(Failure::NotWritten("full".into()));
+    assert!(pending.is_ready());
+    assert!(matches!(pending.wait(), Err(ExecuteError::NotWritten { .. })));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use futures_core::Stream;
 use crate::options::Options;
 use crate::storage::faulty::{Faulty, Operation};
 use crate::test_support::{Add, Count, open, small};
-use crate::{Database, Durability, ExecuteError, From, Health, Metadata, SnapshotPolicy};
+use crate::{
+    Database, Durability, ExecuteError, From, Health, Metadata, RequestStatus, SnapshotPolicy,
+};
 
 /// One stage of a change of segments: its name, the operation that fails, and the error code.
 type Stage = (&'static str, fn(&Operation) -> bool, i32);
@@ -137,6 +139,44 @@ fn commands_that_could_not_be_written_leave_no_trace_and_the_next_is_accepted() 
         assert_eq!((database.sequence(), database.recovery().clean), (expected + 1, true));
         assert_eq!(database.query(|count| count.0), expected + 1);
     }
+}
+
+/// What became of a request that could not be written is known before another command comes, and
+/// what was accepted before is not forgotten for it.
+#[test]
+fn a_request_that_could_not_be_written_is_told_so_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let failures = Arc::new(AtomicU64::new(0));
+    let stage = ("no room for a segment", is_segments as fn(&Operation) -> bool, ENOSPC);
+    let options = Options { remembered_requests: 1, ..manual() };
+    let database = open(failing(stage, &failures), directory.path(), options).unwrap();
+    let request = |id: &str| {
+        let metadata = Metadata { request_id: id.to_owned(), ..Metadata::default() };
+        database.execute_with(&metadata, Add(vec![7; 20_000]))
+    };
+    request("first").unwrap();
+    failures.store(u64::MAX, Ordering::SeqCst);
+    let mut newest = "first".to_owned();
+    // A segment may have been prepared before.
+    let refused = loop {
+        let id = format!("after {newest}");
+        match request(&id) {
+            Ok(_) => newest = id,
+            Err(ExecuteError::NotWritten { .. }) => break id,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let sequence = database.sequence();
+    assert_eq!(database.status(&newest), RequestStatus::Accepted { sequence });
+    match database.status(&refused) {
+        RequestStatus::Rejected { reason, .. } => {
+            assert!(reason.contains("could not be written"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    failures.store(0, Ordering::SeqCst);
+    request(&refused).unwrap();
+    assert_eq!(database.status(&refused), RequestStatus::Accepted { sequence: sequence + 1 });
 }
 
 /// Commands that were applied after a refused batch are refused too, and their request ids are

@@ -12,7 +12,8 @@ use crate::error::Error;
 use crate::history::offline::OfflineHistory;
 use crate::history::replica::Replica;
 use crate::model::{Model, model_name};
-use crate::process::{stack, told_of_panics};
+use crate::panics::told_of_panics;
+use crate::process::stack;
 use crate::snapshot::encode_model;
 use crate::storage::HeldDisk;
 

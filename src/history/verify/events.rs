@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::history::stored_commands::StoredCommand;
 use crate::model::{Model, decode_events, encode_events, split_events};
 use crate::options::Events;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 
 /// Returns what is different about the events that a command emits now; `None` if they are those
 /// that are stored, or none are stored of commands in this file.

@@ -12,6 +12,17 @@ pub trait CommandList<M: Model> {
     const LINES: &'static [Line];
 }
 
+/// A model whose vocabulary has that list. Implemented by [`commands!`](crate::commands!).
+#[diagnostic::on_unimplemented(
+    message = "the list `{L}` is not in `commands!` of model `{Self}`",
+    note = "add `..{L}`, with its path, in `prevalence::commands! {{ {Self} {{ … }} }}`: else no \
+            journal names its commands"
+)]
+pub trait Includes<L> {}
+
+/// Does not compile if the model's vocabulary lacks the list.
+pub const fn assert_included<M: Includes<L>, L>() {}
+
 /// Returns how many elements these lists have together.
 #[must_use]
 #[expect(clippy::indexing_slicing, reason = "runs in the compiler, where iterators cannot")]

@@ -79,7 +79,8 @@
 /// With `enum` behind the lines, it also makes an enum with a variant for each line: its name is
 /// that of the type on the left, and it holds the type that is applied. So a history can be
 /// matched; see [`HistoryRecord::decode`](crate::HistoryRecord::decode). In such a list each type
-/// is a name without a path: import it. The enum may have attributes and a visibility.
+/// is a name without a path: import it. It cannot have lists of other modules. The enum may have
+/// attributes and a visibility.
 ///
 /// ```
 /// # use prevalence::{Command, Context, Database, Model};
@@ -118,7 +119,7 @@
 #[macro_export]
 macro_rules! commands {
     (impl $($rest:tt)*) => {
-        compile_error!(
+        ::core::compile_error!(
             "commands!: a model with type parameters cannot have one vocabulary, because its files \
              would not say which types they hold; write `commands!` for each of its types, as in \
              `commands! { Store<u32> { 1 => Put<u32> } }`"
@@ -133,6 +134,7 @@ macro_rules! commands {
     }) => {
         $(#[$meta])*
         $vis enum $list {}
+        const _: () = $crate::__private::assert_included::<$model, $list>();
         const _: () = {
             $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
             impl $crate::__private::CommandList<$model> for $list {
@@ -140,7 +142,7 @@ macro_rules! commands {
                     @entry $model, $tag, $command $(as $current)? $(= $name $(| $known)*)?
                 )),*];
                 const LINES: &'static [$crate::__private::Line] = &[$($crate::commands!(
-                    @line (" (in ", module_path!(), ")")
+                    @line (" (in ", ::core::module_path!(), ")")
                     $tag, $command $(as $current)? $(= $name $(| $known)*)?
                 )),*];
             }
@@ -164,7 +166,7 @@ macro_rules! commands {
         $(#[$meta])*
         $vis enum $any {
             $(
-                #[doc = concat!("What is stored with tag ", stringify!($tag), ".")]
+                #[doc = ::core::concat!("What is stored with tag ", ::core::stringify!($tag), ".")]
                 $command($crate::commands!(@applied $command $(, $current)?)),
             )*
         }
@@ -205,6 +207,7 @@ macro_rules! commands {
                 ),
             );
             $($crate::commands!(@registered $model, $tag, $command $(, $current)?);)*
+            $(impl $crate::__private::Includes<$list> for $model {})*
             impl $crate::__private::Vocabulary for $model {
                 const MODEL_NAME: &'static str =
                     $crate::commands!(@name $model $(, $model_name)?);
@@ -236,10 +239,10 @@ macro_rules! commands {
         $crate::__private::Line {
             tag: $tag,
             name: $crate::commands!(@journaled $command $(= $name)?),
-            text: concat!(
-                stringify!($tag), " => ", stringify!($command),
-                $(" as ", stringify!($current),)?
-                $(" = ", stringify!($name), $(" | ", stringify!($known),)*)?
+            text: ::core::concat!(
+                ::core::stringify!($tag), " => ", ::core::stringify!($command),
+                $(" as ", ::core::stringify!($current),)?
+                $(" = ", ::core::stringify!($name), $(" | ", ::core::stringify!($known),)*)?
                 $($place)*
             ),
         }
@@ -252,11 +255,11 @@ macro_rules! commands {
         }
     };
     (@registered $model:ty, $tag:literal, $command:ty, $current:ty) => {};
-    (@journaled $command:ty) => { stringify!($command) };
+    (@journaled $command:ty) => { ::core::stringify!($command) };
     (@journaled $command:ty = $name:literal) => { $name };
     (@entry $model:ty, $tag:literal, $command:ty) => {
         $crate::__private::Entry::new::<$command>(
-            $tag, stringify!($command), &[stringify!($command)],
+            $tag, ::core::stringify!($command), &[::core::stringify!($command)],
             $crate::commands!(@answers $model, $command),
         )
     };
@@ -267,7 +270,8 @@ macro_rules! commands {
     };
     (@entry $model:ty, $tag:literal, $command:ty as $current:ty) => {
         $crate::__private::Entry::upcast::<$command, $current>(
-            $tag, stringify!($command), &[stringify!($command), stringify!($current)],
+            $tag, ::core::stringify!($command),
+            &[::core::stringify!($command), ::core::stringify!($current)],
             $crate::commands!(@answers $model, $current),
         )
     };
@@ -279,24 +283,27 @@ macro_rules! commands {
             $tag, $name, &[$name $(, $known)*], $crate::commands!(@answers $model, $current),
         )
     };
+    // No type gets a name here: it could be that of a user's type.
     (@answers $model:ty, $command:ty) => {
         (
             || {
                 #[allow(unused_imports)] // which of them is used depends on the type
                 use $crate::__private::{
-                    OfRejection, WithDebug as _, WithDisplay as _, WithError as _, WithNothing as _,
+                    WithDebug as _, WithDisplay as _, WithError as _, WithNothing as _,
                 };
-                type Rejection = <$command as $crate::Command<$model>>::Rejection;
-                (&&&&OfRejection::<Rejection>::new()).shown()
+                (&&&&$crate::__private::OfRejection::<
+                    <$command as $crate::Command<$model>>::Rejection,
+                >::new()).rejection_shown()
             },
             || {
                 #[allow(unused_imports)] // which of them is used depends on the type
-                use $crate::__private::{OfOutput, WithSerialize as _, WithoutSerialize as _};
-                type Output = <$command as $crate::Command<$model>>::Output;
-                (&&OfOutput::<Output>::new()).to_json()
+                use $crate::__private::{WithSerialize as _, WithoutSerialize as _};
+                (&&$crate::__private::OfOutput::<
+                    <$command as $crate::Command<$model>>::Output,
+                >::new()).output_to_json()
             },
         )
     };
-    (@name $model:ty) => { stringify!($model) };
+    (@name $model:ty) => { ::core::stringify!($model) };
     (@name $model:ty, $name:literal) => { $name };
 }

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::json;
 
-/// Writes an output of a known type as JSON.
-pub type OutputToJson = fn(&dyn Any) -> Result<String, String>;
+/// Writes an output of a known type as JSON of at most so many bytes.
+pub type OutputToJson = fn(&dyn Any, usize) -> Result<String, String>;
 
-/// Stands for a type of outputs. `(&&OfOutput::<O>::new()).to_json()` calls the method of the first
+/// Stands for a type of outputs. `(&&OfOutput::<O>::new()).output_to_json()` calls the method of the first
 /// of these traits that applies: [`WithSerialize`], [`WithoutSerialize`].
 pub struct OfOutput<O>(PhantomData<fn() -> O>);
 
@@ -34,13 +34,13 @@ impl<O> Default for OfOutput<O> {
 /// Chosen for an output that can be serialized.
 pub trait WithSerialize {
     /// Returns how it is written as JSON.
-    fn to_json(&self) -> Option<OutputToJson>;
+    fn output_to_json(&self) -> Option<OutputToJson>;
 }
 
 impl<O: Serialize + 'static> WithSerialize for &OfOutput<O> {
-    fn to_json(&self) -> Option<OutputToJson> {
-        Some(|output| match output.downcast_ref::<O>() {
-            Some(output) => json::text(output),
+    fn output_to_json(&self) -> Option<OutputToJson> {
+        Some(|output, most_bytes| match output.downcast_ref::<O>() {
+            Some(output) => json::text_within(output, most_bytes),
             None => Err("it is an output of another type".to_owned()),
         })
     }
@@ -49,11 +49,11 @@ impl<O: Serialize + 'static> WithSerialize for &OfOutput<O> {
 /// Chosen for every other output.
 pub trait WithoutSerialize {
     /// Returns that it has no JSON.
-    fn to_json(&self) -> Option<OutputToJson>;
+    fn output_to_json(&self) -> Option<OutputToJson>;
 }
 
 impl<O> WithoutSerialize for OfOutput<O> {
-    fn to_json(&self) -> Option<OutputToJson> {
+    fn output_to_json(&self) -> Option<OutputToJson> {
         None
     }
 }

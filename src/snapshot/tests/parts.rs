@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::files::{FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, snapshot_path};
 use crate::laboratory::Sizes;
 use crate::model::SnapshotReader;
-use crate::process::told_of_panics;
+use crate::panics::told_of_panics;
 use crate::storage::{Disk, Pace};
 use crate::test_support;
 

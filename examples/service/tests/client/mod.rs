@@ -2,6 +2,8 @@
 //! Each client has an account of its own and deposits one cent at a time. So each answer says how
 //! many of its deposits were applied, and the client knows how many there must be.
 
+#![allow(dead_code, reason = "a test and a bench share this, and each leaves something out")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -124,6 +126,9 @@ impl Load {
 
     /// Runs one client. Returns how many deposits were acknowledged to it.
     pub fn client(&self, number: u32) -> u64 {
+        // As on another machine, a client takes no core from the service. On Linux this concerns
+        // the calling thread alone.
+        rustix::process::setpriority_process(None, 15).ok();
         let (agent, actor) = (agent(), format!("client {number}"));
         let path = format!("/accounts/{number}/deposits");
         let mut latencies_us = Vec::new();
