@@ -225,7 +225,8 @@ impl<M: Model> Database<M> {
     }
 
     /// Serves a command on this thread if no other command is on its way. Otherwise it goes to the
-    /// writer's thread by the queue. Inlined, because a submission is large: each call would copy it.
+    /// writer's thread by the queue. Inlined, because a submission is large, and a call would copy
+    /// it.
     #[inline(always)]
     fn serve_or_queue<R>(&self, submission: Submission<M>) -> Result<(), ExecuteError<R>> {
         match self.engine.seat.serve(submission) {

@@ -19,7 +19,7 @@ impl<M: Model, I> Builder<M, I> {
     /// Snapshots contain the ids, so they are the same after every start and crash. The number may
     /// change at the next open: a smaller number forgets the oldest ids that are not promised, and
     /// a larger number does not bring back forgotten ids. Each id takes its own length, that of its
-    /// actor, that of an [output](Self::remembered_outputs) that is kept, and about 200 bytes of
+    /// actor, that of an [output](Self::remembered_outputs) that is kept, and about 165 bytes of
     /// memory.
     pub fn remembered_requests(mut self, requests: usize) -> Self {
         self.options_mut().remembered_requests = requests;
@@ -30,7 +30,7 @@ impl<M: Model, I> Builder<M, I> {
     /// Default: zero, so that only the number decides. A client that retries within this time never
     /// has its command applied twice.
     ///
-    /// Ids that were accepted before the promise was given may be forgotten already, and an open that
+    /// Ids that were accepted before the promise was given may be forgotten already. An open that
     /// replays more of them than fit keeps them beyond the memory until they are old enough.
     ///
     /// The memory is as large as
@@ -38,7 +38,7 @@ impl<M: Model, I> Builder<M, I> {
     /// promised, a further command with an id is refused before it is applied
     /// ([`ExecuteError::RequestsFull`](crate::ExecuteError::RequestsFull)), and nothing is
     /// forgotten. So choose a number that is larger than the most commands with ids in this time:
-    /// 1,000 in a second for ten minutes are 600,000 ids, in about 150 MB. As long as there is
+    /// 1,000 in a second for ten minutes are 600,000 ids, in about 120 MB. As long as there is
     /// room, ids are remembered for longer than promised.
     ///
     /// ```
@@ -200,9 +200,10 @@ impl<M: Model> Database<M> {
         status
     }
 
-    /// Listens to the refusals of commands that are submitted from now on, with or without a request
-    /// id: rejected by their own rules, panicked, stale, or not written. Nothing is durable of them, and the
-    /// database never waits for whoever listens: who is slow [misses](Rejections::missed) some.
+    /// Listens to the refusals of commands that are submitted from now on, with or without a
+    /// request id: rejected by their own rules, panicked, stale, or not written. Nothing is durable
+    /// of them, and the database never waits for whoever listens: who is slow
+    /// [misses](Rejections::missed) some.
     ///
     /// ```
     /// # use prevalence::{Command, Context, Database, Model};

@@ -94,7 +94,7 @@ impl<M: Model> Database<M> {
         let (backup, target) = (absolute(backup.as_ref())?, absolute(target.as_ref())?);
         let source: Arc<dyn Storage> = Arc::new(HeldDisk::default());
         let storage: Arc<dyn Storage> = Arc::new(Disk);
-        // The copy must remember as much of requests as the original, so the limits are the largest.
+        // The copy must remember as much of requests as the original: the limits are the largest.
         let options = Options {
             remembered_requests: MOST_IDS,
             remembered_output_bytes: MOST_OUTPUT_BYTES,

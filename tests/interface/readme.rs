@@ -65,6 +65,20 @@ fn the_example_builds_and_runs_in_a_new_crate() {
     assert!(output.status.success(), "{said}\nof {}", manifest());
 }
 
+/// A further snippet would not be built here.
+#[test]
+fn every_snippet_is_built() {
+    for (language, count) in [("rust", 1), ("toml", 1)] {
+        let begin = format!("```{language}");
+        assert_eq!(README.matches(&begin).count(), count, "blocks of {language}");
+    }
+    // What is not marked as code of another kind would be Rust, too.
+    let kinds = README.lines().filter_map(|line| line.strip_prefix("```"));
+    for kind in kinds.step_by(2) {
+        assert!(["rust", "toml", "sh"].contains(&kind), "a block of {kind:?}");
+    }
+}
+
 #[test]
 fn the_front_page_of_the_documentation_asks_for_the_same() {
     let page: Vec<_> = FRONT_PAGE.lines().map_while(|line| line.strip_prefix("//!")).collect();

@@ -3,46 +3,44 @@
 //! which requests are forgotten.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 
 use crossbeam_utils::CachePadded;
 
-use super::key::RequestKey;
+use super::key::{KeyHasher, RequestKey};
 use crate::mutex::lock;
 use crate::process::OpeningProcess;
 
 /// How many parts the index has. Each has a lock of its own, and grows by itself: a table that
 /// grows is copied, and meanwhile the writer waits.
-const SHARDS: usize = 64;
+const SHARDS: u32 = 64;
 
 pub(super) struct RequestIndex {
     /// In the child of a fork the locks may stay locked for ever, so nothing is looked at there.
     process: OpeningProcess,
-    hasher: RandomState,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
 }
 
 #[derive(Default)]
 struct Shard {
     /// The sequence at which the newest command with each remembered id was accepted.
-    accepted: HashMap<RequestKey, u64>,
+    accepted: HashMap<RequestKey, u64, KeyHasher>,
     /// How many commands with each id are on their way.
-    in_flight: HashMap<RequestKey, u32>,
+    in_flight: HashMap<RequestKey, u32, KeyHasher>,
 }
 
 impl RequestIndex {
     pub(super) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| CachePadded::default()).collect();
-        Self { process: OpeningProcess::this(), hasher: RandomState::new(), shards }
+        Self { process: OpeningProcess::this(), shards }
     }
 
     fn with<R: Default>(&self, key: &RequestKey, look: impl FnOnce(&mut Shard) -> R) -> R {
         if self.process.is_forked() {
             return R::default();
         }
-        let hash = self.hasher.hash_one(key) % crate::files::position(SHARDS);
-        let shard = usize::try_from(hash).ok().and_then(|number| self.shards.get(number));
+        let number = usize::try_from(key.place_among(SHARDS));
+        let shard = number.ok().and_then(|number| self.shards.get(number));
         look(&mut lock(shard.expect("there are as many shards as remainders")))
     }
 

@@ -1,7 +1,7 @@
 //! Owns what makes two requests the same: the id and, where ids belong to actors, the actor.
 
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use crate::model::asked;
 
@@ -12,12 +12,29 @@ pub(crate) struct RequestKey {
     text: Arc<str>,
     actor_bytes: u16,
     by_actor: bool,
+    /// Computed once, on the caller's thread: the writer and the committer look for it several
+    /// times. Clients choose the ids, so it is a hash whose collisions they cannot know.
+    hash: u32,
 }
+
+/// Clients cannot know its keys. It is one for all databases, because keys are made before them.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl RequestKey {
     pub(crate) fn new(actor: &str, id: &str, by_actor: bool) -> Self {
         let actor_bytes = u16::try_from(actor.len()).expect("metadata is limited to 16 bits");
-        Self { text: [actor, id].concat().into(), actor_bytes, by_actor }
+        let text = if actor.is_empty() { id.into() } else { [actor, id].concat().into() };
+        Self { text, actor_bytes, by_actor, hash: 0 }.hashed()
+    }
+
+    fn hashed(self) -> Self {
+        let (actor, id) = self.compared();
+        let [low, high] = halves(match actor {
+            // Where actor and id meet counts, too.
+            Some(_) => HASHER.hash_one((&self.text, self.actor_bytes)),
+            None => HASHER.hash_one(id),
+        });
+        Self { hash: low ^ high, ..self }
     }
 
     /// Returns the request in a command's encoded metadata, if it has an id.
@@ -40,7 +57,12 @@ impl RequestKey {
 
     /// Returns the key of the same request where ids belong to actors, or where they do not.
     pub(super) fn scoped(self, by_actor: bool) -> Self {
-        Self { by_actor, ..self }
+        if by_actor == self.by_actor { self } else { Self { by_actor, ..self }.hashed() }
+    }
+
+    /// Returns the key's place among so many.
+    pub(super) fn place_among(&self, places: u32) -> u32 {
+        self.hash % places
     }
 
     #[cfg(test)]
@@ -53,9 +75,14 @@ impl RequestKey {
     }
 }
 
+fn halves(hash: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+}
+
 impl PartialEq for RequestKey {
     fn eq(&self, other: &Self) -> bool {
-        self.compared() == other.compared()
+        self.hash == other.hash && self.compared() == other.compared()
     }
 }
 
@@ -63,6 +90,31 @@ impl Eq for RequestKey {}
 
 impl Hash for RequestKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.compared().hash(state);
+        state.write_u32(self.hash);
+    }
+}
+
+/// Makes the hashers of tables whose keys are [`RequestKey`]s.
+pub(super) type KeyHasher = std::hash::BuildHasherDefault<Spread>;
+
+/// Spreads a key's hash over all bits: tables use the lowest and the highest.
+#[derive(Default)]
+pub(super) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
+    }
+
+    fn write_u32(&mut self, hash: u32) {
+        // Fibonacci hashing: 2^64 divided by the golden ratio (Knuth, volume 3, section 6.4).
+        let mixed = (self.0 ^ u64::from(hash)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed.rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_core::Stream;
 
-use super::key::RequestKey;
+use super::key::{KeyHasher, RequestKey};
 use super::reason::MOST_REASON_BYTES;
 use crate::engine::{Wakers, on_engine_thread};
 use crate::mutex::lock;
@@ -75,7 +75,7 @@ struct Ring {
     /// The number of the next rejection.
     next: u64,
     /// The number of the newest rejection of each request that is kept.
-    by_request: HashMap<RequestKey, u64>,
+    by_request: HashMap<RequestKey, u64, KeyHasher>,
     is_closed: bool,
 }
 

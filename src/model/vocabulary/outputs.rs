@@ -13,8 +13,8 @@ use crate::json;
 /// Writes an output of a known type as JSON of at most so many bytes.
 pub type OutputToJson = fn(&dyn Any, usize) -> Result<String, String>;
 
-/// Stands for a type of outputs. `(&&OfOutput::<O>::new()).output_to_json()` calls the method of the first
-/// of these traits that applies: [`WithSerialize`], [`WithoutSerialize`].
+/// Stands for a type of outputs. `(&&OfOutput::<O>::new()).output_to_json()` calls the method of
+/// the first of these traits that applies: [`WithSerialize`], [`WithoutSerialize`].
 pub struct OfOutput<O>(PhantomData<fn() -> O>);
 
 impl<O> OfOutput<O> {
