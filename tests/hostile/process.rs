@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use prevalence::{Database, Error, ExecuteError, Health, Retention};
+use prevalence::{Database, Error, ExecuteError, Health, Metadata, RequestStatus, Retention};
 
 use super::diary::{Diary, Enter, builder};
 use super::scene::Scene;
@@ -247,6 +247,11 @@ fn in_the_child(scene: &Scene, handle: Option<Database<Diary>>) {
     let Some(database) = handle else { return };
     let executed = database.execute(Enter { number: 0, padding: Vec::new() });
     assert!(matches!(executed, Err(ExecuteError::Forked)));
+    let asked = Metadata { request_id: "of the child".to_owned(), ..Metadata::default() };
+    let executed = database.execute_with(&asked, Enter { number: 0, padding: Vec::new() });
+    assert!(matches!(executed, Err(ExecuteError::Forked)));
+    assert_eq!(database.status("of the child"), RequestStatus::Unknown);
+    assert!(database.rejections().next().is_none());
     for result in [
         database.sync().map(drop),
         database.snapshot().map(drop),
