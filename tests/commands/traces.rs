@@ -3,8 +3,8 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prevalence::{
     Command, Context, Database, ExecuteError, Metadata, Model, Pending, TrySubmitError,
