@@ -66,6 +66,7 @@ pub(crate) fn header(magic: [u8; 8]) -> FileHeader {
         commands: Vec::new(),
         appendix_bytes: 0,
         base_sequence: 1,
+        shape: String::new(),
         events: 0,
     }
 }

@@ -144,6 +144,24 @@ pub enum Error {
         /// `Model::VERSION` of the program that wrote the snapshot.
         found: u32,
     },
+    /// The type of the model was changed, but not [`Model::VERSION`](crate::Model::VERSION). Its
+    /// snapshots would be misread.
+    #[error(
+        "{} holds version {version} of model `{model}`, and this program has the same version, but \
+         its type was changed: {reason}. Raise Model::VERSION and decode the old type in \
+         Model::migrate, or restore the type",
+        path.display()
+    )]
+    ModelChanged {
+        /// The snapshot in question.
+        path: PathBuf,
+        /// The model's name.
+        model: String,
+        /// `Model::VERSION` of this program, and of the one that wrote the snapshot.
+        version: u32,
+        /// What differs, and where.
+        reason: String,
+    },
     /// A snapshot is undamaged, but this program cannot decode its model from it.
     #[error(fmt = told::undecodable)]
     Undecodable {

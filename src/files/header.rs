@@ -56,6 +56,9 @@ pub(crate) struct FileHeader {
     /// The sequence of the snapshot to which this one is a change. A whole file has its own
     /// sequence here.
     pub(crate) base_sequence: u64,
+    /// What the model's type looks like in the encoding, as `model::shape` writes it; empty in
+    /// other files than snapshots, and in those of earlier builds.
+    pub(crate) shape: String,
 }
 
 impl FileHeader {
@@ -90,6 +93,10 @@ impl FileHeader {
         }
         bytes.extend_from_slice(&self.appendix_bytes.to_le_bytes());
         bytes.extend_from_slice(&self.base_sequence.to_le_bytes());
+        // Without a shape, earlier builds can read the header.
+        if !self.shape.is_empty() {
+            push_name(&mut bytes, &self.shape)?;
+        }
         let length = bytes.len() + CHECKSUM_BYTES;
         if length > LARGEST_HEADER_BYTES {
             return None;
@@ -154,6 +161,11 @@ impl FileHeader {
                 true => (0, file_bytes, sequence),
                 false => (file_bytes, fields.u64()?, fields.u64()?),
             };
+            // Earlier builds had no shape.
+            let shape = match fields.is_at_end() {
+                true => String::new(),
+                false => read_name(&mut fields).filter(|shape| !shape.is_empty())?,
+            };
             let header = Self {
                 magic,
                 database,
@@ -169,6 +181,7 @@ impl FileHeader {
                 events,
                 appendix_bytes,
                 base_sequence,
+                shape,
             };
             fields.is_at_end().then_some((header, codec))
         };

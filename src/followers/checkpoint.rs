@@ -45,6 +45,7 @@ impl CheckpointOf<'_> {
             events: 0,
             appendix_bytes: 0,
             base_sequence: self.position,
+            shape: String::new(),
         }
     }
 }

@@ -59,6 +59,7 @@ impl SegmentIdentity {
             events: self.events,
             appendix_bytes: 0,
             base_sequence: start.first_sequence,
+            shape: String::new(),
         }
     }
 

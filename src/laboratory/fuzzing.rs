@@ -53,6 +53,7 @@ fn header() -> FileHeader {
         commands: vec![(1, "Command".to_owned())],
         appendix_bytes: 0,
         base_sequence: 1,
+        shape: String::new(),
         events: 0,
     }
 }

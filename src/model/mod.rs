@@ -6,6 +6,7 @@ mod events;
 mod metadata;
 mod migration;
 mod random;
+mod shape;
 mod time;
 pub(crate) mod vocabulary;
 
@@ -21,6 +22,7 @@ pub(crate) use events::{
 };
 pub(crate) use metadata::{LARGEST_METADATA_BYTES, asked};
 pub(crate) use random::RandomSeed;
+pub(crate) use shape::shape_of;
 pub(crate) use time::{system_time, time_ns};
 pub(crate) use vocabulary::{
     CommandTable, Entry, NoJson, REDACTED_NAME, REDACTED_TAG, Vocabulary, model_name, same_name,
@@ -65,6 +67,12 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     /// what serde writes. An older snapshot is then not misread: it is an error that names both
     /// versions ([`Error::WrongVersion`](crate::Error::WrongVersion)), unless
     /// [`migrate`](Self::migrate) knows its version.
+    ///
+    /// Every snapshot also states the shape of the type that wrote it. So most changes for which
+    /// this was forgotten are an error, too
+    /// ([`Error::ModelChanged`](crate::Error::ModelChanged)). To find the shape, the first open in
+    /// a process deserialises the type from made-up values. [`docs::evolution`](crate::docs::evolution)
+    /// says what is noticed in this way.
     const VERSION: u32 = 1;
 
     /// The version of the events' encoded shape. Raise it whenever a change of

@@ -346,7 +346,8 @@ impl<M: Model> Rewriting<'_, M> {
         let requests = replayed.requests.within(requests);
         let version = Version::written(replayed.model.clone(), sequence, time_ns, self.chain)
             .with_requests(requests);
-        let header = snapshot_header(&self.identity, self.packing, sequence, time_ns, self.chain);
+        let header =
+            snapshot_header::<M>(&self.identity, self.packing, sequence, time_ns, self.chain);
         let directory = self.snapshot_directory(archived);
         let (storage, pace) = (self.storage(), Pace::full());
         write_version(storage, directory, &header, &version, None, self.packing, &pace, |_| true)?;

@@ -41,7 +41,7 @@ impl Opening<'_> {
         let time_ns = time_ns(storage.now());
         let identity = identity::<M>(database, self.options.events::<M>());
         let packing = self.options.packing();
-        let header = snapshot_header(&identity, packing, 0, time_ns, chain);
+        let header = snapshot_header::<M>(&identity, packing, 0, time_ns, chain);
         let snapshot =
             write_snapshot(storage, &directory.snapshots, &header, model, packing, &Pace::full())?;
         // The database runs on the stored model, so that a field that serde skips is skipped from

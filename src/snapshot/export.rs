@@ -63,7 +63,7 @@ fn write_files<M: Model>(
     directory.create_root(disk)?;
     directory.create_inner(disk)?;
     let (sequence, chain) = (version.sequence, version.chain());
-    let header = snapshot_header(identity, packing, sequence, version.time_ns, chain);
+    let header = snapshot_header::<M>(identity, packing, sequence, version.time_ns, chain);
     let snapshots = &directory.snapshots;
     let written =
         write_version(disk, snapshots, &header, version, None, packing, &Pace::full(), |_| true)?;

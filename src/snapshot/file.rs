@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::chain::{Base, OpenFile, with_bases_in};
+use super::same_type::check_shape;
 use crate::codec::{self, Blocks, DecodeHow, Encoding, KnownCollections, LateObserver};
 use crate::engine::{RequestLog, Version, read_limits, read_section, section_bytes, write_section};
 use crate::error::Error;
@@ -17,13 +18,13 @@ use crate::files::{
     snapshot_path, write_chunks,
 };
 use crate::journal::SegmentIdentity;
-use crate::model::{MigrationError, Model, SnapshotReader};
+use crate::model::{MigrationError, Model, SnapshotReader, shape_of};
 use crate::options::RequestLimits;
 use crate::panics::told_of_panics;
 use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
-/// Makes the header of a snapshot of the version at `sequence`.
-pub(crate) fn snapshot_header(
+/// Makes the header of a snapshot of the version of model `M` at `sequence`.
+pub(crate) fn snapshot_header<M: Model>(
     identity: &SegmentIdentity,
     packing: Packing,
     sequence: u64,
@@ -45,6 +46,7 @@ pub(crate) fn snapshot_header(
         appendix_bytes: 0,
         base_sequence: sequence,
         events: 0,
+        shape: shape_of::<M>().text().to_owned(),
     }
 }
 
@@ -321,6 +323,9 @@ fn decode<M: Model>(
     late: Option<Arc<dyn LateObserver>>,
 ) -> Result<Decoded<M>, Error> {
     let found = file.header.model_version;
+    if found == M::VERSION {
+        check_shape::<M>(file)?;
+    }
     let decode = |blocks: &mut Blocks<'_>| {
         let decoding = match late {
             Some(late) => file.decoding_on_demand(late, blocks),
@@ -358,8 +363,9 @@ fn decode<M: Model>(
 }
 
 /// Returns whether the error is about a snapshot of this version of the model that cannot be
-/// decoded. Then the model's type cannot be decoded from its own encoding, or it was changed. In
-/// both cases an older snapshot and the commands behind it may give the model.
+/// decoded. Then the model's type cannot be decoded from its own encoding, or it was changed in a way
+/// that its shape does not show. In both cases an older snapshot and the commands behind it may give
+/// the model.
 pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Error) -> bool {
     let Error::Undecodable { path, .. } = error else { return false };
     let header = storage.open_to_read(path).map_err(StoreError::io("read", path));

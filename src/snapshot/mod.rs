@@ -10,6 +10,7 @@
 //! - `derivable`: the snapshots that stay because a follower derives events from them
 //! - `holds`: what stays because a follower has not read it
 //! - `late`: what is loaded after the open
+//! - `same_type`: notices that the model's type was changed without a new version
 //! - `export`: writes a copy of a whole database
 
 mod chain;
@@ -21,6 +22,7 @@ mod export;
 mod file;
 mod holds;
 mod late;
+mod same_type;
 mod taking;
 #[cfg(test)]
 mod tests;

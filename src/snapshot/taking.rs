@@ -35,8 +35,13 @@ impl<M: Model> Snapshotter<M> {
             return Ok(SnapshotInfo { duration: Duration::ZERO, ..newest });
         }
         let SnapshotterOptions { identity, packing, .. } = &self.options;
-        let header =
-            snapshot_header(identity, *packing, version.sequence, version.time_ns, version.chain());
+        let header = snapshot_header::<M>(
+            identity,
+            *packing,
+            version.sequence,
+            version.time_ns,
+            version.chain(),
+        );
         if fault!(TruncateBeforeVerify) {
             self.list_in_manifest(&header)?;
             self.tidy()?;

@@ -10,8 +10,9 @@ fn any_header() -> impl Strategy<Value = FileHeader> {
         any::<([u8; 16], u32, u32, u64, u64, u64, u64, u32, u8)>(),
         ".{0,40}",
         proptest::collection::vec((any::<u16>(), ".{0,20}"), 0..20),
+        ".{0,40}",
     )
-        .prop_map(|(numbers, model_name, commands)| FileHeader {
+        .prop_map(|(numbers, model_name, commands, shape)| FileHeader {
             magic: SEGMENT_MAGIC,
             database: DatabaseId(numbers.0),
             packing: numbers.1,
@@ -25,6 +26,7 @@ fn any_header() -> impl Strategy<Value = FileHeader> {
             commands,
             appendix_bytes: 0,
             base_sequence: numbers.3,
+            shape,
             events: numbers.8,
         })
 }
@@ -83,4 +85,30 @@ fn a_header_is_not_written_larger_than_it_is_read() {
     };
     assert!(with_commands(17).is_some());
     assert!(with_commands(18).is_none());
+}
+
+/// Puts `behind` behind the last field of an encoded header, with the right length and checksum.
+fn with_end(header: &FileHeader, cut: usize, behind: &[u8]) -> Result<FileHeader, StoreError> {
+    let mut bytes = header.encode().unwrap();
+    bytes.truncate(bytes.len() - CHECKSUM_BYTES - cut);
+    bytes.extend_from_slice(behind);
+    let length = u32::try_from(bytes.len() + CHECKSUM_BYTES).unwrap();
+    bytes[12..16].copy_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    FileHeader::decode(Path::new("x"), SEGMENT_MAGIC, &bytes).map(|(header, _)| header)
+}
+
+#[test]
+fn a_shape_is_all_that_may_follow_and_need_not_be_there() {
+    let without = plain_header();
+    let with = FileHeader { shape: "1[us]".to_owned(), ..plain_header() };
+    assert_eq!(with.encode().unwrap().len(), without.encode().unwrap().len() + 7);
+    assert_eq!(with_end(&with, 0, &[]).unwrap(), with);
+    assert_eq!(with_end(&with, 7, &[]).unwrap(), without);
+    assert_eq!(with_end(&without, 0, b"\x05\x001[us]").unwrap(), with);
+    for behind in [&b"\x05"[..], b"\x00\x00", b"\x05\x001[us", b"\x05\x001[us]u", b"\x01\x00\xff"] {
+        let error = with_end(&without, 0, behind).unwrap_err();
+        assert!(error.to_string().contains("fields cut off"), "{error}");
+    }
+    assert!(FileHeader { shape: "u".repeat(1 << 16), ..plain_header() }.encode().is_none());
 }

@@ -305,7 +305,7 @@ fn a_snapshot_given_up_while_it_is_verified_leaves_nothing() {
     let identity =
         crate::recovery::identity::<Count>(crate::DatabaseId([1; 16]), crate::Events::Off);
     let packing = Options::default().packing();
-    let header = snapshot_header(&identity, packing, 1, 0, 0);
+    let header = snapshot_header::<Count>(&identity, packing, 1, 0, 0);
     let (counters, room) = (Counters::default(), Room::default());
     let pace = Pace::beside(&counters, &cancelled, (&room, 0));
     let model = vec![1_u8; 1 << 20];

@@ -1,6 +1,7 @@
 //! Tests three releases of one application on one directory: the worked example of
 //! `docs::evolution`, with its code.
 
+mod changed;
 mod release_1;
 mod release_2;
 mod release_3;
