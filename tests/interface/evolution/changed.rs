@@ -121,7 +121,6 @@ fn a_changed_type_is_noticed_when_nothing_but_the_initial_model_is_stored() {
         (refused::<signed::Shop>(&path), "`cents` of each entry of `items`"),
         (refused::<swapped::Shop>(&path), "`name` of each entry of `items`"),
         (refused::<without::Shop>(&path), "no further value"),
-        (refused::<shortened::Shop>(&path), "an enum with 2 variants"),
     ] {
         assert!(reason.contains(expected), "{reason}");
     }
@@ -159,9 +158,9 @@ fn a_type_that_is_written_in_the_same_way_is_the_same() {
     shop.snapshot().unwrap();
     assert_eq!(shop.history().at(1).unwrap().sold, 1);
     shop.close().unwrap();
-    // The way back loses a variant.
-    let reason = refused::<first::Shop>(&path);
-    assert!(reason.contains("an enum with 3 variants"), "{reason}");
+    // An older release may be put back. Had a variant been stored that it lacks, decoding would tell.
+    assert_eq!(open::<first::Shop>(&path).unwrap().query(|shop| shop.sold), 2);
+    assert_eq!(open::<shortened::Shop>(&path).unwrap().query(|shop| shop.sold), 2);
 }
 
 #[test]

@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use super::text::{Leaf, Node};
 use super::values;
 use crate::codec::alone;
-use crate::process::{Floor, told_of_panics};
+use crate::panics::told_of_panics;
+use crate::process::Floor;
 
 /// Bounds on all passes together. They are reached only by a type with very many variants, or by a
 /// very entangled one; then the rest is unknown.
