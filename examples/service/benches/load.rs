@@ -1,6 +1,8 @@
-//! 50 HTTP clients for a minute, while the service is killed ten times; its queue is full. Prints
-//! the rate, the latencies beside those of the disk, and the longest poll that tokio has seen.
-//! Clients and service share the machine's cores.
+//! 50 HTTP clients for a minute, while the service is killed ten times. At first they send a thousand
+//! requests a second, one after the other. Then they send as many, but all 50 at the same moment to
+//! a queue that has room for 8. At last they send as fast as they can; then the cores, which clients
+//! and service share, are never free. Prints the rate, the latencies beside those of the disk, and
+//! the longest poll that tokio has seen.
 //!
 //! ```sh
 //! cargo bench --bench load
@@ -15,25 +17,32 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use client::{Load, agent};
+use client::{Load, Pace, agent};
 
 const CLIENTS: u32 = 50;
 const KILLS: u32 = 10;
-/// The queue is smaller than the number of clients, so it is full all the time.
-const QUEUE: usize = 8;
+const PACE: Duration = Duration::from_millis(50);
+const RUNS: [(usize, Pace); 3] =
+    [(8192, Pace::Spread(PACE)), (8, Pace::Together(PACE)), (8, Pace::Flood)];
 
 fn main() {
     let is_short = !std::env::args().any(|argument| argument == "--bench");
     let time = Duration::from_secs(if is_short { 4 } else { 60 });
+    for (queue, pace) in RUNS {
+        run(queue, pace, time, is_short);
+    }
+}
+
+fn run(queue: usize, pace: Pace, time: Duration, is_short: bool) {
     let directory = tempfile::tempdir_in(".").expect("the disk of this directory is measured");
     let disk_before = disk(directory.path(), is_short);
-    let load = Load::new(directory.path().join("bank.db"), QUEUE);
+    let load = Load::new(directory.path().join("bank.db"), queue);
     let mut longest_poll_us = 0;
     let began = Instant::now();
     let applied: u64 = std::thread::scope(|scope| {
         let load = &load;
         let clients: Vec<_> =
-            (0..CLIENTS).map(|number| scope.spawn(move || load.client(number))).collect();
+            (0..CLIENTS).map(|number| scope.spawn(move || load.client(number, pace))).collect();
         for _ in 0..KILLS {
             std::thread::sleep(time / (KILLS + 1));
             longest_poll_us = longest_poll_us.max(poll_us(load));
@@ -50,7 +59,10 @@ fn main() {
         std::mem::take(&mut *load.latencies_us.lock().expect("all clients are done"));
     let (p50, p99) = (at(&mut latencies_us, 0.5), at(&mut latencies_us, 0.99));
     let disk_p99 = disk_before.1.max(disk_after.1);
-    println!("clients={CLIENTS} kills={KILLS} seconds={:.1}", took.as_secs_f64());
+    println!(
+        "queue={queue} pace={pace:?} clients={CLIENTS} kills={KILLS} seconds={:.1}",
+        took.as_secs_f64()
+    );
     println!("acknowledged={applied} rate={:.0}/s", applied as f64 / took.as_secs_f64());
     println!("answered again={}", load.repeated.load(Ordering::SeqCst));
     println!("lost=0 twice=0 (each client checks each answer)");

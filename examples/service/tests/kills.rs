@@ -5,7 +5,7 @@ mod client;
 
 use std::sync::atomic::Ordering;
 
-use client::{Load, agent, deposit};
+use client::{Load, Pace, agent, deposit};
 use serde_json::Value;
 
 fn get(load: &Load, path: &str) -> Value {
@@ -31,8 +31,9 @@ fn kills_lose_nothing_and_double_nothing() {
     let applied: Vec<u64> = std::thread::scope(|scope| {
         let load = &load;
         let stops = Stops(load);
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|number| scope.spawn(move || load.client(number))).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || load.client(number, Pace::Flood)))
+            .collect();
         for kill in 1..=KILLS {
             while load.acknowledged.load(Ordering::SeqCst) < kill * 500 {
                 if clients.iter().any(|client| client.is_finished()) {

@@ -77,10 +77,36 @@ pub fn deposit(agent: &ureq::Agent, url: &str, actor: &str, key: &str) -> Option
     }
 }
 
+/// When clients send.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// As soon as they have their answer.
+    Flood,
+    /// Once in such a time, all at the same moment.
+    Together(Duration),
+    /// Once in such a time, one after the other.
+    Spread(Duration),
+}
+
+impl Pace {
+    /// Returns for how long a client waits before it sends again.
+    fn wait(self, number: u32, now: Duration) -> Duration {
+        let (pace, offset) = match self {
+            Self::Flood => return Duration::ZERO,
+            Self::Together(pace) => (pace, Duration::ZERO),
+            Self::Spread(pace) => (pace, pace * (number % 50) / 50),
+        };
+        let passed = now.saturating_sub(offset).as_nanos() / pace.as_nanos().max(1);
+        let next = pace.saturating_mul(u32::try_from(passed + 1).unwrap_or(u32::MAX));
+        (next + offset).saturating_sub(now)
+    }
+}
+
 /// What the clients share.
 pub struct Load {
     pub data: PathBuf,
     pub queue: usize,
+    began: Instant,
     service: Mutex<Option<Service>>,
     /// Changes whenever the service was started again.
     lives: AtomicU64,
@@ -97,6 +123,7 @@ impl Load {
         Self {
             data,
             queue,
+            began: Instant::now(),
             service,
             lives: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
@@ -125,15 +152,13 @@ impl Load {
     }
 
     /// Runs one client. Returns how many deposits were acknowledged to it.
-    pub fn client(&self, number: u32) -> u64 {
-        // As on another machine, a client takes no core from the service. On Linux this concerns
-        // the calling thread alone.
-        rustix::process::setpriority_process(None, 15).ok();
+    pub fn client(&self, number: u32, pace: Pace) -> u64 {
         let (agent, actor) = (agent(), format!("client {number}"));
         let path = format!("/accounts/{number}/deposits");
         let mut latencies_us = Vec::new();
         let mut applied = 0;
         while !self.stop.load(Ordering::SeqCst) {
+            std::thread::sleep(pace.wait(number, self.began.elapsed()));
             let key = format!("deposit {}", applied + 1);
             let (life, began, mut tries) = (self.lives.load(Ordering::SeqCst), Instant::now(), 0);
             let answer = loop {
