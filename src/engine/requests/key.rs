@@ -1,7 +1,9 @@
 //! Owns what makes two requests the same: the id and, where ids belong to actors, the actor.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 use crate::model::asked;
 
@@ -18,7 +20,18 @@ pub(crate) struct RequestKey {
 }
 
 /// Clients cannot know its keys. It is one for all databases, because keys are made before them.
-static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+/// There is no lock, which in the child of a fork could stay locked for ever.
+static HASHER: ArcSwapOption<RandomState> = ArcSwapOption::const_empty();
+
+fn hash_of(hashed: impl Hash) -> u64 {
+    if let Some(hasher) = HASHER.load().as_deref() {
+        return hasher.hash_one(hashed);
+    }
+    // The first thread's stays.
+    let ours = Arc::new(RandomState::new());
+    HASHER.rcu(|known| Some(known.clone().unwrap_or_else(|| ours.clone())));
+    HASHER.load_full().unwrap_or(ours).hash_one(hashed)
+}
 
 impl RequestKey {
     pub(crate) fn new(actor: &str, id: &str, by_actor: bool) -> Self {
@@ -31,8 +44,8 @@ impl RequestKey {
         let (actor, id) = self.compared();
         let [low, high] = halves(match actor {
             // Where actor and id meet counts, too.
-            Some(_) => HASHER.hash_one((&self.text, self.actor_bytes)),
-            None => HASHER.hash_one(id),
+            Some(_) => hash_of((&self.text, self.actor_bytes)),
+            None => hash_of(id),
         });
         Self { hash: low ^ high, ..self }
     }

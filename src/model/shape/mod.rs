@@ -13,10 +13,12 @@ mod trace;
 mod values;
 
 use std::any::TypeId;
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 use super::Model;
-use crate::mutex::lock;
 use compare::compare;
 use text::{Node, parse, write};
 use trace::trace;
@@ -46,25 +48,25 @@ impl Shape {
     }
 }
 
-/// The shapes of the models that this process has used: as many as it has types of models.
-static SHAPES: Mutex<Vec<(TypeId, Arc<Shape>)>> = Mutex::new(Vec::new());
+/// The shapes of the models that this process has used: as many as it has types of models. Reading
+/// takes no lock, which in the child of a fork could stay locked for ever.
+static SHAPES: ArcSwapOption<HashMap<TypeId, Arc<Shape>>> = ArcSwapOption::const_empty();
 
 /// Returns the shape of a model's type, which is found out once in each process.
 pub(crate) fn shape_of<M: Model>() -> Arc<Shape> {
-    let known = |shapes: &[(TypeId, Arc<Shape>)]| {
-        shapes.iter().find(|(id, _)| *id == TypeId::of::<M>()).map(|(_, shape)| shape.clone())
-    };
-    if let Some(shape) = known(&lock(&SHAPES)) {
-        return shape;
+    let id = TypeId::of::<M>();
+    if let Some(shape) = SHAPES.load().as_deref().and_then(|shapes| shapes.get(&id)) {
+        return shape.clone();
     }
-    // The user's code runs without the lock.
     let values = trace::<M>();
     let shape = Arc::new(Shape { text: write(&values), values });
-    let mut shapes = lock(&SHAPES);
-    known(&shapes).unwrap_or_else(|| {
-        shapes.push((TypeId::of::<M>(), shape.clone()));
-        shape
-    })
+    // Another thread may have found it meanwhile; it is the same.
+    SHAPES.rcu(|shapes| {
+        let mut shapes = shapes.as_deref().cloned().unwrap_or_default();
+        shapes.insert(id, shape.clone());
+        Some(Arc::new(shapes))
+    });
+    shape
 }
 
 #[cfg(test)]
