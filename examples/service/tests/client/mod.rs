@@ -7,23 +7,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-
-/// Lets this thread, and the threads and processes that it starts, run only on one half of the
-/// cores. Where there is but one core, or no permission, nothing changes.
-fn run_on_half(which: usize) {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let mut set = rustix::thread::CpuSet::new();
-    (0..cores).filter(|core| 2 * core / cores == which).for_each(|core| set.set(core));
-    if set.count() > 0 {
-        rustix::thread::sched_setaffinity(None, &set).ok();
-    }
-}
 
 /// The service. It is killed when this is dropped.
 pub struct Service {
@@ -33,15 +21,12 @@ pub struct Service {
 
 impl Service {
     pub fn start(data: &Path, queue: usize) -> Self {
-        // As on a machine of their own, clients take no core from the service.
-        run_on_half(0);
-        let child = Command::new(env!("CARGO_BIN_EXE_service"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_service"))
             .args(["--listen", "127.0.0.1:0", "--queue", &queue.to_string(), "--data"])
             .arg(data)
             .stdout(Stdio::piped())
-            .spawn();
-        run_on_half(1);
-        let mut child = child.expect("the service is built with its tests");
+            .spawn()
+            .expect("the service is built with its tests");
         let mut line = String::new();
         let told = child.stdout.take().expect("it is piped");
         BufReader::new(told).read_line(&mut line).expect("it says where it listens");
