@@ -256,11 +256,16 @@ impl<M: Model> Database<M> {
         submission_to(self.engine.process, requests, command, metadata, limit)
     }
 
+    /// Returns what the request id is if it is too long, and the most bytes of one.
+    pub(super) fn longer_id(&self, metadata: &Metadata) -> Option<(String, usize)> {
+        let (bytes, most) = (metadata.request_id.len(), self.engine.max_request_id_bytes);
+        (bytes > most).then(|| (format!("a request id of {bytes} bytes"), most))
+    }
+
     /// Encodes the metadata of one command.
     pub(super) fn encoded<R>(&self, metadata: &Metadata) -> Result<Vec<u8>, ExecuteError<R>> {
-        let (bytes, most) = (metadata.request_id.len(), self.engine.max_request_id_bytes);
-        if bytes > most {
-            let reason = format!("its request id takes {bytes} bytes, and the most are {most}");
+        if let Some((found, most)) = self.longer_id(metadata) {
+            let reason = format!("it has {found}, and the most are {most}");
             return Err(ExecuteError::Metadata { reason });
         }
         metadata.encode().map_err(|failure| ExecuteError::Metadata {

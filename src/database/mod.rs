@@ -113,16 +113,12 @@ impl<M: Model> Database<M> {
     /// Returns a handle to the same database that journals its commands with `metadata`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if the encoded metadata takes more than 65,535 bytes;
-    /// [`Error::Encode`] if it cannot be encoded.
+    /// [`Error::InvalidOption`] if the encoded metadata takes more than 65,535 bytes, or its request
+    /// id more than [`max_request_id_bytes`](Builder::max_request_id_bytes); [`Error::Encode`] if it cannot be encoded.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
-        let (bytes, most) = (metadata.request_id.len(), self.engine.max_request_id_bytes);
-        if bytes > most {
-            return Err(Error::InvalidOption {
-                option: "with_metadata",
-                value: format!("a request id of {bytes} bytes"),
-                constraint: format!("it must be at most {most} bytes; see max_request_id_bytes"),
-            });
+        if let Some((value, most)) = self.longer_id(metadata) {
+            let constraint = format!("it must be at most {most} bytes; see max_request_id_bytes");
+            return Err(Error::InvalidOption { option: "with_metadata", value, constraint });
         }
         let encoded = metadata.encode().map_err(|failure| match failure {
             EncodeFailure::TooLarge { bytes } => Error::InvalidOption {

@@ -105,13 +105,9 @@ impl<M: Model> Sandbox<M> {
 
     fn remember<C: Listed<M>>(&mut self, key: RequestKey, ticket: &Ticket) {
         let output_bytes = self.requests.limits().output_bytes;
-        let mut output = None;
-        if let Some(entry) = M::entries().iter().find(|entry| entry.tag() == C::TAG)
-            && output_bytes > 0
-        {
-            ticket.show_output(&mut |shown| output = entry.output_to_json(shown, output_bytes));
-        }
-        let (sequence, time_ns, output) = (self.sequence, self.time_ns, output.map(Arc::from));
+        let entry = M::entries().iter().find(|entry| entry.tag() == C::TAG);
+        let output = entry.and_then(|entry| ticket.output(entry, output_bytes));
+        let (sequence, time_ns) = (self.sequence, self.time_ns);
         let newest = Remembered { sequence, time_ns, tag: C::TAG, key, output };
         self.requests.push(newest, |_| {});
     }

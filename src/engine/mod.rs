@@ -78,14 +78,14 @@ pub(crate) use recent_batches::{Lookup, RecentBatches};
 pub(crate) use recent_versions::Recent;
 pub(crate) use record_buffer::EncodedRecord;
 pub(crate) use requests::{
-    MemoryFull, Remembered, RequestKey, RequestLog, RequestMemory, Requests, Tracked, read_limits,
-    read_section, reason_of, section_bytes, write_section,
+    MemoryFull, Remembered, RequestKey, RequestLog, RequestMemory, Requests, Tracked, beginning,
+    read_limits, read_section, reason_of, section_bytes, write_section,
 };
 pub(crate) use seat::Seat;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};
 pub(crate) use status::Status;
 pub(crate) use submission::{Submitted, submission, submission_to};
-pub(crate) use wakers::{Wakers, wake};
+pub(crate) use wakers::{LONG_WAIT, Wakers, wake};
 pub(crate) use working_version::Working;
 pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use super::sync::thread::{self, Thread};
 use super::sync::{Mutex, MutexGuard, lock, thread_local};
-use crate::engine::{MemoryFull, RequestKey, Tracked, reason_of};
+use crate::engine::{MemoryFull, Output, RequestKey, Tracked, reason_of};
 use crate::execute_error::{ExecuteError, FirstAnswer, Poisoned, Reason};
+use crate::model::{Entry, Model};
 use crate::panics::unless_it_panics;
 use crate::process::OpeningProcess;
 
@@ -408,11 +409,13 @@ impl Ticket {
         }
     }
 
-    /// Shows the output that was put, if there is one.
-    pub(crate) fn show_output(&self, show: &mut dyn FnMut(&dyn Any)) {
-        if let Some(slot) = &self.slot {
-            slot.show_output(show);
-        }
+    /// Returns the output that was put as JSON, if it takes at most so many bytes. `entry` is that of
+    /// its command.
+    pub(crate) fn output<M: Model>(&self, entry: &Entry<M>, most_bytes: usize) -> Output {
+        let slot = self.slot.as_ref().filter(|_| most_bytes > 0)?;
+        let mut json = None;
+        slot.show_output(&mut |output| json = entry.output_to_json(output, most_bytes));
+        json.map(Arc::from)
     }
 
     /// Puts the answer that the command's events cannot be stored.

@@ -28,8 +28,8 @@ pub(crate) fn submission<M: Model, C: Listed<M>>(
 }
 
 /// Encodes a command into its record, for an engine of the process `process`. `requests` tracks it
-/// if somebody may ask for it. It is inlined into
-/// its callers because its result is large: one more copy of it costs as much as the queue does.
+/// if somebody may ask for it. It is inlined into its callers because its result is large: one more
+/// copy of it costs as much as the queue does.
 #[inline(always)]
 pub(crate) fn submission_to<M: Model, C: Listed<M>>(
     process: OpeningProcess,

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::engine::EngineThread;
 use crate::mutex::lock;
 use crate::panics::unless_it_panics;
+
+/// How long a wait without a deadline lasts before it looks again.
+pub(crate) const LONG_WAIT: Duration = Duration::from_secs(3600);
 
 /// At most one waker for each task that waits.
 #[derive(Default)]

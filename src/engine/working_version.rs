@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::published_version::Version;
 use super::queue::{Applied, Submission};
-use crate::engine::{Applier, KEPT_EVENTS, Remembered, RequestMemory, Requests};
+use crate::engine::{Applier, KEPT_EVENTS, Output, Remembered, RequestMemory, Requests};
 use crate::journal::{Records, record_parts, tag_of};
 use crate::model::{Context, Model, RandomSeed, check_event_count, decode_events, encode_events};
 use crate::options::Events;
@@ -197,14 +197,8 @@ impl<M: Model> Working<M> {
     }
 
     /// Returns the output of the command that came last, if it is to be remembered.
-    fn output(&self, tag: u16, batch: &Batch<M>) -> Option<Arc<str>> {
-        let most_bytes = self.requests.output_bytes();
-        let (ticket, entry) = (batch.tickets.last()?, self.applier.entry(tag)?);
-        let mut json = None;
-        if most_bytes > 0 {
-            ticket.show_output(&mut |output| json = entry.output_to_json(output, most_bytes));
-        }
-        json.map(Arc::from)
+    fn output(&self, tag: u16, batch: &Batch<M>) -> Output {
+        batch.tickets.last()?.output(self.applier.entry(tag)?, self.requests.output_bytes())
     }
 
     /// Makes an accepted command, with its events, a record of `batch`. If the events cannot be

@@ -21,7 +21,7 @@ use futures_core::Stream;
 
 use super::derived::Derived;
 use super::{Followed, Recorded};
-use crate::engine::{Lookup, Shared, on_engine_thread};
+use crate::engine::{LONG_WAIT, Lookup, Shared, on_engine_thread};
 use crate::error::Error;
 use crate::execute_error::WaitError;
 use crate::history::{Frames, HistoryRecord, RecordOrigin, StoredRecords, check_frame};
@@ -184,7 +184,8 @@ impl<M: Model> Subscription<M> {
             }
             // A deadline beyond the clock's range is none.
             let deadline = *waits_until.get_or_insert_with(|| Instant::now().checked_add(timeout));
-            let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+            let left =
+                deadline.map_or(LONG_WAIT, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() || is_wanted() {
                 return Ok(None);
             }
@@ -325,9 +326,6 @@ impl<M: Model> Subscription<M> {
         Ok(())
     }
 }
-
-/// How long a wait without a deadline lasts before it looks again.
-const LONG: Duration = Duration::from_secs(3600);
 
 impl<M: Model> Batch<M> {
     fn new(origin: &Arc<RecordOrigin<M>>, bytes: Arc<[u8]>, sequence: u64) -> Self {

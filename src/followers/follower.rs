@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::FollowerOptions;
 use super::gated::Gated;
-use super::thread::{Failure, LONG};
+use super::thread::Failure;
 use crate::codec::LARGEST_COMMAND_BYTES;
-use crate::engine::{FollowerSeat, FollowerState};
+use crate::engine::{FollowerSeat, FollowerState, LONG_WAIT, beginning};
 use crate::error::Error;
 use crate::events::{Followed, From, Recorded, Subscription};
 use crate::files::{
@@ -169,7 +169,7 @@ impl<M: Model> Follower<M> {
             (Some(at), _) => {
                 interval.clamp(LEAST_PAUSE, LONGEST_PAUSE).saturating_sub(at.elapsed())
             }
-            (None, 0) => LONG,
+            (None, 0) => LONG_WAIT,
             (None, _) => interval.saturating_sub(self.unsaved_since.elapsed()),
         }
     }
@@ -259,15 +259,11 @@ impl<M: Model> Follower<M> {
             let sequence = failed.sequence;
             self.refuses(format!("command {sequence} cannot be put aside with its events: {why}"))
         })?;
-        let mut end = MOST_REASON_BYTES.min(reason.len());
-        while !reason.is_char_boundary(end) {
-            end -= 1; // 0 is a boundary
-        }
         Ok(Letter {
             sequence: failed.sequence,
             time_ns: time_ns(self.storage.now()),
             attempts,
-            reason: reason.get(..end).unwrap_or("").to_owned(),
+            reason: beginning(reason, MOST_REASON_BYTES).to_owned(),
             record,
         })
     }

@@ -10,18 +10,15 @@
 //! | `Ended`    | is gone                                      | is refused                       |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::follower::Follower;
-use crate::engine::{FollowerSeat, FollowerState, Order, Told};
+use crate::engine::{FollowerSeat, FollowerState, LONG_WAIT, Order, Told};
 use crate::error::Error;
 use crate::files::{FollowerKind, Standing};
 use crate::model::Model;
 use crate::panics::panic_message;
 use crate::process::stack;
-
-/// How long a thread without anything to do waits for an order before it looks again.
-pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// Why a follower does not go on.
 pub(super) enum Failure {
@@ -66,7 +63,8 @@ fn run<M: Model>(mut works: impl Works<M>) {
     seat.begin();
     let mut waits_until = Some(Instant::now());
     loop {
-        let pause = waits_until.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+        let pause =
+            waits_until.map_or(LONG_WAIT, |at| at.saturating_duration_since(Instant::now()));
         let before = seat.status().state;
         let told = seat.told(pause);
         let is_order = matches!(told, Told::Do(..));

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_core::Stream;
 use prevalence::{
-    Builder, Command, Context, Database, Error, ExecuteError, FirstAnswer, Metadata, Model,
-    RequestStatus, SnapshotPolicy,
+    Builder, Command, Context, Database, Error, ExecuteError, FirstAnswer, HistoryRecord, Metadata,
+    Model, PurgeAction, RequestStatus, Retention, SnapshotPolicy, purge,
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,8 @@ impl Command<Till> for Mute {
 }
 
 prevalence::commands! { Till { 1 => Put, 2 => Take, 3 => Mute } }
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn builder() -> Builder<Till> {
     Database::builder().snapshots(SnapshotPolicy::manual())
@@ -341,6 +343,57 @@ fn what_is_promised_is_refused_early_and_never_forgotten() {
     assert!(matches!(nothing.open_in_memory(), Err(Error::InvalidOption { .. })));
 }
 
+/// Journaled time stands still while the clock is behind, so the wait is longer than the promise.
+#[test]
+fn the_wait_for_room_counts_a_clock_that_was_set_back() {
+    let hand = Hand::default();
+    hand.go(1000);
+    let till = builder().clock(hand.clock()).remembered_requests(1);
+    let till = till.remember_requests_for(Duration::from_secs(60)).open_in_memory().unwrap();
+    till.execute_with(&request("a"), Put(1)).unwrap();
+    hand.0.fetch_sub(500, Ordering::SeqCst);
+    let other = till.with_metadata(&request("b")).unwrap();
+    let waits = |full: ExecuteError<_>| match full {
+        ExecuteError::RequestsFull { frees_in, .. } => frees_in.as_secs(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(waits(other.execute(Put(1)).unwrap_err()), 560);
+    assert_eq!(other.what_if(|sandbox| waits(sandbox.execute(Put(1)).unwrap_err())), 560);
+    hand.go(560);
+    other.execute(Put(1)).unwrap();
+}
+
+/// A purge makes the snapshots anew, with what the commands that are left return.
+#[test]
+fn a_purge_keeps_what_is_promised_and_makes_outputs_again() {
+    let (_directory, path) = temporary();
+    let hand = Hand::default();
+    let open = || {
+        let builder = builder().retention(Retention::Archive).clock(hand.clock());
+        let builder = builder.remembered_requests(2).remember_requests_for(HOUR);
+        builder.remembered_outputs(100).request_ids_by_actor(true).open(&path).unwrap()
+    };
+    let till = open();
+    till.execute_with(&of("ann", "one"), Put(3)).unwrap();
+    hand.go(1);
+    till.execute_with(&of("bob", "one"), Put(4)).unwrap();
+    till.snapshot().unwrap();
+    till.close().unwrap();
+    let erase = |record: &HistoryRecord<Till>| match record.metadata().actor.as_str() {
+        "ann" => PurgeAction::Redact,
+        _ => PurgeAction::Keep,
+    };
+    assert_eq!(purge::<Till>(&path, erase).unwrap().redacted, 1);
+    let till = open();
+    let (sequence, kept) = first(till.execute_with(&of("bob", "one"), Put(4)));
+    let kept: Receipt = kept.output().unwrap().unwrap();
+    assert_eq!((sequence, kept.before), (2, 0), "as if the other one had never been");
+    assert_eq!(till.stats().remembered_requests, 1);
+    till.execute_with(&of("ann", "one"), Put(1)).unwrap();
+    let full = till.execute_with(&of("ann", "two"), Put(1));
+    assert!(matches!(full, Err(ExecuteError::RequestsFull { remembered: 2, .. })), "{full:?}");
+}
+
 #[test]
 fn a_second_try_gets_the_first_answer_where_that_is_remembered() {
     quiet_panics();
@@ -417,7 +470,10 @@ fn request_ids_have_a_longest_length() {
     let long = request(&"x".repeat(151));
     let refused = till.execute_with(&long, Put(1)).unwrap_err();
     assert!(matches!(refused, ExecuteError::Metadata { .. }), "{refused}");
-    assert!(refused.to_string().contains("takes 151 bytes, and the most are 150"), "{refused}");
+    assert!(
+        refused.to_string().contains("a request id of 151 bytes, and the most are 150"),
+        "{refused}"
+    );
     assert!(matches!(till.with_metadata(&long), Err(Error::InvalidOption { .. })));
     let short = builder().max_request_id_bytes(149).open_in_memory();
     assert!(matches!(short, Err(Error::InvalidOption { .. })));

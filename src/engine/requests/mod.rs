@@ -27,7 +27,6 @@ mod section;
 mod tests;
 mod tracked;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -35,7 +34,7 @@ pub use rejections::{Rejection, Rejections};
 
 pub(crate) use key::RequestKey;
 pub(crate) use log::{Remembered, RequestLog};
-pub(crate) use reason::reason_of;
+pub(crate) use reason::{beginning, reason_of};
 pub(crate) use section::{read_limits, read_section, section_bytes, write_section};
 pub(crate) use tracked::Tracked;
 
@@ -153,12 +152,6 @@ impl Requests {
     /// Tells those who listen that nothing is refused any more.
     pub(crate) fn close(&self) {
         self.rejections.close();
-    }
-}
-
-impl fmt::Debug for Requests {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 

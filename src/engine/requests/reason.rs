@@ -6,19 +6,22 @@ use std::fmt::{self, Display, Write};
 pub(crate) const MOST_REASON_BYTES: usize = 1024;
 const CUT: char = '…';
 
+/// Returns as much of a text as its first bytes hold, up to so many.
+pub(crate) fn beginning(text: &str, most_bytes: usize) -> &str {
+    let most_bytes = most_bytes.min(text.len());
+    let end = (0..=most_bytes).rev().find(|&end| text.is_char_boundary(end));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
 /// Text that takes no more than its bound while it is written.
 struct Bounded(String);
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let left = MOST_REASON_BYTES - CUT.len_utf8() - self.0.len();
-        if text.len() <= left {
-            self.0.push_str(text);
-            return Ok(());
-        }
-        let end = (0..=left).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
-        self.0.push_str(text.get(..end).unwrap_or_default());
-        Err(fmt::Error) // so that whoever writes stops
+        self.0.push_str(beginning(text, left));
+        // An error, so that whoever writes stops.
+        if text.len() <= left { Ok(()) } else { Err(fmt::Error) }
     }
 }
 

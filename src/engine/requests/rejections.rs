@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use super::key::{KeyHasher, RequestKey};
 use super::reason::MOST_REASON_BYTES;
-use crate::engine::{Wakers, on_engine_thread};
+use crate::engine::{LONG_WAIT, Wakers, on_engine_thread};
 use crate::mutex::lock;
 use crate::options::RejectionLimits;
 use crate::process::OpeningProcess;
@@ -168,8 +168,10 @@ impl RecentRejections {
 
     /// Nothing is refused any more.
     pub(super) fn close(&self) {
-        lock(&self.ring).is_closed = true;
-        self.wake();
+        if !self.process.is_forked() {
+            lock(&self.ring).is_closed = true;
+            self.wake();
+        }
     }
 
     /// Returns the newest rejection of a request: its reason and its time.
@@ -194,9 +196,6 @@ pub struct Rejections {
     task: u64,
     has_ended: bool,
 }
-
-/// How long a wait without a deadline lasts before it looks again.
-const LONG: Duration = Duration::from_secs(3600);
 
 impl Rejections {
     pub(crate) fn new(shared: Arc<super::Requests>, process: OpeningProcess) -> Self {
@@ -248,7 +247,8 @@ impl Rejections {
         let mut ring = lock(&shared.rejections.ring);
         loop {
             let taken = self.take(&ring);
-            let left = deadline.map_or(LONG, |at| at.saturating_duration_since(Instant::now()));
+            let left =
+                deadline.map_or(LONG_WAIT, |at| at.saturating_duration_since(Instant::now()));
             if taken.is_some() || self.has_ended || left.is_zero() {
                 return taken;
             }

@@ -67,6 +67,27 @@ fn a_waiting_thread_is_woken() {
     });
 }
 
+/// A waker is its user's code: what it does when it is freed may need the same answer.
+#[test]
+fn a_waker_is_freed_without_the_lock_of_the_answer() {
+    struct Looks(Arc<TestSlot>);
+    impl std::task::Wake for Looks {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.0.is_waited_for();
+        }
+    }
+    let (ticket, slot, mut pending) = ticket();
+    for _ in 0..2 {
+        // The future alone has it after this.
+        let waker = Arc::new(Looks(slot.clone())).into();
+        assert!(Pin::new(&mut pending).poll(&mut TaskContext::from_waker(&waker)).is_pending());
+    }
+    ticket.release();
+}
+
 #[test]
 fn the_newest_waker_is_woken() {
     struct Count(std::sync::atomic::AtomicU32);
