@@ -2,7 +2,7 @@
 //! requests a second, one after the other. Then they send as many, but all 50 at the same moment to
 //! a queue that has room for 8. At last they send as fast as they can; then the cores, which clients
 //! and service share, are never free. Prints the rate, the latencies beside those of the disk, and
-//! the longest poll that tokio has seen.
+//! the longest poll that tokio has seen; and before each run the same of clients that only read.
 //!
 //! ```sh
 //! cargo bench --bench load
@@ -22,15 +22,36 @@ use client::{Load, Pace, agent};
 const CLIENTS: u32 = 50;
 const KILLS: u32 = 10;
 const PACE: Duration = Duration::from_millis(50);
+const QUEUE: usize = 8192;
 const RUNS: [(usize, Pace); 3] =
-    [(8192, Pace::Spread(PACE)), (8, Pace::Together(PACE)), (8, Pace::Flood)];
+    [(QUEUE, Pace::Spread(PACE)), (8, Pace::Together(PACE)), (8, Pace::Flood)];
 
 fn main() {
     let is_short = !std::env::args().any(|argument| argument == "--bench");
     let time = Duration::from_secs(if is_short { 4 } else { 60 });
     for (queue, pace) in RUNS {
+        only_read(pace, time / 3);
         run(queue, pace, time, is_short);
     }
+}
+
+/// The floor: the same clients, and no command.
+fn only_read(pace: Pace, time: Duration) {
+    let directory = tempfile::tempdir_in(".").expect("this directory can be written");
+    let load = Load::new(directory.path().join("bank.db"), QUEUE);
+    std::thread::scope(|scope| {
+        let load = &load;
+        (0..CLIENTS).for_each(|number| drop(scope.spawn(move || load.reader(number, pace))));
+        std::thread::sleep(time);
+        load.stop();
+    });
+    let mut latencies_us =
+        std::mem::take(&mut *load.latencies_us.lock().expect("all clients are done"));
+    let (p50, p99) = (at(&mut latencies_us, 0.5), at(&mut latencies_us, 0.99));
+    let longest_poll_us = poll_us(&load);
+    println!(
+        "only reads: pace={pace:?} p50={p50} us p99={p99} us longest poll < {longest_poll_us} us"
+    );
 }
 
 fn run(queue: usize, pace: Pace, time: Duration, is_short: bool) {

@@ -151,6 +151,24 @@ impl Load {
         self.stop.store(true, Ordering::SeqCst);
     }
 
+    /// Runs one client that only reads: what the machine, HTTP and the runtime cost without a command
+    /// and a disk. It must not be killed.
+    pub fn reader(&self, number: u32, pace: Pace) {
+        let (agent, mut latencies_us) = (agent(), Vec::new());
+        while !self.stop.load(Ordering::SeqCst) {
+            std::thread::sleep(pace.wait(number, self.began.elapsed()));
+            let began = Instant::now();
+            let mut answer =
+                agent.get(self.url(&format!("/accounts/{number}"))).call().expect("it runs");
+            answer.body_mut().read_to_string().expect("it answers");
+            latencies_us.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        }
+        self.latencies_us
+            .lock()
+            .expect("no client panics while it holds this")
+            .extend(latencies_us);
+    }
+
     /// Runs one client. Returns how many deposits were acknowledged to it.
     pub fn client(&self, number: u32, pace: Pace) -> u64 {
         let (agent, actor) = (agent(), format!("client {number}"));
