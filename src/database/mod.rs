@@ -113,8 +113,9 @@ impl<M: Model> Database<M> {
     /// Returns a handle to the same database that journals its commands with `metadata`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if the encoded metadata takes more than 65,535 bytes, or its request
-    /// id more than [`max_request_id_bytes`](Builder::max_request_id_bytes); [`Error::Encode`] if it cannot be encoded.
+    /// [`Error::InvalidOption`] if the encoded metadata takes more than 65,535 bytes, or its
+    /// request id more than [`max_request_id_bytes`](Builder::max_request_id_bytes);
+    /// [`Error::Encode`] if it cannot be encoded.
     pub fn with_metadata(&self, metadata: &Metadata) -> Result<Self, Error> {
         if let Some((value, most)) = self.longer_id(metadata) {
             let constraint = format!("it must be at most {most} bytes; see max_request_id_bytes");

@@ -25,8 +25,8 @@ pub(crate) struct Batch<M: Model> {
     pub(crate) count: u32,
     /// The tickets of accepted and of refused commands, in the order of the commands.
     pub(crate) tickets: Vec<Ticket>,
-    /// The events of its commands, if they have a `Drop`: it may panic, and must not do that while a
-    /// command is applied. The frame has what is stored of them.
+    /// The events of its commands, if they have a `Drop`: it may panic, and must not do that while
+    /// a command is applied. The frame has what is stored of them.
     pub(crate) events: Vec<M::Event>,
     /// The version after the last accepted command. It is set when the writer hands the batch over.
     pub(crate) version: Option<Arc<Version<M>>>,

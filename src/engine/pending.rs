@@ -267,8 +267,8 @@ impl<O, R> Slot<O, R> {
         let replaced = replacement.and_then(|error| inner.answer.replace(Err(error)));
         inner.released = true;
         let waiter = std::mem::replace(&mut inner.waiter, Waiter::Nobody);
-        // What follows is a user's code, so it runs without the lock; and the caller is woken first,
-        // because the `Drop` of what was replaced may panic.
+        // What follows is a user's code, so it runs without the lock; and the caller is woken
+        // first, because the `Drop` of what was replaced may panic.
         drop(inner);
         waiter.wake();
         drop(replaced);
@@ -409,8 +409,8 @@ impl Ticket {
         }
     }
 
-    /// Returns the output that was put as JSON, if it takes at most so many bytes. `entry` is that of
-    /// its command.
+    /// Returns the output that was put as JSON, if it takes at most so many bytes. `entry` is that
+    /// of its command.
     pub(crate) fn output<M: Model>(&self, entry: &Entry<M>, most_bytes: usize) -> Output {
         let slot = self.slot.as_ref().filter(|_| most_bytes > 0)?;
         let mut json = None;

@@ -50,10 +50,10 @@ pub enum From {
 ///
 /// The database never waits for a subscription. Who is slow reads from the files what is no longer
 /// in memory. So a subscription takes at most 8 MiB in the engine, for all of them together, and
-/// one batch of its own. Under [`Events::Derived`](crate::Events::Derived) it also has a model of its
-/// own, to which it applies each command. Reading files happens in the call that asks for the next command, also in
-/// that of a stream: on an executor that must not be blocked, run a subscription that begins far
-/// back on a thread of its own until it has caught up.
+/// one batch of its own. Under [`Events::Derived`](crate::Events::Derived) it also has a model of
+/// its own, to which it applies each command. Reading files happens in the call that asks for the
+/// next command, also in that of a stream: on an executor that must not be blocked, run a
+/// subscription that begins far back on a thread of its own until it has caught up.
 pub struct Subscription<M: Model> {
     followed: Followed<M>,
     /// The sequence that is wanted next.
@@ -210,7 +210,8 @@ impl<M: Model> Subscription<M> {
         self.has_ended
     }
 
-    /// Puts the next command into `given`: a command is large, so it is moved as little as possible.
+    /// Puts the next command into `given`: a command is large, so it is moved as little as
+    /// possible.
     fn step(&mut self, given: &mut Option<Recorded<M>>) -> Result<Next, Error> {
         if self.has_ended {
             return Ok(Next::Ended);

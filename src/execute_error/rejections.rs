@@ -72,9 +72,9 @@ pub(super) fn as_error<R: 'static>(rejection: &R) -> Option<&(dyn Error + 'stati
     known::<R>().and_then(|shown| shown.error)?(rejection)
 }
 
-/// Stands for a type of rejections. `(&&&&OfRejection::<R>::new()).rejection_shown()` calls the method of the
-/// first of these traits that applies, because the compiler tries the type with most references
-/// first: [`WithError`], [`WithDisplay`], [`WithDebug`], [`WithNothing`].
+/// Stands for a type of rejections. `(&&&&OfRejection::<R>::new()).rejection_shown()` calls the
+/// method of the first of these traits that applies, because the compiler tries the type with most
+/// references first: [`WithError`], [`WithDisplay`], [`WithDebug`], [`WithNothing`].
 pub struct OfRejection<R>(PhantomData<fn() -> R>);
 
 impl<R> OfRejection<R> {

@@ -22,8 +22,8 @@ use crate::options::Events;
 use crate::panics::told_of_panics;
 use crate::storage::Storage;
 
-/// The least and the longest time between a failed save and the next try. An interval may be longer,
-/// but what is not saved holds the journal.
+/// The least and the longest time between a failed save and the next try. An interval may be
+/// longer, but what is not saved holds the journal.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

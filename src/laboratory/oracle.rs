@@ -202,7 +202,8 @@ fn append(recovered: Recovered<Tally>, mix: Mix) -> Result<(), Error> {
     Ok(())
 }
 
-/// Judges what was found after the open: right if the image was damaged and the database has failed.
+/// Judges what was found after the open: right if the image was damaged and the database has
+/// failed.
 fn late_damage(health: &Health, expectation: &Expectation) -> Result<(), String> {
     match health {
         Health::Poisoned(_) if expectation.is_changed => Ok(()),

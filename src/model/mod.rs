@@ -69,10 +69,9 @@ pub trait Model: Vocabulary + Clone + Serialize + DeserializeOwned + Send + Sync
     /// [`migrate`](Self::migrate) knows its version.
     ///
     /// Every snapshot also states the shape of the type that wrote it. So most changes for which
-    /// this was forgotten are an error, too
-    /// ([`Error::ModelChanged`](crate::Error::ModelChanged)). To find the shape, the first open in
-    /// a process deserialises the type from made-up values. [`docs::evolution`](crate::docs::evolution)
-    /// says what is noticed in this way.
+    /// this was forgotten are an error, too ([`Error::ModelChanged`](crate::Error::ModelChanged)).
+    /// To find the shape, the first open in a process deserialises the type from made-up values.
+    /// [`docs::evolution`](crate::docs::evolution) says what is noticed in this way.
     const VERSION: u32 = 1;
 
     /// The version of the events' encoded shape. Raise it whenever a change of

@@ -1,5 +1,5 @@
-//! Owns which snapshots stay because a durable follower derives events from them that are not stored.
-//! Knows nothing of the segments that are held for it.
+//! Owns which snapshots stay because a durable follower derives events from them that are not
+//! stored. Knows nothing of the segments that are held for it.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

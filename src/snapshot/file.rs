@@ -363,9 +363,9 @@ fn decode<M: Model>(
 }
 
 /// Returns whether the error is about a snapshot of this version of the model that cannot be
-/// decoded. Then the model's type cannot be decoded from its own encoding, or it was changed in a way
-/// that its shape does not show. In both cases an older snapshot and the commands behind it may give
-/// the model.
+/// decoded. Then the model's type cannot be decoded from its own encoding, or it was changed in a
+/// way that its shape does not show. In both cases an older snapshot and the commands behind it may
+/// give the model.
 pub(crate) fn undecodable_as_current<M: Model>(storage: &dyn Storage, error: &Error) -> bool {
     let Error::Undecodable { path, .. } = error else { return false };
     let header = storage.open_to_read(path).map_err(StoreError::io("read", path));

@@ -1,5 +1,5 @@
-//! Owns whether a snapshot was written with the type that the model has now. Knows nothing of what a
-//! shape is.
+//! Owns whether a snapshot was written with the type that the model has now. Knows nothing of what
+//! a shape is.
 
 use crate::error::Error;
 use crate::files::{FileHeader, PackedFile};

@@ -1,5 +1,5 @@
-//! Owns the taking of one snapshot: which version it holds, what it rests on, and which snapshots the
-//! MANIFEST lists then. Knows nothing of when one is due, and of what happens after a failure.
+//! Owns the taking of one snapshot: which version it holds, what it rests on, and which snapshots
+//! the MANIFEST lists then. Knows nothing of when one is due, and of what happens after a failure.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
-//! 50 HTTP clients for a minute, while the service is killed ten times. At first they send a thousand
-//! requests a second, one after the other. Then they send as many, but all 50 at the same moment to
-//! a queue that has room for 8. At last they send as fast as they can; then the cores, which clients
-//! and service share, are never free. Prints the rate, the latencies beside those of the disk, and
-//! the longest poll that tokio has seen; and before each run the same of clients that only read.
+//! 50 HTTP clients for a minute, while the service is killed ten times. At first they send a
+//! thousand requests a second, one after the other. Then they send as many, but all 50 at the same
+//! moment to a queue that has room for 8. At last they send as fast as they can; then the cores,
+//! which clients and service share, are never free. Prints the rate, the latencies beside those of
+//! the disk, and the longest poll that tokio has seen; and before each run the same of clients that
+//! only read.
 //!
 //! ```sh
 //! cargo bench --bench load

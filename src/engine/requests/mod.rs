@@ -4,10 +4,10 @@
 //! again. Knows nothing of what was requested.
 //!
 //! What is remembered of accepted requests at a sequence depends only on the commands up to that
-//! sequence, so that a replay makes the same memory. It holds the longest run of the newest ids that
-//! is within the limits, it always holds the newest id, and it forgets none within the promised
-//! time: the writer refuses a command that would need that. From the memory of wider limits, the
-//! memory of narrower ones can be computed.
+//! sequence, so that a replay makes the same memory. It holds the longest run of the newest ids
+//! that is within the limits, it always holds the newest id, and it forgets none within the
+//! promised time: the writer refuses a command that would need that. From the memory of wider
+//! limits, the memory of narrower ones can be computed.
 //!
 //! - `key`: what makes two requests the same
 //! - `log`: the accepted ids in their order, frozen with each version
@@ -129,8 +129,8 @@ impl Requests {
     /// Returns what became of a request. `newest` returns the sequence of the newest version that
     /// readers see.
     pub(crate) fn status(&self, key: &RequestKey, newest: impl FnOnce() -> u64) -> RequestStatus {
-        // A command leaves the flight last, behind the publication of its version or the note of its
-        // refusal. So whoever does not find it there finds its end.
+        // A command leaves the flight last, behind the publication of its version or the note of
+        // its refusal. So whoever does not find it there finds its end.
         let (mut is_in_flight, accepted) = self.index.look(key);
         if let Some(sequence) = accepted.filter(|&sequence| sequence <= newest()) {
             // The sequence may be that of a batch that was refused. Then it was taken back before

@@ -94,9 +94,9 @@ impl Summed<'_> {
     }
 }
 
-/// Reads the section of a snapshot of this sequence and time. The section has `bytes` bytes; 0 means
-/// that there is none. Keeps the ids that `limits` allow. An error is what was expected and what
-/// was found. Allocates no more than was read.
+/// Reads the section of a snapshot of this sequence and time. The section has `bytes` bytes; 0
+/// means that there is none. Keeps the ids that `limits` allow. An error is what was expected and
+/// what was found. Allocates no more than was read.
 pub(crate) fn read_section(
     blocks: &mut Blocks<'_>,
     bytes: u64,

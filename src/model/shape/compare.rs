@@ -3,10 +3,10 @@
 
 use super::text::{Kind, Leaf, Node, Variants};
 
-/// Compares the shape that was stored with that of this program. They are equal, except that one may
-/// have more variants at the end of an enum. If the program has fewer, an older release was put back;
-/// what the newer one wrote in a variant that is missing is an error when it is decoded. The error
-/// says where they differ.
+/// Compares the shape that was stored with that of this program. They are equal, except that one
+/// may have more variants at the end of an enum. If the program has fewer, an older release was put
+/// back; what the newer one wrote in a variant that is missing is an error when it is decoded. The
+/// error says where they differ.
 pub(super) fn compare(stored: &[Node], present: &[Node]) -> Result<(), String> {
     compare_values(stored, present, "")
 }

@@ -158,7 +158,8 @@ fn a_type_that_is_written_in_the_same_way_is_the_same() {
     shop.snapshot().unwrap();
     assert_eq!(shop.history().at(1).unwrap().sold, 1);
     shop.close().unwrap();
-    // An older release may be put back. Had a variant been stored that it lacks, decoding would tell.
+    // An older release may be put back. Had a variant been stored that it lacks, decoding would
+    // tell.
     assert_eq!(open::<first::Shop>(&path).unwrap().query(|shop| shop.sold), 2);
     assert_eq!(open::<shortened::Shop>(&path).unwrap().query(|shop| shop.sold), 2);
 }

@@ -151,8 +151,8 @@ impl Load {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    /// Runs one client that only reads: what the machine, HTTP and the runtime cost without a command
-    /// and a disk. It must not be killed.
+    /// Runs one client that only reads: what the machine, HTTP and the runtime cost without a
+    /// command and a disk. It must not be killed.
     pub fn reader(&self, number: u32, pace: Pace) {
         let (agent, mut latencies_us) = (agent(), Vec::new());
         while !self.stop.load(Ordering::SeqCst) {
