@@ -130,6 +130,7 @@ mod panics;
 mod process;
 mod purge;
 mod recovery;
+pub mod schema;
 mod snapshot;
 mod stats;
 mod storage;

@@ -6,7 +6,6 @@ mod events;
 mod metadata;
 mod migration;
 mod random;
-mod shape;
 mod time;
 pub(crate) mod vocabulary;
 
@@ -22,7 +21,6 @@ pub(crate) use events::{
 };
 pub(crate) use metadata::{LARGEST_METADATA_BYTES, asked};
 pub(crate) use random::RandomSeed;
-pub(crate) use shape::shape_of;
 pub(crate) use time::{system_time, time_ns};
 pub(crate) use vocabulary::{
     CommandTable, Entry, NoJson, REDACTED_NAME, REDACTED_TAG, Vocabulary, model_name, same_name,

@@ -18,9 +18,10 @@ use crate::files::{
     snapshot_path, write_chunks,
 };
 use crate::journal::SegmentIdentity;
-use crate::model::{MigrationError, Model, SnapshotReader, shape_of};
+use crate::model::{MigrationError, Model, SnapshotReader};
 use crate::options::RequestLimits;
 use crate::panics::told_of_panics;
+use crate::schema::described;
 use crate::storage::{Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
 /// Makes the header of a snapshot of the version of model `M` at `sequence`.
@@ -46,7 +47,7 @@ pub(crate) fn snapshot_header<M: Model>(
         appendix_bytes: 0,
         base_sequence: sequence,
         events: 0,
-        shape: shape_of::<M>().text().to_owned(),
+        shape: described::<M>().shape.text().to_owned(),
     }
 }
 

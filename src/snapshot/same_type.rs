@@ -3,7 +3,8 @@
 
 use crate::error::Error;
 use crate::files::{FileHeader, PackedFile};
-use crate::model::{Model, shape_of};
+use crate::model::Model;
+use crate::schema::described;
 
 /// Checks that the model's type is still the one with which the snapshot was written. Otherwise the
 /// snapshot may be misread. A snapshot of an earlier build does not say this.
@@ -12,7 +13,7 @@ pub(super) fn check_shape<M: Model>(file: &PackedFile) -> Result<(), Error> {
     if shape.is_empty() {
         return Ok(());
     }
-    match shape_of::<M>().difference_to(shape) {
+    match described::<M>().shape.difference_to(shape) {
         None => Ok(()),
         Some(reason) => Err(Error::ModelChanged {
             path: file.path.clone(),

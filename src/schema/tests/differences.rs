@@ -88,26 +88,24 @@ fn a_difference_names_its_place() {
         _stock: BTreeMap<u32, (Newtype, Status)>,
     }
     let reason = |stored: &str| {
-        let values = trace::<Shop>();
-        let shape = Shape { text: write(&values), values };
-        shape.difference_to(stored).unwrap()
+        Shape::of(&trace::<Shop>()).difference_to(stored).unwrap()
     };
     assert_eq!(
         reason("1c{uus(s)<|ut|us(s)|<s||1>>}"),
-        "the snapshot has a char where this program has a string, at `_name`"
+        "the file has a char where this program has a string, at `_name`"
     );
     assert_eq!(
         reason("1s{uus(u)<|ut|us(s)|<s||1>>}"),
-        "the snapshot has an unsigned integer (u16 to u128) where this program has a string, at \
+        "the file has an unsigned integer (u16 to u128) where this program has a string, at \
          value 1 of `Some` of `0.note` of each entry of `_stock`"
     );
     assert_eq!(
         reason("1s{uus(s)<|ut|us(s)|<s|f|1>>}"),
-        "the snapshot has an f32 where this program has no further value, at value 1 of `Second` \
+        "the file has an f32 where this program has no further value, at value 1 of `Second` \
          of value 1 of variant 4 of `1` of each entry of `_stock`"
     );
     assert_eq!(
         reason("1s"),
-        "the snapshot has no further value where this program has a map, at `_stock`"
+        "the file has no further value where this program has a map, at `_stock`"
     );
 }

@@ -82,7 +82,7 @@ pub(super) struct Variants {
     /// Whether there may be others behind these.
     pub(super) more: bool,
     /// Their names in this program; empty if they are not known.
-    pub(super) names: &'static [&'static str],
+    pub(super) names: Vec<String>,
 }
 
 /// A value of a shape.

@@ -9,9 +9,9 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::text::Leaf;
-use super::trace::{Enclosing, Field, Tracer};
 use super::values::{self, pick};
+use super::{Enclosing, Fields, Tracer, VariantForm};
+use crate::schema::types::Leaf;
 
 /// That a pass has ended early. Its reason is of no use.
 #[derive(Debug)]
@@ -50,12 +50,14 @@ impl Tracer {
     ) -> Result<V::Value, Refused> {
         self.step()?;
         self.visit(type_name::<V>(), |tracer| {
+            tracer.begin(Fields { names, length });
             let mut taken = 0;
-            let fields = Fields { tracer: &mut *tracer, names, length, taken: &mut taken };
-            let value = visitor.visit_seq(fields)?;
+            let values = Values { tracer: &mut *tracer, length, taken: &mut taken };
+            let value = visitor.visit_seq(values)?;
             if taken < names.len() {
                 tracer.has_aliases(names);
             }
+            tracer.end_of_fields();
             Ok(value)
         })
     }
@@ -73,7 +75,7 @@ macro_rules! numbers {
 macro_rules! not_described {
     ($($deserialize:ident),*) => {
         $(fn $deserialize<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refused> {
-            self.unknown();
+            self.unknown("it asks for a format that describes itself");
             Err(Refused)
         })*
     };
@@ -85,14 +87,14 @@ impl<'de> Deserializer<'de> for &mut Tracer {
     numbers! {
         deserialize_bool, visit_bool, Bool, TRUTHS;
         deserialize_u8, visit_u8, U8, NUMBERS;
-        deserialize_u16, visit_u16, Unsigned, NUMBERS;
-        deserialize_u32, visit_u32, Unsigned, NUMBERS;
-        deserialize_u64, visit_u64, Unsigned, NUMBERS;
-        deserialize_u128, visit_u128, Unsigned, NUMBERS;
-        deserialize_i16, visit_i16, Signed, NUMBERS;
-        deserialize_i32, visit_i32, Signed, NUMBERS;
-        deserialize_i64, visit_i64, Signed, NUMBERS;
-        deserialize_i128, visit_i128, Signed, NUMBERS;
+        deserialize_u16, visit_u16, U16, NUMBERS;
+        deserialize_u32, visit_u32, U32, NUMBERS;
+        deserialize_u64, visit_u64, U64, NUMBERS;
+        deserialize_u128, visit_u128, U128, NUMBERS;
+        deserialize_i16, visit_i16, I16, NUMBERS;
+        deserialize_i32, visit_i32, I32, NUMBERS;
+        deserialize_i64, visit_i64, I64, NUMBERS;
+        deserialize_i128, visit_i128, I128, NUMBERS;
         deserialize_f32, visit_f32, F32, FLOATS;
         deserialize_f64, visit_f64, F64, FLOATS;
         deserialize_char, visit_char, Char, LETTERS;
@@ -110,7 +112,7 @@ impl<'de> Deserializer<'de> for &mut Tracer {
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-        let text = self.make_up(Leaf::Text, &values::TEXTS)?;
+        let text = self.make_up(Leaf::String, &values::TEXTS)?;
         visitor.visit_string(text.to_owned())
     }
 
@@ -133,6 +135,7 @@ impl<'de> Deserializer<'de> for &mut Tracer {
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         self.step()?;
+        self.unit();
         visitor.visit_unit()
     }
 
@@ -217,14 +220,13 @@ impl<'de> Deserializer<'de> for &mut Tracer {
 }
 
 /// The values of a struct or a tuple.
-struct Fields<'t> {
+struct Values<'t> {
     tracer: &'t mut Tracer,
-    names: &'static [&'static str],
     length: usize,
     taken: &'t mut usize,
 }
 
-impl<'de> SeqAccess<'de> for Fields<'_> {
+impl<'de> SeqAccess<'de> for Values<'_> {
     type Error = Refused;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
@@ -234,9 +236,8 @@ impl<'de> SeqAccess<'de> for Fields<'_> {
         if *self.taken == self.length {
             return Ok(None);
         }
-        let field = Field { names: self.names, index: *self.taken };
         *self.taken += 1;
-        self.tracer.within_field(field, |tracer| seed.deserialize(tracer)).map(Some)
+        seed.deserialize(&mut *self.tracer).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -324,9 +325,16 @@ impl<'t, 'de> EnumAccess<'de> for Variant<'t> {
 }
 
 impl Variant<'_> {
-    fn inside<R>(self, run: impl FnOnce(&mut Tracer) -> Result<R, Refused>) -> Result<R, Refused> {
+    fn inside<R>(
+        self,
+        form: VariantForm,
+        run: impl FnOnce(&mut Tracer) -> Result<R, Refused>,
+    ) -> Result<R, Refused> {
         match self.followed {
-            Some((_, group)) => self.tracer.inside(group, run),
+            Some((id, group)) => {
+                self.tracer.has_form(id, self.index, form);
+                self.tracer.inside(group, run)
+            }
             None => run(self.tracer),
         }
     }
@@ -336,11 +344,11 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     type Error = Refused;
 
     fn unit_variant(self) -> Result<(), Refused> {
-        self.inside(|_| Ok(()))
+        self.inside(VariantForm::Unit, |_| Ok(()))
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Refused> {
-        self.inside(|tracer| seed.deserialize(tracer))
+        self.inside(VariantForm::Newtype, |tracer| seed.deserialize(tracer))
     }
 
     fn tuple_variant<V: Visitor<'de>>(
@@ -348,7 +356,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.inside(|tracer| tracer.flat(length, &[], visitor))
+        self.inside(VariantForm::Tuple, |tracer| tracer.flat(length, &[], visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -356,6 +364,6 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.inside(|tracer| tracer.flat(names.len(), names, visitor))
+        self.inside(VariantForm::Struct, |tracer| tracer.flat(names.len(), names, visitor))
     }
 }

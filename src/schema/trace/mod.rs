@@ -1,4 +1,4 @@
-//! Owns finding out the shape of a type: it deserialises the type again and again from values that
+//! Owns finding out the schema of a type: it deserialises the type again and again from values that
 //! are made up, until nothing new is seen.
 //!
 //! A pass takes one way through the type, with one variant of each enum. What it sees is kept as
@@ -6,15 +6,17 @@
 //! other values in the next one, and in the end to fewer: an empty sequence, `None`.
 //!
 //! A type that contains itself would be seen without end. So a visitor that is at work already is
-//! not followed once more: its values are unknown, and are made up *silently*, without a note.
+//! not followed once more: it is noted as the type around it, and its values are made up
+//! *silently*, without a note.
 
+mod deserializer;
 mod outcome;
+mod values;
 mod variants;
 
 use serde::de::DeserializeOwned;
 
-use super::text::{Leaf, Node};
-use super::values;
+use super::types::{Leaf, Schema};
 use crate::codec::alone;
 use crate::panics::told_of_panics;
 use crate::process::Floor;
@@ -34,40 +36,59 @@ const MOST_LEVELS: usize = 64;
 /// A variant that was refused so often is not tried again, so that what is behind it can be seen.
 const MOST_REFUSALS: usize = 3;
 
-/// A field of a struct, among those that its type lists.
-#[derive(Clone, Copy)]
-pub(super) struct Field {
-    pub(super) names: &'static [&'static str],
-    pub(super) index: usize,
-}
+const CONTAINS_ITSELF: &str = "it contains nothing but itself";
 
 /// What was seen of a value.
-struct Seen {
-    what: What,
-    field: Vec<Field>,
-}
-
 enum What {
     /// How many of the values that can be made up were refused.
     Leaf(Leaf, usize),
     Enclosed(Enclosing, usize),
     Enum(SeenVariants),
-    Unknown,
+    /// A struct or a tuple begins. Its values follow, and then its end.
+    Begin(Fields),
+    End,
+    /// A value of the type around it that this node stands for.
+    Again(usize),
+    /// Why it cannot be seen.
+    Unknown(&'static str),
+}
+
+/// The fields of a struct or a tuple: so many, and their names if they have any.
+#[derive(Clone, Copy)]
+struct Fields {
+    names: &'static [&'static str],
+    length: usize,
+}
+
+/// How a variant holds its values.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum VariantForm {
+    #[default]
+    Unit,
+    Newtype,
+    Tuple,
+    Struct,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Enclosing {
+enum Enclosing {
     Option,
     Sequence,
     Map,
 }
 
 struct SeenVariants {
-    /// The group of each variant, and how often it was tried.
-    all: Vec<(usize, usize)>,
+    all: Vec<SeenVariant>,
     names: &'static [&'static str],
     /// How many there are. A type may list other names for the same variants.
     count: usize,
+}
+
+struct SeenVariant {
+    group: usize,
+    /// How often it was tried.
+    tries: usize,
+    form: VariantForm,
 }
 
 /// Values that follow each other: the whole, a variant, or an entry.
@@ -84,15 +105,14 @@ struct Group {
 }
 
 #[derive(Default)]
-pub(super) struct Tracer {
-    nodes: Vec<Seen>,
+struct Tracer {
+    nodes: Vec<What>,
     groups: Vec<Group>,
     /// The group whose values are read, and the place of the next one.
     group: usize,
     place: usize,
-    /// The visitors that are at work, and the fields in which they are.
-    visitors: Vec<&'static str>,
-    fields: Vec<Field>,
+    /// The visitors that are at work, and the nodes of the types that they make.
+    visitors: Vec<(&'static str, Option<usize>)>,
     /// Lists of fields of which a type has read fewer: it has other names for the same ones.
     with_aliases: Vec<&'static [&'static str]>,
     /// Variants of enums that can be made without end.
@@ -105,18 +125,20 @@ pub(super) struct Tracer {
     last_leaf: Option<usize>,
     refused_in: Option<usize>,
     is_excused: bool,
+    /// Whether a panic has ended the search.
+    has_panicked: bool,
     floor: Option<Floor>,
 }
 
-/// Returns the shape of a type.
-pub(super) fn trace<T: DeserializeOwned>() -> Vec<Node> {
+/// Returns the schema of a type.
+pub(super) fn trace<T: DeserializeOwned>() -> Schema {
     let mut tracer = Tracer { groups: vec![Group::default()], ..Tracer::default() };
     // A panic would end the process.
     if cfg!(panic = "unwind") {
         // A collection must not take its entries from a snapshot that is being decoded.
         alone(|| tracer.run::<T>());
     }
-    tracer.values(0)
+    tracer.schema()
 }
 
 impl Tracer {
@@ -128,6 +150,7 @@ impl Tracer {
             let pass = || self.inside(0, |tracer| T::deserialize(tracer).map(drop));
             let Ok(passed) = told_of_panics("Deserialize", pass) else {
                 // It would panic again, and each panic leaves a message.
+                self.has_panicked = true;
                 return;
             };
             match passed {
@@ -149,7 +172,7 @@ impl Tracer {
         if std::mem::take(&mut self.is_excused) {
             return;
         }
-        if let Some(Seen { what: What::Leaf(leaf, refused), .. }) =
+        if let Some(What::Leaf(leaf, refused)) =
             last_leaf.and_then(|id| self.nodes.get_mut(id))
             && *refused < values::count(*leaf)
         {
@@ -166,7 +189,7 @@ impl Tracer {
     }
 
     /// Counts a step; false at the bounds.
-    pub(super) fn may_go_on(&mut self) -> bool {
+    fn may_go_on(&mut self) -> bool {
         self.steps += 1;
         let is_deep = self.floor.is_some_and(Floor::is_reached);
         let goes_on = self.steps <= MOST_STEPS && self.visitors.len() <= MOST_LEVELS && !is_deep;
@@ -176,32 +199,32 @@ impl Tracer {
         goes_on
     }
 
-    /// Runs what a visitor does. If it is at work already, its values are unknown.
-    pub(super) fn visit<R>(
-        &mut self,
-        visitor: &'static str,
-        run: impl FnOnce(&mut Self) -> R,
-    ) -> R {
-        let again = self.silent == 0 && self.visitors.contains(&visitor);
-        if again {
-            self.note(|| What::Unknown, |what| matches!(what, What::Unknown));
+    /// Runs what a visitor does. If it is at work already, it makes the type around it once more.
+    fn visit<R>(&mut self, visitor: &'static str, run: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.visitors.iter().rposition(|(at_work, _)| *at_work == visitor);
+        let again = before.filter(|_| self.silent == 0);
+        if let Some(before) = again {
+            // The visitor of a newtype makes no node of its own: what is in it stands for it.
+            let around = self.visitors.iter().skip(before).find_map(|(_, node)| *node);
+            let what = around.map_or(What::Unknown(CONTAINS_ITSELF), What::Again);
+            self.note(|| what, |what| matches!(what, What::Again(_) | What::Unknown(_)));
         }
-        self.silent += usize::from(again);
-        self.visitors.push(visitor);
+        self.silent += usize::from(again.is_some());
+        self.visitors.push((visitor, None));
         let result = run(self);
         self.visitors.pop();
-        self.silent -= usize::from(again);
+        self.silent -= usize::from(again.is_some());
         result
     }
 
-    pub(super) fn within_field<R>(&mut self, field: Field, run: impl FnOnce(&mut Self) -> R) -> R {
-        self.fields.push(field);
-        let result = run(self);
-        self.fields.pop();
-        result
+    /// Notes which node stands for the type that the visitor at work makes.
+    fn stands_for_visitor(&mut self, node: usize) {
+        if let Some((_, known)) = self.visitors.last_mut() {
+            known.get_or_insert(node);
+        }
     }
 
-    pub(super) fn has_aliases(&mut self, names: &'static [&'static str]) {
+    fn has_aliases(&mut self, names: &'static [&'static str]) {
         if !self.with_aliases.contains(&names) {
             self.with_aliases.push(names);
         }
@@ -219,11 +242,11 @@ impl Tracer {
             return None;
         }
         match group.nodes.get(place).copied() {
-            Some(id) if self.nodes.get(id).is_some_and(|seen| fits(&seen.what)) => Some(id),
+            Some(id) if self.nodes.get(id).is_some_and(fits) => Some(id),
             None if !group.is_whole && self.nodes.len() < MOST_NODES => {
                 let id = self.nodes.len();
                 group.nodes.push(id);
-                self.nodes.push(Seen { what: make(), field: self.fields.clone() });
+                self.nodes.push(make());
                 self.progress += 1;
                 Some(id)
             }
@@ -240,26 +263,52 @@ impl Tracer {
     }
 
     /// Notes a value; returns the number of the one to make up.
-    pub(super) fn leaf(&mut self, leaf: Leaf) -> usize {
+    fn leaf(&mut self, leaf: Leaf) -> usize {
         let fits = |what: &What| matches!(what, What::Leaf(..));
         let id = self.note(|| What::Leaf(leaf, 0), fits);
         self.last_leaf = id;
-        match id.and_then(|id| self.nodes.get_mut(id)).map(|seen| &mut seen.what) {
+        match id.and_then(|id| self.nodes.get_mut(id)) {
             // If all were refused, something else may be the cause: then it is the first again.
             Some(What::Leaf(known, refused)) if *known == leaf => *refused % values::count(leaf),
             Some(_) => {
-                let place = self.place - 1;
-                if let Some(group) = self.groups.get_mut(self.group) {
-                    group.end_at(place);
-                }
+                self.is_another();
                 0
             }
             None => 0,
         }
     }
 
+    /// Notes a value that is nothing in an encoding. No value of it can be refused.
+    fn unit(&mut self) {
+        self.note(|| What::Leaf(Leaf::Unit, 0), |what| matches!(what, What::Leaf(Leaf::Unit, _)));
+    }
+
+    /// The node before the present place stands for something else than what was met there.
+    fn is_another(&mut self) {
+        let place = self.place - 1;
+        if let Some(group) = self.groups.get_mut(self.group) {
+            group.end_at(place);
+        }
+    }
+
+    /// Notes the beginning of a struct or a tuple.
+    fn begin(&mut self, fields: Fields) {
+        let id = self.note(|| What::Begin(fields), |what| matches!(what, What::Begin(_)));
+        let Some(id) = id else { return };
+        self.stands_for_visitor(id);
+        if let Some(What::Begin(known)) = self.nodes.get(id)
+            && (known.length, known.names) != (fields.length, fields.names)
+        {
+            self.is_another();
+        }
+    }
+
+    fn end_of_fields(&mut self) {
+        self.note(|| What::End, |what| matches!(what, What::End));
+    }
+
     /// Notes something that encloses a group; returns that. `None` if it is to be empty.
-    pub(super) fn enclosed(&mut self, enclosing: Enclosing) -> Option<usize> {
+    fn enclosed(&mut self, enclosing: Enclosing) -> Option<usize> {
         let inner = self.groups.len();
         let fits: fn(&What) -> bool = match enclosing {
             Enclosing::Option => |what| matches!(what, What::Enclosed(Enclosing::Option, _)),
@@ -267,7 +316,8 @@ impl Tracer {
             Enclosing::Map => |what| matches!(what, What::Enclosed(Enclosing::Map, _)),
         };
         let id = self.note(|| What::Enclosed(enclosing, inner), fits)?;
-        let Some(What::Enclosed(_, group)) = self.nodes.get(id).map(|seen| &seen.what) else {
+        self.stands_for_visitor(id);
+        let Some(What::Enclosed(_, group)) = self.nodes.get(id) else {
             return None;
         };
         let group = *group;
@@ -277,8 +327,8 @@ impl Tracer {
         self.groups.get(group).is_some_and(|it| it.refusals == 0).then_some(group)
     }
 
-    pub(super) fn unknown(&mut self) {
-        self.note(|| What::Unknown, |what| matches!(what, What::Unknown));
+    fn unknown(&mut self, reason: &'static str) {
+        self.note(|| What::Unknown(reason), |what| matches!(what, What::Unknown(_)));
     }
 
     /// The pass fails for a reason that the type is not to blame for.
@@ -287,7 +337,7 @@ impl Tracer {
     }
 
     /// Runs what reads the values of a group.
-    pub(super) fn inside<R, E>(
+    fn inside<R, E>(
         &mut self,
         group: usize,
         run: impl FnOnce(&mut Self) -> Result<R, E>,
@@ -300,7 +350,7 @@ impl Tracer {
     }
 
     /// Runs what reads the values of a group from a place on. Returns the place behind them.
-    pub(super) fn inside_from<R, E>(
+    fn inside_from<R, E>(
         &mut self,
         group: usize,
         place: usize,
@@ -308,19 +358,17 @@ impl Tracer {
     ) -> (Result<R, E>, usize) {
         let group_before = std::mem::replace(&mut self.group, group);
         let place_before = std::mem::replace(&mut self.place, place);
-        let fields_before = std::mem::take(&mut self.fields);
         let result = run(self);
         if result.is_err() {
             self.refused_in.get_or_insert(group);
         }
-        self.fields = fields_before;
         self.group = group_before;
         let place = std::mem::replace(&mut self.place, place_before);
         (result, place)
     }
 
     /// Ends a group whose values were read up to this place.
-    pub(super) fn end(&mut self, group: usize, place: usize) {
+    fn end(&mut self, group: usize, place: usize) {
         self.refused_in = None;
         self.is_excused = false;
         let Some(ended) = self.groups.get_mut(group) else { return };
@@ -342,16 +390,16 @@ impl Tracer {
         let is_done = |group: usize| {
             self.groups.get(group).is_some_and(|it| it.is_complete || it.refusals > 0)
         };
-        match self.nodes.get(id).map(|seen| &seen.what) {
+        match self.nodes.get(id) {
             Some(What::Enclosed(_, group)) => is_done(*group),
             Some(What::Enum(seen)) => {
                 seen.all.len() == seen.count
-                    && seen.all.iter().all(|(group, _)| {
-                        let group = self.groups.get(*group);
+                    && seen.all.iter().all(|variant| {
+                        let group = self.groups.get(variant.group);
                         group.is_some_and(|it| it.is_complete || it.refusals >= MOST_REFUSALS)
                     })
             }
-            Some(What::Leaf(..) | What::Unknown) | None => true,
+            _ => true,
         }
     }
 }

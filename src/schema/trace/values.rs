@@ -1,7 +1,7 @@
 //! Owns the values that a trace makes up. A type may refuse some of them: a name that must not be
 //! empty, or a date. So there are several of each kind, which are tried in their order.
 
-use super::text::Leaf;
+use crate::schema::types::Leaf;
 
 /// The first is accepted by most types: a `NonZero`, too.
 pub(super) const NUMBERS: [u8; 3] = [1, 0, 20];
@@ -34,12 +34,14 @@ pub(super) const BYTES: [usize; 7] = [0, 16, 32, 12, 20, 64, 8];
 /// Returns how many values there are of this kind.
 pub(super) fn count(leaf: Leaf) -> usize {
     match leaf {
-        Leaf::Unsigned | Leaf::Signed | Leaf::U8 | Leaf::I8 => NUMBERS.len(),
+        Leaf::U8 | Leaf::U16 | Leaf::U32 | Leaf::U64 | Leaf::U128 => NUMBERS.len(),
+        Leaf::I8 | Leaf::I16 | Leaf::I32 | Leaf::I64 | Leaf::I128 => NUMBERS.len(),
         Leaf::F32 | Leaf::F64 => FLOATS.len(),
         Leaf::Bool => TRUTHS.len(),
         Leaf::Char => LETTERS.len(),
-        Leaf::Text => TEXTS.len(),
+        Leaf::String => TEXTS.len(),
         Leaf::Bytes => BYTES.len(),
+        Leaf::Unit => 1,
     }
 }
 

@@ -108,7 +108,7 @@ fn variants(kind: &Kind) -> Option<Variants> {
         Kind::Option(inner) => Some(Variants {
             all: vec![Vec::new(), inner.clone()],
             more: false,
-            names: &["None", "Some"],
+            names: vec!["None".to_owned(), "Some".to_owned()],
         }),
         _ => None,
     }
@@ -116,7 +116,7 @@ fn variants(kind: &Kind) -> Option<Variants> {
 
 fn differ(place: &str, stored: Option<&Node>, present: Option<&Node>) -> String {
     let (stored, present) = (named(stored), named(present));
-    format!("the snapshot has {stored} where this program has {present}, at {place}")
+    format!("the file has {stored} where this program has {present}, at {place}")
 }
 
 fn named(node: Option<&Node>) -> String {

@@ -15,12 +15,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::schema::described;
+use crate::schema::trace::trace;
+use std::sync::Arc;
 use crate::collections::{Map, Set, Vector};
 use crate::test_support::Count;
 
 /// The text without its revision.
 fn seen<T: DeserializeOwned>() -> String {
-    let text = write(&trace::<T>());
+    let text = write(&nodes_of(&trace::<T>()));
     let values = parse(&text).unwrap();
     assert_eq!(write(&values), text, "a text means what was seen");
     text.strip_prefix('1').unwrap().to_owned()
@@ -143,8 +146,8 @@ fn types_that_refuse_a_value_get_another() {
 
 #[test]
 fn a_shape_is_found_out_once_and_is_always_the_same() {
-    let first = shape_of::<Count>();
-    assert!(Arc::ptr_eq(&first, &shape_of::<Count>()));
-    assert_eq!(first.text(), write(&trace::<Count>()));
-    assert_eq!(first.difference_to(first.text()), None);
+    let first = described::<Count>();
+    assert!(Arc::ptr_eq(&first, &described::<Count>()));
+    assert_eq!(first.shape.text(), write(&nodes_of(&trace::<Count>())));
+    assert_eq!(first.shape.difference_to(first.shape.text()), None);
 }

@@ -1,0 +1,61 @@
+//! Schemas: what is in the files of a database, so that they can be read without the program that
+//! wrote them.
+//!
+//! Nothing tells a program the fields of a type but its `Deserialize`. So [`Schema::of`] calls that
+//! with a deserializer that makes up values, and notes what it is asked for.
+//!
+//! Owns schemas, how they are found out, and what a type looks like in an encoding. Knows nothing of
+//! files, models and commands.
+
+mod shape;
+mod trace;
+mod types;
+
+pub use types::{Content, Leaf, Part, Schema, Type};
+
+pub(crate) use shape::Shape;
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use serde::de::DeserializeOwned;
+
+/// What is known of a type of this program.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) schema: Schema,
+    pub(crate) shape: Shape,
+}
+
+/// The types that this process has used: as many as it has types of models, commands and events.
+/// Reading takes no lock, which in the child of a fork could stay locked for ever.
+static DESCRIBED: ArcSwapOption<HashMap<TypeId, Arc<Described>>> = ArcSwapOption::const_empty();
+
+/// Returns what is known of a type, which is found out once in each process.
+pub(crate) fn described<T: DeserializeOwned + 'static>() -> Arc<Described> {
+    let id = TypeId::of::<T>();
+    if let Some(known) = DESCRIBED.load().as_deref().and_then(|known| known.get(&id)) {
+        return known.clone();
+    }
+    let schema = trace::trace::<T>();
+    let shape = Shape::of(&schema);
+    let made = Arc::new(Described { schema, shape });
+    // Another thread may have found it meanwhile; it is the same.
+    DESCRIBED.rcu(|known| {
+        let mut known = known.as_deref().cloned().unwrap_or_default();
+        known.insert(id, made.clone());
+        Some(Arc::new(known))
+    });
+    made
+}
+
+impl Schema {
+    /// Finds out the schema of a type. The first call for a type in a process deserialises it from
+    /// made-up values; the values that it makes are dropped at once.
+    #[must_use]
+    pub fn of<T: DeserializeOwned + 'static>() -> Self {
+        described::<T>().schema.clone()
+    }
+}
