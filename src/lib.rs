@@ -77,6 +77,7 @@
 //! - [`Database`]: execute, submit and await, query, view, close. [`Builder`]: the options.
 //! - [`Durability`]: what an answer promises, and what a weaker choice may lose.
 //! - [`docs::async_service`]: which calls wait for what, and clients that try again.
+//! - [`schema`]: what the files say of the types in them, for programs that do not have these.
 //! - [`testing`]: for an application's own tests. [`docs::evolution`]: an application through three
 //!   releases.
 //! - [`docs::architecture`]: how a command travels. [`docs::format`]: every byte on disk.

@@ -67,6 +67,7 @@ pub(crate) fn header(magic: [u8; 8]) -> FileHeader {
         appendix_bytes: 0,
         base_sequence: 1,
         shape: String::new(),
+        schemas: Default::default(),
         events: 0,
     }
 }

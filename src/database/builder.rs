@@ -17,6 +17,7 @@ use crate::options::{
     SnapshotPolicy,
 };
 use crate::recovery::{Progress, ProgressCallback};
+use crate::schema::Schema;
 use crate::storage::{Clock, HeldDisk, Memory};
 
 /// The root path of a database in memory. It is only a name; no directory with this name is read.
@@ -76,6 +77,16 @@ impl<M: Model, I> Builder<M, I> {
     pub fn initial(self, model: M) -> Builder<M, Given<M>> {
         let Self { options, progress, clock, model: marker, .. } = self;
         Builder { options, initial: Given(model), progress, clock, model: marker }
+    }
+
+    /// Says what a type is, where it cannot be [found out](crate::schema): a type whose
+    /// `Deserialize` refuses made-up values, for example. `T` is the model, its event, or a command
+    /// of [`commands!`](crate::commands!) as it is stored. The database's files hold this schema, so
+    /// that tools can read what is stored. The database itself decodes with the type, and compares
+    /// only what it has found out.
+    pub fn describe<T: 'static>(mut self, schema: Schema) -> Self {
+        self.options.given_schemas.give::<T>(schema);
+        self
     }
 
     /// Sets when a command is acknowledged. Default: [`Durability::Sync`].
@@ -321,7 +332,7 @@ impl<M: Model, I> Builder<M, I> {
     where
         I: InitialModel<M>,
     {
-        self.options.validate()?;
+        self.options.validate_for::<M>()?;
         let Self { options, initial, mut progress, clock, .. } = self;
         let initial = || initial.initial();
         let path = absolute(path.as_ref())?;
@@ -348,7 +359,7 @@ impl<M: Model, I> Builder<M, I> {
     where
         I: InitialModel<M>,
     {
-        self.options.validate()?;
+        self.options.validate_for::<M>()?;
         let largest = LARGEST_SEGMENT_IN_MEMORY_BYTES;
         self.options.segment_bytes = self.options.segment_bytes.min(largest);
         let Self { options, initial, mut progress, clock, .. } = self;

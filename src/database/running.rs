@@ -13,7 +13,7 @@ use crate::engine::{
 use crate::error::Error;
 use crate::files::{Directory, Packing, Reserve};
 use crate::journal::SegmentIdentity;
-use crate::model::Model;
+use crate::model::{Model, ProgramSchemas};
 use crate::mutex::lock;
 use crate::options::{Durability, SnapshotPolicy};
 use crate::process::{FreedDeep, OpeningProcess, stack};
@@ -30,6 +30,7 @@ pub(crate) struct Engine<M: Model> {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) directory: Directory,
     pub(crate) identity: SegmentIdentity,
+    pub(crate) schemas: ProgramSchemas,
     pub(crate) packing: Packing,
     pub(crate) reserve: Arc<Reserve>,
     /// The space that snapshots and checkpoints give up when the journal needs it.

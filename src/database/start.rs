@@ -129,6 +129,7 @@ impl<M: Model> Engine<M> {
             storage,
             directory: found.directory,
             identity: found.identity,
+            schemas: found.schemas,
             packing: options.packing(),
             reserve: found.reserve,
             room,

@@ -6,7 +6,7 @@ use crate::engine::{Health, SnapshotInfo, sync_outside_lock};
 use crate::error::Error;
 use crate::files::absolute;
 use crate::json;
-use crate::model::{Model, time_ns};
+use crate::model::{Model, program_schemas, time_ns};
 use crate::options::{MOST_IDS, MOST_OUTPUT_BYTES, Options};
 use crate::process::stack;
 use crate::recovery::{RecoveryReport, identity, read_whole};
@@ -67,7 +67,7 @@ impl<M: Model> Database<M> {
     /// durable failed.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<SnapshotInfo, Error> {
         self.engine.check_caller()?;
-        let Engine { shared, committer, storage, identity, packing, .. } = &*self.engine;
+        let Engine { shared, committer, storage, identity, schemas, packing, .. } = &*self.engine;
         let target = absolute(target.as_ref())?;
         let version = shared.published.pin();
         let synced = sync_outside_lock(committer);
@@ -76,7 +76,7 @@ impl<M: Model> Database<M> {
             synced?;
         }
         let storage = storage.clone().for_copies();
-        stack::run(|| write_copy(&storage, &target, identity, &version, *packing))
+        stack::run(|| write_copy(&storage, &target, identity, schemas, &version, *packing))
             .map_err(Error::io("start a thread to write", &target))?
     }
 
@@ -103,8 +103,9 @@ impl<M: Model> Database<M> {
         let copy = || {
             let (database, version) = read_whole::<M>(&source, &backup, &options)?;
             let packing = options.packing();
-            let identity = identity::<M>(database, options.events::<M>());
-            write_copy(&storage, &target, &identity, &version, packing).map(drop)
+            let schemas = program_schemas::<M>(&options.given_schemas);
+            let identity = identity::<M>(database, options.events::<M>(), schemas.digest);
+            write_copy(&storage, &target, &identity, &schemas, &version, packing).map(drop)
         };
         stack::run(copy).map_err(Error::io("start a thread to read", &backup))?
     }

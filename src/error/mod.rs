@@ -253,6 +253,31 @@ pub enum Error {
         /// The codec's message.
         reason: String,
     },
+    /// The type of a command was changed, but its tag was not. Its stored commands would be
+    /// misread.
+    #[error(
+        "{} holds command `{command}` (tag {tag}) at sequence {sequence}, but its type was changed: \
+         {reason}. It was stored as {stored}, and this program has {present}. Give the new type a \
+         tag of its own and keep the old type with tag {tag} (`{tag} => Old as New`), or restore \
+         the type",
+        path.display()
+    )]
+    CommandChanged {
+        /// The segment or archive that holds the command.
+        path: PathBuf,
+        /// The command's sequence.
+        sequence: u64,
+        /// The tag.
+        tag: u16,
+        /// The command's name when it was journaled.
+        command: String,
+        /// What differs, and where.
+        reason: String,
+        /// The type with which it was stored, much as it is written in Rust.
+        stored: String,
+        /// The type with this tag in this program.
+        present: String,
+    },
     /// The stored events of a command cannot be decoded as the model's event type.
     #[error(
         "{} holds events of command `{command}` at sequence {sequence}, but this program cannot \

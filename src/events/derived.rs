@@ -34,7 +34,7 @@ impl<M: Model> Derived<M> {
             error => error,
         })?;
         let (model, time) = ((*view).clone(), time_ns(view.time()));
-        let made = Replica::new(followed.identity.database, model, before, time);
+        let made = Replica::new(&followed.files(), model, before, time);
         self.replica = Some(made);
         Ok(())
     }

@@ -27,7 +27,6 @@ use crate::execute_error::WaitError;
 use crate::history::{Frames, HistoryRecord, RecordOrigin, StoredRecords, check_frame};
 use crate::journal::{Bookmark, Records};
 use crate::model::Model;
-use crate::recovery::check_tags;
 
 /// Where a [`Subscription`] begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl<M: Model> Subscription<M> {
             From::After(sequence) => sequence.saturating_add(1),
             From::Now => followed.reached() + 1,
         };
-        let live = RecordOrigin::new(Arc::new(followed.live_file()));
+        let live = RecordOrigin::of_this_program(followed.live_file());
         let task = followed.shared.published.tasks.number();
         let mut made = Self {
             reached: followed.reached(),
@@ -319,8 +318,8 @@ impl<M: Model> Subscription<M> {
         let origin = match &mut self.checked {
             Some(known) if known.is(file) => known,
             other => {
-                check_tags::<M>(&file.path, &file.header)?;
-                other.insert(RecordOrigin::new(file.clone()))
+                let changed = self.followed.files().check_types::<M>(&file.path, &file.header)?;
+                other.insert(RecordOrigin::new(file.clone(), changed))
             }
         };
         self.batch = Some(Batch::new(origin, frame.payload.into(), frame.header.first_sequence));

@@ -27,6 +27,8 @@ pub(crate) struct Directory {
     pub(crate) archive: PathBuf,
     /// It exists only after something was purged.
     pub(crate) purges: PathBuf,
+    /// What is in the files. A purge does not replace it.
+    pub(crate) schemas: PathBuf,
 }
 
 impl Directory {
@@ -53,6 +55,7 @@ impl Directory {
             snapshots: inner("snapshots"),
             archive: inner("archive"),
             purges: inner("purges"),
+            schemas: root.join("schemas"),
         }
     }
 
@@ -83,6 +86,10 @@ impl Directory {
 
     pub(crate) fn create_archive(&self, storage: &dyn Storage) -> Result<(), StoreError> {
         create(storage, &self.archive)
+    }
+
+    pub(crate) fn create_schemas(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        create(storage, &self.schemas)
     }
 
     /// Creates the directory of one durable follower.
@@ -118,7 +125,8 @@ impl Directory {
 
     /// Removes temporary files that an earlier process left when it was killed.
     pub(crate) fn remove_stale_temporaries(&self, storage: &dyn Storage) -> Result<(), StoreError> {
-        for directory in [&self.root, &self.journal, &self.snapshots, &self.archive] {
+        let Self { root, journal, snapshots, archive, schemas, .. } = self;
+        for directory in [root, journal, snapshots, archive, schemas] {
             if kind(storage, directory)?.is_none() {
                 continue;
             }
@@ -144,7 +152,7 @@ impl Directory {
 
     /// Removes everything of an unfinished copy.
     pub(crate) fn remove_whole(&self, storage: &dyn Storage) -> Result<(), StoreError> {
-        for directory in [&self.journal, &self.snapshots, &self.root] {
+        for directory in [&self.journal, &self.snapshots, &self.schemas, &self.root] {
             if kind(storage, directory)?.is_none() {
                 continue;
             }

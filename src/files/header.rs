@@ -9,6 +9,7 @@ use super::envelope::{
 use super::fields::{FieldReader, position};
 use crate::codec::CODEC_ID;
 use crate::files::{DatabaseId, StoreError};
+use crate::schema::SchemasDigest;
 use crate::storage::{ReadableFile, read_up_to};
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PREVJRNL";
@@ -59,6 +60,8 @@ pub(crate) struct FileHeader {
     /// What the model's type looks like in the encoding, as `model::shape` writes it; empty in
     /// other files than snapshots, and in those of earlier builds.
     pub(crate) shape: String,
+    /// Names the file that says what is in this one; none in files of earlier builds.
+    pub(crate) schemas: SchemasDigest,
 }
 
 impl FileHeader {
@@ -93,9 +96,12 @@ impl FileHeader {
         }
         bytes.extend_from_slice(&self.appendix_bytes.to_le_bytes());
         bytes.extend_from_slice(&self.base_sequence.to_le_bytes());
-        // Without a shape, earlier builds can read the header.
-        if !self.shape.is_empty() {
+        // Without these two, earlier builds can read the header.
+        if !self.shape.is_empty() || !self.schemas.is_none() {
             push_name(&mut bytes, &self.shape)?;
+        }
+        if !self.schemas.is_none() {
+            bytes.extend_from_slice(&self.schemas.0);
         }
         let length = bytes.len() + CHECKSUM_BYTES;
         if length > LARGEST_HEADER_BYTES {
@@ -161,11 +167,7 @@ impl FileHeader {
                 true => (0, file_bytes, sequence),
                 false => (file_bytes, fields.u64()?, fields.u64()?),
             };
-            // Earlier builds had no shape.
-            let shape = match fields.is_at_end() {
-                true => String::new(),
-                false => read_name(&mut fields).filter(|shape| !shape.is_empty())?,
-            };
+            let (shape, schemas) = read_types(&mut fields)?;
             let header = Self {
                 magic,
                 database,
@@ -182,6 +184,7 @@ impl FileHeader {
                 appendix_bytes,
                 base_sequence,
                 shape,
+                schemas,
             };
             fields.is_at_end().then_some((header, codec))
         };
@@ -223,6 +226,19 @@ fn push_name(bytes: &mut Vec<u8>, name: &str) -> Option<()> {
     bytes.extend_from_slice(&u16::try_from(name.len()).ok()?.to_le_bytes());
     bytes.extend_from_slice(name.as_bytes());
     Some(())
+}
+
+/// Reads what the header says of types. Earlier builds wrote nothing, or the shape alone.
+fn read_types(fields: &mut FieldReader<'_>) -> Option<(String, SchemasDigest)> {
+    if fields.is_at_end() {
+        return Some((String::new(), SchemasDigest::default()));
+    }
+    let shape = read_name(fields)?;
+    if fields.is_at_end() {
+        return (!shape.is_empty()).then(|| (shape, SchemasDigest::default()));
+    }
+    let schemas = SchemasDigest(fields.array()?);
+    (!schemas.is_none()).then_some((shape, schemas))
 }
 
 fn read_name(fields: &mut FieldReader<'_>) -> Option<String> {

@@ -8,6 +8,7 @@
 //! - `envelope`: magic, format version and checksum around a file that is read as a whole
 //! - `header`: the beginning of every segment, snapshot and archive
 //! - `container`: a compressed file: one stream, or chunks that are packed one by one
+//! - `schemas`: what is in the files
 //! - `manifest`: which files must exist
 //! - `change_failure`: whether a failed change leaves anything in doubt
 //! - `reserve`: disk space that is kept for a full disk
@@ -26,6 +27,7 @@ mod header;
 mod manifest;
 mod names;
 mod reserve;
+mod schemas;
 mod standing;
 mod store_error;
 #[cfg(test)]
@@ -54,6 +56,7 @@ pub(crate) use names::{
     numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
+pub(crate) use schemas::{SchemaFiles, keep_schemas};
 #[cfg(any(test, fuzzing))]
 pub(crate) use standing::sealed_standing;
 pub(crate) use standing::{

@@ -46,6 +46,7 @@ impl CheckpointOf<'_> {
             appendix_bytes: 0,
             base_sequence: self.position,
             shape: String::new(),
+            schemas: Default::default(),
         }
     }
 }

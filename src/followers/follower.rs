@@ -92,7 +92,7 @@ impl<M: Model> Follower<M> {
             standing,
             options,
             subscription: None,
-            letters: RecordOrigin::new(Arc::new(letters)),
+            letters: RecordOrigin::of_this_program(letters),
             unsaved_since: Instant::now(),
             unsaved: 0,
             failed_at: None,

@@ -113,6 +113,10 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
+    pub(crate) fn files(&self) -> &Arc<HistoryFiles> {
+        &self.files
+    }
+
     /// The first sequence that was asked for. The first frame may begin before it.
     pub(crate) fn from(&self) -> u64 {
         self.from

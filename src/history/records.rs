@@ -1,6 +1,7 @@
 //! Owns the stored commands as a user reads them, for example for an audit. Knows nothing of how
 //! the files are found.
 
+use std::any::TypeId;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
@@ -13,22 +14,29 @@ use crate::error::Error;
 use crate::journal::{FrameRef, RECORD_HEADER_BYTES, Record, Records, StreamedFile};
 use crate::model::{
     AnyCommand, Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG,
-    decode_events, system_time,
+    decode_events, split_events, system_time,
 };
 use crate::options::Events;
 use crate::panics::told_of_panics;
 use crate::process::stack;
-use crate::recovery::{check_tags, unknown_tag};
+use crate::recovery::{ChangedTypes, unknown_tag};
 
 /// What records come from: their file, and the program's types for its commands.
 pub(crate) struct RecordOrigin<M: Model> {
     file: Arc<StreamedFile>,
     table: CommandTable<M>,
+    /// The types that were changed since the file was written.
+    changed: Arc<ChangedTypes>,
 }
 
 impl<M: Model> RecordOrigin<M> {
-    pub(crate) fn new(file: Arc<StreamedFile>) -> Arc<Self> {
-        Arc::new(Self { file, table: CommandTable::new() })
+    pub(crate) fn new(file: Arc<StreamedFile>, changed: Arc<ChangedTypes>) -> Arc<Self> {
+        Arc::new(Self { file, table: CommandTable::new(), changed })
+    }
+
+    /// Makes the origin of records that this program wrote.
+    pub(crate) fn of_this_program(file: StreamedFile) -> Arc<Self> {
+        Self::new(Arc::new(file), Arc::default())
     }
 
     /// Whether a replay tells the events, because they were not stored.
@@ -155,7 +163,13 @@ impl<M: Model> HistoryRecord<M> {
         if self.is_redacted() {
             return None;
         }
-        let decoded = self.stored.origin.table.get(self.tag)?.decode(self.record().command)?;
+        let entry = self.stored.origin.table.get(self.tag)?;
+        if entry.applied() == TypeId::of::<C>()
+            && let Err(error) = self.check_type()
+        {
+            return Some(Err(error));
+        }
+        let decoded = entry.decode(self.record().command)?;
         Some(decoded.map_err(|reason| self.undecodable(reason)))
     }
 
@@ -164,11 +178,13 @@ impl<M: Model> HistoryRecord<M> {
     ///
     /// # Errors
     /// [`Error::Erased`] if a purge erased the command; [`Error::UnknownTag`] if the list of `E`
-    /// does not have it; [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type.
+    /// does not have it; [`Error::CommandChanged`] if its type was changed since;
+    /// [`Error::CommandUndecodable`] if its bytes cannot be decoded as its type.
     pub fn decode<E: AnyCommand<M>>(&self) -> Result<E, Error> {
         if self.is_redacted() {
             return Err(Error::Erased { sequence: self.sequence });
         }
+        self.check_type()?;
         let StreamedFile { path, header, .. } = &**self.file();
         let decoded = E::of(self.tag, self.record().command)
             .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
@@ -190,6 +206,7 @@ impl<M: Model> HistoryRecord<M> {
             .table
             .get(self.tag)
             .ok_or_else(|| unknown_tag(path, header, self.sequence, self.tag))?;
+        self.check_type()?;
         let bytes = self.record().command;
         stack::try_here_first(|| entry.json(bytes)).map_err(|why| match why {
             NoJson::Undecodable(reason) => self.undecodable(reason),
@@ -216,9 +233,14 @@ impl<M: Model> HistoryRecord<M> {
             return Ok(None);
         }
         let Some(bytes) = self.record().events else { return Ok(Some(Vec::new())) };
-        let decoded = stack::try_here_first(|| {
-            told_of_panics("event's Deserialize", || decode_events::<M>(bytes))?
-        });
+        let version = split_events(bytes).map(|(version, _)| version);
+        let changed = version.and_then(|it| self.stored.origin.changed.why_not_events(it));
+        let decoded = match changed {
+            Some(reason) => Err(format!("their type was changed: {reason}")),
+            None => stack::try_here_first(|| {
+                told_of_panics("event's Deserialize", || decode_events::<M>(bytes))?
+            }),
+        };
         decoded.map(Some).map_err(|reason| Error::EventsUndecodable {
             path: self.file().path.clone(),
             sequence: self.sequence,
@@ -260,6 +282,12 @@ impl<M: Model> HistoryRecord<M> {
     pub(crate) fn encoded(&self) -> &[u8] {
         let begin = in_memory(self.begin).saturating_sub(RECORD_HEADER_BYTES);
         self.stored.bytes.get(begin..begin + self.record().bytes()).unwrap_or(&[])
+    }
+
+    /// Checks that the command has the type with which it was stored.
+    fn check_type(&self) -> Result<(), Error> {
+        let StreamedFile { path, header, .. } = &**self.file();
+        self.stored.origin.changed.check_command(path, header, self.sequence, self.tag)
     }
 
     fn undecodable(&self, reason: String) -> Error {
@@ -362,11 +390,12 @@ impl<M: Model> HistoryRecords<M> {
         if !self.frames.advance()? {
             return Ok(false);
         }
+        let files = self.frames.files().clone();
         let Some((file, frame)) = self.frames.frame() else { return Ok(false) };
         check_frame(file, &frame)?;
         if self.origin.as_ref().is_none_or(|known| !known.is(file)) {
-            check_tags::<M>(&file.path, &file.header)?;
-            self.origin = Some(RecordOrigin::new(file.clone()));
+            let changed = files.check_types::<M>(&file.path, &file.header)?;
+            self.origin = Some(RecordOrigin::new(file.clone(), changed));
         }
         self.payload.clear();
         self.payload.extend_from_slice(frame.payload);

@@ -70,7 +70,7 @@ impl<M: Model> History<M> {
         tell: Tell<'_>,
     ) -> Result<(View<Other>, u64), Error> {
         let total = self.newest();
-        let mut replica = Replica::new(self.files.database, initial, 0, 0);
+        let mut replica = Replica::new(&self.files, initial, 0, 0);
         replica.skipped = skipped;
         let mut commands = self.files.commands(1, None)?;
         tell(Progress { phase: Phase::History, done: 0, total });

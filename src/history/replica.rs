@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::source::HistoryFiles;
 use crate::engine::{Applier, EngineThread, RequestLog};
 use crate::error::Error;
-use crate::files::DatabaseId;
+use crate::files::SchemaFiles;
 use crate::journal::{Record, StreamedFile};
 use crate::model::{Model, RandomSeed};
 use crate::options::RequestLimits;
-use crate::recovery::{Replayed, check_tags, unknown_tag};
+use crate::recovery::{ChangedTypes, Replayed, check_tags, unknown_tag};
 
 /// A model that is replayed from a history.
 pub(crate) struct Replica<M: Model> {
@@ -21,11 +22,14 @@ pub(crate) struct Replica<M: Model> {
     applier: Applier<M>,
     /// The file whose table of command names was checked last.
     checked: Option<Arc<StreamedFile>>,
+    /// Which types were changed since that file was written.
+    changed: Arc<ChangedTypes>,
+    schemas: SchemaFiles,
 }
 
 impl<M: Model> Replica<M> {
     /// Makes a replica that begins with `model`, which has all commands up to `sequence` in it.
-    pub(crate) fn new(database: DatabaseId, model: M, sequence: u64, time_ns: u64) -> Self {
+    pub(crate) fn new(files: &HistoryFiles, model: M, sequence: u64, time_ns: u64) -> Self {
         let replayed = Replayed {
             model,
             sequence,
@@ -39,8 +43,10 @@ impl<M: Model> Replica<M> {
         Self {
             replayed,
             skipped: None,
-            applier: Applier::new(RandomSeed::new(database)),
+            applier: Applier::new(RandomSeed::new(files.database)),
             checked: None,
+            changed: Arc::default(),
+            schemas: files.schema_files(),
         }
     }
 
@@ -72,6 +78,7 @@ impl<M: Model> Replica<M> {
     ) -> Result<(), Error> {
         if self.checked.as_ref().is_none_or(|checked| !Arc::ptr_eq(checked, file)) {
             check_tags::<M>(&file.path, &file.header)?;
+            self.changed = ChangedTypes::since::<M>(&self.schemas, &file.header);
             self.checked = Some(file.clone());
         }
         let Some(entry) = self.applier.entry(record.tag) else {
@@ -84,6 +91,8 @@ impl<M: Model> Replica<M> {
             self.replayed.time_ns = self.replayed.time_ns.max(record.time_ns);
             return Ok(());
         };
+        let sequence = self.replayed.sequence + 1;
+        self.changed.check_command(&file.path, &file.header, sequence, record.tag)?;
         // A command must not wait for the engine, here as in the database.
         let _guard = EngineThread::enter();
         match events {

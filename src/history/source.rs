@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::files::{
-    DatabaseId, Directory, FileHeader, PackedFile, SNAPSHOT_MAGIC, archive_path, kind,
+    DatabaseId, Directory, FileHeader, PackedFile, SNAPSHOT_MAGIC, SchemaFiles, archive_path, kind,
     list_archives, list_segments, list_snapshots, segment_path, snapshot_path,
 };
 use crate::journal::{Bookmark, FrameStream};
-use crate::recovery::check_identity;
+use crate::model::Model;
+use crate::recovery::{ChangedTypes, check_identity, check_tags};
 use crate::snapshot::{OpenFile, missing_base, with_bases};
 use crate::storage::Storage;
 
@@ -119,6 +120,21 @@ impl HistoryFiles {
     /// Checks that a file belongs to this database and its model.
     pub(crate) fn check_identity(&self, path: &Path, header: &FileHeader) -> Result<(), Error> {
         check_identity(path, header, self.database, &self.model_name)
+    }
+
+    /// Checks that the program's tags mean what they meant when a file was written, and returns
+    /// which types were changed since.
+    pub(crate) fn check_types<M: Model>(
+        &self,
+        path: &Path,
+        header: &FileHeader,
+    ) -> Result<Arc<ChangedTypes>, Error> {
+        check_tags::<M>(path, header)?;
+        Ok(ChangedTypes::since::<M>(&self.schema_files(), header))
+    }
+
+    pub(crate) fn schema_files(&self) -> SchemaFiles {
+        SchemaFiles { storage: self.storage.clone(), directory: self.directory.schemas.clone() }
     }
 
     /// Lists the segments, then the archives. In this order no commands are missed: a segment that

@@ -322,7 +322,7 @@ impl<M: Model> History<M> {
         tell(Progress { phase: Phase::Snapshot, done: 0, total });
         let model = decode_snapshot(&file)?;
         tell(Progress { phase: Phase::Snapshot, done: total, total });
-        let replica = Replica::new(self.files.database, model, sequence, file.header.time_ns);
+        let replica = Replica::new(&self.files, model, sequence, file.header.time_ns);
         let known = KnownChain { sequence, chain: file.footer.chain, source: file.path };
         Ok(Some((replica, known)))
     }

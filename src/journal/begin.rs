@@ -102,6 +102,7 @@ impl Beginning {
             model_version: header.model_version,
             commands: header.commands.clone(),
             events: header.events,
+            schemas: header.schemas,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::files::{
     ChangeFailure, DatabaseId, FileHeader, SEGMENT_MAGIC, StoreError, align_up, all_zero, position,
     segment_path,
 };
+use crate::schema::SchemasDigest;
 use crate::storage::{Storage, StoredFile, write_all_at};
 
 /// Where frames begin at the earliest: on a page of their own, so that an append never rewrites the
@@ -27,6 +28,8 @@ pub(crate) struct SegmentIdentity {
     pub(crate) commands: Vec<(u16, String)>,
     /// What becomes of the commands' events, as [`Events::code`](crate::Events) says.
     pub(crate) events: u8,
+    /// Names the file that says what these commands and events are.
+    pub(crate) schemas: SchemasDigest,
 }
 
 impl SegmentIdentity {
@@ -60,6 +63,7 @@ impl SegmentIdentity {
             appendix_bytes: 0,
             base_sequence: start.first_sequence,
             shape: String::new(),
+            schemas: self.schemas,
         }
     }
 
@@ -80,8 +84,9 @@ impl SegmentIdentity {
 
     /// Returns whether both have the same names and versions.
     pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
-        (&self.model_name, self.model_version, &self.commands, self.events)
-            == (&other.model_name, other.model_version, &other.commands, other.events)
+        (&self.model_name, self.model_version, &self.commands)
+            == (&other.model_name, other.model_version, &other.commands)
+            && (self.events, self.schemas) == (other.events, other.schemas)
     }
 }
 
@@ -276,6 +281,7 @@ mod tests {
             model_version: 1,
             commands: (0..20).map(|tag| (tag, "x".repeat(60_000))).collect(),
             events: 0,
+            schemas: SchemasDigest::default(),
         };
         let start = SegmentStart { first_sequence: 1, chain: 0, time_ns: 0 };
         let none = [].iter();

@@ -54,6 +54,7 @@ fn header() -> FileHeader {
         appendix_bytes: 0,
         base_sequence: 1,
         shape: String::new(),
+        schemas: Default::default(),
         events: 0,
     }
 }

@@ -2,6 +2,7 @@
 //! are stored.
 
 mod context;
+mod described;
 mod events;
 mod metadata;
 mod migration;
@@ -15,6 +16,7 @@ pub use metadata::Metadata;
 pub use migration::{MigrationError, SnapshotReader};
 pub use vocabulary::{AnyCommand, Listed};
 
+pub(crate) use described::{GivenSchemas, ProgramSchemas, program_schemas};
 pub(crate) use events::{
     EVENTS_TAG, LARGEST_EVENTS_BYTES, check_count as check_event_count, decode as decode_events,
     encode as encode_events, split as split_events,

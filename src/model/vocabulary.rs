@@ -9,11 +9,13 @@ mod outputs;
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::context::Context;
 use super::{Command, Model};
 use crate::execute_error::{OfRejection, Shown, WithDebug};
 use crate::panics::{panic_message, told_of_panics};
+use crate::schema::{Described, described};
 use crate::{codec, json};
 
 #[doc(hidden)]
@@ -100,6 +102,9 @@ pub struct Entry<M: Model> {
     replay: ReplayFn<M>,
     decode: DecodeFn,
     applied: fn() -> TypeId,
+    /// The type with which it is stored, and what is known of it.
+    stored: fn() -> TypeId,
+    described: fn() -> Arc<Described>,
     to_json: ToJsonFn,
     rejection: fn() -> Shown,
     output: fn() -> Option<OutputToJson>,
@@ -156,6 +161,8 @@ impl<M: Model> Entry<M> {
             replay: replay::<M, C, C>,
             decode: decode_any::<C, C>,
             applied: TypeId::of::<C>,
+            stored: TypeId::of::<C>,
+            described: described::<C>,
             to_json: to_json::<C, C>,
             rejection,
             output,
@@ -172,7 +179,7 @@ impl<M: Model> Entry<M> {
         (rejection, output): OfAnswers,
     ) -> Self
     where
-        Old: serde::de::DeserializeOwned + Into<Current>,
+        Old: serde::de::DeserializeOwned + Into<Current> + 'static,
         Current: Command<M>,
     {
         Self {
@@ -182,6 +189,8 @@ impl<M: Model> Entry<M> {
             replay: replay::<M, Old, Current>,
             decode: decode_any::<Old, Current>,
             applied: TypeId::of::<Current>,
+            stored: TypeId::of::<Old>,
+            described: described::<Old>,
             to_json: to_json::<Old, Current>,
             rejection,
             output,
@@ -195,6 +204,16 @@ impl<M: Model> Entry<M> {
     /// The type that is applied.
     pub(crate) fn applied(&self) -> TypeId {
         (self.applied)()
+    }
+
+    /// The type with which it is stored.
+    pub(crate) fn stored(&self) -> TypeId {
+        (self.stored)()
+    }
+
+    /// What is known of the type with which it is stored.
+    pub(crate) fn described(&self) -> Arc<Described> {
+        (self.described)()
     }
 
     /// How the rejections of the applied type are shown.
@@ -360,6 +379,8 @@ impl<M: Model> CommandTable<M> {
         replay: |_, _, _, _| Ok(()),
         decode: |_| Ok(Box::new(())),
         applied: TypeId::of::<()>,
+        stored: TypeId::of::<()>,
+        described: described::<()>,
         to_json: |_| Ok("null".to_owned()),
         rejection: || (&OfRejection::<std::convert::Infallible>::new()).rejection_shown(),
         output: || None,

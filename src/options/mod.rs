@@ -18,7 +18,7 @@ use crate::codec::LARGEST_COMMAND_BYTES;
 use crate::error::Error;
 use crate::files::Packing;
 use crate::journal::{LARGEST_PAYLOAD_BYTES, RECORD_HEADER_BYTES};
-use crate::model::{LARGEST_EVENTS_BYTES, LARGEST_METADATA_BYTES, Model};
+use crate::model::{GivenSchemas, LARGEST_EVENTS_BYTES, LARGEST_METADATA_BYTES, Model};
 
 pub use events::Events;
 pub use load_model::LoadModel;
@@ -85,6 +85,8 @@ pub(crate) struct Options {
     pub(crate) recent_versions: RecentVersions,
     /// How long an open waits for a directory that somebody else has locked.
     pub(crate) wait_for_lock: Duration,
+    /// What the user says of types that cannot be traced.
+    pub(crate) given_schemas: GivenSchemas,
     /// Set when the progress callback says that the open is to end.
     pub(crate) aborts: Arc<AtomicBool>,
 }
@@ -140,6 +142,7 @@ impl Default for Options {
             remember_rejections_for: Duration::from_secs(600),
             recent_versions: RecentVersions::default(),
             wait_for_lock: Duration::ZERO,
+            given_schemas: GivenSchemas::default(),
             aborts: Arc::default(),
         }
     }
@@ -178,7 +181,20 @@ impl Options {
         }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    pub(crate) fn validate_for<M: Model>(&self) -> Result<(), Error> {
+        if !self.given_schemas.are_of::<M>() {
+            return Err(Error::InvalidOption {
+                option: "describe",
+                value: "a type that no file of this database holds".to_owned(),
+                constraint: "it must be the model, its event, or a command of `commands!`, as it \
+                             is stored"
+                    .to_owned(),
+            });
+        }
+        self.validate()
+    }
+
+    fn validate(&self) -> Result<(), Error> {
         let levels = zstd::compression_level_range();
         require("max_batch_commands", self.max_batch_commands, 1, 1 << 20)?;
         require("max_batch_bytes", self.max_batch_bytes, 1, LARGEST_BATCH_BYTES)?;

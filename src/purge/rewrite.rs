@@ -11,14 +11,14 @@ use crate::engine::{RequestLog, Version, drop_events};
 use crate::error::Error;
 use crate::files::{
     ARCHIVE_MAGIC, Directory, FileHeader, PackedFile, Packing, SNAPSHOT_MAGIC, StoreError,
-    segment_path, snapshot_path,
+    keep_schemas, segment_path, snapshot_path,
 };
 use crate::history::{HistoryFiles, Replica};
 use crate::journal::{
     FrameHeader, FrameRef, NewSegment, Prepared, Record, Segment, SegmentIdentity, SegmentStart,
     StreamedFile, archive_segment, publish_segment,
 };
-use crate::model::{Model, encode_events};
+use crate::model::{GivenSchemas, Model, encode_events, program_schemas};
 use crate::options::{Events, MOST_IDS, MOST_OUTPUT_BYTES, Options, RequestLimits};
 use crate::panics::told_of_panics;
 use crate::recovery::{KnownChain, identity};
@@ -67,10 +67,12 @@ pub(super) fn rewrite<M: Model>(
     initial: PackedFile,
     most_payload_bytes: usize,
 ) -> Result<Rewritten, Error> {
+    let schemas = program_schemas::<M>(&GivenSchemas::default());
+    keep_schemas(&*files.storage, &files.directory, schemas.digest, &schemas.text)?;
     let chain = initial.footer.chain;
     let snapshots = wanted_snapshots(files, listed)?;
     let time_ns = initial.header.time_ns;
-    let mut replica = Replica::<M>::new(files.database, decode_snapshot(&initial)?, 0, time_ns);
+    let mut replica = Replica::<M>::new(files, decode_snapshot(&initial)?, 0, time_ns);
     // The widest limits are enough: from their ids, those of narrower limits can be computed.
     let requests = snapshots.values().map(|wanted| wanted.requests);
     let widest = requests.fold(RequestLimits::of(0), RequestLimits::widest);
@@ -80,7 +82,7 @@ pub(super) fn rewrite<M: Model>(
         staged,
         decisions,
         replica,
-        identity: identity::<M>(files.database, Events::default_for::<M::Event>()),
+        identity: identity::<M>(files.database, Events::default_for::<M::Event>(), schemas.digest),
         packing: Options::default().packing(),
         snapshots,
         written: 0,
@@ -230,14 +232,23 @@ impl<M: Model> Rewriting<'_, M> {
             return Ok(());
         }
         self.finish_output()?;
-        let FileHeader { sequence, time_ns, model_version, model_name, commands, events, .. } =
-            &file.header;
+        let FileHeader {
+            sequence,
+            time_ns,
+            model_version,
+            model_name,
+            commands,
+            events,
+            schemas,
+            ..
+        } = &file.header;
         let identity = SegmentIdentity {
             database: self.files.database,
             model_name: model_name.clone(),
             model_version: *model_version,
             commands: self.decisions.named::<M>(commands.clone(), *sequence),
             events: *events,
+            schemas: *schemas,
         };
         let start =
             SegmentStart { first_sequence: *sequence, chain: self.chain, time_ns: *time_ns };

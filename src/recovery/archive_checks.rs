@@ -3,26 +3,30 @@
 //! it is needed. Knows nothing of snapshots.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::changed_types::ChangedTypes;
 use super::compatibility::{check_tags, unknown_tag};
 use crate::error::Error;
 use crate::files::{
-    ARCHIVE_MAGIC, DatabaseId, Directory, FileHeader, PackedFile, SEGMENT_MAGIC, archive_path,
-    kind, list_archives, list_segments, segment_path,
+    ARCHIVE_MAGIC, DatabaseId, Directory, FileHeader, PackedFile, SEGMENT_MAGIC, SchemaFiles,
+    archive_path, kind, list_archives, list_segments, segment_path,
 };
 use crate::journal::FrameStream;
 use crate::model::{CommandTable, Model};
 use crate::storage::{EntryKind, Storage};
 
-/// Checks that this program knows every stored command before `replayed_from`. It reads the headers
+/// Checks that this program knows every stored command, with its type, before `replayed_from`. It reads the headers
 /// of archives and segments. It searches the content for an unknown command only if the header
 /// names one.
 pub(crate) fn check_stored_commands<M: Model>(
-    storage: &dyn Storage,
+    storage: &Arc<dyn Storage>,
     directory: &Directory,
     database: DatabaseId,
     replayed_from: u64,
 ) -> Result<(), Error> {
+    let schemas = SchemaFiles { storage: storage.clone(), directory: directory.schemas.clone() };
+    let storage = &**storage;
     let table = CommandTable::<M>::new();
     for first_sequence in list_archives(storage, &directory.archive)? {
         let path = archive_path(&directory.archive, first_sequence);
@@ -31,11 +35,13 @@ pub(crate) fn check_stored_commands<M: Model>(
         // mistake.
         let Some(header) = header.filter(|header| header.database == database) else { continue };
         check_tags::<M>(&path, &header)?;
-        if header.commands.iter().any(|&(tag, _)| table.get(tag).is_none()) {
+        let changed = ChangedTypes::since::<M>(&schemas, &header);
+        let is_unknown = header.commands.iter().any(|&(tag, _)| table.get(tag).is_none());
+        if is_unknown || changed.has_any(&header.commands) {
             let (archive, first) = (&directory.archive, first_sequence);
             let mut frames = FrameStream::of_archive(storage, archive, first, first)?;
             let end = frames.file().end.map_or(0, |(end, _)| end);
-            look_for_unknown(&mut frames, end, &table)?;
+            look_for_unreadable(&mut frames, end, &table, &changed)?;
         }
     }
     let segments = list_segments(storage, &directory.journal)?;
@@ -45,7 +51,7 @@ pub(crate) fn check_stored_commands<M: Model>(
         }
         let end =
             segments.get(place + 1).map_or(replayed_from, |next| *next).min(replayed_from) - 1;
-        match check_segment(storage, directory, database, (first_sequence, end), &table) {
+        match check_segment(&schemas, directory, database, (first_sequence, end), &table) {
             // An open does not need this segment, so it may be damaged. The code that archives or
             // reads it reports the damage.
             Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
@@ -57,31 +63,35 @@ pub(crate) fn check_stored_commands<M: Model>(
 
 /// Checks that this program knows every command of a segment up to the sequence `end`.
 fn check_segment<M: Model>(
-    storage: &dyn Storage,
+    schemas: &SchemaFiles,
     directory: &Directory,
     database: DatabaseId,
     (first_sequence, end): (u64, u64),
     table: &CommandTable<M>,
 ) -> Result<(), Error> {
+    let storage = &*schemas.storage;
     let path = segment_path(&directory.journal, first_sequence);
     let header = header(storage, &path, SEGMENT_MAGIC)?;
     let Some(header) = header.filter(|header| header.database == database) else { return Ok(()) };
     check_tags::<M>(&path, &header)?;
-    if header.commands.iter().all(|&(tag, _)| table.get(tag).is_some()) {
+    let changed = ChangedTypes::since::<M>(schemas, &header);
+    let is_known = header.commands.iter().all(|&(tag, _)| table.get(tag).is_some());
+    if is_known && !changed.has_any(&header.commands) {
         return Ok(());
     }
     let (journal, first) = (&directory.journal, first_sequence);
     let mut frames = FrameStream::of_segment(storage, journal, first, first, None)?;
-    look_for_unknown(&mut frames, end, table)
+    look_for_unreadable(&mut frames, end, table, &changed)
 }
 
-/// Searches for a command that this program lacks, up to `end`, the end of a batch. A header alone
+/// Searches for a command that this program lacks or has changed, up to `end`, the end of a batch. A header alone
 /// does not tell: a segment names more commands than it holds, and so does an archive made by an
 /// early version of this crate.
-fn look_for_unknown<M: Model>(
+fn look_for_unreadable<M: Model>(
     frames: &mut FrameStream,
     end: u64,
     table: &CommandTable<M>,
+    changed: &ChangedTypes,
 ) -> Result<(), Error> {
     let file = frames.file().clone();
     while frames.next_sequence() <= end && frames.advance(end)? {
@@ -90,7 +100,7 @@ fn look_for_unknown<M: Model>(
             if table.get(record.tag).is_none() {
                 return Err(unknown_tag(&file.path, &file.header, sequence, record.tag));
             }
-            Ok(())
+            changed.check_command(&file.path, &file.header, sequence, record.tag)
         })?;
     }
     Ok(())

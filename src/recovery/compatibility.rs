@@ -8,15 +8,21 @@ use crate::files::{DatabaseId, FileHeader};
 use crate::journal::SegmentIdentity;
 use crate::model::{CommandTable, Model, model_name, same_name};
 use crate::options::Events;
+use crate::schema::SchemasDigest;
 
 /// Returns what this program writes into the header of every file.
-pub(crate) fn identity<M: Model>(database: DatabaseId, events: Events) -> SegmentIdentity {
+pub(crate) fn identity<M: Model>(
+    database: DatabaseId,
+    events: Events,
+    schemas: SchemasDigest,
+) -> SegmentIdentity {
     SegmentIdentity {
         database,
         model_name: model_name::<M>().to_owned(),
         model_version: M::VERSION,
         commands: CommandTable::<M>::names(),
         events: events.code(),
+        schemas,
     }
 }
 

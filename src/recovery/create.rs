@@ -39,7 +39,9 @@ impl Opening<'_> {
         };
         let mut manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
-        let identity = identity::<M>(database, self.options.events::<M>());
+        let (schemas, _) = self.describe_types::<M>()?;
+        let events = self.options.events::<M>();
+        let identity = identity::<M>(database, events, schemas.digest);
         let packing = self.options.packing();
         let header = snapshot_header::<M>(&identity, packing, 0, time_ns, chain);
         let snapshot =

@@ -83,6 +83,7 @@ impl Opening<'_> {
         };
         let end = replay(
             segments,
+            &self.schema_files(),
             &mut replayed,
             &[snapshot_chain, manifest_chain],
             stated.sequence,

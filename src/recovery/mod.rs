@@ -8,10 +8,12 @@
 //! - `load`: reads an existing database to its end
 //! - `replay`: applies the journal to the model of a snapshot
 //! - `compatibility`: whether a file belongs to this database, model and vocabulary
+//! - `changed_types`: whether types of commands and events were changed since
 //! - `archive_checks`: whether the program knows all archived commands
 //! - `report`: what an open tells, while it runs and afterwards
 
 mod archive_checks;
+mod changed_types;
 mod compatibility;
 mod create;
 mod load;
@@ -23,6 +25,7 @@ mod writer_thread;
 pub use report::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
 
 pub(crate) use archive_checks::check_archive_end;
+pub(crate) use changed_types::ChangedTypes;
 pub(crate) use compatibility::{check_identity, check_tags, identity, unknown_tag};
 pub(crate) use locked::{Access, LockedDatabase};
 pub(crate) use replay::{KnownChain, Replayed};
@@ -39,12 +42,16 @@ use std::time::{Duration, Instant};
 use crate::codec::KnownCollections;
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
-use crate::files::{DatabaseId, Directory, ManifestFile, PackedFile, Reserve, State, exchange};
+use crate::files::{
+    DatabaseId, Directory, ManifestFile, PackedFile, Reserve, SchemaFiles, State, exchange,
+    keep_schemas,
+};
 use crate::journal::{
     Beginning, Journal, JournalOptions, SegmentIdentity, SegmentStart, first_segment_bytes,
 };
-use crate::model::{Model, RandomSeed};
+use crate::model::{Model, ProgramSchemas, RandomSeed, program_schemas};
 use crate::options::{Options, Retention};
+use crate::schema::SchemasDigest;
 use crate::snapshot::{Chain, LateLoading};
 use crate::storage::{Lock, Storage};
 
@@ -63,6 +70,7 @@ pub(crate) struct Found {
     pub(crate) manifest: Arc<Mutex<ManifestFile>>,
     pub(crate) report: RecoveryReport,
     pub(crate) identity: SegmentIdentity,
+    pub(crate) schemas: ProgramSchemas,
     pub(crate) directory: Directory,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) loaded: Loaded,
@@ -207,7 +215,7 @@ impl Opening<'_> {
             || self.directory.has_archive(&**self.storage)?
         {
             let replayed_from = report.snapshot_sequence + 1;
-            check_stored_commands::<M>(&**self.storage, &self.directory, database, replayed_from)?;
+            check_stored_commands::<M>(self.storage, &self.directory, database, replayed_from)?;
         }
         if !report.clean || beginning.last.header.sequence != manifest.current().newest_segment {
             // A process that was killed right after it renamed a segment left the name only in the
@@ -256,7 +264,10 @@ impl Opening<'_> {
         loaded: Loaded,
     ) -> Result<Recovered<M>, Error> {
         let database = manifest.current().database;
-        let identity = identity::<M>(database, self.options.events::<M>());
+        let (schemas, why_not_described) = self.describe_types::<M>()?;
+        report.types_not_described = why_not_described;
+        let events = self.options.events::<M>();
+        let identity = identity::<M>(database, events, schemas.digest);
         identity.frames_begin()?; // an early error if it does not fit a header
         let reserve = self.reserve();
         let was_suspect = manifest.current().state == State::Suspect;
@@ -290,8 +301,27 @@ impl Opening<'_> {
             lock,
             lock_path: self.directory.lock.clone(),
             seed: RandomSeed::new(database),
-            found: Found { manifest, report, identity, directory, reserve, loaded },
+            found: Found { manifest, report, identity, schemas, directory, reserve, loaded },
         })
+    }
+
+    /// Makes sure that the database holds what the types of this program are. On a full disk an
+    /// open must go on without it; then it returns the reason.
+    fn describe_types<M: Model>(&self) -> Result<(ProgramSchemas, Option<String>), Error> {
+        let mut schemas = program_schemas::<M>(&self.options.given_schemas);
+        let (storage, directory) = (&**self.storage, &self.directory);
+        match keep_schemas(storage, directory, schemas.digest, &schemas.text) {
+            Ok(()) => Ok((schemas, None)),
+            Err(error) if error.is_disk_full() => {
+                schemas.digest = SchemasDigest::default();
+                Ok((schemas, Some(error.to_string())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn schema_files(&self) -> SchemaFiles {
+        SchemaFiles { storage: self.storage.clone(), directory: self.directory.schemas.clone() }
     }
 
     fn reserve(&self) -> Arc<Reserve> {

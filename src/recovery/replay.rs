@@ -3,15 +3,17 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::changed_types::ChangedTypes;
 use super::compatibility::unknown_tag;
 use super::report::TornTail;
 use crate::engine::{Applier, Output, Remembered, RequestKey, RequestLog};
 use crate::error::Error;
-use crate::files::position;
+use crate::files::{SchemaFiles, position};
 use crate::journal::{Ending, FrameRef, Record, Segment, SegmentScan};
 use crate::model::{Entry, Model, RandomSeed};
 
@@ -112,10 +114,11 @@ impl<M: Model> Replayed<M> {
 }
 
 /// Replays all `segments` (contiguous, oldest first, the last one at the journal's end) onto
-/// `replayed`. `known` holds chain values that the journal must have; `known_durable` is the
+/// `replayed`. `schemas` say with which types they were written. `known` holds chain values that the journal must have; `known_durable` is the
 /// sequence that is known durable from elsewhere.
 pub(crate) fn replay<'a, M: Model>(
     segments: &'a [Segment],
+    schemas: &SchemaFiles,
     replayed: &mut Replayed<M>,
     known: &[KnownChain],
     known_durable: u64,
@@ -133,7 +136,7 @@ pub(crate) fn replay<'a, M: Model>(
                 source,
             })?;
         let total = segments.iter().map(Segment::file_bytes).sum();
-        let applied = apply(&inbox, replayed, seed, total, progress);
+        let applied = apply(&inbox, schemas, replayed, seed, total, progress);
         drop(inbox); // a scanner that is still running notices this and ends
         let scanned = match scanner.join() {
             Ok(scanned) => scanned,
@@ -258,6 +261,7 @@ fn check_known(known: &[KnownChain], end: &JournalEnd<'_>) -> Result<(), Error> 
 /// Applies frames in the order in which they arrive.
 fn apply<M: Model>(
     inbox: &Receiver<VerifiedFrame<'_>>,
+    schemas: &SchemaFiles,
     replayed: &mut Replayed<M>,
     seed: RandomSeed,
     total: u64,
@@ -266,11 +270,16 @@ fn apply<M: Model>(
     let mut applier = Applier::new(seed);
     let mut told = 0;
     let mut began = None;
+    let mut changed = (None, Arc::default());
     progress(0, total)?;
     for (segment, frame, bytes_before) in inbox {
         if frame.header.next_sequence() - 1 > replayed.sequence {
             began.get_or_insert_with(Instant::now);
-            apply_frame(segment, &frame, replayed, &mut applier)?;
+            if changed.0 != Some(segment.header.sequence) {
+                let since = ChangedTypes::since::<M>(schemas, &segment.header);
+                changed = (Some(segment.header.sequence), since);
+            }
+            apply_frame(segment, &changed.1, &frame, replayed, &mut applier)?;
             replayed.payload_bytes += position(frame.header.frame_bytes());
         }
         let done = bytes_before + frame.position + position(frame.payload.len());
@@ -285,6 +294,7 @@ fn apply<M: Model>(
 
 fn apply_frame<M: Model>(
     segment: &Segment,
+    changed: &ChangedTypes,
     frame: &FrameRef<'_>,
     replayed: &mut Replayed<M>,
     applier: &mut Applier<M>,
@@ -294,6 +304,7 @@ fn apply_frame<M: Model>(
             let entry = applier
                 .entry(record.tag)
                 .ok_or_else(|| unknown_tag(&segment.path, &segment.header, sequence, record.tag))?;
+            changed.check_command(&segment.path, &segment.header, sequence, record.tag)?;
             replayed.apply(entry, record, applier)?;
         }
         Ok(())

@@ -70,6 +70,10 @@ pub struct RecoveryReport {
     /// Commands at the journal's end that were whole but not known durable. The open wrote them
     /// again and synced them.
     pub commands_rewritten: u64,
+    /// Why the files of this run do not say what is in them; `None` if they do. The disk was full
+    /// when the open wanted to write the schemas of this program's types, so tools cannot read what
+    /// this run writes. The next open tries again.
+    pub types_not_described: Option<String>,
     /// What a crash cut short at the journal's end, if it did.
     pub torn_tail: Option<TornTail>,
     /// The sequence that the open reached.

@@ -7,12 +7,18 @@
 //! Owns schemas, how they are found out, and what a type looks like in an encoding. Knows nothing of
 //! files, models and commands.
 
+mod display;
+mod document;
+mod json;
 mod shape;
 mod trace;
 mod types;
 
+pub use document::{CommandSchema, EventsSchema, ModelSchema, Schemas, SchemasDigest};
+pub use json::JsonError;
 pub use types::{Content, Leaf, Part, Schema, Type};
 
+pub(crate) use document::LARGEST_SCHEMAS_BYTES;
 pub(crate) use shape::Shape;
 
 use std::any::TypeId;
@@ -29,6 +35,13 @@ pub(crate) struct Described {
     pub(crate) shape: Shape,
 }
 
+impl Described {
+    pub(crate) fn by(schema: Schema) -> Self {
+        let shape = Shape::of(&schema);
+        Self { schema, shape }
+    }
+}
+
 /// The types that this process has used: as many as it has types of models, commands and events.
 /// Reading takes no lock, which in the child of a fork could stay locked for ever.
 static DESCRIBED: ArcSwapOption<HashMap<TypeId, Arc<Described>>> = ArcSwapOption::const_empty();
@@ -39,9 +52,7 @@ pub(crate) fn described<T: DeserializeOwned + 'static>() -> Arc<Described> {
     if let Some(known) = DESCRIBED.load().as_deref().and_then(|known| known.get(&id)) {
         return known.clone();
     }
-    let schema = trace::trace::<T>();
-    let shape = Shape::of(&schema);
-    let made = Arc::new(Described { schema, shape });
+    let made = Arc::new(Described::by(trace::trace::<T>()));
     // Another thread may have found it meanwhile; it is the same.
     DESCRIBED.rcu(|known| {
         let mut known = known.as_deref().cloned().unwrap_or_default();

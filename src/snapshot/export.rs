@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use super::file::{snapshot_header, write_version};
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
-use crate::files::{Directory, Manifest, ManifestFile, Packing, State, kind, snapshot_path};
+use crate::files::{
+    Directory, Manifest, ManifestFile, Packing, State, keep_schemas, kind, snapshot_path,
+};
 use crate::journal::{
     Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
 };
-use crate::model::Model;
+use crate::model::{Model, ProgramSchemas};
+use crate::schema::SchemasDigest;
 use crate::storage::{EntryKind, Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
 /// Writes `version` as a closed database into the directory `target`, which must be empty or
@@ -22,6 +25,7 @@ pub(crate) fn write_copy<M: Model>(
     storage: &Arc<dyn Storage>,
     target: &Path,
     identity: &SegmentIdentity,
+    schemas: &ProgramSchemas,
     version: &Version<M>,
     packing: Packing,
 ) -> Result<SnapshotInfo, Error> {
@@ -38,7 +42,14 @@ pub(crate) fn write_copy<M: Model>(
     let tag = xxhash_rust::xxh3::xxh3_64(&random_bytes(disk, target)?);
     let staging =
         Directory::at(&parent.join(format!("{TEMPORARY_PREFIX}{tag:016x}{TEMPORARY_SUFFIX}")));
-    let written = write_files(storage, &staging, identity, version, packing).and_then(|info| {
+    let identity =
+        SegmentIdentity { schemas: SchemasDigest::of(&schemas.text), ..identity.clone() };
+    let files = || {
+        staging.create_root(disk)?;
+        keep_schemas(disk, &staging, identity.schemas, &schemas.text)?;
+        write_files(storage, &staging, &identity, version, packing)
+    };
+    let written = files().and_then(|info| {
         disk.rename(&staging.root, target).map_err(Error::io("rename a new copy to", target))?;
         Directory::at(target).sync_root_names(disk)?;
         let path = snapshot_path(&Directory::at(target).snapshots, info.sequence);

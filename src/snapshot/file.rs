@@ -48,6 +48,7 @@ pub(crate) fn snapshot_header<M: Model>(
         base_sequence: sequence,
         events: 0,
         shape: described::<M>().shape.text().to_owned(),
+        schemas: identity.schemas,
     }
 }
 

@@ -11,8 +11,9 @@ fn any_header() -> impl Strategy<Value = FileHeader> {
         ".{0,40}",
         proptest::collection::vec((any::<u16>(), ".{0,20}"), 0..20),
         ".{0,40}",
+        any::<[u8; 16]>(),
     )
-        .prop_map(|(numbers, model_name, commands, shape)| FileHeader {
+        .prop_map(|(numbers, model_name, commands, shape, schemas)| FileHeader {
             magic: SEGMENT_MAGIC,
             database: DatabaseId(numbers.0),
             packing: numbers.1,
@@ -27,6 +28,7 @@ fn any_header() -> impl Strategy<Value = FileHeader> {
             appendix_bytes: 0,
             base_sequence: numbers.3,
             shape,
+            schemas: SchemasDigest(schemas),
             events: numbers.8,
         })
 }

@@ -115,8 +115,8 @@ fn replay_both<A: Model, B: Model>(
     end: u64,
 ) -> Result<Vec<Pair<A, B>>, Error> {
     let (from, time_ns) = (begin.sequence, begin.time_ns);
-    let mut left = Replica::new(files.database, begin.left.clone(), from, time_ns);
-    let mut right = Replica::new(files.database, begin.right.clone(), from, time_ns);
+    let mut left = Replica::new(files, begin.left.clone(), from, time_ns);
+    let mut right = Replica::new(files, begin.right.clone(), from, time_ns);
     let step = (end - from).div_ceil(CHECKPOINTS);
     let mut versions = Vec::new();
     let mut commands = files.commands(from + 1, None)?;

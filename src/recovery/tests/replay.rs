@@ -19,6 +19,11 @@ fn record(tag: u16) -> Vec<u8> {
     bytes
 }
 
+/// No schemas.
+fn schemas() -> SchemaFiles {
+    SchemaFiles { storage: Arc::new(crate::storage::Memory::default()), directory: "x".into() }
+}
+
 /// Makes a segment of frames that each state `count` and hold these records. All checksums are
 /// right.
 fn segment(frames: usize, count: u32, tags: &[u16]) -> Segment {
@@ -55,7 +60,7 @@ fn nothing_replayed(sequence: u64) -> Replayed<Count> {
 fn replayed(segment: Segment, sequence: u64) -> Result<Replayed<Count>, Error> {
     let mut replayed = nothing_replayed(sequence);
     let seed = RandomSeed::new(segment.header.database);
-    replay(&[segment], &mut replayed, &[], 0, seed, &mut |_, _| Ok(()))?;
+    replay(&[segment], &schemas(), &mut replayed, &[], 0, seed, &mut |_, _| Ok(()))?;
     Ok(replayed)
 }
 
@@ -114,7 +119,7 @@ fn replay_carried([first, second]: [Vec<u8>; 2]) -> Result<u64, Error> {
     let segments = [open(first, 1)?, open(second, 3)?];
     let mut replayed = nothing_replayed(0);
     let seed = RandomSeed::new(DatabaseId([7; 16]));
-    replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| Ok(()))?;
+    replay(&segments, &schemas(), &mut replayed, &[], 0, seed, &mut |_, _| Ok(()))?;
     Ok(replayed.sequence)
 }
 
@@ -144,7 +149,8 @@ fn the_header_of_a_torn_batch_states_that_the_batch_before_it_is_durable() {
     let segments = [segment];
     let seed = RandomSeed::new(DatabaseId([7; 16]));
     let mut replayed = nothing_replayed(0);
-    let end = replay(&segments, &mut replayed, &[], 0, seed, &mut |_, _| Ok(())).unwrap();
+    let end =
+        replay(&segments, &schemas(), &mut replayed, &[], 0, seed, &mut |_, _| Ok(())).unwrap();
     assert_eq!((replayed.sequence, end.unconfirmed.len()), (2, 0));
     assert!(end.torn.is_some());
 }

@@ -20,7 +20,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn of(schema: &Schema) -> Self {
+    pub(crate) fn of(schema: &Schema) -> Self {
         let values = nodes_of(schema);
         Self { text: write(&values), values }
     }

@@ -44,9 +44,7 @@ impl<'s> Flat<'s> {
             }
             Part::Opaque { .. } => push(Kind::Unknown),
             Part::Type(number) => match self.schema.get(*number) {
-                Some(found)
-                    if !self.around.contains(number) && self.around.len() < MOST_LEVELS =>
-                {
+                Some(found) if !self.around.contains(number) && self.around.len() < MOST_LEVELS => {
                     self.around.push(*number);
                     self.type_in(found, field, nodes);
                     self.around.pop();

@@ -153,9 +153,15 @@ wide!(Wide3, Wide2, A B C D E F G H I J K L M N O P Q R S T U V W X Y Z);
 #[test]
 fn a_type_that_is_too_large_is_seen_in_part() {
     let began = std::time::Instant::now();
-    for text in [write(&nodes_of(&trace::<Wide3>())), write(&nodes_of(&trace::<Vec<[[[Option<()>; 32]; 32]; 9]>>()))] {
+    for text in [
+        write(&nodes_of(&trace::<Wide3>())),
+        write(&nodes_of(&trace::<Vec<[[[Option<()>; 32]; 32]; 9]>>())),
+    ] {
         assert!((8 << 10..17 << 10).contains(&text.len()), "{}", text.len());
-        assert_eq!(compare(&parse(&text).unwrap(), &nodes_of(&trace::<Wide3>())).is_ok(), text.contains('<'));
+        assert_eq!(
+            compare(&parse(&text).unwrap(), &nodes_of(&trace::<Wide3>())).is_ok(),
+            text.contains('<')
+        );
     }
     assert_eq!(write(&nodes_of(&trace::<Wide3>())), write(&nodes_of(&trace::<Wide3>())));
     println!("it took {:?}", began.elapsed());

@@ -87,9 +87,7 @@ fn a_difference_names_its_place() {
         _name: String,
         _stock: BTreeMap<u32, (Newtype, Status)>,
     }
-    let reason = |stored: &str| {
-        Shape::of(&trace::<Shop>()).difference_to(stored).unwrap()
-    };
+    let reason = |stored: &str| Shape::of(&trace::<Shop>()).difference_to(stored).unwrap();
     assert_eq!(
         reason("1c{uus(s)<|ut|us(s)|<s||1>>}"),
         "the file has a char where this program has a string, at `_name`"

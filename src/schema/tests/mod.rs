@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::collections::{Map, Set, Vector};
 use crate::schema::described;
 use crate::schema::trace::trace;
-use std::sync::Arc;
-use crate::collections::{Map, Set, Vector};
 use crate::test_support::Count;
+use std::sync::Arc;
 
 /// The text without its revision.
 fn seen<T: DeserializeOwned>() -> String {

@@ -172,8 +172,7 @@ impl Tracer {
         if std::mem::take(&mut self.is_excused) {
             return;
         }
-        if let Some(What::Leaf(leaf, refused)) =
-            last_leaf.and_then(|id| self.nodes.get_mut(id))
+        if let Some(What::Leaf(leaf, refused)) = last_leaf.and_then(|id| self.nodes.get_mut(id))
             && *refused < values::count(*leaf)
         {
             *refused += 1;

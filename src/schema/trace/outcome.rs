@@ -15,7 +15,8 @@ const PANICS: &str = "its Deserialize panics, or this program aborts when code p
 
 impl Tracer {
     pub(super) fn schema(&self) -> Schema {
-        let mut made = Made { seen: self, types: Vec::new(), known: HashMap::new(), around: vec![] };
+        let mut made =
+            Made { seen: self, types: Vec::new(), known: HashMap::new(), around: vec![] };
         let root = made.whole(0);
         let types = made.types.into_iter().map(|made| made.unwrap_or(Type::Tuple(Vec::new())));
         Schema { root, types: types.collect() }
@@ -237,4 +238,3 @@ impl<'t> Made<'t> {
         }
     }
 }
-

@@ -302,8 +302,11 @@ fn a_snapshot_given_up_while_it_is_verified_leaves_nothing() {
         cancel.fetch_or(matches!(operation, Operation::Publish(_)), Ordering::SeqCst);
         None
     });
-    let identity =
-        crate::recovery::identity::<Count>(crate::DatabaseId([1; 16]), crate::Events::Off);
+    let identity = crate::recovery::identity::<Count>(
+        crate::DatabaseId([1; 16]),
+        crate::Events::Off,
+        Default::default(),
+    );
     let packing = Options::default().packing();
     let header = snapshot_header::<Count>(&identity, packing, 1, 0, 0);
     let (counters, room) = (Counters::default(), Room::default());

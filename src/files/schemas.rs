@@ -1,0 +1,79 @@
+//! Owns the files in which a database keeps the schemas of the releases that wrote into it. Knows
+//! nothing of what a schema says.
+//!
+//! `schemas/DIGEST.json` is named by the digest of its content. A file never changes, and releases
+//! with equal types share one. The headers of segments, snapshots and archives name theirs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::directory::{Directory, exists};
+use super::fields::position;
+use super::store_error::StoreError;
+use crate::schema::{LARGEST_SCHEMAS_BYTES, SchemasDigest};
+use crate::storage::{Storage, read_up_to, replace_file};
+
+pub(crate) const SCHEMAS_SUFFIX: &str = ".json";
+
+/// Returns the path of the schemas with this digest.
+pub(crate) fn schemas_path(schemas_directory: &Path, digest: SchemasDigest) -> PathBuf {
+    schemas_directory.join(format!("{digest}{SCHEMAS_SUFFIX}"))
+}
+
+/// Makes sure that the schemas with this digest are there, and durable if this call wrote them.
+pub(crate) fn keep_schemas(
+    storage: &dyn Storage,
+    directory: &Directory,
+    digest: SchemasDigest,
+    text: &[u8],
+) -> Result<(), StoreError> {
+    let path = schemas_path(&directory.schemas, digest);
+    if matches!(read_schemas(storage, &directory.schemas, digest), Ok(Some(known)) if known == text)
+    {
+        return Ok(());
+    }
+    directory.create_schemas(storage)?;
+    replace_file(storage, &path, text).map_err(StoreError::io("write", &path))
+}
+
+/// Reads the schemas with this digest; `None` if there is no such file.
+pub(crate) fn read_schemas(
+    storage: &dyn Storage,
+    schemas_directory: &Path,
+    digest: SchemasDigest,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let path = schemas_path(schemas_directory, digest);
+    if digest.is_none() || !exists(storage, &path)? {
+        return Ok(None);
+    }
+    let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path))?;
+    let length = usize::try_from(file.length()).unwrap_or(usize::MAX);
+    if length > LARGEST_SCHEMAS_BYTES {
+        let expected = format!("at most {LARGEST_SCHEMAS_BYTES} bytes");
+        return Err(StoreError::corrupt(&path, 0, expected, format!("{length} bytes")));
+    }
+    let mut text = vec![0; length];
+    let read = read_up_to(&*file, &mut text, 0).map_err(StoreError::io("read", &path))?;
+    text.truncate(read);
+    let found = SchemasDigest::of(&text);
+    if found != digest {
+        let expected = format!("{length} bytes with the digest in the file's name");
+        let found = format!("{} bytes with digest {found}", position(read));
+        return Err(StoreError::corrupt(&path, 0, expected, found));
+    }
+    Ok(Some(text))
+}
+
+/// Where the schemas of a database are.
+#[derive(Clone)]
+pub(crate) struct SchemaFiles {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: PathBuf,
+}
+
+impl SchemaFiles {
+    /// Reads the schemas with this digest; `None` if there is no such file.
+    pub(crate) fn read(&self, digest: SchemasDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        read_schemas(&*self.storage, &self.directory, digest)
+    }
+}

@@ -1,0 +1,149 @@
+//! Owns which types of commands and events a program has changed since a file was written: what was
+//! stored with them could be misread. Knows nothing of when they are decoded.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::error::Error;
+use crate::files::{FileHeader, SchemaFiles};
+use crate::model::{CommandTable, Model};
+use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, described};
+
+/// So many characters of a type are shown in an error.
+const SHOWN_CHARS: usize = 2_000;
+
+/// Types with which something was stored, and which are others in this program.
+#[derive(Debug, Default)]
+pub(crate) struct ChangedTypes {
+    commands: HashMap<u16, Changed>,
+    /// The `EVENT_VERSION` of both, and what differs.
+    events: Option<(u32, String)>,
+}
+
+/// How a type was changed.
+#[derive(Debug)]
+struct Changed {
+    reason: String,
+    /// The two types, as text.
+    stored: String,
+    present: String,
+}
+
+/// What is known of a release, by the model's type and the digest of its schemas. A digest never
+/// means something else, so nothing of this becomes outdated.
+type Known = HashMap<(TypeId, SchemasDigest), Arc<ChangedTypes>>;
+
+/// Reading takes no lock, which in the child of a fork could stay locked for ever.
+static KNOWN: ArcSwapOption<Known> = ArcSwapOption::const_empty();
+
+/// So many are kept. There are as many as releases have written into the databases of a process.
+const MOST_KNOWN: usize = 1_024;
+
+impl ChangedTypes {
+    /// Compares the types of this program with those of the release that wrote a file. If the file
+    /// does not say them, or its schemas are lost or damaged, nothing is known to be changed: they
+    /// are a safeguard, and no open depends on them.
+    pub(crate) fn since<M: Model>(files: &SchemaFiles, header: &FileHeader) -> Arc<Self> {
+        let key = (TypeId::of::<M>(), header.schemas);
+        if let Some(known) = KNOWN.load().as_deref().and_then(|known| known.get(&key)) {
+            return known.clone();
+        }
+        let stored = files.read(header.schemas).ok().flatten();
+        let Some(stored) = stored.and_then(|text| Schemas::decode(&text).ok()) else {
+            return Arc::default();
+        };
+        let made = Arc::new(Self::of::<M>(&stored));
+        KNOWN.rcu(|known| {
+            let mut known = known.as_deref().cloned().unwrap_or_default();
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+            known.insert(key, made.clone());
+            Some(Arc::new(known))
+        });
+        made
+    }
+
+    fn of<M: Model>(stored: &Schemas) -> Self {
+        let table = CommandTable::<M>::new();
+        let commands = stored.commands.iter().filter_map(|command| {
+            let present = table.get(command.tag)?.described();
+            let reason = difference(&command.schema, &present)?;
+            let stored = shown(&command.schema);
+            Some((command.tag, Changed { reason, stored, present: shown(&present.schema) }))
+        });
+        let version = stored.events.version;
+        let events = (version == M::EVENT_VERSION)
+            .then(|| difference(&stored.events.schema, &described::<M::Event>()))
+            .flatten()
+            .map(|reason| (version, reason));
+        Self { commands: commands.collect(), events }
+    }
+
+    /// Returns whether one of these commands was changed.
+    pub(crate) fn has_any(&self, commands: &[(u16, String)]) -> bool {
+        commands.iter().any(|(tag, _)| self.commands.contains_key(tag))
+    }
+
+    /// Returns an error if a command has another type now.
+    #[inline]
+    pub(crate) fn check_command(
+        &self,
+        path: &Path,
+        header: &FileHeader,
+        sequence: u64,
+        tag: u16,
+    ) -> Result<(), Error> {
+        if self.commands.is_empty() {
+            return Ok(());
+        }
+        self.changed_command(path, header, sequence, tag).map_or(Ok(()), Err)
+    }
+
+    #[cold]
+    fn changed_command(
+        &self,
+        path: &Path,
+        header: &FileHeader,
+        sequence: u64,
+        tag: u16,
+    ) -> Option<Error> {
+        let Changed { reason, stored, present } = self.commands.get(&tag)?;
+        let name = header.commands.iter().find(|(known, _)| *known == tag);
+        Some(Error::CommandChanged {
+            path: path.to_path_buf(),
+            sequence,
+            tag,
+            command: name.map_or_else(String::new, |(_, name)| name.clone()),
+            reason: reason.clone(),
+            stored: stored.clone(),
+            present: present.clone(),
+        })
+    }
+
+    /// Returns why events that were stored under this version cannot be read now.
+    pub(crate) fn why_not_events(&self, version: u32) -> Option<&str> {
+        let (known, reason) = self.events.as_ref()?;
+        (*known == version).then_some(reason)
+    }
+}
+
+fn difference(stored: &Schema, present: &Described) -> Option<String> {
+    if *stored == present.schema {
+        return None;
+    }
+    present.shape.difference_to_type(&Shape::of(stored))
+}
+
+/// Returns a type as text, or its beginning.
+fn shown(schema: &Schema) -> String {
+    let text = schema.to_string();
+    match text.char_indices().nth(SHOWN_CHARS) {
+        None => text,
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,399 @@
+//! Owns what a stored value is as JSON, by its schema. Knows nothing of where the value is stored.
+//!
+//! The JSON is that of serde_json for the same value, with two exceptions, because nothing here may
+//! stop: a number that JSON does not have is a text (`"NaN"`, `"Infinity"`, `"-Infinity"`), and a
+//! map whose keys are no texts, numbers, truths or variants is an array of pairs.
+
+use std::io::{self, BufRead, Read, Write};
+
+use super::types::{Content, Leaf, Part, Schema, Type};
+use crate::json::DEEPEST_LEVEL;
+
+/// So much of a text is in memory at once.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// Why a stored value could not be written as JSON.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// The schema does not say what is stored at this place.
+    #[error("its schema does not say what is stored: {0}")]
+    Opaque(String),
+    /// What is stored is no value of this schema.
+    #[error("its bytes are no value of its schema: {0}")]
+    Unfit(String),
+    /// It could not be read or written.
+    #[error("it could not be read or written: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Schema {
+    /// Returns the value that `bytes` hold as JSON text. It must use all of them.
+    ///
+    /// ```
+    /// use prevalence::schema::Schema;
+    /// use serde::Deserialize;
+    ///
+    /// # #[allow(dead_code)]
+    /// #[derive(Deserialize)]
+    /// struct Deposit {
+    ///     account: u32,
+    ///     cents: Option<u64>,
+    /// }
+    ///
+    /// let stored = [7, 1, 250]; // as a journal holds it
+    /// assert_eq!(Schema::of::<Deposit>().json(&stored)?, r#"{"account":7,"cents":250}"#);
+    /// # Ok::<(), prevalence::schema::JsonError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`JsonError::Opaque`] if the schema does not say enough; [`JsonError::Unfit`] if the bytes
+    /// are no value of it.
+    pub fn json(&self, bytes: &[u8]) -> Result<String, JsonError> {
+        let mut json = Vec::with_capacity(bytes.len() * 2);
+        let mut rest = bytes;
+        self.write_json(&mut rest, &mut json)?;
+        if !rest.is_empty() {
+            return Err(unfit(format!("it ends after {} bytes", bytes.len() - rest.len())));
+        }
+        String::from_utf8(json).map_err(|error| unfit(error.to_string()))
+    }
+
+    /// Reads one value, and writes it as JSON. However large it is, it needs little memory.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json); [`JsonError::Io`] if reading or writing fails. A part of the JSON
+    /// may have been written then.
+    pub fn write_json(
+        &self,
+        reader: &mut impl BufRead,
+        writer: &mut impl Write,
+    ) -> Result<(), JsonError> {
+        Writing { schema: self, reader, writer, level: 0 }.part(&self.root)
+    }
+}
+
+fn unfit(reason: impl Into<String>) -> JsonError {
+    JsonError::Unfit(reason.into())
+}
+
+struct Writing<'a, R, W> {
+    schema: &'a Schema,
+    reader: &'a mut R,
+    writer: &'a mut W,
+    level: usize,
+}
+
+impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
+    fn part(&mut self, part: &'a Part) -> Result<(), JsonError> {
+        match part {
+            Part::Leaf(leaf) => self.leaf(*leaf, false),
+            Part::Opaque { opaque } => Err(JsonError::Opaque(opaque.clone())),
+            Part::Type(number) => {
+                if self.level == DEEPEST_LEVEL {
+                    return Err(unfit(format!("it is more than {DEEPEST_LEVEL} levels deep")));
+                }
+                self.level += 1;
+                let found = self.schema.get(*number);
+                self.type_in(found.ok_or_else(|| unfit(format!("there is no type {number}")))?)?;
+                self.level -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn type_in(&mut self, of: &'a Type) -> Result<(), JsonError> {
+        match of {
+            Type::Option(inner) => match self.byte()? {
+                0 => self.put(b"null"),
+                1 => self.part(inner),
+                other => Err(unfit(format!("an option begins with {other}"))),
+            },
+            Type::Sequence(inner) => {
+                let length = self.length()?;
+                self.put(b"[")?;
+                for at in 0..length {
+                    self.separator(at)?;
+                    self.part(inner)?;
+                }
+                self.put(b"]")
+            }
+            Type::Map(key, value) => self.map(key, value),
+            Type::Tuple(parts) => self.parts(parts),
+            Type::Struct(fields) => self.fields(fields),
+            Type::Enum { variants, more } => {
+                let number = self.length()?;
+                let found = usize::try_from(number).ok().and_then(|number| variants.get(number));
+                match found {
+                    Some((name, content)) => self.variant(name, content),
+                    None if *more => Err(JsonError::Opaque(format!("variant {number} of an enum"))),
+                    None => Err(unfit(format!("an enum has no variant {number}"))),
+                }
+            }
+            Type::Partial { known, opaque } => {
+                let [only] = known.as_slice() else {
+                    return Err(JsonError::Opaque(opaque.clone()));
+                };
+                self.part(only)?;
+                // If nothing follows, this was all.
+                match self.reader.fill_buf()?.is_empty() {
+                    true => Ok(()),
+                    false => Err(JsonError::Opaque(opaque.clone())),
+                }
+            }
+        }
+    }
+
+    fn map(&mut self, key: &'a Part, value: &'a Part) -> Result<(), JsonError> {
+        let length = self.length()?;
+        let is_object = self.is_key(key);
+        self.put(if is_object { b"{" } else { b"[" })?;
+        for at in 0..length {
+            self.separator(at)?;
+            if is_object {
+                self.key(key)?;
+                self.put(b":")?;
+                self.part(value)?;
+            } else {
+                self.put(b"[")?;
+                self.part(key)?;
+                self.put(b",")?;
+                self.part(value)?;
+                self.put(b"]")?;
+            }
+        }
+        self.put(if is_object { b"}" } else { b"]" })
+    }
+
+    /// Whether each value of this part can be a key of a JSON object.
+    fn is_key(&self, part: &Part) -> bool {
+        match part {
+            Part::Leaf(leaf) => !matches!(leaf, Leaf::Unit | Leaf::Bytes),
+            Part::Opaque { .. } => false,
+            Part::Type(number) => match self.schema.get(*number) {
+                Some(Type::Enum { variants, .. }) => {
+                    variants.iter().all(|(_, content)| *content == Content::Unit)
+                }
+                _ => false,
+            },
+        }
+    }
+
+    fn key(&mut self, part: &'a Part) -> Result<(), JsonError> {
+        match part {
+            Part::Leaf(leaf) => self.leaf(*leaf, true),
+            _ => self.part(part), // the name of a variant
+        }
+    }
+
+    fn variant(&mut self, name: &str, content: &'a Content) -> Result<(), JsonError> {
+        if *content == Content::Unit {
+            return self.text(name);
+        }
+        self.put(b"{")?;
+        self.text(name)?;
+        self.put(b":")?;
+        match content {
+            Content::Unit => {}
+            Content::Newtype(part) => self.part(part)?,
+            Content::Tuple(parts) => self.parts(parts)?,
+            Content::Struct(fields) => self.fields(fields)?,
+        }
+        self.put(b"}")
+    }
+
+    fn parts(&mut self, parts: &'a [Part]) -> Result<(), JsonError> {
+        self.put(b"[")?;
+        for (at, part) in (0..).zip(parts) {
+            self.separator(at)?;
+            self.part(part)?;
+        }
+        self.put(b"]")
+    }
+
+    fn fields(&mut self, fields: &'a [(String, Part)]) -> Result<(), JsonError> {
+        self.put(b"{")?;
+        for (at, (name, part)) in (0..).zip(fields) {
+            self.separator(at)?;
+            self.text(name)?;
+            self.put(b":")?;
+            self.part(part)?;
+        }
+        self.put(b"}")
+    }
+
+    fn leaf(&mut self, leaf: Leaf, is_key: bool) -> Result<(), JsonError> {
+        let quote: &[u8] = match leaf {
+            Leaf::Char | Leaf::String | Leaf::Bytes | Leaf::Unit => b"",
+            _ if is_key => b"\"",
+            _ => b"",
+        };
+        self.put(quote)?;
+        match leaf {
+            Leaf::Unit => self.put(b"null"),
+            Leaf::Bool => match self.byte()? {
+                0 => self.put(b"false"),
+                1 => self.put(b"true"),
+                other => Err(unfit(format!("a bool is {other}"))),
+            },
+            Leaf::U8 => self.byte().and_then(|byte| self.number(byte)),
+            Leaf::I8 => self.byte().and_then(|byte| self.number(byte.cast_signed())),
+            Leaf::U16 => self.unsigned(u16::MAX.into()),
+            Leaf::U32 => self.unsigned(u32::MAX.into()),
+            Leaf::U64 => self.unsigned(u64::MAX.into()),
+            Leaf::U128 => self.unsigned(u128::MAX),
+            Leaf::I16 => self.signed(u16::MAX.into()),
+            Leaf::I32 => self.signed(u32::MAX.into()),
+            Leaf::I64 => self.signed(u64::MAX.into()),
+            Leaf::I128 => self.signed(u128::MAX),
+            Leaf::F32 => {
+                let number = f32::from_le_bytes(self.array()?);
+                self.float(number.into(), is_key, |writer| serde_json::to_writer(writer, &number))
+            }
+            Leaf::F64 => {
+                let number = f64::from_le_bytes(self.array()?);
+                self.float(number, is_key, |writer| serde_json::to_writer(writer, &number))
+            }
+            Leaf::Char => self.char(),
+            Leaf::String => self.long_text(),
+            Leaf::Bytes => {
+                let length = self.length()?;
+                self.put(b"[")?;
+                for at in 0..length {
+                    self.separator(at)?;
+                    let byte = self.byte()?;
+                    self.number(byte)?;
+                }
+                self.put(b"]")
+            }
+        }?;
+        self.put(quote)
+    }
+
+    fn float(
+        &mut self,
+        number: f64,
+        is_key: bool,
+        write: impl FnOnce(&mut W) -> serde_json::Result<()>,
+    ) -> Result<(), JsonError> {
+        if number.is_finite() {
+            return write(self.writer).map_err(|error| JsonError::Io(error.into()));
+        }
+        let quote = if is_key { "" } else { "\"" };
+        let name = match number {
+            _ if number.is_nan() => "NaN",
+            _ if number > 0.0 => "Infinity",
+            _ => "-Infinity",
+        };
+        Ok(write!(self.writer, "{quote}{name}{quote}")?)
+    }
+
+    fn number(&mut self, number: impl std::fmt::Display) -> Result<(), JsonError> {
+        Ok(write!(self.writer, "{number}")?)
+    }
+
+    fn unsigned(&mut self, most: u128) -> Result<(), JsonError> {
+        let number = self.varint(most)?;
+        self.number(number)
+    }
+
+    fn signed(&mut self, most: u128) -> Result<(), JsonError> {
+        let zigzag = self.varint(most)?;
+        let half = (zigzag >> 1).cast_signed();
+        self.number(if zigzag & 1 == 0 { half } else { !half })
+    }
+
+    /// Reads a number of the codec; see `docs::format`.
+    fn varint(&mut self, most: u128) -> Result<u128, JsonError> {
+        let number = match self.byte()? {
+            251 => u16::from_le_bytes(self.array()?).into(),
+            252 => u32::from_le_bytes(self.array()?).into(),
+            253 => u64::from_le_bytes(self.array()?).into(),
+            254 => u128::from_le_bytes(self.array()?),
+            255 => return Err(unfit("no number begins with ff")),
+            small => small.into(),
+        };
+        match number <= most {
+            true => Ok(number),
+            false => Err(unfit(format!("the number {number} is too large for its type"))),
+        }
+    }
+
+    fn length(&mut self) -> Result<u64, JsonError> {
+        let number = self.varint(u64::MAX.into())?;
+        Ok(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+
+    fn byte(&mut self) -> Result<u8, JsonError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], JsonError> {
+        let mut bytes = [0; N];
+        match self.reader.read_exact(&mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(unfit("they end too early"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn char(&mut self) -> Result<(), JsonError> {
+        let first = self.byte()?;
+        let length = match first {
+            0..0x80 => 1,
+            0x80..0xE0 => 2,
+            0xE0..0xF0 => 3,
+            0xF0.. => 4,
+        };
+        let mut bytes = vec![first];
+        for _ in 1..length {
+            bytes.push(self.byte()?);
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => self.text(text),
+            Err(_) => Err(unfit("a char is no UTF-8")),
+        }
+    }
+
+    /// Writes a text piece by piece.
+    fn long_text(&mut self) -> Result<(), JsonError> {
+        let mut left = self.length()?;
+        let mut piece = Vec::new();
+        self.put(b"\"")?;
+        while left > 0 || !piece.is_empty() {
+            let wanted = left.min(PIECE_BYTES);
+            let taken = self.reader.by_ref().take(wanted).read_to_end(&mut piece)?;
+            if u64::try_from(taken).unwrap_or(u64::MAX) < wanted {
+                return Err(unfit("they end in a text"));
+            }
+            left -= wanted;
+            // A character may be cut at the end of a piece.
+            let whole = match std::str::from_utf8(&piece) {
+                Ok(text) => text.len(),
+                Err(error) if error.error_len().is_none() && left > 0 => error.valid_up_to(),
+                Err(_) => return Err(unfit("a text is no UTF-8")),
+            };
+            let rest = piece.split_off(whole);
+            let text = std::str::from_utf8(&piece).unwrap_or_default();
+            let quoted = serde_json::to_string(text).map_err(|error| unfit(error.to_string()))?;
+            let inner = quoted.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+            self.put(inner.unwrap_or_default().as_bytes())?;
+            piece = rest;
+        }
+        self.put(b"\"")
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), JsonError> {
+        serde_json::to_writer(&mut *self.writer, text).map_err(|error| JsonError::Io(error.into()))
+    }
+
+    fn separator(&mut self, at: u64) -> Result<(), JsonError> {
+        if at == 0 { Ok(()) } else { self.put(b",") }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), JsonError> {
+        Ok(self.writer.write_all(bytes)?)
+    }
+}
