@@ -21,19 +21,22 @@ pub(crate) fn schemas_path(schemas_directory: &Path, digest: SchemasDigest) -> P
 }
 
 /// Makes sure that the schemas with this digest are there, and durable if this call wrote them.
+/// Returns what was wrong with a file that it has replaced.
 pub(crate) fn keep_schemas(
     storage: &dyn Storage,
     directory: &Directory,
     digest: SchemasDigest,
     text: &[u8],
-) -> Result<(), StoreError> {
+) -> Result<Option<StoreError>, StoreError> {
     let path = schemas_path(&directory.schemas, digest);
-    if matches!(read_schemas(storage, &directory.schemas, digest), Ok(Some(known)) if known == text)
-    {
-        return Ok(());
-    }
+    let damage = match read_schemas(storage, &directory.schemas, digest) {
+        Ok(Some(_)) => return Ok(None),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
     directory.create_schemas(storage)?;
-    replace_file(storage, &path, text).map_err(StoreError::io("write", &path))
+    replace_file(storage, &path, text).map_err(StoreError::io("write", &path))?;
+    Ok(damage)
 }
 
 /// Reads the schemas with this digest; `None` if there is no such file.

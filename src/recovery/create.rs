@@ -39,7 +39,8 @@ impl Opening<'_> {
         };
         let mut manifest = ManifestFile::create(self.storage, &directory.root, first)?;
         let time_ns = time_ns(storage.now());
-        let (schemas, _) = self.describe_types::<M>()?;
+        let mut report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
+        let schemas = self.describe_types::<M>(&mut report)?;
         let events = self.options.events::<M>();
         let identity = identity::<M>(database, events, schemas.digest);
         let packing = self.options.packing();
@@ -65,7 +66,6 @@ impl Opening<'_> {
             apply_time: Duration::ZERO,
         };
         let version = Version::written(model, 0, time_ns, chain).with_requests(requests);
-        let report = RecoveryReport { created: true, clean: true, ..RecoveryReport::default() };
         let next = SegmentStart { first_sequence: 1, chain, time_ns };
         let last = self.create_segment(identity, next)?;
         manifest.update(|manifest| {

@@ -264,8 +264,7 @@ impl Opening<'_> {
         loaded: Loaded,
     ) -> Result<Recovered<M>, Error> {
         let database = manifest.current().database;
-        let (schemas, why_not_described) = self.describe_types::<M>()?;
-        report.types_not_described = why_not_described;
+        let schemas = self.describe_types::<M>(&mut report)?;
         let events = self.options.events::<M>();
         let identity = identity::<M>(database, events, schemas.digest);
         identity.frames_begin()?; // an early error if it does not fit a header
@@ -306,18 +305,23 @@ impl Opening<'_> {
     }
 
     /// Makes sure that the database holds what the types of this program are. On a full disk an
-    /// open must go on without it; then it returns the reason.
-    fn describe_types<M: Model>(&self) -> Result<(ProgramSchemas, Option<String>), Error> {
+    /// open must go on without it.
+    fn describe_types<M: Model>(
+        &self,
+        report: &mut RecoveryReport,
+    ) -> Result<ProgramSchemas, Error> {
         let mut schemas = program_schemas::<M>(&self.options.given_schemas);
         let (storage, directory) = (&**self.storage, &self.directory);
         match keep_schemas(storage, directory, schemas.digest, &schemas.text) {
-            Ok(()) => Ok((schemas, None)),
+            Ok(None) => {}
+            Ok(Some(damage)) => report.damaged_schemas = Some(damage.to_string()),
             Err(error) if error.is_disk_full() => {
                 schemas.digest = SchemasDigest::default();
-                Ok((schemas, Some(error.to_string())))
+                report.types_not_described = Some(error.to_string());
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        Ok(schemas)
     }
 
     fn schema_files(&self) -> SchemaFiles {

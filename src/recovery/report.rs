@@ -74,6 +74,9 @@ pub struct RecoveryReport {
     /// when the open wanted to write the schemas of this program's types, so tools cannot read what
     /// this run writes. The next open tries again.
     pub types_not_described: Option<String>,
+    /// What was wrong with the file that says what this program's types are. The open has written it
+    /// again; nothing is lost.
+    pub damaged_schemas: Option<String>,
     /// What a crash cut short at the journal's end, if it did.
     pub torn_tail: Option<TornTail>,
     /// The sequence that the open reached.

@@ -60,13 +60,6 @@ impl<'a> Text<'a> {
             Type::Tuple(parts) => self.parts(parts, f),
             Type::Struct(fields) => self.fields(fields, f),
             Type::Enum { variants, more } => self.variants(variants, *more, f),
-            Type::Partial { known, .. } => {
-                for part in known {
-                    self.part(part, f)?;
-                    f.write_str(" ")?;
-                }
-                f.write_str("?")
-            }
         }
     }
 

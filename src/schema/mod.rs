@@ -70,3 +70,7 @@ impl Schema {
         described::<T>().schema.clone()
     }
 }
+
+#[cfg(test)]
+#[path = "tests/named.rs"]
+mod named;

@@ -92,13 +92,6 @@ pub enum Type {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
     },
-    /// A type that was seen only in part: it begins with these values, and others may follow.
-    Partial {
-        /// What was seen.
-        known: Vec<Part>,
-        /// Why the rest was not seen.
-        opaque: String,
-    },
 }
 
 /// What a variant of an enum holds.
@@ -180,7 +173,6 @@ impl Schema {
                 Content::Tuple(parts) => parts.iter().find_map(of),
                 Content::Struct(fields) => fields.iter().find_map(|(_, part)| of(part)),
             }),
-            Type::Partial { opaque, .. } => Some(opaque.as_str()),
         };
         of(&self.root).or_else(|| self.types.iter().find_map(of_type))
     }

@@ -272,7 +272,8 @@ mod tests {
         database.execute(Add(vec![1])).unwrap();
         database.close().unwrap();
         let names = |path: &str| memory.list(Path::new(path)).unwrap().len();
-        assert_eq!((names("x"), names("x/journal"), names("x/snapshots")), (4, 1, 1));
+        assert_eq!((names("x"), names("x/journal"), names("x/snapshots")), (5, 1, 1));
+        assert_eq!(names("x/schemas"), 1);
         // The same files open again, as on a disk, and no thread keeps them afterwards.
         let database = open().unwrap();
         assert_eq!(database.query(|count| count.0), 1);

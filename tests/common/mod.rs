@@ -288,6 +288,11 @@ pub fn is_content(name: &Path) -> bool {
     ![Path::new("LOCK"), Path::new("RESERVE")].contains(&name)
 }
 
+/// Returns whether no open can do without a file. The schemas are for tools, and are made again.
+pub fn is_needed(name: &Path) -> bool {
+    is_content(name) && !name.starts_with("schemas")
+}
+
 /// Lists the journal segments of a database directory, oldest first.
 pub fn segments(database: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(database.join("journal"))

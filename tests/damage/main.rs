@@ -91,7 +91,7 @@ fn small() -> Specimen {
     let expected = bytes(&database);
     database.close().unwrap();
     let specimen = Specimen::of(&path, expected, plain);
-    assert_eq!(specimen.names().len(), 4, "MANIFEST, two snapshots, a segment");
+    assert_eq!(specimen.names().len(), 5, "MANIFEST, two snapshots, a segment, schemas");
     specimen
 }
 

@@ -59,10 +59,6 @@ impl<'s> Flat<'s> {
         let kind = match of {
             Type::Tuple(parts) => return self.parts(parts, field, nodes),
             Type::Struct(fields) => return self.fields(fields, field, nodes),
-            Type::Partial { known, .. } => {
-                known.iter().for_each(|part| self.part(part, field, nodes));
-                return nodes.push(Node { kind: Kind::Unknown, field: String::new() });
-            }
             Type::Option(inner) => {
                 Kind::Option(self.group(|flat, nodes| flat.part(inner, "", nodes)))
             }

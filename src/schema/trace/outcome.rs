@@ -67,39 +67,11 @@ impl<'t> Made<'t> {
         Rest { nodes: nodes.iter(), why_unseen }
     }
 
-    /// Makes the one value of a group.
+    /// Makes the one value of a group. A `Deserialize` can ask for one value only, so even one that
+    /// has refused what it got has asked for nothing else.
     fn whole(&mut self, group: usize) -> Part {
         let mut rest = self.rest(group);
-        let part = self.next(&mut rest);
-        self.unless_cut(part, self.seen.why_unseen(group))
-    }
-
-    /// Makes the last value of a group partial, if the group goes on and this was not seen.
-    fn unless_cut(&mut self, last: Part, why_unseen: Option<&'static str>) -> Part {
-        match why_unseen {
-            Some(reason) if !self.ends_opaque(&last) => self.partial(vec![last], reason),
-            _ => last,
-        }
-    }
-
-    /// Whether a value says by itself that others may follow.
-    fn ends_opaque(&self, part: &Part) -> bool {
-        let number = match part {
-            Part::Opaque { .. } => return true,
-            Part::Leaf(_) => return false,
-            Part::Type(number) => usize::try_from(*number).ok(),
-        };
-        match number.and_then(|number| self.types.get(number)?.as_ref()) {
-            Some(Type::Tuple(parts)) => parts.last().is_some_and(|it| self.ends_opaque(it)),
-            Some(Type::Struct(fields)) => fields.last().is_some_and(|it| self.ends_opaque(&it.1)),
-            Some(Type::Partial { .. }) => true,
-            _ => false,
-        }
-    }
-
-    fn partial(&mut self, known: Vec<Part>, reason: &str) -> Part {
-        let number = self.reserve();
-        self.complete(number, Type::Partial { known, opaque: reason.to_owned() })
+        self.next(&mut rest)
     }
 
     fn next(&mut self, rest: &mut Rest<'t>) -> Part {
@@ -125,7 +97,7 @@ impl<'t> Made<'t> {
                 let mut rest = made.rest(*group);
                 let key = made.next(&mut rest);
                 let value = made.next(&mut rest);
-                Type::Map(key, made.unless_cut(value, made.seen.why_unseen(*group)))
+                Type::Map(key, value)
             }),
             Some(What::Enum(seen)) if seen.all.is_empty() => Part::opaque(rest.why_unseen),
             Some(What::Enum(seen)) => self.type_of(id, |made| made.variants(seen)),
@@ -187,17 +159,8 @@ impl<'t> Made<'t> {
             }
         };
         let has_aliases = self.seen.with_aliases.contains(&fields.names);
-        if !is_whole {
-            // The last one that was seen may be what refused.
-            if let Some(last) = parts.pop() {
-                let is_last = parts.len() + 1 >= fields.length || has_aliases;
-                let why_unseen = Some(rest.why_unseen).filter(|_| is_last);
-                let last = self.unless_cut(last, why_unseen);
-                parts.push(last);
-            }
-            while parts.len() < fields.length && !has_aliases {
-                parts.push(Part::opaque(rest.why_unseen));
-            }
+        while !is_whole && !has_aliases && parts.len() < fields.length {
+            parts.push(Part::opaque(rest.why_unseen));
         }
         let name = |index: usize| match fields.names.get(index) {
             Some(name) if !has_aliases => (*name).to_owned(),

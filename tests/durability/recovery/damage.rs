@@ -89,7 +89,7 @@ fn no_damage_to_a_closed_database_goes_unnoticed() {
         }
         with_image(&path, |image| {
             std::fs::remove_file(image.join(name)).unwrap();
-            if common::is_content(name) {
+            if common::is_needed(name) {
                 let error = assert_refused_and_unchanged(image, "missing file");
                 assert!(matches!(error, Error::Missing { .. }), "{}: {error}", name.display());
             }

@@ -229,7 +229,7 @@ fn files_of_another_database_are_refused() {
     for path in [&path, &other] {
         open(path).unwrap().execute(Add { account: 1, amount: 1 }).unwrap();
     }
-    for name in content(&path).keys().filter(|name| common::is_content(name)) {
+    for name in content(&path).keys().filter(|name| common::is_needed(name)) {
         with_image(&path, |image| {
             std::fs::copy(other.join(name), image.join(name)).unwrap();
             let error = assert_refused_and_unchanged(image, "foreign file");
@@ -268,7 +268,7 @@ fn what_is_no_database_is_refused_and_left_alone() {
 fn another_kind_of_file_in_place_of_ours_is_an_error_and_never_a_hang() {
     let (_directory, path) = temporary();
     open(&path).unwrap().execute(Add { account: 1, amount: 1 }).unwrap();
-    for name in content(&path).keys().filter(|name| *name != Path::new("RESERVE")) {
+    for name in content(&path).keys().filter(|name| common::is_needed(name)) {
         with_image(&path, |image| {
             std::fs::remove_file(image.join(name)).unwrap();
             std::fs::create_dir(image.join(name)).unwrap();

@@ -2,6 +2,7 @@
 //! `docs::evolution`, with its code.
 
 mod changed;
+mod changed_commands;
 mod release_1;
 mod release_2;
 mod release_3;
