@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "panics",
     "trace",
     "faults",
@@ -29,6 +29,7 @@ const ORDER: [&str; 26] = [
     "database",
     "followers",
     "purge",
+    "inspect",
     "docs",
     "testing",
 ];
