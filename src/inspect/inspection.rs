@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::found::{
-    ArchiveFile, FollowerFiles, OtherFile, PurgeFile, SegmentFile, SnapshotFile,
-};
+use super::found::{ArchiveFile, FollowerFiles, OtherFile, PurgeFile, SegmentFile, SnapshotFile};
 use super::journal_end::{self, JournalEnd, Tail};
 use super::open_plan::OpenPlan;
 use super::opener::{self, Opener};
@@ -392,9 +390,7 @@ pub(super) fn read_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<M
             continue;
         }
         return match (state, manifest) {
-            (Some(State::Swapping), _) => {
-                Err(Error::PurgeUnfinished { path: root.to_path_buf() })
-            }
+            (Some(State::Swapping), _) => Err(Error::PurgeUnfinished { path: root.to_path_buf() }),
             (Some(State::Creating), _) => Err(no_database(
                 root,
                 "the creation of the database was not finished, and no command was accepted; the \
@@ -431,9 +427,7 @@ fn read_tail(
     loop {
         let listed = match list_segments(storage, &directory.journal) {
             Ok(listed) => listed,
-            Err(StoreError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),

@@ -64,8 +64,8 @@ pub(super) fn read(
         }
         std::thread::sleep(PAUSE);
         let again = read_once(storage, directory, manifest, first_sequence, Some(&tail))?;
-        let is_at_rest = (again.end.position, again.end.torn_bytes)
-            == (tail.end.position, tail.end.torn_bytes);
+        let is_at_rest =
+            (again.end.position, again.end.torn_bytes) == (tail.end.position, tail.end.torn_bytes);
         tail = again;
         if is_at_rest {
             break;
@@ -122,10 +122,5 @@ fn read_once(
         torn_bytes,
         problem,
     };
-    Ok(Tail {
-        end,
-        first_sequence,
-        chain: frames.chain(),
-        bookmark: frames.bookmark(),
-    })
+    Ok(Tail { end, first_sequence, chain: frames.chain(), bookmark: frames.bookmark() })
 }

@@ -55,6 +55,7 @@ mod open_plan;
 mod opener;
 mod records;
 mod survey;
+mod verify;
 
 pub use found::{
     ArchiveFile, FollowerFiles, OtherFile, OtherKind, PurgeFile, SegmentFile, SnapshotFile,
@@ -65,3 +66,4 @@ pub use journal_end::JournalEnd;
 pub use open_plan::OpenPlan;
 pub use opener::Opener;
 pub use records::{StoredRecord, StoredRecords};
+pub use verify::{Depth, Finding, Severity, Verification, VerifyProgress, verify};

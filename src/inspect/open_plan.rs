@@ -98,7 +98,10 @@ impl OpenPlan {
         };
         if end.sequence < snapshot {
             self.problem.get_or_insert_with(|| {
-                format!("the journal ends with sequence {}, before snapshot {snapshot}", end.sequence)
+                format!(
+                    "the journal ends with sequence {}, before snapshot {snapshot}",
+                    end.sequence
+                )
             });
         }
         self.commands = end.sequence.saturating_sub(snapshot);

@@ -163,9 +163,8 @@ mod tests {
 
     #[test]
     fn two_inodes_of_one_process_are_enough_where_device_numbers_differ() {
-        let found = |directory, lock| {
-            find(LOCKS, file((0, 0x31), directory), Some(file((0, 0x31), lock)))
-        };
+        let found =
+            |directory, lock| find(LOCKS, file((0, 0x31), directory), Some(file((0, 0x31), lock)));
         assert_eq!(found(100, 101), Opener::Writer { process: Some(44) });
         assert_eq!(found(100, 110), Opener::NobodySeen, "of two processes");
         assert_eq!(found(110, 111), Opener::NobodySeen, "one of them");

@@ -428,9 +428,7 @@ impl Survey<'_> {
     /// Lists the numbers of files in a directory; none if it does not exist.
     fn list(&self, directory: &Path, list: ListNumbers) -> Result<Vec<u64>, Error> {
         match list(self.storage, directory) {
-            Err(StoreError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Vec::new())
             }
             listed => Ok(listed?),
@@ -454,7 +452,7 @@ fn mark_needed(snapshots: &mut [SnapshotFile]) {
 }
 
 /// Returns the number of bytes up to the last one that is not zero. Reads backwards from the end.
-fn used_bytes(path: &Path, file: &dyn ReadableFile) -> Result<u64, StoreError> {
+pub(super) fn used_bytes(path: &Path, file: &dyn ReadableFile) -> Result<u64, StoreError> {
     let mut end = file.length();
     let mut block = vec![0; BLOCK_BYTES];
     while end > 0 {

@@ -218,4 +218,3 @@ impl Stop<'_> {
         StoreError::corrupt(self.path, self.position + position(at), expected, found)
     }
 }
-

@@ -12,6 +12,7 @@
 //! - `cursor`: decides which bytes are the next frame of a file
 //! - `ending`: decides what the end of a segment is
 //! - `scan`: reads a segment to its end
+//! - `opened_segment`: a segment that is read by position
 //! - `stream`: reads the frames of a segment or an archive beside the appender
 //! - `stream_end`: what stands behind the last frame that such a reader can verify
 //! - `hop`: goes to a frame of a segment by the headers of those before it
@@ -26,6 +27,7 @@ mod ending;
 mod frame;
 mod frame_index;
 mod hop;
+mod opened_segment;
 mod prepare;
 mod record;
 mod rotate;

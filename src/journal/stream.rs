@@ -16,10 +16,10 @@ use super::cursor::FrameCursor;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameRef, frame_bytes};
 use super::frame_index::{FrameIndex, IndexEntry, find};
 use super::hop::Place;
-use super::segment::{check_length, check_name, check_padding, frames_begin};
+use super::opened_segment::OpenedSegment;
+use super::segment::check_name;
 use crate::files::{
-    ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, StoreError, all_zero, archive_path,
-    position, segment_path,
+    ARCHIVE_MAGIC, FileHeader, PackedFile, StoreError, all_zero, archive_path, position,
 };
 use crate::storage::{ReadableFile, Storage, read_up_to};
 
@@ -76,7 +76,9 @@ impl FrameStream {
         wanted: u64,
         bookmark: Option<Bookmark>,
     ) -> Result<Self, StoreError> {
-        let (streamed, file, begin) = open_segment(storage, journal_directory, first_sequence)?;
+        let opened = OpenedSegment::open(storage, journal_directory, first_sequence)?;
+        opened.check(first_sequence)?;
+        let OpenedSegment { streamed, file, begin, .. } = opened;
         let stream = |place: Place| Self::in_segment(&streamed, &file, place);
         if wanted > first_sequence {
             let known = bookmark.filter(|known| known.is_before(&begin.cursor, wanted));
@@ -276,7 +278,10 @@ impl FrameStream {
     }
 
     /// Verifies the frame at the current position, and advances chain and sequence.
-    pub(super) fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
+    pub(super) fn read_frame(
+        &mut self,
+        end: u64,
+    ) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
         let mut cursor = self.cursor;
         let header = match cursor.header(self.fill(FRAME_HEADER_BYTES)?) {
             Ok(header) => header,
@@ -335,30 +340,6 @@ impl FrameStream {
         let end = self.window.len().min(self.at + wanted);
         Ok(self.window.get(self.at..end).unwrap_or(&[]))
     }
-}
-
-/// A segment that is open: its header, the file, and the place of its first frame.
-type OpenedSegment = (Arc<StreamedFile>, Arc<dyn ReadableFile>, Place);
-
-/// Opens the segment that begins with `first_sequence`, and checks what stands before its frames.
-pub(super) fn open_segment(
-    storage: &dyn Storage,
-    journal_directory: &Path,
-    first_sequence: u64,
-) -> Result<OpenedSegment, StoreError> {
-    let path = segment_path(journal_directory, first_sequence);
-    let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path))?;
-    let file: Arc<dyn ReadableFile> = file.into();
-    let (header, header_bytes) = FileHeader::read(&path, SEGMENT_MAGIC, &*file)?;
-    check_name(&path, &header, first_sequence)?;
-    check_length(&path, &header, file.length())?;
-    let begin = frames_begin(header_bytes);
-    let mut padding = vec![0; begin - header_bytes];
-    read_up_to(&*file, &mut padding, position(header_bytes))
-        .map_err(StoreError::io("read", &path))?;
-    check_padding(&path, header_bytes, &padding)?;
-    let begin = Place { position: position(begin), cursor: FrameCursor::at_start_of(&header) };
-    Ok((Arc::new(StreamedFile { path, header, end: None }), file, begin))
 }
 
 impl Bookmark {

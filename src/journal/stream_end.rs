@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::ending::{Ending, RestOfFile, Stop};
 use super::frame::{FRAME_ALIGNMENT, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader};
+use super::frame_index::FrameIndex;
 use super::hop::Place;
-use super::stream::{Bookmark, FrameStream, open_segment};
-use crate::files::{StoreError, position};
+use super::opened_segment::OpenedSegment;
+use super::stream::{Bookmark, FrameStream};
+use crate::files::{PackedFile, StoreError, position};
 use crate::storage::{ReadableFile, Storage, read_up_to};
 
 /// How much of a file is searched at once. A multiple of the alignment of frames.
@@ -34,15 +36,32 @@ impl FrameStream {
         bookmark: Bookmark,
     ) -> Result<Option<Self>, StoreError> {
         let first_sequence = bookmark.first_sequence;
-        let (streamed, file, begin) = open_segment(storage, journal_directory, first_sequence)?;
+        let opened = OpenedSegment::open(storage, journal_directory, first_sequence)?;
+        opened.check(first_sequence)?;
+        let OpenedSegment { streamed, file, begin, .. } = opened;
         let place = bookmark.place;
         let is_same = place.cursor.is_of_file_of(&begin.cursor);
         Ok(is_same.then(|| Self::in_segment(&streamed, &file, place)))
     }
 
-    /// Returns the highest sequence that a frame so far has stated to be durable.
-    pub(crate) fn known_durable(&self) -> u64 {
-        self.known_durable
+    /// Opens a segment whose header is sound, to read what can be read of it. Returns also what is
+    /// wrong with its name, its length or the bytes before its frames.
+    pub(crate) fn of_damaged_segment(
+        storage: &dyn Storage,
+        journal_directory: &Path,
+        first_sequence: u64,
+    ) -> Result<(Self, Option<StoreError>), StoreError> {
+        let opened = OpenedSegment::open(storage, journal_directory, first_sequence)?;
+        let checked = opened.check(first_sequence);
+        let OpenedSegment { streamed, file, begin, .. } = opened;
+        Ok((Self::in_segment(&streamed, &file, begin), checked.err()))
+    }
+
+    /// Returns the sequences at which a reader of an archive may begin, each with its place in the
+    /// content.
+    pub(crate) fn archive_entries(archive: &PackedFile) -> Result<Vec<(u64, u64)>, StoreError> {
+        let entries = FrameIndex::read(archive)?;
+        Ok(entries.iter().map(|entry| (entry.sequence, entry.offset)).collect())
     }
 
     /// Returns the file's length when it was opened, if this is a segment.
@@ -70,8 +89,11 @@ impl FrameStream {
         let path = &self.file.path;
         let rest = RestOfFile::read(path, &**file, self.position, &self.cursor)?;
         let (position, cursor) = (self.position, self.cursor);
-        Stop { path, first_sequence, next_segment_first, position, cursor }
-            .verdict(known_durable, &rest, fault)
+        Stop { path, first_sequence, next_segment_first, position, cursor }.verdict(
+            known_durable,
+            &rest,
+            fault,
+        )
     }
 
     /// Returns whether a whole batch stands here, behind the sequences that this segment owns.
@@ -163,10 +185,10 @@ impl FrameStream {
         let before = read(at.saturating_sub(before), FRAME_ALIGNMENT + CHECKSUM_BYTES - 1)?;
         // If only commit markers are damaged, the chain value has not changed.
         let own = std::iter::once(self.cursor.chain);
-        let stored = before.windows(CHECKSUM_BYTES).rev().filter_map(|bytes| {
-            Some(u32::from_le_bytes(bytes.try_into().ok()?))
-        });
+        let stored = before
+            .windows(CHECKSUM_BYTES)
+            .rev()
+            .filter_map(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
         Ok(own.chain(stored).find(|&chain| header.verify_body(&frame, chain).is_ok()))
     }
 }
-
