@@ -122,6 +122,7 @@ mod execute_error;
 mod files;
 mod followers;
 mod history;
+pub mod inspect;
 mod journal;
 mod json;
 mod model;

@@ -40,7 +40,7 @@ pub(crate) use change_failure::ChangeFailure;
 #[cfg(test)]
 pub(crate) use container::write_packed;
 pub(crate) use container::{
-    Cuts, Footer, FooterDigest, PackedFile, Packing, WriteFailure, write_chunks,
+    Cuts, DamagedPart, Footer, FooterDigest, PackedFile, Packing, WriteFailure, write_chunks,
 };
 pub(crate) use directory::{Directory, absolute, exists, kind};
 pub(crate) use envelope::{

@@ -10,8 +10,11 @@
 //! - `rotate`: begins, changes and closes segments
 //! - `sync_gate`: allows one sync at a time, and none after a failed one
 //! - `cursor`: decides which bytes are the next frame of a file
-//! - `scan`: reads a segment and classifies its end
+//! - `ending`: decides what the end of a segment is
+//! - `scan`: reads a segment to its end
+//! - `opened_segment`: a segment that is read by position
 //! - `stream`: reads the frames of a segment or an archive beside the appender
+//! - `stream_end`: what stands behind the last frame that such a reader can verify
 //! - `hop`: goes to a frame of a segment by the headers of those before it
 //! - `frame_index`: where the reader of an archive may begin
 //! - `archive`: packs a segment that is no longer needed for recovery
@@ -20,26 +23,31 @@ mod append;
 mod archive;
 mod begin;
 mod cursor;
+mod ending;
 mod frame;
 mod frame_index;
 mod hop;
+mod opened_segment;
 mod prepare;
 mod record;
 mod rotate;
 mod scan;
 mod segment;
 mod stream;
+mod stream_end;
 mod sync_gate;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
 pub(crate) use archive::archive_segment;
 pub(crate) use begin::Beginning;
+pub(crate) use ending::Ending;
 pub(crate) use frame::{FrameBuffer, FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES};
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records, record_parts, tag_of};
-pub(crate) use scan::{Ending, Segment, SegmentScan};
+pub(crate) use scan::{Segment, SegmentScan};
 pub(crate) use segment::{
     FRAMES_BEGIN_AT_LEAST_BYTES, NewSegment, SegmentIdentity, SegmentStart, publish_segment,
     random_bytes,
 };
 pub(crate) use stream::{Bookmark, FrameStream, StreamedFile};
+pub(crate) use stream_end::Skipped;

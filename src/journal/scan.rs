@@ -1,11 +1,11 @@
-//! Reads a segment: it verifies frame after frame, and decides what its end is: complete, a torn
-//! frame that was never acknowledged, or damage. Never changes anything, and never knows what a
-//! command means.
+//! Reads a segment: it verifies frame after frame, and lets `ending` decide what its end is. Never
+//! changes anything, and never knows what a command means.
 
 use std::path::{Path, PathBuf};
 
 use super::cursor::FrameCursor;
-use super::frame::{FRAME_ALIGNMENT, FRAME_MAGIC, FrameFault, FrameHeader, FrameRef, frame_bytes};
+use super::ending::{Ending, RestInMemory, Stop};
+use super::frame::{FRAME_ALIGNMENT, FrameFault, FrameRef, frame_bytes};
 use super::segment::{check_length, check_name, check_padding, frames_begin};
 use crate::files::{FileHeader, SEGMENT_MAGIC, StoreError, all_zero, position, segment_path};
 use crate::storage::{FileBytes, Storage};
@@ -61,20 +61,6 @@ impl Segment {
     fn from(&self, position: usize) -> &[u8] {
         self.bytes.get(position..).unwrap_or(&[])
     }
-}
-
-/// How a segment ends.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// At the file's end, at zeros, or where the next segment begins.
-    Complete,
-    /// With a part of a batch that was never acknowledged.
-    Torn {
-        /// Where the batch begins.
-        position: u64,
-        /// The number of bytes from there to the last byte that is not zero.
-        bytes: u64,
-    },
 }
 
 /// Reads the frames of one segment in order.
@@ -182,79 +168,14 @@ impl<'a> SegmentScan<'a> {
 
     /// Classifies the segment's end when no frame stands at the current position.
     fn ending(&mut self, rest: &[u8], fault: FrameFault) -> Result<Ending, StoreError> {
-        let zeros = all_zero(rest);
-        if let Some(next) = self.next_segment_first
-            && zeros
-            && self.cursor.next_sequence > self.segment.header.sequence
-        {
-            let directory = self.segment.path.parent().unwrap_or(Path::new("."));
-            let reason = format!(
-                "{} ends with sequence {}, but the next segment begins at {next} (or that file has \
-                 lost its frames from byte {} on)",
-                self.segment.path.display(),
-                self.cursor.next_sequence - 1,
-                self.position
-            );
-            return Err(StoreError::Missing {
-                path: segment_path(directory, self.cursor.next_sequence),
-                reason,
-            });
-        }
-        if let Some(next) = self.next_segment_first {
-            let at = position(self.position + fault.at);
-            let reason = format!("{}, since the next segment begins at {next}", fault.expected);
-            return Err(StoreError::corrupt(&self.segment.path, at, reason, fault.found));
-        }
-        if self.known_durable >= self.cursor.next_sequence {
-            let at = position(self.position + fault.at);
-            let expected = format!(
-                "{}: sequence {} was durable, as {} states",
-                fault.expected, self.known_durable, "the MANIFEST or a later frame"
-            );
-            return Err(StoreError::corrupt(&self.segment.path, at, expected, fault.found));
-        }
-        if zeros {
-            return Ok(Ending::Complete);
-        }
-        // The header of a torn batch is authentic, too: it was built after the sync of everything
-        // that it states to be durable.
-        if let Ok(header) = self.cursor.header(rest)
-            && header.first_sequence == self.cursor.next_sequence
-        {
-            self.known_durable = self.known_durable.max(header.durable_sequence);
-        }
-        if let Some((at, header)) = self.confirming_header(rest) {
-            let expected = format!(
-                "{}: the frame at byte {} states that sequence {} was durable",
-                fault.expected,
-                position(self.position + at),
-                header.durable_sequence
-            );
-            let at = position(self.position + fault.at);
-            return Err(StoreError::corrupt(&self.segment.path, at, expected, fault.found));
-        }
-        let used = rest.len() - rest.iter().rev().take_while(|&&byte| byte == 0).count();
-        Ok(Ending::Torn { position: position(self.position), bytes: position(used) })
-    }
-
-    /// Finds an authentic frame header further on that states that the batch here was durable. Then
-    /// the batch is damaged, not torn. Chance or user data cannot imitate such a header, because
-    /// they lack the salt.
-    fn confirming_header(&self, rest: &[u8]) -> Option<(usize, FrameHeader)> {
-        if fault!(DurableMarkIgnored) {
-            return None;
-        }
-        let magic = FRAME_MAGIC.to_le_bytes();
-        (0..rest.len()).step_by(FRAME_ALIGNMENT).find_map(|at| {
-            let candidate = rest.get(at..)?;
-            if !candidate.starts_with(&magic) {
-                return None;
-            }
-            let header = self.cursor.header(candidate).ok()?;
-            let confirms = header.first_sequence >= self.cursor.next_sequence
-                && header.durable_sequence >= self.cursor.next_sequence;
-            confirms.then_some((at, header))
-        })
+        let stop = Stop {
+            path: &self.segment.path,
+            first_sequence: self.segment.header.sequence,
+            next_segment_first: self.next_segment_first,
+            position: position(self.position),
+            cursor: self.cursor,
+        };
+        stop.verdict(&mut self.known_durable, &RestInMemory(rest), fault)
     }
 }
 

@@ -16,10 +16,10 @@ use super::cursor::FrameCursor;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameRef, frame_bytes};
 use super::frame_index::{FrameIndex, IndexEntry, find};
 use super::hop::Place;
-use super::segment::{check_length, check_name, check_padding, frames_begin};
+use super::opened_segment::OpenedSegment;
+use super::segment::check_name;
 use crate::files::{
-    ARCHIVE_MAGIC, FileHeader, PackedFile, SEGMENT_MAGIC, StoreError, all_zero, archive_path,
-    position, segment_path,
+    ARCHIVE_MAGIC, FileHeader, PackedFile, StoreError, all_zero, archive_path, position,
 };
 use crate::storage::{ReadableFile, Storage, read_up_to};
 
@@ -39,22 +39,26 @@ pub(crate) struct StreamedFile {
 /// may go on from there.
 #[derive(Clone, Copy)]
 pub(crate) struct Bookmark {
-    first_sequence: u64,
-    place: Place,
+    pub(super) first_sequence: u64,
+    pub(super) place: Place,
 }
 
 /// The frames of one file.
 pub(crate) struct FrameStream {
-    file: Arc<StreamedFile>,
+    pub(super) file: Arc<StreamedFile>,
+    /// The segment; `None` if this is an archive.
+    pub(super) segment: Option<Arc<dyn ReadableFile>>,
     content: Box<dyn Read + Send>,
     window: Vec<u8>,
     /// The position of the next frame in the window.
     at: usize,
     /// The position of the next frame in the segment's file, or in the archive's content.
-    position: u64,
+    pub(super) position: u64,
     /// Where the first frame was.
     begin: u64,
-    cursor: FrameCursor,
+    pub(super) cursor: FrameCursor,
+    /// The highest sequence that a frame so far has stated to be durable.
+    pub(super) known_durable: u64,
     /// The entries of an archive's index that are compared with the frames that come.
     entries: std::vec::IntoIter<IndexEntry>,
     /// The frame that was read last, with its position in the window.
@@ -72,23 +76,10 @@ impl FrameStream {
         wanted: u64,
         bookmark: Option<Bookmark>,
     ) -> Result<Self, StoreError> {
-        let path = segment_path(journal_directory, first_sequence);
-        let file = storage.open_to_read(&path).map_err(StoreError::io("read", &path))?;
-        let file: Arc<dyn ReadableFile> = file.into();
-        let (header, header_bytes) = FileHeader::read(&path, SEGMENT_MAGIC, &*file)?;
-        check_name(&path, &header, first_sequence)?;
-        check_length(&path, &header, file.length())?;
-        let begin = frames_begin(header_bytes);
-        let mut padding = vec![0; begin - header_bytes];
-        read_up_to(&*file, &mut padding, position(header_bytes))
-            .map_err(StoreError::io("read", &path))?;
-        check_padding(&path, header_bytes, &padding)?;
-        let begin = Place { position: position(begin), cursor: FrameCursor::at_start_of(&header) };
-        let streamed = Arc::new(StreamedFile { path, header, end: None });
-        let stream = |place: Place| {
-            let content = FromPosition { file: file.clone(), position: place.position };
-            Self::new(streamed.clone(), Box::new(content), place)
-        };
+        let opened = OpenedSegment::open(storage, journal_directory, first_sequence)?;
+        opened.check(first_sequence)?;
+        let OpenedSegment { streamed, file, begin, .. } = opened;
+        let stream = |place: Place| Self::in_segment(&streamed, &file, place);
         if wanted > first_sequence {
             let known = bookmark.filter(|known| known.is_before(&begin.cursor, wanted));
             let near = known.map_or(begin, |known| known.place).hop(&*file, wanted);
@@ -100,6 +91,16 @@ impl FrameStream {
         }
         // Reading all of it finds out what is wrong there, if anything is.
         Ok(stream(begin))
+    }
+
+    pub(super) fn in_segment(
+        streamed: &Arc<StreamedFile>,
+        file: &Arc<dyn ReadableFile>,
+        place: Place,
+    ) -> Self {
+        let content = FromPosition { file: file.clone(), position: place.position };
+        let stream = Self::new(streamed.clone(), Box::new(content), place);
+        Self { segment: Some(file.clone()), ..stream }
     }
 
     /// Opens the archive that begins with `first_sequence`. The first frame may be a later one, but
@@ -146,6 +147,8 @@ impl FrameStream {
             entries: Vec::new().into_iter(),
             frame: None,
             chain_before: cursor.chain,
+            segment: None,
+            known_durable: 0,
             file,
         }
     }
@@ -268,20 +271,26 @@ impl FrameStream {
     }
 
     /// Returns whether the next batch stands whole at the current position.
-    fn stands_at_frame(&mut self) -> Result<bool, StoreError> {
+    pub(super) fn stands_at_frame(&mut self) -> Result<bool, StoreError> {
         let cursor = self.cursor;
         let Ok(header) = cursor.header(self.fill(FRAME_HEADER_BYTES)?) else { return Ok(false) };
         Ok(cursor.is_next_batch(&header, self.fill(header.frame_bytes())?))
     }
 
     /// Verifies the frame at the current position, and advances chain and sequence.
-    fn read_frame(&mut self, end: u64) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
+    pub(super) fn read_frame(
+        &mut self,
+        end: u64,
+    ) -> Result<Result<FrameHeader, FrameFault>, StoreError> {
         let mut cursor = self.cursor;
         let header = match cursor.header(self.fill(FRAME_HEADER_BYTES)?) {
             Ok(header) => header,
             Err(fault) => return Ok(Err(fault)),
         };
         let stepped = cursor.step(&header, self.fill(header.frame_bytes())?, Some(end)).map(drop);
+        if stepped.is_ok() {
+            self.known_durable = self.known_durable.max(header.durable_sequence);
+        }
         if stepped.is_ok() && header.count > 0 {
             self.chain_before = self.cursor.chain;
             self.cursor = cursor;
@@ -298,14 +307,14 @@ impl FrameStream {
         Ok(cursor.is_next_batch(&header, behind))
     }
 
-    fn step(&mut self, bytes: usize) {
+    pub(super) fn step(&mut self, bytes: usize) {
         self.at += bytes;
         self.position += position(bytes);
     }
 
     /// Returns that many bytes from the current position on, or fewer at the end of the file.
     /// Callers have verified the length that they ask for.
-    fn fill(&mut self, wanted: usize) -> Result<&[u8], StoreError> {
+    pub(super) fn fill(&mut self, wanted: usize) -> Result<&[u8], StoreError> {
         if self.window.len() < self.at + wanted {
             self.window.drain(..self.at);
             self.at = 0;

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rustix::fs::{Mode, OFlags};
 
 use super::{
-    EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
+    Entry, EntryKind, FileBytes, Lock, ReadableFile, Storage, StoredFile, TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX, TemporaryFile,
 };
 
@@ -90,6 +90,24 @@ impl Storage for Disk {
             }
         }
         Ok(names)
+    }
+
+    fn entries(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let Some(kind) = self.kind(&entry.path())? else { continue };
+            let bytes = match kind {
+                EntryKind::File => match fs::metadata(entry.path()) {
+                    Ok(metadata) => metadata.len(),
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                },
+                EntryKind::Directory | EntryKind::Other => 0,
+            };
+            entries.push(Entry { name: entry.file_name(), kind, bytes });
+        }
+        Ok(entries)
     }
 
     fn read(&self, path: &Path) -> io::Result<FileBytes> {

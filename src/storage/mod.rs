@@ -11,10 +11,12 @@ mod held;
 mod memory;
 mod mmap;
 mod place;
+mod read_only;
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
 pub(crate) mod simulated;
 mod throttle;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub(crate) use held::HeldDisk;
 pub(crate) use memory::Memory;
 pub(crate) use mmap::{FileBytes, ForkMark};
 pub(crate) use place::{APART, PlaceLost};
+pub(crate) use read_only::ReadOnlyDisk;
 use throttle::PIECE_BYTES;
 pub(crate) use throttle::Pace;
 
@@ -58,6 +61,16 @@ pub(crate) enum EntryKind {
     Other,
 }
 
+/// What a directory holds under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: OsString,
+    /// A symbolic link counts as what it leads to.
+    pub(crate) kind: EntryKind,
+    /// The length of a file; 0 for everything else.
+    pub(crate) bytes: u64,
+}
+
 /// The outside world, as the engine uses it.
 pub(crate) trait Storage: Send + Sync + 'static {
     /// Returns what stands at `path`, and follows symbolic links; `None` when nothing stands there.
@@ -87,6 +100,21 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// Returns the names in a directory, in no particular order. It leaves out names that are not
     /// UTF-8, because this crate makes none.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Returns everything in a directory, in no particular order, also under names that are not
+    /// UTF-8. It leaves out what is removed at this moment.
+    fn entries(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for name in self.list(directory)? {
+            let path = directory.join(&name);
+            let Some(kind) = self.kind(&path)? else { continue };
+            let bytes = match kind {
+                EntryKind::File => self.open_to_read(&path)?.length(),
+                EntryKind::Directory | EntryKind::Other => 0,
+            };
+            entries.push(Entry { name: name.into(), kind, bytes });
+        }
+        Ok(entries)
+    }
     /// Returns the whole content of a regular file.
     fn read(&self, path: &Path) -> io::Result<FileBytes>;
     /// Opens a regular file to read it by position. Others may append to it, cut it or remove it

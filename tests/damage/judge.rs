@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prevalence::inspect::{Depth, verify};
 use prevalence::{Builder, Database, Error};
 
 use super::memory;
@@ -176,8 +177,13 @@ impl Image {
 
     /// Returns what differs between the directory and `files`, except a new `LOCK`.
     fn difference(&mut self) -> Option<String> {
+        self.differs(Some(Path::new("LOCK")))
+    }
+
+    /// Returns what differs between the directory and `files`, except a new file with that name.
+    fn differs(&mut self, but: Option<&Path>) -> Option<String> {
         for name in self.there() {
-            if !self.files.contains_key(&name) && name != Path::new("LOCK") {
+            if !self.files.contains_key(&name) && Some(&*name) != but {
                 return Some(format!("{} appeared", name.display()));
             }
         }
@@ -292,6 +298,7 @@ fn judge(
     also: &(dyn Fn(&Files, &[u8]) -> bool + Sync),
 ) -> Result<Left, String> {
     let largest = image.files.values().map(Vec::len).max().unwrap_or(0);
+    let verified = verified(image)?;
     let opened = catch_unwind(AssertUnwindSafe(|| (specimen.builder)().open(&image.root)))
         .map_err(|_| "it panicked".to_owned())?;
     let peak = memory::peak();
@@ -303,6 +310,9 @@ fn judge(
         Err(error) => {
             tally.refused(&error);
             assert!(!error.to_string().is_empty());
+            if verified {
+                return Err(format!("a verification finds nothing, but: {error}"));
+            }
             return image
                 .difference()
                 .map_or(Ok(Left::Untouched), |what| Err(format!("{error}: {what}")));
@@ -314,11 +324,27 @@ fn judge(
         return Err(format!("another state, at sequence {sequence}: {:?}", database.recovery()));
     }
     tally.exact += 1;
-    tally.reported += u64::from(!database.recovery().damaged_snapshots.is_empty());
+    let has_reported = !database.recovery().damaged_snapshots.is_empty();
+    tally.reported += u64::from(has_reported);
+    if has_reported && verified {
+        return Err(format!("a verification finds nothing: {:?}", database.recovery()));
+    }
     if thorough {
         goes_on(specimen, &image.root, database)?;
     }
     Ok(Left::Changed)
+}
+
+/// Verifies a damaged directory without the program's types: it must neither panic nor change
+/// anything. Returns whether it finds the directory sound.
+fn verified(image: &mut Image) -> Result<bool, String> {
+    let verify = || verify(&image.root, Depth::Deep, |_| {});
+    let verified = catch_unwind(AssertUnwindSafe(verify))
+        .map_err(|_| "the verification panicked".to_owned())?;
+    if let Some(what) = image.differs(None) {
+        return Err(format!("after the verification, {what}"));
+    }
+    Ok(verified.is_ok_and(|found| found.is_sound()))
 }
 
 /// Executes one more command, closes and opens again, and checks for exactly that command.

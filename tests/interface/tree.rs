@@ -30,6 +30,7 @@ const ORDER: [&str; 27] = [
     "database",
     "followers",
     "purge",
+    "inspect",
     "docs",
     "testing",
 ];

@@ -101,7 +101,7 @@ impl Content {
     }
 
     /// Unpacks a chunk into `target`, which is empty.
-    fn unpack(
+    pub(super) fn unpack(
         &self,
         chunk: &Chunk,
         scratch: &mut Scratch,

@@ -87,7 +87,7 @@ impl Chunk {
         usize::try_from(self.end() - self.at).unwrap_or(usize::MAX)
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.at + position(CHUNK_HEADER_BYTES) + u64::from(self.entry.packed_bytes)
     }
 }

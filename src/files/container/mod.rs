@@ -10,10 +10,12 @@
 //! - `packer`: compresses such chunks
 //! - `write`: writes into a new file, publishes it and reads it back
 //! - `read`: verifies what a file states
+//! - `check`: verifies all of it, beyond the first damage
 //! - `content`: reads chunks that are packed one by one
 //! - `source`: reads all of a content in its order
 //! - `stream`: writes streams, for tests
 
+mod check;
 mod content;
 mod format;
 mod index;
@@ -26,6 +28,7 @@ mod stream;
 mod tests;
 mod write;
 
+pub(crate) use check::DamagedPart;
 pub(crate) use format::Footer;
 pub(crate) use index::FooterDigest;
 pub(crate) use read::PackedFile;

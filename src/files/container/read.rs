@@ -39,7 +39,7 @@ pub(crate) struct PackedFile {
     base: Option<Box<Self>>,
 }
 
-enum Layout {
+pub(super) enum Layout {
     /// One stream, whose chunks begin at this position of the file.
     Stream(u64),
     /// Chunks that are packed one by one.
@@ -79,6 +79,10 @@ impl PackedFile {
     ) -> Result<Self, StoreError> {
         let file = storage.open_to_read(path).map_err(StoreError::io("read", path))?;
         Self::from_file(path.to_path_buf(), file.into(), magic)
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Returns how many owners the content has: more than one while another thread reads it.

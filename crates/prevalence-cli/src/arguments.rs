@@ -1,0 +1,144 @@
+//! Owns what a user can ask for. Knows nothing of how it is done.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::EXIT_CODES;
+
+/// Looks into a prevalence database: a closed one, a backup, or one that a program has open.
+///
+/// No command takes a lock, and none writes anything into the directory.
+#[derive(Debug, Parser)]
+#[command(name = "prevalence", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub wanted: Wanted,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Wanted {
+    /// Says what the database is, what it holds, and what an open would do.
+    Info(Looked),
+    /// Says how many bytes each part of the directory takes.
+    Du(Looked),
+    /// Prints the stored commands, oldest first.
+    Log(Log),
+    /// Reads all files and says what is wrong with each, and what to do.
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub struct Looked {
+    /// The directory of the database.
+    pub path: PathBuf,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The directory of the database.
+    pub path: PathBuf,
+    /// Also reads the contents of snapshots, archives and checkpoints. Without it: headers, footers
+    /// and indexes of all files, and all batches of the journal.
+    #[arg(long)]
+    pub deep: bool,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How `log` prints a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for the eye. Long commands are cut.
+    Text,
+    /// A JSON object on each line.
+    Ndjson,
+    /// Comma-separated values, with a line of names.
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The directory of the database.
+    pub path: PathBuf,
+    /// The first sequence. Without it, the oldest that is stored.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub from: Option<u64>,
+    /// The last sequence.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub to: Option<u64>,
+    /// Only commands at this time or later: 2026-11-28T06:40:00Z, 2026-11-28, or 15m for the last
+    /// fifteen minutes. Times are in UTC.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<SystemTime>,
+    /// Only commands before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<SystemTime>,
+    /// Only commands of this actor.
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// Only commands with this name. It may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub command: Vec<String>,
+    /// Only commands with this request id.
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
+    /// Ends after so many commands.
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// Waits for further commands, until it is interrupted.
+    #[arg(long)]
+    pub follow: bool,
+    /// How commands are printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// The same as `--format ndjson`.
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+/// Parses a time, or a duration before now.
+fn time(text: &str) -> Result<SystemTime, String> {
+    let day = || format!("{text}T00:00:00Z");
+    let parsed = humantime::parse_rfc3339_weak(text)
+        .or_else(|_| humantime::parse_rfc3339_weak(&day()))
+        .ok()
+        .or_else(|| SystemTime::now().checked_sub(humantime::parse_duration(text).ok()?));
+    // Nothing was stored before 1970, and what is computed with times must not overflow.
+    let parsed = parsed.filter(|time| *time >= SystemTime::UNIX_EPOCH + Duration::ZERO);
+    parsed.ok_or_else(|| {
+        "it is neither a time such as 2026-11-28T06:40:00Z or 2026-11-28, nor a duration such as \
+         15m or 2h"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_durations_are_understood() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(time("2026-11-28T06:40:00Z"), Ok(at(1_795_848_000)));
+        assert_eq!(time("2026-11-28 06:40:00"), Ok(at(1_795_848_000)));
+        assert_eq!(time("2026-11-28"), Ok(at(1_795_824_000)));
+        let before = SystemTime::now();
+        let parsed = time("15m").unwrap() + Duration::from_secs(15 * 60);
+        assert!(before <= parsed && parsed <= SystemTime::now());
+        for wrong in ["", "yesterday", "2026-13-01", "999999999999y", "-5"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+}

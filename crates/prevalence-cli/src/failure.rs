@@ -1,0 +1,76 @@
+//! Owns why a command ends early, and the exit codes. Knows nothing of the commands.
+
+use std::io;
+
+/// All is well.
+pub const FINE: u8 = 0;
+/// Damage was found, or nothing that was looked for.
+pub const FOUND: u8 = 1;
+/// The arguments are wrong.
+pub const USAGE: u8 = 2;
+/// The database cannot be read.
+pub const UNREADABLE: u8 = 3;
+
+/// The same, for `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  verify: damage was found; log: no command fits
+  2  the arguments are wrong
+  3  the database cannot be read, or the result cannot be written";
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// The database cannot be read.
+    Database(prevalence::Error),
+    /// The result cannot be written.
+    Output(io::Error),
+    /// The arguments do not go together.
+    Usage(String),
+}
+
+impl From<prevalence::Error> for Failure {
+    fn from(error: prevalence::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+/// Tells the user of a failure, and returns the exit code.
+pub fn code(done: Result<u8, Failure>) -> u8 {
+    match done {
+        Ok(code) => code,
+        // Whoever read the output has seen enough, for example `head`.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => FINE,
+        Err(Failure::Output(error)) => {
+            tell(&format!("cannot write the result: {error}. Give the output another place"));
+            UNREADABLE
+        }
+        Err(Failure::Database(error)) => {
+            tell(&error.to_string());
+            UNREADABLE
+        }
+        Err(Failure::Usage(reason)) => {
+            tell(&reason);
+            USAGE
+        }
+    }
+}
+
+fn tell(what: &str) {
+    use io::Write;
+    // If the terminal is gone, nobody can be told; the exit code still says it.
+    writeln!(io::stderr().lock(), "error: {what}").ok();
+}

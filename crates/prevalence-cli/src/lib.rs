@@ -1,0 +1,66 @@
+//! The tool for whoever has to run, look into and check a `prevalence` database. It needs none of
+//! the program's types, and it works on a closed directory, on a backup, and beside a program that
+//! has the database open.
+//!
+//! No command of it takes a lock, and none writes anything into the directory.
+//!
+//! - `arguments`: what a user can ask for
+//! - `output`: how values become lines of text or JSON
+//! - `failure`: why a command ends, and with which exit code
+//! - `progress`: how far a long command is, on a terminal
+//! - `info`, `du`, `log`, `verify`: one command each
+
+#![warn(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
+
+mod arguments;
+mod du;
+mod failure;
+mod info;
+mod log;
+mod output;
+mod progress;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+
+use arguments::{Arguments, Wanted};
+use failure::Failure;
+
+/// Runs the tool with these arguments, of which the first is the program's name. It writes its
+/// results to `out`, and errors and progress to the standard error. Returns the exit code that
+/// `--help` documents.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(told) => {
+            // Help and version are results; all else is a wrong call.
+            if told.use_stderr() {
+                told.print().ok(); // if the terminal is gone, nobody can be told
+                return failure::USAGE;
+            }
+            let written = write!(out, "{}", told.render()).and_then(|()| out.flush());
+            return failure::code(written.map(|()| failure::FINE).map_err(Failure::from));
+        }
+    };
+    let done = match arguments.wanted {
+        Wanted::Info(wanted) => info::run(&wanted, out),
+        Wanted::Du(wanted) => du::run(&wanted, out),
+        Wanted::Log(wanted) => log::run(&wanted, out),
+        Wanted::Verify(wanted) => verify::run(&wanted, out),
+    };
+    let flushed = done.and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
+    failure::code(flushed)
+}

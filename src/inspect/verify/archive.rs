@@ -1,0 +1,210 @@
+//! Owns the verification of one archived segment, beyond its damage. Knows nothing of the other
+//! files.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::Check;
+use super::commands::Place;
+use super::finding::Finding;
+use crate::error::Error;
+use crate::files::{ARCHIVE_MAGIC, DamagedPart, PackedFile, StoreError};
+use crate::journal::FrameStream;
+
+/// How often reading goes on behind damage in one archive.
+const MOST_RESTARTS: u32 = 4096;
+
+const ADVICE: &str = "Restore the file from a backup of this database. The archive of a backup with \
+                      history is the same file.";
+
+/// Content that cannot be read, with its commands.
+struct Lost {
+    content: Range<u64>,
+    first: u64,
+    last: u64,
+    error: Error,
+}
+
+impl Check<'_> {
+    /// Verifies the archive that begins with `first`.
+    pub(super) fn archive(
+        &mut self,
+        path: &Path,
+        first: u64,
+        next: Option<u64>,
+        place: &mut Place,
+    ) -> Result<(), Error> {
+        let opened = self.open_archive(path, first);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => {
+                if self.is_gone(path) {
+                    *place = Place::default();
+                    return Ok(());
+                }
+                let last = next.map_or(first, |next| next - 1);
+                let finding = self.finding(&error, path).losing(first, last);
+                self.findings.push(finding.meaning(
+                    "No command of this archive can be read. An open does not need them, but it \
+                     refuses an archive whose header is damaged.",
+                    ADVICE,
+                ));
+                let (before, time_ns) = (Some(path.to_path_buf()), place.time_ns);
+                *place = Place { next, chain: None, before, time_ns };
+                return Ok(());
+            }
+        };
+        self.files += 1;
+        self.enter(path, &file.header, place);
+        let (end, chain) = (file.footer.sequence, file.footer.chain);
+        if self.is_deep() {
+            self.archive_content(&file, place)?;
+        } else {
+            self.commands += end.saturating_add(1).saturating_sub(first);
+        }
+        (place.next, place.chain) = (Some(end.saturating_add(1)), Some(chain));
+        self.check_known(place);
+        Ok(())
+    }
+
+    fn open_archive(&mut self, path: &Path, first: u64) -> Result<PackedFile, Error> {
+        let file = PackedFile::open_beside_others(&*self.storage, path, ARCHIVE_MAGIC)?;
+        self.check_identity(path, &file.header)?;
+        if file.header.sequence != first {
+            let expected = format!("first sequence {first}, as the file's name says");
+            let found = file.header.sequence.to_string();
+            return Err(Error::corrupt(path, 40, expected, found));
+        }
+        if file.footer.sequence < first {
+            let expected = format!("an end at sequence {first} or behind it");
+            let found = file.footer.sequence.to_string();
+            return Err(file.corrupt_content(expected, found).into());
+        }
+        Ok(file)
+    }
+
+    fn archive_content(&mut self, file: &PackedFile, place: &mut Place) -> Result<(), Error> {
+        let damaged = self.check_parts(file)?;
+        let lost = self.archive_frames(file, place)?;
+        for part in &damaged {
+            let touches = |it: &&Lost| {
+                it.content.start < part.content_range.end
+                    && part.content_range.start < it.content.end
+            };
+            let first = lost.iter().filter(touches).map(|it| it.first).min();
+            let last = lost.iter().filter(touches).map(|it| it.last).max();
+            self.lost_part(part, first.zip(last));
+        }
+        // What no damaged chunk explains is told by itself.
+        for it in lost {
+            let is_told = damaged.iter().any(|part| {
+                it.content.start < part.content_range.end
+                    && part.content_range.start < it.content.end
+            });
+            if !is_told {
+                let finding = self.finding(&it.error, &file.path).losing(it.first, it.last);
+                let finding = Finding { bytes: 0..file.file_bytes(), ..finding };
+                self.findings.push(finding.meaning(told(Some((it.first, it.last))), ADVICE));
+            }
+        }
+        Ok(())
+    }
+
+    fn lost_part(&mut self, part: &DamagedPart, lost: Option<(u64, u64)>) {
+        let mut finding = self.part_finding(part);
+        if let Some((first, last)) = lost {
+            finding = finding.losing(first, last);
+        }
+        self.findings.push(finding.meaning(told(lost), ADVICE));
+    }
+
+    /// Reads all frames. Behind damage it goes on at the next entry of the index.
+    fn archive_frames(&mut self, file: &PackedFile, place: &mut Place) -> Result<Vec<Lost>, Error> {
+        let storage = self.storage.clone();
+        let archive = self.directory.archive.clone();
+        let first = file.header.sequence;
+        let end = file.footer.sequence;
+        let mut lost = Vec::new();
+        let whole =
+            |first: u64, error: Error| Lost { content: 0..u64::MAX, first, last: end, error };
+        let entries = match FrameStream::archive_entries(file) {
+            Ok(entries) => entries,
+            Err(error) => return Ok(vec![whole(first, error.into())]),
+        };
+        let mut wanted = first;
+        for _ in 0..MOST_RESTARTS {
+            let (at, next, error) =
+                match FrameStream::of_archive(&*storage, &archive, first, wanted) {
+                    Err(error) => (0, wanted, error),
+                    Ok(mut frames) => {
+                        if wanted > first {
+                            let (sequence, chain) = (frames.next_sequence(), frames.chain());
+                            (place.next, place.chain) = (Some(sequence), Some(chain));
+                        }
+                        match self.read_on(&mut frames, file, place) {
+                            Ok(()) => return Ok(lost),
+                            Err(error) => (frames.position(), frames.next_sequence(), error),
+                        }
+                    }
+                };
+            let error = match error {
+                StoreError::Io { action, path, source } if action == "read" => {
+                    // The digest of the whole content is told as an error of reading.
+                    let is_content = source.kind() == std::io::ErrorKind::InvalidData;
+                    if !is_content {
+                        return Err(Error::Io { action, path, source });
+                    }
+                    Error::corrupt(&path, 0, "undamaged content", source.to_string())
+                }
+                error => error.into(),
+            };
+            let restart = entries
+                .iter()
+                .find(|(sequence, offset)| *sequence > wanted.max(next) && *offset > at)
+                .or_else(|| entries.iter().find(|(sequence, _)| *sequence > wanted.max(next)));
+            let Some(&(sequence, offset)) = restart else {
+                let content = at..u64::MAX;
+                if next <= end {
+                    lost.push(Lost { content, first: next, last: end, error });
+                } else if lost.is_empty() {
+                    lost.push(Lost { content, first: 1, last: 0, error });
+                }
+                return Ok(lost);
+            };
+            let content = at..offset.max(at.saturating_add(1));
+            lost.push(Lost { content, first: next, last: sequence.saturating_sub(1), error });
+            wanted = sequence;
+        }
+        Ok(lost)
+    }
+
+    fn read_on(
+        &mut self,
+        frames: &mut FrameStream,
+        file: &PackedFile,
+        place: &mut Place,
+    ) -> Result<(), StoreError> {
+        let end = file.footer.sequence;
+        while frames.next_sequence() <= end {
+            if !frames.advance(end)? {
+                let expected = format!("a frame with sequence {}", frames.next_sequence());
+                return Err(file.corrupt_content(expected, "no frame".to_owned()));
+            }
+            let chain = frames.chain();
+            if let Some(frame) = frames.frame() {
+                self.frame(&file.path, &file.header, &frame, chain, place);
+            }
+        }
+        frames.check_end()
+    }
+}
+
+fn told(lost: Option<(u64, u64)>) -> String {
+    let open = "An open does not need them, but the history and followers that read them do.";
+    match lost.filter(|(first, last)| first <= last) {
+        Some((first, last)) => {
+            format!("The commands with sequences {first} to {last} cannot be read. {open}")
+        }
+        None => "All commands of this archive can still be read.".to_owned(),
+    }
+}
