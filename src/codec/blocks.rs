@@ -2,6 +2,7 @@
 //! what is encoded.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 
 use bincode::de::read::Reader;
@@ -154,6 +155,27 @@ impl Reader for &mut Blocks<'_> {
     #[inline]
     fn consume(&mut self, length: usize) {
         self.advance(length);
+    }
+}
+
+impl io::Read for Blocks<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let current = self.current();
+        let length = current.len().min(target.len());
+        let (now, _) = target.split_at_mut(length);
+        now.copy_from_slice(current.get(..length).unwrap_or(&[]));
+        self.advance(length);
+        Ok(length)
+    }
+}
+
+impl io::BufRead for Blocks<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.current())
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.advance(bytes);
     }
 }
 

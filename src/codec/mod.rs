@@ -32,7 +32,7 @@ use crate::process::{Floor, stack};
 pub(crate) use blocks::OneBlock;
 pub(crate) use blocks::{BlockSource, Blocks};
 pub(crate) use comparison::Comparison;
-pub(crate) use parts::{Change, Extent, FirstKeys, MOST_PART_ENTRIES, Part, alone};
+pub(crate) use parts::{Change, Extent, FirstKeys, MOST_PART_ENTRIES, Part, alone, while_decoding};
 pub(crate) use script::Run;
 pub(crate) use slices::{Slice, SliceBegin, Slices};
 pub(crate) use source::{Encoded, EntryCursor, LateObserver, ReadRange, StoredParts};

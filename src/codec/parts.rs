@@ -179,7 +179,7 @@ pub(super) fn while_encoding<R>(encoding: &Rc<Encoding>, encode: impl FnOnce() -
 }
 
 /// Runs `decode` while collections on this thread can take their parts from `decoding`.
-pub(super) fn while_decoding<R>(decoding: Option<&Rc<Decoding>>, decode: impl FnOnce() -> R) -> R {
+pub(crate) fn while_decoding<R>(decoding: Option<&Rc<Decoding>>, decode: impl FnOnce() -> R) -> R {
     let _noted = Noted::new(&DECODING, decoding.cloned());
     decode()
 }

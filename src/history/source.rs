@@ -99,7 +99,7 @@ impl HistoryFiles {
 
     /// Opens the snapshots that `file` rests on, with `open`. Each is in the one directory or in
     /// the other.
-    pub(super) fn with_bases(&self, file: PackedFile, open: OpenFile) -> Result<PackedFile, Error> {
+    pub(crate) fn with_bases(&self, file: PackedFile, open: OpenFile) -> Result<PackedFile, Error> {
         let Directory { snapshots, archive, .. } = &self.directory;
         with_bases(file, |change, sequence| {
             // Snapshots move from the first directory to the second one.

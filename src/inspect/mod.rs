@@ -46,8 +46,11 @@
 //! - `journal_end`: where the journal ends now
 //! - `open_plan`: what an open would do
 //! - `records`: the stored commands, one by one
+//! - `types`: what the stored commands and events are
+//! - `content`: the model of a snapshot as JSON
 //! - `verify`: reads all files and says what is wrong with each
 
+mod content;
 mod found;
 mod inspection;
 mod journal_end;
@@ -55,6 +58,7 @@ mod open_plan;
 mod opener;
 mod records;
 mod survey;
+mod types;
 mod verify;
 
 pub use found::{
@@ -66,4 +70,5 @@ pub use journal_end::JournalEnd;
 pub use open_plan::OpenPlan;
 pub use opener::Opener;
 pub use records::{StoredRecord, StoredRecords};
+pub use types::StoredTypes;
 pub use verify::{Depth, Finding, Severity, Verification, VerifyProgress, verify};

@@ -16,6 +16,7 @@ use crate::journal::{Record, StreamedFile};
 use crate::model::{Metadata, REDACTED_NAME, REDACTED_TAG, system_time};
 use crate::options::Events;
 use crate::recovery::KnownChain;
+use crate::schema::SchemasDigest;
 
 /// The name of a command whose file does not name its tag. No undamaged file is like that.
 const NOT_NAMED: &str = "(not in the file's table)";
@@ -43,6 +44,8 @@ pub struct StoredRecord {
     pub is_redacted: bool,
     /// `Model::VERSION` of the program that stored it.
     pub model_version: u32,
+    /// Names what its type is; see [`StoredTypes`](super::StoredTypes).
+    pub schemas: SchemasDigest,
     /// The file that holds it. The file may be archived or removed meanwhile.
     pub path: Arc<Path>,
 }
@@ -84,6 +87,7 @@ impl Origin {
             events: events.or_else(|| self.has_events.then(Vec::new)),
             is_redacted: record.tag == REDACTED_TAG,
             model_version: self.file.header.model_version,
+            schemas: self.file.header.schemas,
             path: self.path.clone(),
         })
     }

@@ -6,7 +6,9 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use super::entries::{Entry, Go};
 use super::types::{Content, Leaf, Part, Schema, Type};
+use crate::codec::alone;
 use crate::json::DEEPEST_LEVEL;
 
 /// So much of a text is in memory at once.
@@ -53,13 +55,11 @@ impl Schema {
     /// [`JsonError::Opaque`] if the schema does not say enough; [`JsonError::Unfit`] if the bytes
     /// are no value of it.
     pub fn json(&self, bytes: &[u8]) -> Result<String, JsonError> {
-        let mut json = Vec::with_capacity(bytes.len() * 2);
-        let mut rest = bytes;
-        self.write_json(&mut rest, &mut json)?;
-        if !rest.is_empty() {
-            return Err(unfit(format!("it ends after {} bytes", bytes.len() - rest.len())));
+        let (json, used) = self.json_at_beginning(bytes)?;
+        match used == bytes.len() {
+            true => Ok(json),
+            false => Err(unfit(format!("it ends after {used} of {} bytes", bytes.len()))),
         }
-        String::from_utf8(json).map_err(|error| unfit(error.to_string()))
     }
 
     /// Reads one value, and writes it as JSON. However large it is, it needs little memory.
@@ -72,25 +72,42 @@ impl Schema {
         reader: &mut impl BufRead,
         writer: &mut impl Write,
     ) -> Result<(), JsonError> {
-        Writing { schema: self, reader, writer, level: 0, idle: 0 }.part(&self.root)
+        // Nobody's collections are decoded here, even if this is called while some are.
+        alone(|| Writing::new(self, reader, writer).part(&self.root))
+    }
+
+    /// Returns the value at the beginning of `bytes` as JSON text, and how many bytes it has.
+    pub(crate) fn json_at_beginning(&self, bytes: &[u8]) -> Result<(String, usize), JsonError> {
+        let mut json = Vec::with_capacity(bytes.len() * 2);
+        let mut rest = bytes;
+        self.write_json(&mut rest, &mut json)?;
+        let json = String::from_utf8(json).map_err(|error| unfit(error.to_string()))?;
+        Ok((json, bytes.len() - rest.len()))
     }
 }
 
-fn unfit(reason: impl Into<String>) -> JsonError {
+pub(super) fn unfit(reason: impl Into<String>) -> JsonError {
     JsonError::Unfit(reason.into())
 }
 
-struct Writing<'a, R, W> {
-    schema: &'a Schema,
-    reader: &'a mut R,
-    writer: &'a mut W,
+/// A value that is read and written.
+pub(super) struct Writing<'s, 'a, R, W> {
+    pub(super) schema: &'s Schema,
+    pub(super) reader: &'a mut R,
+    pub(super) writer: &'a mut W,
+    /// Whether values are only read.
+    pub(super) is_silent: bool,
     level: usize,
     /// How many values were written since the last byte was read.
     idle: u64,
 }
 
-impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
-    fn part(&mut self, part: &'a Part) -> Result<(), JsonError> {
+impl<'s, 'a, R: BufRead, W: Write> Writing<'s, 'a, R, W> {
+    pub(super) fn new(schema: &'s Schema, reader: &'a mut R, writer: &'a mut W) -> Self {
+        Self { schema, reader, writer, is_silent: false, level: 0, idle: 0 }
+    }
+
+    pub(super) fn part(&mut self, part: &'s Part) -> Result<(), JsonError> {
         self.idle += 1;
         if self.idle > MOST_IDLE {
             return Err(unfit(format!("more than {MOST_IDLE} values take no bytes")));
@@ -111,7 +128,7 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         }
     }
 
-    fn type_in(&mut self, of: &'a Type) -> Result<(), JsonError> {
+    fn type_in(&mut self, of: &'s Type) -> Result<(), JsonError> {
         match of {
             Type::Option(inner) => match self.byte()? {
                 0 => self.put(b"null"),
@@ -119,12 +136,8 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
                 other => Err(unfit(format!("an option begins with {other}"))),
             },
             Type::Sequence(inner) => {
-                let length = self.length()?;
                 self.put(b"[")?;
-                for at in 0..length {
-                    self.separator(at)?;
-                    self.part(inner)?;
-                }
+                self.entries(&mut Elements { inner })?;
                 self.put(b"]")
             }
             Type::Map(key, value) => self.map(key, value),
@@ -142,25 +155,41 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         }
     }
 
-    fn map(&mut self, key: &'a Part, value: &'a Part) -> Result<(), JsonError> {
-        let length = self.length()?;
+    fn map(&mut self, key: &'s Part, value: &'s Part) -> Result<(), JsonError> {
         let is_object = self.is_key(key);
         self.put(if is_object { b"{" } else { b"[" })?;
-        for at in 0..length {
-            self.separator(at)?;
-            if is_object {
-                self.key(key)?;
-                self.put(b":")?;
-                self.part(value)?;
-            } else {
-                self.put(b"[")?;
-                self.part(key)?;
-                self.put(b",")?;
-                self.part(value)?;
-                self.put(b"]")?;
-            }
-        }
+        self.entries(&mut Pairs { key, value, is_object })?;
         self.put(if is_object { b"}" } else { b"]" })
+    }
+
+    /// Reads what `read` reads, and writes nothing.
+    pub(super) fn silently<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, JsonError>,
+    ) -> Result<T, JsonError> {
+        let before = std::mem::replace(&mut self.is_silent, true);
+        let result = read(self);
+        self.is_silent = before;
+        result
+    }
+
+    /// Makes the same of other bytes.
+    pub(super) fn on<'b, 't>(
+        &'b mut self,
+        reader: &'b mut &'t [u8],
+    ) -> Writing<'s, 'b, &'t [u8], W> {
+        let Self { schema, is_silent, level, .. } = *self;
+        Writing { schema, reader, writer: &mut *self.writer, is_silent, level, idle: 0 }
+    }
+
+    /// Reads a value, and returns its JSON.
+    pub(super) fn text_of(&mut self, part: &'s Part) -> Result<String, JsonError> {
+        let mut text = Vec::new();
+        let Self { schema, level, .. } = *self;
+        let reader = &mut *self.reader;
+        let writer = &mut text;
+        Writing { schema, reader, writer, is_silent: false, level, idle: 0 }.part(part)?;
+        String::from_utf8(text).map_err(|error| unfit(error.to_string()))
     }
 
     /// Whether each value of this part can be a key of a JSON object.
@@ -177,30 +206,34 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         }
     }
 
-    fn key(&mut self, part: &'a Part) -> Result<(), JsonError> {
+    pub(super) fn key(&mut self, part: &'s Part) -> Result<(), JsonError> {
         match part {
             Part::Leaf(leaf) => self.leaf(*leaf, true),
             _ => self.part(part), // the name of a variant
         }
     }
 
-    fn variant(&mut self, name: &str, content: &'a Content) -> Result<(), JsonError> {
+    pub(super) fn variant(&mut self, name: &str, content: &'s Content) -> Result<(), JsonError> {
         if *content == Content::Unit {
             return self.text(name);
         }
         self.put(b"{")?;
         self.text(name)?;
         self.put(b":")?;
-        match content {
-            Content::Unit => {}
-            Content::Newtype(part) => self.part(part)?,
-            Content::Tuple(parts) => self.parts(parts)?,
-            Content::Struct(fields) => self.fields(fields)?,
-        }
+        self.content(content)?;
         self.put(b"}")
     }
 
-    fn parts(&mut self, parts: &'a [Part]) -> Result<(), JsonError> {
+    pub(super) fn content(&mut self, content: &'s Content) -> Result<(), JsonError> {
+        match content {
+            Content::Unit => Ok(()),
+            Content::Newtype(part) => self.part(part),
+            Content::Tuple(parts) => self.parts(parts),
+            Content::Struct(fields) => self.fields(fields),
+        }
+    }
+
+    fn parts(&mut self, parts: &'s [Part]) -> Result<(), JsonError> {
         self.put(b"[")?;
         for (at, part) in (0..).zip(parts) {
             self.separator(at)?;
@@ -209,7 +242,7 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         self.put(b"]")
     }
 
-    fn fields(&mut self, fields: &'a [(String, Part)]) -> Result<(), JsonError> {
+    fn fields(&mut self, fields: &'s [(String, Part)]) -> Result<(), JsonError> {
         self.put(b"{")?;
         for (at, (name, part)) in (0..).zip(fields) {
             self.separator(at)?;
@@ -274,6 +307,9 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         is_key: bool,
         write: impl FnOnce(&mut W) -> serde_json::Result<()>,
     ) -> Result<(), JsonError> {
+        if self.is_silent {
+            return Ok(());
+        }
         if number.is_finite() {
             return write(self.writer).map_err(|error| JsonError::Io(error.into()));
         }
@@ -287,7 +323,10 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
     }
 
     fn number(&mut self, number: impl std::fmt::Display) -> Result<(), JsonError> {
-        Ok(write!(self.writer, "{number}")?)
+        match self.is_silent {
+            true => Ok(()),
+            false => Ok(write!(self.writer, "{number}")?),
+        }
     }
 
     fn unsigned(&mut self, most: u128) -> Result<(), JsonError> {
@@ -317,12 +356,12 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         }
     }
 
-    fn length(&mut self) -> Result<u64, JsonError> {
+    pub(super) fn length(&mut self) -> Result<u64, JsonError> {
         let number = self.varint(u64::MAX.into())?;
         Ok(u64::try_from(number).unwrap_or(u64::MAX))
     }
 
-    fn byte(&mut self) -> Result<u8, JsonError> {
+    pub(super) fn byte(&mut self) -> Result<u8, JsonError> {
         self.array().map(|[byte]| byte)
     }
 
@@ -384,15 +423,83 @@ impl<'a, R: BufRead, W: Write> Writing<'a, R, W> {
         self.put(b"\"")
     }
 
-    fn text(&mut self, text: &str) -> Result<(), JsonError> {
-        serde_json::to_writer(&mut *self.writer, text).map_err(|error| JsonError::Io(error.into()))
+    pub(super) fn text(&mut self, text: &str) -> Result<(), JsonError> {
+        match self.is_silent {
+            true => Ok(()),
+            false => serde_json::to_writer(&mut *self.writer, text)
+                .map_err(|error| JsonError::Io(error.into())),
+        }
     }
 
-    fn separator(&mut self, at: u64) -> Result<(), JsonError> {
+    pub(super) fn separator(&mut self, at: u64) -> Result<(), JsonError> {
         if at == 0 { Ok(()) } else { self.put(b",") }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), JsonError> {
-        Ok(self.writer.write_all(bytes)?)
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), JsonError> {
+        match self.is_silent {
+            true => Ok(()),
+            false => Ok(self.writer.write_all(bytes)?),
+        }
+    }
+}
+
+/// All elements of a sequence.
+struct Elements<'s> {
+    inner: &'s Part,
+}
+
+impl<'s> Entry<'s> for Elements<'s> {
+    fn read<R: BufRead, W: Write>(
+        &mut self,
+        writing: &mut Writing<'s, '_, R, W>,
+        at: u64,
+    ) -> Result<Go, JsonError> {
+        writing.separator(at)?;
+        writing.part(self.inner)?;
+        Ok(Go::On)
+    }
+
+    fn skip<R: BufRead, W: Write>(
+        &mut self,
+        writing: &mut Writing<'s, '_, R, W>,
+    ) -> Result<(), JsonError> {
+        writing.part(self.inner)
+    }
+}
+
+/// All entries of a map.
+struct Pairs<'s> {
+    key: &'s Part,
+    value: &'s Part,
+    is_object: bool,
+}
+
+impl<'s> Entry<'s> for Pairs<'s> {
+    fn read<R: BufRead, W: Write>(
+        &mut self,
+        writing: &mut Writing<'s, '_, R, W>,
+        at: u64,
+    ) -> Result<Go, JsonError> {
+        writing.separator(at)?;
+        if self.is_object {
+            writing.key(self.key)?;
+            writing.put(b":")?;
+            writing.part(self.value)?;
+        } else {
+            writing.put(b"[")?;
+            writing.part(self.key)?;
+            writing.put(b",")?;
+            writing.part(self.value)?;
+            writing.put(b"]")?;
+        }
+        Ok(Go::On)
+    }
+
+    fn skip<R: BufRead, W: Write>(
+        &mut self,
+        writing: &mut Writing<'s, '_, R, W>,
+    ) -> Result<(), JsonError> {
+        writing.part(self.key)?;
+        writing.part(self.value)
     }
 }

@@ -9,7 +9,9 @@
 
 mod display;
 mod document;
+mod entries;
 mod json;
+mod select;
 mod shape;
 mod trace;
 mod types;
@@ -19,6 +21,7 @@ pub use json::JsonError;
 pub use types::{Content, Leaf, Part, Schema, Type};
 
 pub(crate) use document::LARGEST_SCHEMAS_BYTES;
+pub(crate) use select::write_stored;
 pub(crate) use shape::Shape;
 
 use std::any::TypeId;

@@ -10,6 +10,7 @@ mod evolution;
 mod json;
 mod lists;
 mod readme;
+mod shown;
 mod testing;
 mod trace;
 mod tree;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "panics",
     "trace",
     "faults",
