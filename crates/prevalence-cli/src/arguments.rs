@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::condition::{self, Condition};
 use crate::failure::EXIT_CODES;
 
 /// Looks into a prevalence database: a closed one, a backup, or one that a program has open.
@@ -25,6 +26,9 @@ pub enum Wanted {
     Du(Looked),
     /// Prints the stored commands, oldest first.
     Log(Log),
+    /// Prints the model of a snapshot as JSON, without the program's types. It reads piece by piece,
+    /// so a large model needs little memory.
+    Show(Show),
     /// Reads all files and says what is wrong with each, and what to do.
     Verify(Verify),
 }
@@ -36,6 +40,35 @@ pub struct Looked {
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The directory of the database.
+    pub path: PathBuf,
+    /// Only this part of the model: names of fields and variants, keys of maps and numbers of
+    /// elements, with dots between them, as in balances.7
+    pub part: Option<String>,
+    /// The newest snapshot that is not behind this sequence or time. Without it, the newest.
+    #[arg(long, value_name = "SEQUENCE|TIME", value_parser = at)]
+    pub at: Option<At>,
+    /// The model is always printed as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A point in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    Sequence(u64),
+    Time(SystemTime),
+}
+
+fn at(text: &str) -> Result<At, String> {
+    match text.parse() {
+        Ok(sequence) => Ok(At::Sequence(sequence)),
+        Err(_) => time(text).map(At::Time),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +118,11 @@ pub struct Log {
     /// Only commands with this name. It may be given several times.
     #[arg(long, value_name = "NAME")]
     pub command: Vec<String>,
+    /// Only commands whose fields meet this condition: 'amount > 100 and to.id = 7'. A path has the
+    /// names of fields and variants, keys and numbers of elements, with dots between them. There
+    /// are = != < <= > >= ~ (contains), and, or, not and parentheses.
+    #[arg(long = "where", value_name = "CONDITION", value_parser = condition::parse)]
+    pub condition: Option<Condition>,
     /// Only commands with this request id.
     #[arg(long, value_name = "ID")]
     pub request_id: Option<String>,

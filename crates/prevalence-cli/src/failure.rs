@@ -15,7 +15,7 @@ pub const UNREADABLE: u8 = 3;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
-  1  verify: damage was found; log: no command fits
+  1  verify: damage was found; log, show: there is nothing that fits
   2  the arguments are wrong
   3  the database cannot be read, or the result cannot be written";
 
@@ -54,6 +54,11 @@ pub fn code(done: Result<u8, Failure>) -> u8 {
         Ok(code) => code,
         // Whoever read the output has seen enough, for example `head`.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => FINE,
+        Err(Failure::Database(prevalence::Error::Io { source, .. }))
+            if source.kind() == io::ErrorKind::BrokenPipe =>
+        {
+            FINE
+        }
         Err(Failure::Output(error)) => {
             tell(&format!("cannot write the result: {error}. Give the output another place"));
             UNREADABLE

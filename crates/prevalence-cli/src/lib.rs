@@ -8,7 +8,8 @@
 //! - `output`: how values become lines of text or JSON
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
-//! - `info`, `du`, `log`, `verify`: one command each
+//! - `condition`: the conditions of `log --where`
+//! - `info`, `du`, `log`, `show`, `verify`: one command each
 
 #![warn(
     clippy::unwrap_used,
@@ -20,12 +21,14 @@
 )]
 
 mod arguments;
+mod condition;
 mod du;
 mod failure;
 mod info;
 mod log;
 mod output;
 mod progress;
+mod show;
 mod verify;
 
 use std::ffi::OsString;
@@ -56,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Info(wanted) => info::run(&wanted, out),
         Wanted::Du(wanted) => du::run(&wanted, out),
         Wanted::Log(wanted) => log::run(&wanted, out),
+        Wanted::Show(wanted) => show::run(&wanted, out),
         Wanted::Verify(wanted) => verify::run(&wanted, out),
     };
     let flushed = done.and_then(|code| {

@@ -1,20 +1,24 @@
 //! Owns the command `log`: which commands are printed, and how. Knows nothing of the files.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime};
 
-use prevalence::inspect::{Inspection, StoredRecord};
+use prevalence::inspect::{Inspection, StoredRecord, StoredTypes};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::arguments::{Format, Log};
+use crate::condition::Condition;
 use crate::failure::{FINE, FOUND, Failure};
 use crate::output::{csv, hex, time, word};
 
 /// How long `--follow` waits before it looks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The most bytes of a command that a line for the eye shows.
-const SHOWN_BYTES: usize = 48;
+/// So many characters of a command, and of an event, are in a line for the eye.
+const SHOWN_CHARS: usize = 160;
 
 /// Runs the command.
 pub fn run(wanted: &Log, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -40,6 +44,7 @@ pub fn run(wanted: &Log, out: &mut dyn Write) -> Result<u8, Failure> {
     if format == Format::Csv {
         writeln!(out, "{}", CSV_NAMES.join(","))?;
     }
+    let mut types = look.types();
     let mut printed = 0;
     let has_all = |printed| wanted.limit.is_some_and(|limit| printed >= limit);
     if has_all(printed) {
@@ -56,7 +61,11 @@ pub fn run(wanted: &Log, out: &mut dyn Write) -> Result<u8, Failure> {
             if !fits(wanted, &record) {
                 continue;
             }
-            print(format, &record, &mut out)?;
+            let decoded = Decoded::of(&mut types, &record);
+            if !decoded.meets(wanted.condition.as_ref()) {
+                continue;
+            }
+            print(format, &record, &decoded, &mut out)?;
             printed += 1;
             if has_all(printed) {
                 break;
@@ -90,24 +99,50 @@ fn fits(wanted: &Log, record: &StoredRecord) -> bool {
             || wanted.command.iter().any(|name| **name == *record.command_name))
 }
 
-/// Returns the fields of a command. The files do not describe them yet, so these are their bytes.
-fn decoded(record: &StoredRecord) -> Value {
-    json!({ "hex": hex(&record.command) })
+/// What is known of the types of a command.
+struct Decoded {
+    fields: Result<Box<RawValue>, String>,
+    events: Result<Option<Vec<Box<RawValue>>>, String>,
 }
 
-fn print(format: Format, record: &StoredRecord, out: &mut dyn Write) -> Result<(), Failure> {
+impl Decoded {
+    fn of(types: &mut StoredTypes, record: &StoredRecord) -> Self {
+        let raw = |json: String| RawValue::from_string(json).map_err(|error| error.to_string());
+        let events = types
+            .events_json(record)
+            .and_then(|events| events.map(|all| all.into_iter().map(raw).collect()).transpose());
+        Self { fields: types.command_json(record).and_then(raw), events }
+    }
+
+    fn meets(&self, condition: Option<&Condition>) -> bool {
+        let Some(condition) = condition else { return true };
+        let Ok(fields) = &self.fields else { return false };
+        serde_json::from_str(fields.get()).is_ok_and(|fields| condition.holds(&fields))
+    }
+}
+
+fn print(
+    format: Format,
+    record: &StoredRecord,
+    decoded: &Decoded,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     match format {
-        Format::Text => print_line(record, out)?,
+        Format::Text => print_line(record, decoded, out)?,
         Format::Ndjson => {
-            serde_json::to_writer(&mut *out, &as_json(record))?;
+            serde_json::to_writer(&mut *out, &Line::of(record, decoded))?;
             writeln!(out)?;
         }
-        Format::Csv => print_csv(record, out)?,
+        Format::Csv => print_csv(record, decoded, out)?,
     }
     Ok(())
 }
 
-fn print_line(record: &StoredRecord, out: &mut dyn Write) -> std::io::Result<()> {
+fn print_line(
+    record: &StoredRecord,
+    decoded: &Decoded,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     let metadata = &record.metadata;
     write!(out, "{} {} {}", record.sequence, time(record.time), word(&record.command_name))?;
     if !metadata.actor.is_empty() {
@@ -119,37 +154,76 @@ fn print_line(record: &StoredRecord, out: &mut dyn Write) -> std::io::Result<()>
     for (name, value) in &metadata.attributes {
         write!(out, " {}={}", word(name), word(value))?;
     }
-    let shown = record.command.get(..SHOWN_BYTES).unwrap_or(&record.command);
-    if !shown.is_empty() {
-        write!(out, " {}", hex(shown))?;
+    match &decoded.fields {
+        Ok(fields) if matches!(fields.get(), "null" | "{}") => {}
+        Ok(fields) => write!(out, " {}", cut(fields.get()))?,
+        Err(_) => write!(out, " hex={}", cut(&hex(&record.command)))?,
     }
-    match record.command.len() - shown.len() {
-        0 => writeln!(out),
-        more => writeln!(out, "… and {more} bytes more"),
+    for event in decoded.events.iter().flatten().flatten() {
+        write!(out, " => {}", cut(event.get()))?;
+    }
+    writeln!(out)
+}
+
+/// Returns the beginning of a long text, without anything that disturbs a terminal. JSON has no
+/// control characters but escaped ones.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
 
-fn as_json(record: &StoredRecord) -> Value {
-    let events = record.events.as_ref();
-    json!({
-        "sequence": record.sequence,
-        "time": time(record.time),
-        "actor": record.metadata.actor,
-        "request_id": record.metadata.request_id,
-        "attributes": record.metadata.attributes,
-        "tag": record.tag,
-        "command": &*record.command_name,
-        "fields": decoded(record),
-        "events": events.map(|events| json!({ "hex": hex(events) })),
-        "is_redacted": record.is_redacted,
-        "model_version": record.model_version,
-    })
+/// A line of `--format ndjson`.
+#[derive(Serialize)]
+struct Line<'a> {
+    sequence: u64,
+    time: String,
+    actor: &'a str,
+    request_id: &'a str,
+    attributes: &'a BTreeMap<String, String>,
+    tag: u16,
+    command: &'a str,
+    fields: Option<&'a RawValue>,
+    events: Option<&'a [Box<RawValue>]>,
+    is_redacted: bool,
+    model_version: u32,
+    /// Why the fields or the events are not known, and their bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undecoded: Option<Value>,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a StoredRecord, decoded: &'a Decoded) -> Self {
+        let reason = decoded.fields.as_ref().err().or(decoded.events.as_ref().err());
+        let undecoded = reason.map(|reason| {
+            json!({
+                "reason": reason,
+                "command": hex(&record.command),
+                "events": record.events.as_deref().map(hex),
+            })
+        });
+        Self {
+            sequence: record.sequence,
+            time: time(record.time),
+            actor: &record.metadata.actor,
+            request_id: &record.metadata.request_id,
+            attributes: &record.metadata.attributes,
+            tag: record.tag,
+            command: &record.command_name,
+            fields: decoded.fields.as_deref().ok(),
+            events: decoded.events.as_ref().ok().and_then(|events| events.as_deref()),
+            is_redacted: record.is_redacted,
+            model_version: record.model_version,
+            undecoded,
+        }
+    }
 }
 
 const CSV_NAMES: [&str; 9] =
     ["sequence", "time", "actor", "request_id", "attributes", "tag", "command", "fields", "events"];
 
-fn print_csv(record: &StoredRecord, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_csv(record: &StoredRecord, decoded: &Decoded, out: &mut dyn Write) -> Result<(), Failure> {
     let metadata = &record.metadata;
     let attributes = match metadata.attributes.is_empty() {
         true => String::new(),
@@ -163,8 +237,15 @@ fn print_csv(record: &StoredRecord, out: &mut dyn Write) -> Result<(), Failure> 
         attributes,
         record.tag.to_string(),
         record.command_name.to_string(),
-        serde_json::to_string(&decoded(record))?,
-        record.events.as_deref().map(hex).unwrap_or_default(),
+        match &decoded.fields {
+            Ok(fields) => fields.get().to_owned(),
+            Err(_) => format!("hex:{}", hex(&record.command)),
+        },
+        match &decoded.events {
+            Ok(Some(events)) => serde_json::to_string(events)?,
+            Ok(None) => String::new(),
+            Err(_) => format!("hex:{}", record.events.as_deref().map(hex).unwrap_or_default()),
+        },
     ];
     let fields: Vec<String> = fields.iter().map(|field| csv(field)).collect();
     writeln!(out, "{}", fields.join(","))?;
