@@ -6,9 +6,14 @@ use std::path::{Path, PathBuf};
 use super::finding::Finding;
 use super::{Check, if_there};
 use crate::error::Error;
-use crate::files::{FileHeader, State, archive_path, list_archives, list_segments, segment_path};
+use crate::files::{
+    FileHeader, Manifest, State, archive_path, list_archives, list_segments, segment_path,
+};
 use crate::journal::FrameRef;
 use crate::model::{Metadata, REDACTED_TAG};
+
+/// How often the MANIFEST is read again because it has changed meanwhile.
+const MOST_LOOKS: u32 = 16;
 
 /// The place between two commands.
 #[derive(Clone, Debug, Default)]
@@ -43,18 +48,23 @@ impl Check<'_> {
             let next = next_archive.or(next_segment);
             self.archive(&archive_path(&directory.archive, first), first, next, &mut place)?;
         }
+        // If the newest segment is missing, the one before must reach it nevertheless.
+        let missing = self.manifest.as_ref().map(|it| it.newest_segment);
+        let missing = missing.filter(|newest| !segments.contains(newest));
         let mut carried = None;
         for (at, &first) in segments.iter().enumerate() {
             let path = segment_path(&directory.journal, first);
             let next = segments.get(at + 1).copied();
+            let next = next.or(missing.filter(|&newest| newest > first));
             if archives.contains(&first) {
                 place = Place::default(); // it was just read in the archive
             }
             carried = self.segment(&path, first, next, carried, &mut place)?;
         }
-        self.check_listed_files(&segments)?;
         let newest = place.next.map_or(0, |next| next.saturating_sub(1));
-        self.check_end(newest, &place)?;
+        if self.check_listed_files()? {
+            self.check_end(newest, &place)?;
+        }
         Ok(newest)
     }
 
@@ -191,12 +201,27 @@ impl Check<'_> {
         self.known.retain(|known| !inside(known.sequence));
     }
 
-    /// Checks that the segments that must exist do.
-    fn check_listed_files(&mut self, segments: &[u64]) -> Result<(), Error> {
-        let Some(manifest) = self.manifest.clone() else { return Ok(()) };
+    /// Returns the MANIFEST as it is now, and the segments that are there with it; `None` if it
+    /// cannot be read, or changes all the time.
+    fn now(&self) -> Result<Option<(Manifest, Vec<u64>)>, Error> {
+        for _ in 0..MOST_LOOKS {
+            let read = || super::read_manifest(&self.storage, &self.directory.root);
+            let Ok(manifest) = read() else { return Ok(None) };
+            let segments = if_there(list_segments(&*self.storage, &self.directory.journal))?;
+            if read().is_ok_and(|again| again == manifest) {
+                return Ok(Some((manifest, segments)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Checks that the segments that must exist do. Returns whether the newest one does.
+    fn check_listed_files(&mut self) -> Result<bool, Error> {
+        let Some((manifest, segments)) = self.now()? else { return Ok(true) };
         let journal = self.directory.journal.clone();
         let newest = manifest.newest_segment;
-        if !segments.contains(&newest) {
+        let has_newest = segments.contains(&newest);
+        if !has_newest {
             let path = segment_path(&journal, newest);
             let expected = "the newest segment, as the MANIFEST states";
             let last = manifest.sequence;
@@ -207,7 +232,7 @@ impl Check<'_> {
                 "Restore the file from a backup or from wherever it was moved.",
             ));
         }
-        let Some(&oldest) = manifest.snapshots.first() else { return Ok(()) };
+        let Some(&oldest) = manifest.snapshots.first() else { return Ok(has_newest) };
         let needed = oldest.saturating_add(1);
         let reaches = segments.first().is_some_and(|&first| first <= needed);
         if !reaches {
@@ -227,7 +252,7 @@ impl Check<'_> {
                 "Restore the segment from a backup.",
             ));
         }
-        Ok(())
+        Ok(has_newest)
     }
 
     /// Returns whether an archive begins at a sequence or before it.

@@ -90,7 +90,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn as_note(self) -> Self {
+    pub(super) fn noted(self) -> Self {
         Self { severity: Severity::Note, ..self }
     }
 

@@ -243,7 +243,7 @@ impl Check<'_> {
         let expected = "the end of the journal, with zeros behind it";
         let found = format!("{bytes} bytes of a half-written batch");
         let finding = Finding::new(reading.path, begin..begin + bytes, expected, &found);
-        self.findings.push(finding.as_note().meaning(
+        self.findings.push(finding.noted().meaning(
             "A process ended while it wrote this batch, or is writing it now. No answer to its \
              commands was given: nothing is lost. The next open drops it.",
             "Nothing has to be done.",

@@ -5,6 +5,7 @@ use super::*;
 use crate::files::{Cuts, write_chunks};
 use crate::journal::archive_segment;
 use crate::journal::frame_index::decode;
+use crate::journal::segment::frames_begin;
 use crate::laboratory::Sizes;
 use crate::storage::Memory;
 

@@ -2,7 +2,7 @@
 //! have torn.
 
 use super::*;
-use crate::files::{Packing, write_packed};
+use crate::files::{FileHeader, Packing, SEGMENT_MAGIC, segment_path, write_packed};
 use crate::journal::frame::FrameBuffer;
 use crate::journal::record::RecordHeader;
 use crate::storage::{Disk, Pace};

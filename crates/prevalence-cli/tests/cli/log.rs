@@ -1,0 +1,121 @@
+//! `log`: which commands, in which form, and who reads them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::common::{Deposit, Note, code, filled, json, open, temporary, text, told, tool};
+
+fn sequences(path: &std::path::Path, more: &[&str]) -> Vec<u64> {
+    let output = tool("log", path, &[&["--json"], more].concat());
+    let lines = text(&output);
+    let found: Vec<u64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(code(&output), i32::from(found.is_empty()), "{}", told(&output));
+    found
+}
+
+#[test]
+fn filters_choose_commands() {
+    let (_directory, path) = temporary();
+    filled(&path);
+    let of = |more: &[&str]| sequences(&path, more);
+    assert_eq!(of(&[]), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(of(&["--from", "3", "--to", "5"]), [3, 4, 5]);
+    assert_eq!(of(&["--actor", "ann", "--from", "5"]), [5, 6]);
+    assert_eq!(of(&["--actor", "bob, the \"other\""]), [7, 8, 9]);
+    assert_eq!(of(&["--command", "Note"]), [7, 8, 9]);
+    assert_eq!(of(&["--command", "Note", "--command", "Deposit"]).len(), 9);
+    assert_eq!(of(&["--request-id", "d4"]), [4]);
+    assert_eq!(of(&["--limit", "2"]), [1, 2]);
+    assert_eq!(of(&["--limit", "0"]), [0; 0]);
+    assert_eq!(of(&["--actor", "nobody"]), [0; 0]);
+    assert_eq!(of(&["--from", "10"]), [0; 0]);
+    assert_eq!(of(&["--since", "1h"]).len(), 9);
+    assert_eq!(of(&["--since", "2099-01-01"]), [0; 0]);
+    assert_eq!(of(&["--until", "2001-01-01"]), [0; 0]);
+    // The time of a command divides the commands into those before and those from there on.
+    let fifth = json(&tool("log", &path, &["--json", "--from", "5", "--to", "5"]));
+    let time = fifth["time"].as_str().unwrap();
+    let (before, since) = (of(&["--until", time]), of(&["--since", time]));
+    assert_eq!([before.clone(), since].concat(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert!(before.len() <= 4);
+}
+
+#[test]
+fn each_format_holds_the_same() {
+    let (_directory, path) = temporary();
+    filled(&path);
+    let lines = text(&tool("log", &path, &["--format", "ndjson"]));
+    let records: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records[0]["command"], "Deposit");
+    assert_eq!(records[0]["fields"]["hex"], "01");
+    assert_eq!(records[0]["events"], Value::Null);
+    assert_eq!((&records[7]["request_id"], &records[7]["tag"]), (&"n1".into(), &2.into()));
+    let csv = text(&tool("log", &path, &["--format", "csv"]));
+    let mut rows = csv.lines();
+    let names = "sequence,time,actor,request_id,attributes,tag,command,fields,events";
+    assert_eq!(rows.next(), Some(names));
+    let row = rows.nth(7).unwrap();
+    assert!(row.starts_with("8,20"), "{row}");
+    assert!(row.contains(",\"bob, the \"\"other\"\"\",n1,,2,Note,\"{\"\"hex\"\":"), "{row}");
+    let told = text(&tool("log", &path, &[]));
+    let line = told.lines().nth(8).unwrap();
+    assert!(line.starts_with("9 20") && line.contains(" Note actor=\"bob, the \\\"other\\\"\""));
+    assert!(line.ends_with("bytes more"), "{line}");
+    assert!(told.lines().next().unwrap().ends_with(" Deposit actor=ann request=d1 01"));
+}
+
+#[test]
+fn a_reader_that_ends_early_is_no_error() {
+    let (_directory, path) = temporary();
+    let bank = open(&path);
+    let pending: Vec<_> = (0..3000).map(|_| bank.submit(Note("x".repeat(200))).unwrap()).collect();
+    pending.into_iter().for_each(|it| assert_eq!(it.wait().unwrap(), 0));
+    bank.close().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_prevalence"))
+        .args(["log", "--json"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with('{'));
+    drop(lines);
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), &*told), (Some(0), ""));
+}
+
+#[test]
+fn following_prints_what_comes() {
+    let (_directory, path) = temporary();
+    filled(&path);
+    let bank = open(&path);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_prevalence"))
+        .args(["log", "--json", "--follow", "--from", "9", "--limit", "4"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = lines.lines().map(|line| {
+        serde_json::from_str::<Value>(&line.unwrap()).unwrap()["sequence"].as_u64().unwrap()
+    });
+    assert_eq!(lines.next(), Some(9));
+    for sequence in 10..=12 {
+        bank.execute(Deposit(1)).unwrap();
+        assert_eq!(lines.next(), Some(sequence));
+    }
+    assert_eq!(lines.next(), None, "it ends with its limit");
+    assert!(child.wait().unwrap().success());
+    bank.close().unwrap();
+}

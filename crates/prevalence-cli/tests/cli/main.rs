@@ -1,0 +1,8 @@
+//! The tool against what a program did: figures, formats, exit codes, and places that are no whole
+//! database. Nothing that it does may change the directory.
+
+mod common;
+mod figures;
+mod log;
+mod refused;
+mod verify;
