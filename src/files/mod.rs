@@ -56,7 +56,7 @@ pub(crate) use names::{
     numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
-pub(crate) use schemas::{SchemaFiles, keep_schemas};
+pub(crate) use schemas::{SchemaFiles, keep_schemas, list_schemas, read_schemas, schemas_path};
 #[cfg(any(test, fuzzing))]
 pub(crate) use standing::sealed_standing;
 pub(crate) use standing::{

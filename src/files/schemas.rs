@@ -67,6 +67,22 @@ pub(crate) fn read_schemas(
     Ok(Some(text))
 }
 
+/// Lists the files of schemas, by their digests. Files with other names are none.
+pub(crate) fn list_schemas(
+    storage: &dyn Storage,
+    schemas_directory: &Path,
+) -> Result<Vec<SchemasDigest>, StoreError> {
+    if !exists(storage, schemas_directory)? {
+        return Ok(Vec::new());
+    }
+    let names =
+        storage.list(schemas_directory).map_err(StoreError::io("list", schemas_directory))?;
+    let digest = |name: &String| SchemasDigest::parse(name.strip_suffix(SCHEMAS_SUFFIX)?);
+    let mut digests: Vec<_> = names.iter().filter_map(digest).collect();
+    digests.sort_by_key(|digest| digest.0);
+    Ok(digests)
+}
+
 /// Where the schemas of a database are.
 #[derive(Clone)]
 pub(crate) struct SchemaFiles {

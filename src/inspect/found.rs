@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::schema::SchemasDigest;
+
 use crate::files::FollowerKind;
 
 /// Where a snapshot is.
@@ -85,6 +87,20 @@ pub struct ArchiveFile {
     /// The size of its frames in bytes, before packing.
     pub content_bytes: u64,
     /// What is wrong with it, as far as header, index and footer show it.
+    pub problem: Option<String>,
+}
+
+/// What a release of the program has stored: the types of its model, commands and events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemasFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// What files name it by.
+    pub digest: SchemasDigest,
+    /// The size of the file in bytes.
+    pub file_bytes: u64,
+    /// What is wrong with it.
     pub problem: Option<String>,
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::found::{ArchiveFile, FollowerFiles, OtherFile, PurgeFile, SegmentFile, SnapshotFile};
+use super::found::{
+    ArchiveFile, FollowerFiles, OtherFile, PurgeFile, SchemasFile, SegmentFile, SnapshotFile,
+};
 use super::journal_end::{self, JournalEnd, Tail};
 use super::open_plan::OpenPlan;
 use super::opener::{self, Opener};
@@ -53,6 +55,7 @@ pub struct Inspection {
     segments: Vec<SegmentFile>,
     archives: Vec<ArchiveFile>,
     purges: Vec<PurgeFile>,
+    schemas: Vec<SchemasFile>,
     followers: Vec<FollowerFiles>,
     others: Vec<OtherFile>,
     pub(super) tail: Option<Tail>,
@@ -146,6 +149,7 @@ impl Inspection {
             opener: opener(root),
             model: model(&**storage, &segments, &snapshots),
             purges: survey.purges()?,
+            schemas: survey.schemas()?,
             storage: storage.clone(),
             directory,
             manifest,
@@ -284,6 +288,12 @@ impl Inspection {
     #[must_use]
     pub fn archives(&self) -> &[ArchiveFile] {
         &self.archives
+    }
+
+    /// Returns the files that say what the types of the program's releases are.
+    #[must_use]
+    pub fn schemas(&self) -> &[SchemasFile] {
+        &self.schemas
     }
 
     /// Returns the records of purges, the first purge first.

@@ -62,8 +62,8 @@ mod types;
 mod verify;
 
 pub use found::{
-    ArchiveFile, FollowerFiles, OtherFile, OtherKind, PurgeFile, SegmentFile, SnapshotFile,
-    SnapshotPlace,
+    ArchiveFile, FollowerFiles, OtherFile, OtherKind, PurgeFile, SchemasFile, SegmentFile,
+    SnapshotFile, SnapshotPlace,
 };
 pub use inspection::{DatabaseState, Inspection};
 pub use journal_end::JournalEnd;

@@ -5,19 +5,21 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::found::{
-    ArchiveFile, FollowerFiles, OtherFile, OtherKind, PurgeFile, SegmentFile, SnapshotFile,
-    SnapshotPlace,
+    ArchiveFile, FollowerFiles, OtherFile, OtherKind, PurgeFile, SchemasFile, SegmentFile,
+    SnapshotFile, SnapshotPlace,
 };
 use super::journal_end::Tail;
 use crate::error::Error;
 use crate::files::{
     ARCHIVE_MAGIC, CHECKPOINT_MAGIC, DatabaseId, Directory, FileHeader, FollowerDirectory,
     FollowerKind, Manifest, PURGE_SUFFIX, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, Standing,
-    StoreError, all_zero, archive_path, list_archives, list_followers, list_if_there,
-    list_segments, list_snapshots, numbered_path, position, segment_path, snapshot_path,
+    StoreError, all_zero, archive_path, list_archives, list_followers, list_if_there, list_schemas,
+    list_segments, list_snapshots, numbered_path, position, read_schemas, schemas_path,
+    segment_path, snapshot_path,
 };
 use crate::model::system_time;
 use crate::purge::PurgeRecord;
+use crate::schema::{Schemas, SchemasDigest};
 use crate::snapshot::check;
 use crate::storage::{EntryKind, ReadableFile, Storage, is_temporary, read_up_to};
 
@@ -214,6 +216,17 @@ impl Survey<'_> {
         Ok(found)
     }
 
+    /// Describes the files of schemas.
+    pub(super) fn schemas(&self) -> Result<Vec<SchemasFile>, Error> {
+        let directory = &self.directory.schemas;
+        let describe = |digest| {
+            let path = schemas_path(directory, digest);
+            let problem = schemas_problem(self.storage, directory, digest);
+            SchemasFile { digest, file_bytes: length(self.storage, &path), problem, path }
+        };
+        Ok(list_schemas(self.storage, directory)?.into_iter().map(describe).collect())
+    }
+
     /// Describes the records of purges, the first purge first.
     pub(super) fn purges(&self) -> Result<Vec<PurgeFile>, Error> {
         let directory = &self.directory.purges;
@@ -344,8 +357,9 @@ impl Survey<'_> {
     /// Finds everything that does not belong to the current state.
     pub(super) fn others(&self) -> Result<Vec<OtherFile>, Error> {
         let mut found = Vec::new();
-        let Directory { root, journal, snapshots, archive, purges, .. } = self.directory;
-        let known = ["LOCK", "MANIFEST", "RESERVE", "journal", "snapshots", "archive", "purges"];
+        let Directory { root, journal, snapshots, archive, purges, schemas, .. } = self.directory;
+        let known =
+            ["LOCK", "MANIFEST", "RESERVE", "journal", "snapshots", "archive", "purges", "schemas"];
         let followers = ["projections", "sinks", "reactors"];
         self.strangers(root, &mut found, |path, name| {
             let is_purge = name.ends_with(".purging") || name.ends_with(".purged");
@@ -367,7 +381,9 @@ impl Survey<'_> {
         name(archive, list_archives, archive_path)?;
         let records = list_if_there(self.storage, purges, PURGE_SUFFIX)?;
         numbered.extend(records.iter().map(|&it| numbered_path(purges, it, PURGE_SUFFIX)));
-        for directory in [journal, snapshots, archive, purges] {
+        let described = list_schemas(self.storage, schemas)?;
+        numbered.extend(described.iter().map(|&it| schemas_path(schemas, it)));
+        for directory in [journal, snapshots, archive, purges, schemas] {
             self.strangers(directory, &mut found, |path, name| {
                 (!numbered.contains(path)).then(|| self.stranger(path, name))
             })?;
@@ -468,4 +484,17 @@ pub(super) fn used_bytes(path: &Path, file: &dyn ReadableFile) -> Result<u64, St
         end = begin;
     }
     Ok(0)
+}
+
+/// Returns what is wrong with a file of schemas; `None` if it is as it was written.
+pub(super) fn schemas_problem(
+    storage: &dyn Storage,
+    directory: &Path,
+    digest: SchemasDigest,
+) -> Option<String> {
+    match read_schemas(storage, directory, digest) {
+        Ok(Some(text)) => Schemas::decode(&text).err(),
+        Ok(None) => Some("it is missing".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
 }

@@ -19,12 +19,25 @@ const LARGEST_SCHEMA_BYTES: usize = 64 << 10;
 const ALL_SCHEMAS_BYTES: usize = 4 << 20;
 
 /// Names a text of schemas: the XXH3-128 of it. The file's name is this in hexadecimal digits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SchemasDigest(pub(crate) [u8; 16]);
 
 impl SchemasDigest {
     pub(crate) fn of(text: &[u8]) -> Self {
         Self(xxh3_128(text).to_le_bytes())
+    }
+
+    /// Reads the hexadecimal digits of a digest; `None` if they are none.
+    pub(crate) fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        if digits.len() != 2 * bytes.len() || digits.bytes().any(|it| it.is_ascii_uppercase()) {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        let digest = Self(bytes);
+        (digest.to_string() == digits && !digest.is_none()).then_some(digest)
     }
 
     /// Whether it names no text: the file does not say what is in it.

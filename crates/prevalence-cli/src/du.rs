@@ -84,6 +84,7 @@ fn parts(look: &Inspection) -> Vec<Part> {
         Part::of("archive", look.archives().iter().map(|it| it.file_bytes)),
         Part::of("archived snapshots", in_place(SnapshotPlace::Archive).map(|it| it.file_bytes)),
         Part::of("purge records", look.purges().iter().map(|it| it.file_bytes)),
+        Part::of("schemas", look.schemas().iter().map(|it| it.file_bytes)),
         Part::of("followers", look.followers().iter().map(|it| it.file_bytes)),
         Part::of("manifest, reserve", own.into_iter().filter(|bytes| *bytes > 0)),
         Part::of("other files", look.others().iter().map(|it| it.file_bytes)),

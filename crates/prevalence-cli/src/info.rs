@@ -124,6 +124,13 @@ fn files(look: &Inspection, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {:>12}  {at}, {replaced} replaced, {redacted} erased", it.number)?;
         problem(it.problem.as_deref(), out)?;
     }
+    if !look.schemas().is_empty() {
+        writeln!(out, "schemas")?;
+    }
+    for it in look.schemas() {
+        writeln!(out, "  {}  {}", it.digest, bytes(it.file_bytes))?;
+        problem(it.problem.as_deref(), out)?;
+    }
     if !look.others().is_empty() {
         writeln!(out, "other files")?;
     }
@@ -234,6 +241,7 @@ fn as_json(look: &Inspection) -> Value {
         "segments": segments_json(look),
         "archives": archives_json(look),
         "purges": purges_json(look),
+        "schemas": schemas_json(look),
         "followers": look.followers().iter().map(follower_json).collect::<Vec<_>>(),
         "others": look.others().iter().map(|it| json!({
             "path": it.path.display().to_string(),
@@ -303,6 +311,18 @@ fn archives_json(look: &Inspection) -> Vec<Value> {
         })
     };
     look.archives().iter().map(one).collect()
+}
+
+fn schemas_json(look: &Inspection) -> Vec<Value> {
+    let one = |it: &prevalence::inspect::SchemasFile| {
+        json!({
+            "path": it.path.display().to_string(),
+            "digest": it.digest.to_string(),
+            "file_bytes": it.file_bytes,
+            "problem": it.problem,
+        })
+    };
+    look.schemas().iter().map(one).collect()
 }
 
 fn purges_json(look: &Inspection) -> Vec<Value> {

@@ -145,6 +145,7 @@ pub(crate) fn verify_with(
     };
     check.snapshots()?;
     check.purges()?;
+    check.schemas()?;
     let newest = check.commands()?;
     check.followers(newest)?;
     check.would_open()?;

@@ -1,14 +1,17 @@
 //! Owns the verification of small files: MANIFEST, the records of purges, and the files of
 //! followers. Knows nothing of commands.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::super::survey::schemas_problem;
 use super::finding::Finding;
-use super::{Check, region};
+use super::{Check, paths, region};
 use crate::error::Error;
 use crate::files::{
-    CHECKPOINT_MAGIC, FollowerDirectory, FollowerKind, MANIFEST_NAME, PURGE_SUFFIX, PackedFile,
-    Standing, list_followers, list_if_there, numbered_path, position,
+    CHECKPOINT_MAGIC, FileHeader, FollowerDirectory, FollowerKind, MANIFEST_NAME, PURGE_SUFFIX,
+    PackedFile, Standing, list_followers, list_if_there, list_schemas, numbered_path, position,
+    schemas_path,
 };
 use crate::purge::PurgeRecord;
 use crate::recovery::KnownChain;
@@ -30,6 +33,35 @@ pub(super) fn manifest_finding(storage: &dyn Storage, root: &Path, error: &Error
 }
 
 impl Check<'_> {
+    /// Verifies the schemas, and that those are there which files name.
+    pub(super) fn schemas(&mut self) -> Result<(), Error> {
+        let storage = self.storage.clone();
+        let directory = self.directory.schemas.clone();
+        let mut wanted: BTreeSet<_> = list_schemas(&*storage, &directory)?.into_iter().collect();
+        for (path, magic) in paths(&*storage, &self.directory)? {
+            let file = storage.open_to_read(&path);
+            let header = file.ok().and_then(|file| FileHeader::read(&path, magic, &*file).ok());
+            wanted.extend(header.map(|(header, _)| header.schemas).filter(|it| !it.is_none()));
+        }
+        for digest in wanted {
+            let path = schemas_path(&directory, digest);
+            let Some(problem) = schemas_problem(&*storage, &directory, digest) else {
+                self.files += 1;
+                continue;
+            };
+            let whole = region(&*storage, &path, 0);
+            let finding = Finding::new(&path, whole, "the schemas that files name", &problem);
+            self.findings.push(finding.noted().meaning(
+                "No command is lost, and an open needs it not. But tools cannot decode what a \
+                 release of the program has stored, and a type that was changed without a new tag \
+                 or VERSION is not noticed.",
+                "Open the database with that release: it writes the file again. Or restore the \
+                 file from a backup.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Verifies the records of purges.
     pub(super) fn purges(&mut self) -> Result<(), Error> {
         let storage = self.storage.clone();

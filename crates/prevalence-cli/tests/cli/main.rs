@@ -2,6 +2,7 @@
 //! database. Nothing that it does may change the directory.
 
 mod common;
+mod decoded;
 mod figures;
 mod log;
 mod refused;
