@@ -152,7 +152,7 @@ pub use engine::{
     AtError, FollowerState, FollowerStatus, Health, Numbered, Pending, PendingNumbered, Rejection,
     Rejections, RequestStatus, SnapshotInfo, View,
 };
-pub use error::Error;
+pub use error::{Error, TypeChange};
 pub use events::{From, Reached, Recorded, Subscription};
 pub use execute_error::{
     ExecuteError, FirstAnswer, Poisoned, TrySubmitError, UnreadableOutput, WaitError,

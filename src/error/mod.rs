@@ -2,10 +2,13 @@
 //! errors of lower folders.
 
 mod made;
+mod type_change;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+pub use type_change::TypeChange;
 
 use crate::execute_error::Poisoned;
 use crate::files::{DatabaseId, FollowerKind, told};
@@ -257,10 +260,9 @@ pub enum Error {
     /// misread.
     #[error(
         "{} holds command `{command}` (tag {tag}) at sequence {sequence}, but its type was changed: \
-         {reason}. It was stored as {stored}, and this program has {present}. Give the new type a \
-         tag of its own and keep the old type with tag {tag} (`{tag} => Old as New`), or restore \
-         the type",
-        path.display()
+         {}. It was stored as {}, and this program has {}. Give the new type a tag of its own and \
+         keep the old type with tag {tag} (`{tag} => Old as New`), or restore the type",
+        path.display(), change.reason, change.stored, change.present
     )]
     CommandChanged {
         /// The segment or archive that holds the command.
@@ -271,12 +273,8 @@ pub enum Error {
         tag: u16,
         /// The command's name when it was journaled.
         command: String,
-        /// What differs, and where.
-        reason: String,
-        /// The type with which it was stored, much as it is written in Rust.
-        stored: String,
-        /// The type with this tag in this program.
-        present: String,
+        /// What was changed.
+        change: Box<TypeChange>,
     },
     /// The stored events of a command cannot be decoded as the model's event type.
     #[error(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::error::Error;
+use crate::error::{Error, TypeChange};
 use crate::files::{FileHeader, SchemaFiles};
 use crate::model::{CommandTable, Model};
 use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, described};
@@ -19,18 +19,9 @@ const SHOWN_CHARS: usize = 2_000;
 /// Types with which something was stored, and which are others in this program.
 #[derive(Debug, Default)]
 pub(crate) struct ChangedTypes {
-    commands: HashMap<u16, Changed>,
+    commands: HashMap<u16, TypeChange>,
     /// The `EVENT_VERSION` of both, and what differs.
     events: Option<(u32, String)>,
-}
-
-/// How a type was changed.
-#[derive(Debug)]
-struct Changed {
-    reason: String,
-    /// The two types, as text.
-    stored: String,
-    present: String,
 }
 
 /// What is known of a release, by the model's type and the digest of its schemas. A digest never
@@ -74,7 +65,7 @@ impl ChangedTypes {
             let present = table.get(command.tag)?.described();
             let reason = difference(&command.schema, &present)?;
             let stored = shown(&command.schema);
-            Some((command.tag, Changed { reason, stored, present: shown(&present.schema) }))
+            Some((command.tag, TypeChange { reason, stored, present: shown(&present.schema) }))
         });
         let version = stored.events.version;
         let events = (version == M::EVENT_VERSION)
@@ -112,16 +103,14 @@ impl ChangedTypes {
         sequence: u64,
         tag: u16,
     ) -> Option<Error> {
-        let Changed { reason, stored, present } = self.commands.get(&tag)?;
+        let change = Box::new(self.commands.get(&tag)?.clone());
         let name = header.commands.iter().find(|(known, _)| *known == tag);
         Some(Error::CommandChanged {
             path: path.to_path_buf(),
             sequence,
             tag,
             command: name.map_or_else(String::new, |(_, name)| name.clone()),
-            reason: reason.clone(),
-            stored: stored.clone(),
-            present: present.clone(),
+            change,
         })
     }
 

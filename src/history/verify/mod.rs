@@ -167,7 +167,7 @@ impl<'a> Verification<'a> {
     fn load<M: Model>(&self) -> Result<Replica<M>, Error> {
         let PackedFile { header, footer, .. } = &self.begin;
         let model = decode_snapshot(&self.begin)?;
-        Ok(Replica::new(&self.files, model, footer.sequence, header.time_ns))
+        Ok(Replica::new(self.files, model, footer.sequence, header.time_ns))
     }
 
     /// Whether the replayed model is equal to the stored one. `chain` is the chain value of the

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use prevalence::schema::{Leaf, Part, Schema};
 use prevalence::{
-    Builder, Command, Context, Database, Error, Model, Retention, SnapshotPolicy, verify_history,
+    Builder, Command, Context, Database, Error, Model, Retention, SnapshotPolicy, TypeChange,
+    verify_history,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,9 +100,10 @@ fn refused<M: Model + Default>(path: &Path) -> String {
     let before = without_lock(path);
     let error = builder::<M>().open(path).unwrap_err();
     assert!(without_lock(path) == before, "a database that was refused has changed");
-    let Error::CommandChanged { sequence: 1, tag: 1, command, stored, present, .. } = &error else {
+    let Error::CommandChanged { sequence: 1, tag: 1, command, change, .. } = &error else {
         panic!("{error}")
     };
+    let TypeChange { stored, present, .. } = &**change;
     assert_eq!((command.as_str(), stored.as_str()), ("Pay", "{ from: u32, cents: u64 }"));
     let text = error.to_string();
     assert!(text.contains(stored) && text.contains(present), "{text}");
