@@ -66,4 +66,6 @@ pub use journal_end::JournalEnd;
 pub use open_plan::OpenPlan;
 pub use opener::Opener;
 pub use records::{StoredRecord, StoredRecords};
+#[cfg(any(test, fuzzing, feature = "laboratory"))]
+pub(crate) use verify::verify_with;
 pub use verify::{Depth, Finding, Severity, Verification, VerifyProgress, verify};
