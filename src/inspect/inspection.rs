@@ -41,7 +41,7 @@ pub enum DatabaseState {
     Suspect,
 }
 
-/// One look at a database; see the [module](self).
+/// One look at a database; see the [module](crate::inspect).
 pub struct Inspection {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) directory: Directory,

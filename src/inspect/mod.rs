@@ -71,4 +71,6 @@ pub use open_plan::OpenPlan;
 pub use opener::Opener;
 pub use records::{StoredRecord, StoredRecords};
 pub use types::StoredTypes;
+#[cfg(any(test, fuzzing, feature = "laboratory"))]
+pub(crate) use verify::verify_with;
 pub use verify::{Depth, Finding, Severity, Verification, VerifyProgress, verify};

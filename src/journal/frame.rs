@@ -118,6 +118,14 @@ impl FrameHeader {
         Ok(Self { payload_length, first_sequence, durable_sequence, count })
     }
 
+    /// Returns the chain value after the frame at the start of `bytes`, which has this header, if
+    /// its payload is undamaged; `None` if it is cut.
+    pub(crate) fn computed_chain(&self, bytes: &[u8], chain: u32) -> Option<u32> {
+        let covered = bytes.get(..COVERED_HEADER_BYTES)?;
+        let payload = bytes.get(FRAME_HEADER_BYTES..self.body_checksum_at())?;
+        Some(body_checksum(covered, payload, chain))
+    }
+
     /// Verifies the body of the frame at the start of `bytes`, which has this header. Returns the
     /// payload and the chain value after it.
     pub(crate) fn verify_body<'a>(

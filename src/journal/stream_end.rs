@@ -117,11 +117,13 @@ impl FrameStream {
     pub(crate) fn skip_damage(&mut self, last: u64) -> Result<Option<Skipped>, StoreError> {
         let Some(file) = self.segment.clone() else { return Ok(None) };
         let (begin, first_lost) = (self.position, self.cursor.next_sequence);
+        let computed = self.computed_chain()?;
         let step = position(FRAME_ALIGNMENT);
         let mut at = begin.saturating_add(step);
         while let Some((found, header)) = self.next_header(&*file, at, last)? {
             at = found.saturating_add(step);
-            let Some(chain) = self.chain_before(&*file, found, &header)? else { continue };
+            let chain = self.chain_before(&*file, found, &header, computed)?;
+            let Some(chain) = chain else { continue };
             let cursor = self.cursor.at(header.first_sequence, chain);
             let place = Place { position: found, cursor };
             let known_durable = self.known_durable;
@@ -131,6 +133,18 @@ impl FrameStream {
             return Ok(Some(Skipped { begin, end: found, first_lost, next_sequence }));
         }
         Ok(None)
+    }
+
+    /// Returns the chain value after the batch that should be here, if its header is sound, and only
+    /// its checksum may be damaged.
+    fn computed_chain(&mut self) -> Result<Option<u32>, StoreError> {
+        let cursor = self.cursor;
+        let Ok(header) = cursor.header(self.fill(FRAME_HEADER_BYTES)?) else { return Ok(None) };
+        if !cursor.begins_next_batch(&header) {
+            return Ok(None);
+        }
+        let bytes = self.fill(header.frame_bytes())?;
+        Ok(header.computed_chain(bytes, cursor.chain))
     }
 
     /// Finds an authentic header that may be that of a later frame, from a position on.
@@ -172,6 +186,7 @@ impl FrameStream {
         file: &dyn ReadableFile,
         at: u64,
         header: &FrameHeader,
+        computed: Option<u32>,
     ) -> Result<Option<u32>, StoreError> {
         let read = |at: u64, length: usize| {
             let mut bytes = vec![0; length];
@@ -184,7 +199,7 @@ impl FrameStream {
         let before = position(FRAME_ALIGNMENT + CHECKSUM_BYTES - 1);
         let before = read(at.saturating_sub(before), FRAME_ALIGNMENT + CHECKSUM_BYTES - 1)?;
         // If only commit markers are damaged, the chain value has not changed.
-        let own = std::iter::once(self.cursor.chain);
+        let own = std::iter::once(self.cursor.chain).chain(computed);
         let stored = before
             .windows(CHECKSUM_BYTES)
             .rev()

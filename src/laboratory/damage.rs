@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::model::{Mix, Tally};
 use super::setup::{DIRECTORY, Setup};
 use crate::files::Manifest;
+use crate::inspect::{Depth, verify_with};
 use crate::storage::simulated::{PIECE_BYTES, Random, SimulatedDisk, State};
 use crate::{Database, Error};
 
@@ -124,21 +125,31 @@ fn spare_snapshot(image: &State) -> Option<String> {
     Some(format!("{DIRECTORY}/snapshots/{newest:020}.snapshot"))
 }
 
+fn open(disk: &SimulatedDisk, setup: &Setup) -> Result<Database<Tally>, Error> {
+    let (storage, options) = (Arc::new(disk.clone()), setup.options());
+    let path = Path::new(DIRECTORY);
+    let mut progress = Box::new(|_| {}) as _;
+    Database::<Tally>::open_with(storage, path, options, Tally::default, &mut progress)
+}
+
+/// Verifies an image without the program's types: what an open refuses must be found.
+pub(crate) fn verified(image: &State, setup: &Setup, seed: u64) -> Result<(), String> {
+    let disk = SimulatedDisk::new(image.clone(), seed, false);
+    let storage = Arc::new(disk.clone());
+    let found = verify_with(storage, Path::new(DIRECTORY), Depth::Deep, &mut |_| {});
+    if !found.is_ok_and(|found| found.is_sound()) {
+        return Ok(());
+    }
+    match open(&disk, setup) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("a verification finds nothing, but an open fails: {error}")),
+    }
+}
+
 /// Lets two copies of a closed database go on differently, and gives one of them the other's newest
 /// segment. Only the chain value shows that this segment does not belong there.
 pub(crate) fn mixed_fork(image: &State, setup: &Setup, seed: u64) -> Result<(), String> {
-    let open = |disk: &SimulatedDisk| {
-        let storage = Arc::new(disk.clone());
-        let options = setup.options();
-        let path = Path::new(DIRECTORY);
-        Database::<Tally>::open_with(
-            storage,
-            path,
-            options,
-            Tally::default,
-            &mut (Box::new(|_| {}) as _),
-        )
-    };
+    let open = |disk: &SimulatedDisk| open(disk, setup);
     let go_on = |branch: u64| -> Result<SimulatedDisk, Error> {
         let disk = SimulatedDisk::new(image.clone(), seed ^ branch, false);
         for value in 0..2 {
@@ -159,6 +170,7 @@ pub(crate) fn mixed_fork(image: &State, setup: &Setup, seed: u64) -> Result<(), 
         return Ok(());
     };
     mixed.replace(&path, foreign);
+    verified(&mixed, setup, seed)?;
     match open(&SimulatedDisk::new(mixed, seed, false)) {
         Err(_) => Ok(()),
         Ok(database) => {

@@ -357,8 +357,16 @@ impl<'a> Explorer<'a> {
             let what = format!("with {what}: {found}");
             self.tell(&damaged, &expectation, look, &what);
         }
+        if demand == Demand::Any
+            && let Err(found) = damage::verified(&damaged, self.setup, VERIFIED_SEED)
+        {
+            self.findings.violated(format!("{}: with {what}: {found}", self.origin));
+        }
     }
 }
+
+/// The seed of the disk for a verification, which draws nothing from it.
+const VERIFIED_SEED: u64 = 7;
 
 const SEGMENT_SUFFIX: &str = ".journal";
 const FRAME_MAGIC: &[u8] = b"PVFR";

@@ -11,6 +11,7 @@ mod display;
 mod document;
 mod entries;
 mod json;
+mod leaves;
 mod select;
 mod shape;
 mod trace;

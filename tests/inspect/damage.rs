@@ -69,9 +69,21 @@ fn a_flipped_bit_in_a_batch_is_told_with_its_bytes_and_its_command() {
     let (segment, frames) = one_by_one(&path);
     let whole = std::fs::read(&segment).unwrap();
     let damaged = &frames[6];
-    for (what, behind) in
-        [("magic", 0), ("length", 5), ("sequence", 8), ("header checksum", 29), ("payload", 40)]
-    {
+    let length = damaged.bytes.start as usize + 4;
+    let length = u32::from_le_bytes(whole[length..length + 4].try_into().unwrap());
+    let checksum = 32 + u64::from(length);
+    for (what, behind) in [
+        ("magic", 0),
+        ("length", 5),
+        ("sequence", 8),
+        ("header checksum", 29),
+        ("payload", 40),
+        ("checksum", checksum + 1),
+        ("padding", checksum + 4),
+    ] {
+        if behind >= damaged.bytes.end - damaged.bytes.start {
+            continue; // there is no padding
+        }
         flip(&segment, damaged.bytes.start + behind);
         for verified in [quick(&path), deep(&path)] {
             let finding = only(&verified.findings);
