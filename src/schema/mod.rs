@@ -6,6 +6,13 @@
 //!
 //! Owns schemas, how they are found out, and what a type looks like in an encoding. Knows nothing of
 //! files, models and commands.
+//!
+//! - `types`: what a schema is made of; `display`: the same as a short text
+//! - `trace`: finds the schema of a type out
+//! - `shape`: a type as it is in an encoding, without names, and whether two are equal there
+//! - `document`: the schemas of one release as one text
+//! - `json`: a stored value as JSON; `leaves`: the simple ones; `entries`: those of collections, also
+//!   out of several snapshots; `select`: only a part of a value
 
 mod display;
 mod document;
