@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
 use super::vocabulary::Entry;
 use super::{Metadata, Model, model_name};
 use crate::schema::{
@@ -64,14 +66,35 @@ pub(crate) struct ProgramSchemas {
     pub(crate) digest: SchemasDigest,
 }
 
+/// What programs have described without schemas by hand, by the types of their models. Reading takes
+/// no lock, which in the child of a fork could stay locked for ever.
+static DESCRIBED: ArcSwapOption<HashMap<TypeId, ProgramSchemas>> = ArcSwapOption::const_empty();
+
 /// Describes the types of a program.
 pub(crate) fn program_schemas<M: Model>(given: &GivenSchemas) -> ProgramSchemas {
+    if !given.0.is_empty() {
+        return describe::<M>(given);
+    }
+    let id = TypeId::of::<M>();
+    if let Some(known) = DESCRIBED.load().as_deref().and_then(|known| known.get(&id)) {
+        return known.clone();
+    }
+    let made = describe::<M>(given);
+    DESCRIBED.rcu(|known| {
+        let mut known = known.as_deref().cloned().unwrap_or_default();
+        known.insert(id, made.clone());
+        Some(Arc::new(known))
+    });
+    made
+}
+
+fn describe<M: Model>(given: &GivenSchemas) -> ProgramSchemas {
     let command = |entry: &Entry<M>| CommandSchema {
         tag: entry.tag(),
         name: entry.name().to_owned(),
         schema: given.of_command(entry).schema.clone(),
     };
-    let schemas = Schemas::new(
+    let mut schemas = Schemas::new(
         ModelSchema {
             name: model_name::<M>().to_owned(),
             version: M::VERSION,

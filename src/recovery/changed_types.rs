@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, TypeChange};
 use crate::files::{FileHeader, SchemaFiles};
-use crate::model::{CommandTable, Model};
+use crate::model::{CommandTable, GivenSchemas, Model, program_schemas};
 use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, described};
 
 /// So many characters of a type are shown in an error.
@@ -42,6 +42,10 @@ impl ChangedTypes {
         let key = (TypeId::of::<M>(), header.schemas);
         if let Some(known) = KNOWN.load().as_deref().and_then(|known| known.get(&key)) {
             return known.clone();
+        }
+        // What this program has written itself. (With schemas by hand it is read and compared.)
+        if header.schemas == program_schemas::<M>(&GivenSchemas::default()).digest {
+            return Arc::default();
         }
         let stored = files.read(header.schemas).ok().flatten();
         let Some(stored) = stored.and_then(|text| Schemas::decode(&text).ok()) else {
@@ -125,7 +129,7 @@ fn difference(stored: &Schema, present: &Described) -> Option<String> {
     if *stored == present.schema {
         return None;
     }
-    present.shape.difference_to_type(&Shape::of(stored))
+    present.shape().difference_to_type(&Shape::of(stored))
 }
 
 /// Returns a type as text, or its beginning.

@@ -111,9 +111,7 @@ impl Schemas {
         metadata: Schema,
         commands: Vec<CommandSchema>,
     ) -> Self {
-        let mut schemas = Self { format: FORMAT, model, events, metadata, commands };
-        schemas.bound();
-        schemas
+        Self { format: FORMAT, model, events, metadata, commands }
     }
 
     /// Makes opaque what takes too much room.
@@ -137,9 +135,14 @@ impl Schemas {
         self.commands.iter().find(|command| command.tag == tag)
     }
 
-    /// Returns the text, which ends with a line feed.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// Returns the text, which ends with a line feed. What takes too much room in it becomes opaque.
+    pub(crate) fn encode(&mut self) -> Vec<u8> {
         let mut text = serde_json::to_vec(self).unwrap_or_default();
+        // In a small text, each schema is small.
+        if text.len() > LARGEST_SCHEMA_BYTES {
+            self.bound();
+            text = serde_json::to_vec(self).unwrap_or_default();
+        }
         text.push(b'\n');
         text
     }
@@ -171,15 +174,15 @@ mod tests {
             |tag, fields| CommandSchema { tag, name: format!("C{tag}"), schema: wide(fields) };
         let mut commands = vec![command(0, 1), command(1, 10_000), command(2, 1)];
         commands.extend((3..200).map(|tag| command(tag, 3_000)));
-        let schemas = Schemas::new(
+        let mut schemas = Schemas::new(
             ModelSchema { name: "M".to_owned(), version: 1, schema: wide(2) },
             EventsSchema { version: 1, schema: Schema::of::<()>() },
             Schema::of::<crate::Metadata>(),
             commands,
         );
+        let text = schemas.encode();
         let is_opaque = |tag| schemas.command(tag).unwrap().schema.why_opaque().is_some();
         assert!(!is_opaque(0) && is_opaque(1) && !is_opaque(2) && !is_opaque(3) && is_opaque(199));
-        let text = schemas.encode();
         assert!(text.len() < LARGEST_SCHEMAS_BYTES);
         assert_eq!(Schemas::decode(&text).unwrap(), schemas);
         assert!(Schemas::decode(&text[..text.len() - 2]).is_err());

@@ -34,7 +34,7 @@ pub(crate) use shape::Shape;
 
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use serde::de::DeserializeOwned;
@@ -43,13 +43,17 @@ use serde::de::DeserializeOwned;
 #[derive(Debug)]
 pub(crate) struct Described {
     pub(crate) schema: Schema,
-    pub(crate) shape: Shape,
+    /// Made when it is asked for: that of most commands never is.
+    shape: OnceLock<Shape>,
 }
 
 impl Described {
     pub(crate) fn by(schema: Schema) -> Self {
-        let shape = Shape::of(&schema);
-        Self { schema, shape }
+        Self { schema, shape: OnceLock::new() }
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        self.shape.get_or_init(|| Shape::of(&self.schema))
     }
 }
 

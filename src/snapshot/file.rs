@@ -47,7 +47,7 @@ pub(crate) fn snapshot_header<M: Model>(
         appendix_bytes: 0,
         base_sequence: sequence,
         events: 0,
-        shape: described::<M>().shape.text().to_owned(),
+        shape: described::<M>().shape().text().to_owned(),
         schemas: identity.schemas,
     }
 }

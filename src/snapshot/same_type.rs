@@ -13,7 +13,7 @@ pub(super) fn check_shape<M: Model>(file: &PackedFile) -> Result<(), Error> {
     if shape.is_empty() {
         return Ok(());
     }
-    match described::<M>().shape.difference_to(shape) {
+    match described::<M>().shape().difference_to(shape) {
         None => Ok(()),
         Some(reason) => Err(Error::ModelChanged {
             path: file.path.clone(),

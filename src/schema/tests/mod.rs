@@ -148,6 +148,6 @@ fn types_that_refuse_a_value_get_another() {
 fn a_shape_is_found_out_once_and_is_always_the_same() {
     let first = described::<Count>();
     assert!(Arc::ptr_eq(&first, &described::<Count>()));
-    assert_eq!(first.shape.text(), write(&nodes_of(&trace::<Count>())));
-    assert_eq!(first.shape.difference_to(first.shape.text()), None);
+    assert_eq!(first.shape().text(), write(&nodes_of(&trace::<Count>())));
+    assert_eq!(first.shape().difference_to(first.shape().text()), None);
 }

@@ -1,12 +1,13 @@
 //! Owns the schema that follows from what was seen.
 
-use std::collections::HashMap;
-
 use super::super::types::{Content, Part, Schema, Type};
 use super::{
     CONTAINS_ITSELF, Enclosing, Fields, MOST_STEPS, SeenVariant, SeenVariants, Tracer, VariantForm,
     What,
 };
+
+/// A new type is compared with so many before it. An equal one further back is stored twice.
+const MOST_COMPARED: usize = 64;
 
 const REFUSES: &str = "its Deserialize refuses every made-up value";
 const DEPENDS: &str = "what it reads depends on what it has read before";
@@ -15,10 +16,9 @@ const PANICS: &str = "its Deserialize panics, or this program aborts when code p
 
 impl Tracer {
     pub(super) fn schema(&self) -> Schema {
-        let mut made =
-            Made { seen: self, types: Vec::new(), known: HashMap::new(), around: vec![] };
+        let mut made = Made { seen: self, types: Vec::new(), around: Vec::new() };
         let root = made.whole(0);
-        let types = made.types.into_iter().map(|made| made.unwrap_or(Type::Tuple(Vec::new())));
+        let types = made.types.into_iter().map(|(_, made)| made.unwrap_or(Type::Tuple(Vec::new())));
         Schema { root, types: types.collect() }
     }
 
@@ -41,9 +41,8 @@ impl Tracer {
 /// A schema that is being made.
 struct Made<'t> {
     seen: &'t Tracer,
-    /// `None` for a type that is not complete yet.
-    types: Vec<Option<Type>>,
-    known: HashMap<Type, u32>,
+    /// Each with its number; `None` for one that is not complete yet.
+    types: Vec<(u32, Option<Type>)>,
     /// The nodes of the types around the present place, and their numbers.
     around: Vec<(usize, u32)>,
 }
@@ -115,7 +114,7 @@ impl<'t> Made<'t> {
 
     fn reserve(&mut self) -> u32 {
         let number = u32::try_from(self.types.len()).expect("there are at most so many nodes");
-        self.types.push(None);
+        self.types.push((number, None));
         number
     }
 
@@ -123,15 +122,16 @@ impl<'t> Made<'t> {
     /// that were there before are not there twice. So an equal one has the same numbers in it, and
     /// this one is the last.
     fn complete(&mut self, number: u32, made: Type) -> Part {
-        if let Some(&equal) = self.known.get(&made)
+        let is_equal = |it: &&(u32, Option<Type>)| it.1.as_ref() == Some(&made);
+        let equal = self.types.iter().rev().take(MOST_COMPARED).find(is_equal).map(|it| it.0);
+        if let Some(equal) = equal
             && usize::try_from(number).is_ok_and(|number| number + 1 == self.types.len())
         {
             self.types.pop();
             return Part::Type(equal);
         }
-        self.known.entry(made.clone()).or_insert(number);
         if let Some(place) = usize::try_from(number).ok().and_then(|it| self.types.get_mut(it)) {
-            *place = Some(made);
+            place.1 = Some(made);
         }
         Part::Type(number)
     }
