@@ -60,6 +60,8 @@ mod opener;
 mod records;
 mod strangers;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use found::{
