@@ -1,31 +1,27 @@
-//! Owns one look at a directory: it puts together what the other parts find, and repeats itself when
-//! the database changed meanwhile. Knows nothing of models.
+//! Owns one look at a directory: it puts together what the other parts find, and repeats itself
+//! when the database changed meanwhile. Knows nothing of models.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::found::{
     ArchiveFile, FollowerFiles, OtherFile, PurgeFile, SchemasFile, SegmentFile, SnapshotFile,
 };
-use super::journal_end::{self, JournalEnd, Tail};
+use super::journal_end::{JournalEnd, Tail};
+use super::known::{Known, read_manifest, read_tail};
 use super::open_plan::OpenPlan;
 use super::opener::{self, Opener};
 use super::survey::Survey;
 use crate::error::Error;
 use crate::files::{
-    DatabaseId, Directory, FileHeader, MANIFEST_NAME, Manifest, ManifestFile, SEGMENT_MAGIC,
-    SNAPSHOT_MAGIC, State, StoreError, absolute, list_segments, segment_path,
+    DatabaseId, Directory, FileHeader, MANIFEST_NAME, Manifest, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
+    State, absolute,
 };
-use crate::history::HistoryFiles;
-use crate::storage::{EntryKind, ReadOnlyDisk, Storage};
+use crate::storage::{ReadOnlyDisk, Storage};
 
 /// How often a look is repeated because the database changed meanwhile.
 const MOST_LOOKS: u32 = 16;
-/// How often the MANIFEST is read again while a database is being created or purged.
-const MOST_WAITS: u32 = 50;
-/// The pause before that.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// How the MANIFEST says that the last run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,125 +330,6 @@ impl Inspection {
             database: self.manifest.database,
             model_name: self.model_name().unwrap_or_default().to_owned(),
             tail: self.tail.clone(),
-        }
-    }
-}
-
-/// What is known of a database at one moment, as far as reading its commands needs it.
-pub(super) struct Known {
-    storage: Arc<dyn Storage>,
-    directory: Directory,
-    database: DatabaseId,
-    model_name: String,
-    tail: Option<Tail>,
-}
-
-impl Known {
-    /// Returns the files as the history reads them.
-    pub(super) fn history_files(&self) -> Arc<HistoryFiles> {
-        Arc::new(HistoryFiles {
-            storage: self.storage.clone(),
-            directory: self.directory.clone(),
-            database: self.database,
-            model_name: self.model_name.clone(),
-            newest: self.tail.as_ref().map_or(0, |tail| tail.end.sequence),
-            newest_chain: self.tail.as_ref().map_or(0, |tail| tail.chain),
-        })
-    }
-
-    /// Looks at the end of the journal again.
-    pub(super) fn again(&self) -> Result<Self, Error> {
-        let root = &self.directory.root;
-        let manifest = read_manifest(&self.storage, root)?;
-        if manifest.database != self.database {
-            return Err(Error::ForeignFile {
-                path: root.join(MANIFEST_NAME),
-                expected: self.database,
-                found: manifest.database,
-            });
-        }
-        let tail = read_tail(&*self.storage, &self.directory, &manifest, self.tail.as_ref())?;
-        Ok(Self {
-            storage: self.storage.clone(),
-            directory: self.directory.clone(),
-            database: self.database,
-            model_name: self.model_name.clone(),
-            tail: tail.or_else(|| self.tail.clone()),
-        })
-    }
-}
-
-/// Reads the MANIFEST of a database. Waits, with a bound, while it is being created or purged.
-pub(super) fn read_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
-    match storage.kind(root).map_err(Error::io("examine", root))? {
-        Some(EntryKind::Directory) => {}
-        Some(_) => return Err(Error::NotADirectory { path: root.to_path_buf() }),
-        None => return Err(no_database(root, "nothing stands at this path")),
-    }
-    let mut waits = 0;
-    loop {
-        let manifest = ManifestFile::read(storage, root)?.map(|file| file.current().clone());
-        let state = manifest.as_ref().map(|manifest| manifest.state);
-        let is_passing = matches!(state, Some(State::Creating | State::Swapping));
-        if is_passing && waits < MOST_WAITS {
-            waits += 1;
-            std::thread::sleep(PAUSE);
-            continue;
-        }
-        return match (state, manifest) {
-            (Some(State::Swapping), _) => Err(Error::PurgeUnfinished { path: root.to_path_buf() }),
-            (Some(State::Creating), _) => Err(no_database(
-                root,
-                "the creation of the database was not finished, and no command was accepted; the \
-                 next open begins again",
-            )),
-            (_, Some(manifest)) => Ok(manifest),
-            (_, None) => Err(no_database(root, why_missing(&**storage, root)?)),
-        };
-    }
-}
-
-fn no_database(root: &Path, reason: &str) -> Error {
-    Error::Missing { path: root.join(MANIFEST_NAME), reason: reason.to_owned() }
-}
-
-fn why_missing(storage: &dyn Storage, root: &Path) -> Result<&'static str, Error> {
-    Ok(match Directory::at(root).holds_files_of_ours(storage)? {
-        true => {
-            "there are journal segments or snapshots, and this file states which of them must \
-             exist. The directory may be a half-finished copy: copy it again"
-        }
-        false => "there is no database in this directory",
-    })
-}
-
-/// Reads the end of the newest segment; `None` if there is no segment, or none that can be opened.
-fn read_tail(
-    storage: &dyn Storage,
-    directory: &Directory,
-    manifest: &Manifest,
-    known: Option<&Tail>,
-) -> Result<Option<Tail>, Error> {
-    let mut looks = 0;
-    loop {
-        let listed = match list_segments(storage, &directory.journal) {
-            Ok(listed) => listed,
-            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let Some(&newest) = listed.last() else { return Ok(None) };
-        match journal_end::read(storage, directory, manifest, newest, known) {
-            Ok(tail) => return Ok(Some(tail)),
-            Err(_) => {
-                // A new segment may have taken the place of one without frames.
-                let path = segment_path(&directory.journal, newest);
-                looks += 1;
-                if looks > MOST_LOOKS || matches!(storage.kind(&path), Ok(Some(_))) {
-                    return Ok(None); // the survey tells what is wrong with it
-                }
-            }
         }
     }
 }

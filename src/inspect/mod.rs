@@ -42,8 +42,10 @@
 //! - `inspection`: one look, and what the whole directory is
 //! - `opener`: who has the database open
 //! - `found`: what is told of each file
-//! - `survey`: finds the files and describes them
+//! - `survey`: finds the files and describes them; `followers` those of durable followers
+//! - `strangers`: finds what does not belong to the current state
 //! - `journal_end`: where the journal ends now
+//! - `known`: reads what changes while a program has the database open
 //! - `open_plan`: what an open would do
 //! - `records`: the stored commands, one by one
 //! - `types`: what the stored commands and events are
@@ -51,13 +53,18 @@
 //! - `verify`: reads all files and says what is wrong with each
 
 mod content;
+mod followers;
 mod found;
 mod inspection;
 mod journal_end;
+mod known;
 mod open_plan;
 mod opener;
 mod records;
+mod strangers;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod types;
 mod verify;
 

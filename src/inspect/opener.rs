@@ -2,9 +2,9 @@
 //! held for an instant can make the open of another program fail with `Locked`. Knows nothing of
 //! what is in the files.
 //!
-//! Linux lists all advisory locks in `/proc/locks`, with the process that holds each, and the device
-//! and inode of the file. An open database holds two: on its directory and on LOCK. Nothing is asked
-//! of the files but their inodes.
+//! Linux lists all advisory locks in `/proc/locks`, with the process that holds each, and the
+//! device and inode of the file. An open database holds two: on its directory and on LOCK. Nothing
+//! is asked of the files but their inodes.
 
 use std::fmt;
 use std::path::Path;
@@ -58,8 +58,8 @@ struct Line {
     inode: u64,
 }
 
-/// Parses a line such as `1: FLOCK  ADVISORY  WRITE 4242 fd:00:1311 0 EOF`. Returns `None` for locks
-/// of other kinds, and for those who only wait for a lock (`1: -> FLOCK …`).
+/// Parses a line such as `1: FLOCK  ADVISORY  WRITE 4242 fd:00:1311 0 EOF`. Returns `None` for
+/// locks of other kinds, and for those who only wait for a lock (`1: -> FLOCK …`).
 fn parse(line: &str) -> Option<Line> {
     let mut words = line.split_ascii_whitespace().skip(1);
     if words.next()? != "FLOCK" {

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::inspection::{Inspection, Known};
+use super::inspection::Inspection;
+use super::known::Known;
 use crate::error::Error;
 use crate::files::StoreError;
 use crate::history::{Frames, HistoryFiles};
@@ -93,9 +94,9 @@ impl Origin {
     }
 }
 
-/// The iterator of [`Inspection::records`]. It holds one batch in memory at a time. It ends after an
-/// error, and at the end that the journal had when it was looked at; [`go_on`](Self::go_on) looks
-/// again.
+/// The iterator of [`Inspection::records`]. It holds one batch in memory at a time. It ends after
+/// an error, and at the end that the journal had when it was looked at;
+/// [`go_on`](Self::go_on) looks again.
 pub struct StoredRecords {
     known: Known,
     frames: Frames,

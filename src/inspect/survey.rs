@@ -1,27 +1,23 @@
-//! Owns finding the files of a database and describing each. Reads headers, indexes and footers, and
-//! no contents. Knows nothing of what an open would make of them.
+//! Owns finding the files of a database and describing each. Reads headers, indexes and footers,
+//! and no contents. Knows nothing of what an open would make of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::found::{
-    ArchiveFile, FollowerFiles, OtherFile, OtherKind, PurgeFile, SchemasFile, SegmentFile,
-    SnapshotFile, SnapshotPlace,
-};
+use super::found::{ArchiveFile, PurgeFile, SchemasFile, SegmentFile, SnapshotFile, SnapshotPlace};
 use super::journal_end::Tail;
 use crate::error::Error;
 use crate::files::{
-    ARCHIVE_MAGIC, CHECKPOINT_MAGIC, DatabaseId, Directory, FileHeader, FollowerDirectory,
-    FollowerKind, Manifest, PURGE_SUFFIX, PackedFile, SEGMENT_MAGIC, SNAPSHOT_MAGIC, Standing,
-    StoreError, all_zero, archive_path, list_archives, list_followers, list_if_there, list_schemas,
-    list_segments, list_snapshots, numbered_path, position, read_schemas, schemas_path,
-    segment_path, snapshot_path,
+    ARCHIVE_MAGIC, DatabaseId, Directory, FileHeader, Manifest, PURGE_SUFFIX, PackedFile,
+    SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError, all_zero, archive_path, list_archives,
+    list_if_there, list_schemas, list_segments, list_snapshots, numbered_path, position,
+    read_schemas, schemas_path, segment_path, snapshot_path,
 };
 use crate::model::system_time;
 use crate::purge::PurgeRecord;
 use crate::schema::{Schemas, SchemasDigest};
 use crate::snapshot::check;
-use crate::storage::{EntryKind, ReadableFile, Storage, is_temporary, read_up_to};
+use crate::storage::{ReadableFile, Storage, read_up_to};
 
 /// How much is read at once from the end of a segment.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -38,7 +34,11 @@ fn length(storage: &dyn Storage, path: &Path) -> u64 {
     storage.open_to_read(path).map_or(0, |file| file.length())
 }
 
-fn foreign(path: &Path, expected: DatabaseId, found: DatabaseId) -> Result<(), StoreError> {
+pub(super) fn foreign(
+    path: &Path,
+    expected: DatabaseId,
+    found: DatabaseId,
+) -> Result<(), StoreError> {
     if expected == found {
         return Ok(());
     }
@@ -47,7 +47,7 @@ fn foreign(path: &Path, expected: DatabaseId, found: DatabaseId) -> Result<(), S
 
 impl Survey<'_> {
     /// Opens a packed file, and checks that it belongs to this database.
-    fn packed(&self, path: &Path, magic: [u8; 8]) -> Result<PackedFile, StoreError> {
+    pub(super) fn packed(&self, path: &Path, magic: [u8; 8]) -> Result<PackedFile, StoreError> {
         let file = PackedFile::open_beside_others(self.storage, path, magic)?;
         foreign(path, self.manifest.database, file.header.database)?;
         Ok(file)
@@ -256,193 +256,8 @@ impl Survey<'_> {
         Ok(found)
     }
 
-    /// Describes the durable followers. `newest` is the sequence of the newest command.
-    pub(super) fn followers(
-        &self,
-        newest: u64,
-        segments: &[SegmentFile],
-    ) -> Result<Vec<FollowerFiles>, Error> {
-        let mut found = Vec::new();
-        for (kind, name) in list_followers(self.storage, self.directory)? {
-            let own = FollowerDirectory::of(self.directory, kind, &name);
-            let standing = match own.read(self.storage) {
-                Ok(Some(standing)) => Ok(standing),
-                Ok(None) => continue, // it was removed meanwhile
-                Err(error) => Err(error.to_string()),
-            };
-            let (standing, mut problem) = match standing {
-                Ok(standing) => (Some(standing), None),
-                Err(problem) => (None, Some(problem)),
-            };
-            if let Some(standing) = &standing {
-                problem = self.follower_problem(&own, kind, &name, standing);
-            }
-            let standing = standing.as_ref();
-            let at = standing.map_or(0, |it| it.current.position);
-            found.push(FollowerFiles {
-                kind,
-                name,
-                position: at,
-                next_position: standing.and_then(|it| Some(it.next.as_ref()?.position)),
-                lag: standing.map_or(0, |_| newest.saturating_sub(at)),
-                version: standing.map_or(0, |it| it.current.version),
-                hold_at_most_bytes: standing.map_or(0, |it| it.hold_at_most),
-                held_bytes: standing.map_or(0, |it| self.held_bytes(it, segments)),
-                lost: standing.and_then(|it| it.lost),
-                dead_letters: standing.map_or_else(Vec::new, |it| {
-                    it.current.letters.iter().map(|letter| letter.sequence).collect()
-                }),
-                file_bytes: self.bytes_below(&own.root),
-                problem,
-                path: own.root,
-            });
-        }
-        Ok(found)
-    }
-
-    fn follower_problem(
-        &self,
-        own: &FollowerDirectory,
-        kind: FollowerKind,
-        name: &str,
-        standing: &Standing,
-    ) -> Option<String> {
-        let path = own.standing();
-        if let Err(error) = foreign(&path, self.manifest.database, standing.database) {
-            return Some(error.to_string());
-        }
-        if (standing.kind, standing.name.as_str()) != (kind, name) {
-            return Some(format!(
-                "{} is of the {} `{}`, but its directory is that of the {kind} `{name}`",
-                path.display(),
-                standing.kind,
-                standing.name
-            ));
-        }
-        let builds = std::iter::once(&standing.current).chain(&standing.next);
-        for build in builds.filter(|build| build.checkpoint > 0) {
-            let path = own.checkpoint(build.checkpoint);
-            match self.packed(&path, CHECKPOINT_MAGIC) {
-                Ok(file) if file.header.sequence == build.position => {}
-                Ok(file) => {
-                    return Some(format!(
-                        "{} is of position {}, but STANDING states {}",
-                        path.display(),
-                        file.header.sequence,
-                        build.position
-                    ));
-                }
-                Err(error) => return Some(error.to_string()),
-            }
-        }
-        None
-    }
-
-    /// Returns the bytes of the segments that no snapshot needs, and that stay for a follower.
-    fn held_bytes(&self, standing: &Standing, segments: &[SegmentFile]) -> u64 {
-        let is_archived = self.directory.has_archive(self.storage).unwrap_or(true);
-        if standing.lost.is_some() || is_archived {
-            return 0;
-        }
-        let oldest = self.manifest.snapshots.first().copied().unwrap_or(0);
-        let after = standing.needed_after();
-        let pairs = segments.iter().zip(segments.iter().skip(1));
-        let held = pairs.filter(|(_, next)| {
-            next.first_sequence <= oldest.saturating_add(1)
-                && next.first_sequence > after.saturating_add(1)
-        });
-        held.map(|(segment, _)| segment.file_bytes).sum()
-    }
-
-    /// Finds everything that does not belong to the current state.
-    pub(super) fn others(&self) -> Result<Vec<OtherFile>, Error> {
-        let mut found = Vec::new();
-        let Directory { root, journal, snapshots, archive, purges, schemas, .. } = self.directory;
-        let known =
-            ["LOCK", "MANIFEST", "RESERVE", "journal", "snapshots", "archive", "purges", "schemas"];
-        let followers = ["projections", "sinks", "reactors"];
-        self.strangers(root, &mut found, |path, name| {
-            let is_purge = name.ends_with(".purging") || name.ends_with(".purged");
-            let is_known = known.iter().chain(&followers).any(|known| *known == name);
-            match is_purge {
-                true => Some(OtherKind::PurgeLeftover),
-                false => (!is_known).then(|| self.stranger(path, name)),
-            }
-        })?;
-        let mut numbered: BTreeSet<PathBuf> = BTreeSet::new();
-        let mut name = |directory: &Path, list: ListNumbers, path: fn(&Path, u64) -> PathBuf| {
-            let numbers = self.list(directory, list)?;
-            numbered.extend(numbers.iter().map(|&number| path(directory, number)));
-            Ok::<(), Error>(())
-        };
-        name(journal, list_segments, segment_path)?;
-        name(snapshots, list_snapshots, snapshot_path)?;
-        name(archive, list_snapshots, snapshot_path)?;
-        name(archive, list_archives, archive_path)?;
-        let records = list_if_there(self.storage, purges, PURGE_SUFFIX)?;
-        numbered.extend(records.iter().map(|&it| numbered_path(purges, it, PURGE_SUFFIX)));
-        let described = list_schemas(self.storage, schemas)?;
-        numbered.extend(described.iter().map(|&it| schemas_path(schemas, it)));
-        for directory in [journal, snapshots, archive, purges, schemas] {
-            self.strangers(directory, &mut found, |path, name| {
-                (!numbered.contains(path)).then(|| self.stranger(path, name))
-            })?;
-        }
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
-    }
-
-    fn stranger(&self, path: &Path, name: &str) -> OtherKind {
-        let is_directory = matches!(self.storage.kind(path), Ok(Some(EntryKind::Directory)));
-        match (is_temporary(name), is_directory) {
-            (true, false) => OtherKind::Temporary,
-            (true, true) => OtherKind::HalfMadeCopy,
-            (false, _) => OtherKind::Unknown,
-        }
-    }
-
-    fn strangers(
-        &self,
-        directory: &Path,
-        found: &mut Vec<OtherFile>,
-        kind: impl Fn(&Path, &str) -> Option<OtherKind>,
-    ) -> Result<(), Error> {
-        let entries = match self.storage.entries(directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("list", directory)(error)),
-        };
-        for entry in entries {
-            let path = directory.join(&entry.name);
-            let Some(kind) = kind(&path, &entry.name.to_string_lossy()) else { continue };
-            let file_bytes = match entry.kind {
-                EntryKind::Directory => self.bytes_below(&path),
-                EntryKind::File | EntryKind::Other => entry.bytes,
-            };
-            found.push(OtherFile { path, kind, file_bytes });
-        }
-        Ok(())
-    }
-
-    /// Returns the bytes of the files in a directory, and in the directories in it. What cannot be
-    /// read counts as nothing.
-    fn bytes_below(&self, directory: &Path) -> u64 {
-        let mut bytes = 0_u64;
-        for entry in self.storage.entries(directory).unwrap_or_default() {
-            let below = directory.join(&entry.name);
-            bytes = bytes.saturating_add(match entry.kind {
-                EntryKind::Directory => {
-                    let inner = self.storage.entries(&below).unwrap_or_default();
-                    inner.iter().map(|entry| entry.bytes).sum()
-                }
-                EntryKind::File | EntryKind::Other => entry.bytes,
-            });
-        }
-        bytes
-    }
-
     /// Lists the numbers of files in a directory; none if it does not exist.
-    fn list(&self, directory: &Path, list: ListNumbers) -> Result<Vec<u64>, Error> {
+    pub(super) fn list(&self, directory: &Path, list: ListNumbers) -> Result<Vec<u64>, Error> {
         match list(self.storage, directory) {
             Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Vec::new())
@@ -452,7 +267,7 @@ impl Survey<'_> {
     }
 }
 
-type ListNumbers = fn(&dyn Storage, &Path) -> Result<Vec<u64>, StoreError>;
+pub(super) type ListNumbers = fn(&dyn Storage, &Path) -> Result<Vec<u64>, StoreError>;
 
 /// Marks the snapshots on which needed ones rest.
 fn mark_needed(snapshots: &mut [SnapshotFile]) {

@@ -218,3 +218,7 @@ impl Stop<'_> {
         StoreError::corrupt(self.path, self.position + position(at), expected, found)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/ending.rs"]
+mod tests;

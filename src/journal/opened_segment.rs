@@ -1,5 +1,5 @@
-//! Owns a segment that is open for reading by position: its header, and where its frames begin. Knows
-//! nothing of frames.
+//! Owns a segment that is open for reading by position: its header, and where its frames begin.
+//! Knows nothing of frames.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -135,8 +135,8 @@ impl FrameStream {
         Ok(None)
     }
 
-    /// Returns the chain value after the batch that should be here, if its header is sound, and only
-    /// its checksum may be damaged.
+    /// Returns the chain value after the batch that should be here, if its header is sound, and
+    /// only its checksum may be damaged.
     fn computed_chain(&mut self) -> Result<Option<u32>, StoreError> {
         let cursor = self.cursor;
         let Ok(header) = cursor.header(self.fill(FRAME_HEADER_BYTES)?) else { return Ok(None) };

@@ -96,10 +96,8 @@ fn what_is_no_longer_stored_is_an_error() {
     let oldest = look.oldest_sequence().unwrap();
     assert!(oldest > 1);
     let error = look.records(1..).unwrap_err();
-    assert!(
-        matches!(error, Error::HistoryTruncated { wanted: 1, oldest: found, .. } if found == oldest),
-        "{error}"
-    );
+    let Error::HistoryTruncated { wanted, oldest: found, .. } = error else { panic!("{error}") };
+    assert_eq!((wanted, found), (1, oldest));
     let first = look.records(..).unwrap().next().unwrap().unwrap();
     assert_eq!(first.sequence, oldest);
 }

@@ -1,5 +1,5 @@
-//! Owns the command `info`: what a database is, and what an open would do. Knows nothing of how that
-//! is found out.
+//! Owns the command `info`: what a database is, and what an open would do. Knows nothing of how
+//! that is found out.
 
 use std::io::{self, Write};
 

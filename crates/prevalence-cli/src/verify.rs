@@ -55,7 +55,13 @@ fn as_text(verified: &Verification, out: &mut dyn Write) -> io::Result<()> {
         if let Some(lost) = &finding.sequences {
             let lost_count = lost.end().saturating_sub(*lost.start()).saturating_add(1);
             let commands = count(lost_count, "command", "commands");
-            writeln!(out, "  lost      sequences {} to {}: {commands}", lost.start(), lost.end())?;
+            match lost_count {
+                1 => writeln!(out, "  lost      sequence {}", lost.start())?,
+                _ => {
+                    let (first, last) = (lost.start(), lost.end());
+                    writeln!(out, "  lost      sequences {first} to {last}: {commands}")?;
+                }
+            }
         }
         writeln!(out, "  means     {}", finding.meaning)?;
         writeln!(out, "  to do     {}\n", finding.advice)?;

@@ -22,8 +22,8 @@ pub(crate) struct DamagedPart {
 }
 
 impl PackedFile {
-    /// Unpacks everything, and calls `damaged` for each part that is wrong. `step` is told the bytes
-    /// of the file that were read since its last call.
+    /// Unpacks everything, and calls `damaged` for each part that is wrong. `step` is told the
+    /// bytes of the file that were read since its last call.
     ///
     /// # Errors
     /// Fails when the file cannot be read, or when `step` says so.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Check;
 use super::commands::Place;
-use super::finding::Finding;
+use super::finding::{Finding, told_lost};
 use crate::error::Error;
 use crate::files::{ARCHIVE_MAGIC, DamagedPart, PackedFile, StoreError};
 use crate::journal::FrameStream;
@@ -14,8 +14,7 @@ use crate::journal::FrameStream;
 /// How often reading goes on behind damage in one archive.
 const MOST_RESTARTS: u32 = 4096;
 
-const ADVICE: &str = "Restore the file from a backup of this database. The archive of a backup with \
-                      history is the same file.";
+const ADVICE: &str = "Restore the file from a copy of this directory. Archives never change.";
 
 /// Content that cannot be read, with its commands.
 struct Lost {
@@ -201,10 +200,8 @@ impl Check<'_> {
 
 fn told(lost: Option<(u64, u64)>) -> String {
     let open = "An open does not need them, but the history and followers that read them do.";
-    match lost.filter(|(first, last)| first <= last) {
-        Some((first, last)) => {
-            format!("The commands with sequences {first} to {last} cannot be read. {open}")
-        }
+    match lost.and_then(|(first, last)| told_lost(first, last)) {
+        Some(lost) => format!("{lost} {open}"),
         None => "All commands of this archive can still be read.".to_owned(),
     }
 }

@@ -104,6 +104,19 @@ impl Finding {
     }
 }
 
+/// Says which commands cannot be read; nothing if the first sequence is behind the last.
+pub(super) fn told_lost(first: u64, last: u64) -> Option<String> {
+    match first.cmp(&last) {
+        std::cmp::Ordering::Less => {
+            Some(format!("The commands with sequences {first} to {last} cannot be read."))
+        }
+        std::cmp::Ordering::Equal => {
+            Some(format!("The command with sequence {first} cannot be read."))
+        }
+        std::cmp::Ordering::Greater => None,
+    }
+}
+
 /// The findings so far.
 #[derive(Default)]
 pub(super) struct Findings {

@@ -1,5 +1,5 @@
-//! Reads all files of a database, and says of each damage where it is, what it means and what to do.
-//! It does not stop at the first one. Knows nothing of models.
+//! Reads all files of a database, and says of each damage where it is, what it means and what to
+//! do. It does not stop at the first one. Knows nothing of models.
 //!
 //! - `finding`: what is told of one damage
 //! - `packed`: snapshots, and what all packed files have in common
@@ -24,7 +24,8 @@ pub use finding::{Finding, Severity};
 
 use finding::Findings;
 
-use super::inspection::{Inspection, read_manifest};
+use super::inspection::Inspection;
+use super::known::read_manifest;
 use super::opener::Opener;
 use crate::error::Error;
 use crate::files::{

@@ -1,5 +1,5 @@
-//! Owns the verification of snapshots, and of what all packed files have in common. Knows nothing of
-//! commands.
+//! Owns the verification of snapshots, and of what all packed files have in common. Knows nothing
+//! of commands.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::commands::Place;
-use super::finding::Finding;
+use super::finding::{Finding, told_lost};
 use super::{Check, header_range};
 use crate::error::Error;
 use crate::files::{StoreError, position};
@@ -279,13 +279,8 @@ impl Check<'_> {
             (None, Some(next)) => format!("The next segment goes on with sequence {next}."),
             (None, None) => "No later batch is in this file.".to_owned(),
         };
-        let meaning = match first <= last {
-            true => format!(
-                "The commands with sequences {first} to {last} cannot be read. An open that needs \
-                 this segment fails. {behind}"
-            ),
-            false => format!("An open that needs this segment fails. {behind}"),
-        };
+        let lost = told_lost(first, last).map_or_else(String::new, |lost| lost + " ");
+        let meaning = format!("{lost}An open that needs this segment fails. {behind}");
         self.findings.push(finding.losing(first, last).meaning(
             meaning,
             "Restore the file from a backup of the same time. Keep a copy of it as it is.",

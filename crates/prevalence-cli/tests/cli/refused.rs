@@ -1,4 +1,5 @@
-//! Wrong calls, and places that are no whole database: an error that says what to do, never a panic.
+//! Wrong calls, and places that are no whole database: an error that says what to do, never a
+//! panic.
 
 use std::process::Command;
 

@@ -39,5 +39,5 @@ fn damage_is_told_with_its_place_and_ends_with_1() {
     let output = tool("verify", &path, &[]);
     assert_eq!(code(&output), 1);
     let told = text(&output);
-    assert!(told.contains("sequences 1 to 1: 1 command") && told.contains("1 damage found"));
+    assert!(told.contains("lost      sequence 1\n") && told.contains("1 damage found"));
 }
