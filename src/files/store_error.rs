@@ -43,6 +43,25 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if PlaceLost::is_reason_of(source))
     }
 
+    /// Returns whether a file cannot be made because of what stands there, or whose it is.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        use io::ErrorKind::{
+            AlreadyExists, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem,
+        };
+        match self {
+            Self::NotADirectory { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                AlreadyExists
+                    | IsADirectory
+                    | NotADirectory
+                    | PermissionDenied
+                    | ReadOnlyFilesystem
+            ),
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_disk_full(source))
     }

@@ -130,7 +130,7 @@ impl HistoryFiles {
         header: &FileHeader,
     ) -> Result<Arc<ChangedTypes>, Error> {
         check_tags::<M>(path, header)?;
-        Ok(ChangedTypes::since::<M>(&self.schema_files(), header))
+        ChangedTypes::since::<M>(&self.schema_files(), header)
     }
 
     pub(crate) fn schema_files(&self) -> SchemaFiles {

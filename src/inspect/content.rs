@@ -33,8 +33,9 @@ impl Inspection {
     /// needs little memory.
     ///
     /// The JSON is that of [`Database::export_json`](crate::Database::export_json), except that a
-    /// number which JSON does not have is a text, and a map whose keys JSON does not have is an
-    /// array of pairs.
+    /// number which JSON does not have is a text, a map whose keys JSON does not have is an array of
+    /// pairs, and a type with a form of its own for people is shown as it is stored: an `IpAddr` is
+    /// bytes. A field with `#[serde(alias)]` beside it has its number as its name.
     ///
     /// # Errors
     /// [`Error::Undecodable`] if the directory does not say what the model's type is. Other errors
@@ -54,7 +55,7 @@ impl Inspection {
         let undecodable = |reason: String| file.undecodable(reason).into();
         let schemas = self.types().schemas(file.header.schemas).map_err(undecodable)?;
         let schema = &schemas.model.schema;
-        if let Some(reason) = schema.why_opaque() {
+        if let Some(reason) = schema.why_opaque().filter(|_| path.is_empty()) {
             return Err(undecodable(format!(
                 "the schema of its model does not say all of it ({reason}). Give it by hand with \
                  Builder::describe, or use the program's own Database::export_json"

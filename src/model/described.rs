@@ -48,6 +48,21 @@ impl GivenSchemas {
         self.or_traced(entry.stored(), || entry.described())
     }
 
+    /// Returns how one of them contradicts what is seen of its type: later opens would take the type
+    /// for changed.
+    pub(crate) fn contradiction<M: Model>(&self) -> Option<String> {
+        let differs = |id: TypeId, seen: &dyn Fn() -> Arc<Described>| {
+            let given = self.0.get(&id)?.shape();
+            seen().shape().difference_to_type(&given)
+        };
+        differs(TypeId::of::<M>(), &described::<M>)
+            .or_else(|| differs(TypeId::of::<M::Event>(), &described::<M::Event>))
+            .or_else(|| {
+                let mut commands = M::entries().iter();
+                commands.find_map(|entry| differs(entry.stored(), &|| entry.described()))
+            })
+    }
+
     /// Returns whether each of them is of a type that the model's files hold.
     pub(crate) fn are_of<M: Model>(&self) -> bool {
         let known = |id: &TypeId| {

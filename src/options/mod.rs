@@ -191,6 +191,13 @@ impl Options {
                     .to_owned(),
             });
         }
+        if let Some(reason) = self.given_schemas.contradiction::<M>() {
+            return Err(Error::InvalidOption {
+                option: "describe",
+                value: "a schema that contradicts its type".to_owned(),
+                constraint: format!("what can be seen of the type must fit: {reason}"),
+            });
+        }
         self.validate()
     }
 

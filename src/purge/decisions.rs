@@ -78,6 +78,11 @@ impl Decisions {
         record
     }
 
+    /// Returns whether another command takes the place of this one.
+    pub(super) fn replaces(&self, sequence: u64) -> bool {
+        self.changes.get(&sequence).is_some_and(|change| change.command.is_some())
+    }
+
     /// A file's table of names, with those of all commands that take other commands' places in it,
     /// or behind it.
     pub(super) fn named<M: Model>(

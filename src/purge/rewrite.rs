@@ -232,23 +232,17 @@ impl<M: Model> Rewriting<'_, M> {
             return Ok(());
         }
         self.finish_output()?;
-        let FileHeader {
-            sequence,
-            time_ns,
-            model_version,
-            model_name,
-            commands,
-            events,
-            schemas,
-            ..
-        } = &file.header;
+        let FileHeader { sequence, time_ns, model_version, model_name, commands, events, .. } =
+            &file.header;
         let identity = SegmentIdentity {
             database: self.files.database,
             model_name: model_name.clone(),
             model_version: *model_version,
             commands: self.decisions.named::<M>(commands.clone(), *sequence),
             events: *events,
-            schemas: *schemas,
+            // This program encodes replacements and events. All that it keeps has equal types: the
+            // replay has checked that.
+            schemas: self.identity.schemas,
         };
         let start =
             SegmentStart { first_sequence: *sequence, chain: self.chain, time_ns: *time_ns };
@@ -316,6 +310,7 @@ impl<M: Model> Rewriting<'_, M> {
     ) -> Result<(), Error> {
         let command = || name::<M>(record.tag).to_owned();
         let mut emitted = Vec::new();
+        self.replica.is_of_this_program = self.decisions.replaces(sequence);
         self.replica.apply_and_emit(file, record, &mut emitted).map_err(|error| match error {
             Error::ReplayDiverged { reason, .. }
                 if self.decisions.first().is_some_and(|first| first <= sequence) =>

@@ -35,7 +35,7 @@ pub(crate) fn check_stored_commands<M: Model>(
         // mistake.
         let Some(header) = header.filter(|header| header.database == database) else { continue };
         check_tags::<M>(&path, &header)?;
-        let changed = ChangedTypes::since::<M>(&schemas, &header);
+        let changed = ChangedTypes::since::<M>(&schemas, &header)?;
         let is_unknown = header.commands.iter().any(|&(tag, _)| table.get(tag).is_none());
         if is_unknown || changed.has_any(&header.commands) {
             let (archive, first) = (&directory.archive, first_sequence);
@@ -74,7 +74,7 @@ fn check_segment<M: Model>(
     let header = header(storage, &path, SEGMENT_MAGIC)?;
     let Some(header) = header.filter(|header| header.database == database) else { return Ok(()) };
     check_tags::<M>(&path, &header)?;
-    let changed = ChangedTypes::since::<M>(schemas, &header);
+    let changed = ChangedTypes::since::<M>(schemas, &header)?;
     let is_known = header.commands.iter().all(|&(tag, _)| table.get(tag).is_some());
     if is_known && !changed.has_any(&header.commands) {
         return Ok(());

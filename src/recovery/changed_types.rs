@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, TypeChange};
-use crate::files::{FileHeader, SchemaFiles};
+use crate::files::{FileHeader, SchemaFiles, StoreError};
 use crate::model::{CommandTable, GivenSchemas, Model, program_schemas};
-use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, described};
+use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, TRACED_BY, described};
 
 /// So many characters of a type are shown in an error.
 const SHOWN_CHARS: usize = 2_000;
@@ -37,19 +37,27 @@ const MOST_KNOWN: usize = 1_024;
 impl ChangedTypes {
     /// Compares the types of this program with those of the release that wrote a file. If the file
     /// does not say them, or its schemas are lost or damaged, nothing is known to be changed: they
-    /// are a safeguard, and no open depends on them.
-    pub(crate) fn since<M: Model>(files: &SchemaFiles, header: &FileHeader) -> Arc<Self> {
+    /// are a safeguard, and no open depends on them. If they cannot be read, this is an error, for
+    /// it may be over soon.
+    pub(crate) fn since<M: Model>(
+        files: &SchemaFiles,
+        header: &FileHeader,
+    ) -> Result<Arc<Self>, Error> {
         let key = (TypeId::of::<M>(), header.schemas);
         if let Some(known) = KNOWN.load().as_deref().and_then(|known| known.get(&key)) {
-            return known.clone();
+            return Ok(known.clone());
         }
         // What this program has written itself. (With schemas by hand it is read and compared.)
         if header.schemas == program_schemas::<M>(&GivenSchemas::default()).digest {
-            return Arc::default();
+            return Ok(Arc::default());
         }
-        let stored = files.read(header.schemas).ok().flatten();
+        let stored = match files.read(header.schemas) {
+            Ok(stored) => stored,
+            Err(StoreError::Corrupt { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let Some(stored) = stored.and_then(|text| Schemas::decode(&text).ok()) else {
-            return Arc::default();
+            return Ok(Arc::default());
         };
         let made = Arc::new(Self::of::<M>(&stored));
         KNOWN.rcu(|known| {
@@ -60,10 +68,13 @@ impl ChangedTypes {
             known.insert(key, made.clone());
             Some(Arc::new(known))
         });
-        made
+        Ok(made)
     }
 
     fn of<M: Model>(stored: &Schemas) -> Self {
+        if stored.traced_by != TRACED_BY {
+            return Self::default(); // another build sees other things of the same types
+        }
         let table = CommandTable::<M>::new();
         let commands = stored.commands.iter().filter_map(|command| {
             let present = table.get(command.tag)?.described();

@@ -304,8 +304,8 @@ impl Opening<'_> {
         })
     }
 
-    /// Makes sure that the database holds what the types of this program are. On a full disk an
-    /// open must go on without it.
+    /// Makes sure that the database holds what the types of this program are. An open must
+    /// go on without it on a full disk, and if something else stands in its place.
     fn describe_types<M: Model>(
         &self,
         report: &mut RecoveryReport,
@@ -315,7 +315,7 @@ impl Opening<'_> {
         match keep_schemas(storage, directory, schemas.digest, &schemas.text) {
             Ok(None) => {}
             Ok(Some(damage)) => report.damaged_schemas = Some(damage.to_string()),
-            Err(error) if error.is_disk_full() => {
+            Err(error) if error.is_disk_full() || error.is_in_the_way() => {
                 schemas.digest = SchemasDigest::default();
                 report.types_not_described = Some(error.to_string());
             }

@@ -276,7 +276,7 @@ fn apply<M: Model>(
         if frame.header.next_sequence() - 1 > replayed.sequence {
             began.get_or_insert_with(Instant::now);
             if changed.0 != Some(segment.header.sequence) {
-                let since = ChangedTypes::since::<M>(schemas, &segment.header);
+                let since = ChangedTypes::since::<M>(schemas, &segment.header)?;
                 changed = (Some(segment.header.sequence), since);
             }
             apply_frame(segment, &changed.1, &frame, replayed, &mut applier)?;

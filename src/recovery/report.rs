@@ -71,8 +71,9 @@ pub struct RecoveryReport {
     /// again and synced them.
     pub commands_rewritten: u64,
     /// Why the files of this run do not say what is in them; `None` if they do. The disk was full
-    /// when the open wanted to write the schemas of this program's types, so tools cannot read what
-    /// this run writes. The next open tries again.
+    /// when the open wanted to write the schemas of this program's types, or something else is in
+    /// their place. So tools cannot read what this run writes, and types that are changed later are
+    /// not noticed for it. The next open tries again.
     pub types_not_described: Option<String>,
     /// What was wrong with the file that says what this program's types are. The open has written it
     /// again; nothing is lost.

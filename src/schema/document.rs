@@ -11,6 +11,10 @@ use super::types::Schema;
 /// The form of the text.
 const FORMAT: u32 = 1;
 
+/// Which build has found out the types. If a later one sees more, or other things, of the same type,
+/// it has another number: then they are not compared.
+pub(crate) const TRACED_BY: u32 = 1;
+
 /// A larger text is not read, so that a wrong file cannot take the memory.
 pub(crate) const LARGEST_SCHEMAS_BYTES: usize = 16 << 20;
 /// What a type may take in the text. A larger one is opaque.
@@ -60,6 +64,8 @@ impl fmt::Display for SchemasDigest {
 pub struct Schemas {
     /// The form of this text: 1.
     pub format: u32,
+    /// How the types were found out: 1.
+    pub traced_by: u32,
     /// The model.
     pub model: ModelSchema,
     /// The events that commands emit.
@@ -111,7 +117,7 @@ impl Schemas {
         metadata: Schema,
         commands: Vec<CommandSchema>,
     ) -> Self {
-        Self { format: FORMAT, model, events, metadata, commands }
+        Self { format: FORMAT, traced_by: TRACED_BY, model, events, metadata, commands }
     }
 
     /// Makes opaque what takes too much room.

@@ -1,7 +1,7 @@
 //! Owns what a stored value is as JSON, by its schema. Knows nothing of where the value is stored.
 //!
-//! The JSON is that of serde_json for the same value, with two exceptions, because nothing here may
-//! stop: a number that JSON does not have is a text (`"NaN"`, `"Infinity"`, `"-Infinity"`), and a
+//! The JSON is that of serde_json for the value as the codec writes it (an `IpAddr` is bytes, a text
+//! in serde_json's own JSON), with two exceptions, because nothing here may stop: a number that JSON does not have is a text (`"NaN"`, `"Infinity"`, `"-Infinity"`), and a
 //! map whose keys are no texts, numbers, truths or variants is an array of pairs.
 
 use std::io::{self, BufRead, Write};
@@ -95,7 +95,7 @@ pub(super) struct Writing<'s, 'a, R, W> {
     /// Whether values are only read.
     pub(super) is_silent: bool,
     level: usize,
-    /// How many values were written since the last byte was read.
+    /// How many values were written that the bytes which were read do not account for.
     pub(super) idle: u64,
 }
 
@@ -113,16 +113,25 @@ impl<'s, 'a, R: BufRead, W: Write> Writing<'s, 'a, R, W> {
             Part::Leaf(leaf) => self.leaf(*leaf, false),
             Part::Opaque { opaque } => Err(JsonError::Opaque(opaque.clone())),
             Part::Type(number) => {
-                if self.level == DEEPEST_LEVEL {
-                    return Err(unfit(format!("it is more than {DEEPEST_LEVEL} levels deep")));
-                }
-                self.level += 1;
                 let found = self.schema.get(*number);
-                self.type_in(found.ok_or_else(|| unfit(format!("there is no type {number}")))?)?;
-                self.level -= 1;
-                Ok(())
+                let found = found.ok_or_else(|| unfit(format!("there is no type {number}")))?;
+                self.deeper(|writing| writing.type_in(found))
             }
         }
+    }
+
+    /// Does what calls itself for a value inside this one.
+    pub(super) fn deeper<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, JsonError>,
+    ) -> Result<T, JsonError> {
+        if self.level == DEEPEST_LEVEL {
+            return Err(unfit(format!("it is more than {DEEPEST_LEVEL} levels deep")));
+        }
+        self.level += 1;
+        let result = read(self);
+        self.level -= 1;
+        result
     }
 
     fn type_in(&mut self, of: &'s Type) -> Result<(), JsonError> {

@@ -6,6 +6,9 @@ use std::io::{self, BufRead, Read, Write};
 use super::json::{JsonError, Writing, unfit};
 use super::types::Leaf;
 
+/// So many values of no bytes may come with each byte.
+const IDLE_PER_BYTE: u64 = 64;
+
 /// So much of a text is in memory at once.
 const PIECE_BYTES: u64 = 64 << 10;
 
@@ -124,7 +127,8 @@ impl<R: BufRead, W: Write> Writing<'_, '_, R, W> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], JsonError> {
         let mut bytes = [0; N];
-        self.idle = 0;
+        let read = u64::try_from(N).unwrap_or(u64::MAX);
+        self.idle = self.idle.saturating_sub(read.saturating_mul(IDLE_PER_BYTE));
         match self.reader.read_exact(&mut bytes) {
             Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -28,13 +28,13 @@ pub use document::{CommandSchema, EventsSchema, ModelSchema, Schemas, SchemasDig
 pub use json::JsonError;
 pub use types::{Content, Leaf, Part, Schema, Type};
 
-pub(crate) use document::LARGEST_SCHEMAS_BYTES;
+pub(crate) use document::{LARGEST_SCHEMAS_BYTES, TRACED_BY};
 pub(crate) use select::write_stored;
 pub(crate) use shape::Shape;
 
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use serde::de::DeserializeOwned;
@@ -44,16 +44,23 @@ use serde::de::DeserializeOwned;
 pub(crate) struct Described {
     pub(crate) schema: Schema,
     /// Made when it is asked for: that of most commands never is.
-    shape: OnceLock<Shape>,
+    shape: ArcSwapOption<Shape>,
 }
 
 impl Described {
     pub(crate) fn by(schema: Schema) -> Self {
-        Self { schema, shape: OnceLock::new() }
+        Self { schema, shape: ArcSwapOption::empty() }
     }
 
-    pub(crate) fn shape(&self) -> &Shape {
-        self.shape.get_or_init(|| Shape::of(&self.schema))
+    /// Returns the type's shape. No other thread is waited for: in the child of a fork there may be
+    /// none.
+    pub(crate) fn shape(&self) -> Arc<Shape> {
+        if let Some(known) = self.shape.load_full() {
+            return known;
+        }
+        let made = Arc::new(Shape::of(&self.schema));
+        self.shape.store(Some(made.clone()));
+        made
     }
 }
 

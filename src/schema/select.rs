@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 
 use super::entries::{Entry, Go};
-use super::json::{JsonError, Writing};
+use super::json::{JsonError, Writing, unfit};
 use super::types::{Content, Part, Schema, Type};
 
 /// Writes the value of a model that is being decoded, or the part of it to which `path` leads.
@@ -33,7 +33,8 @@ impl<'s, R: BufRead, W: Write> Writing<'s, '_, R, W> {
         match found {
             Some(Type::Option(inner)) => match self.byte()? {
                 0 => Ok(false),
-                _ => self.select(inner, path),
+                1 => self.deeper(|writing| writing.select(inner, path)),
+                other => Err(unfit(format!("an option begins with {other}"))),
             },
             Some(Type::Sequence(inner)) => {
                 let wanted = step.parse().ok();
@@ -53,7 +54,9 @@ impl<'s, R: BufRead, W: Write> Writing<'s, '_, R, W> {
                 match variants.get(number) {
                     Some((name, content)) if name == step => match (content, rest.split_first()) {
                         (Content::Unit, _) => Ok(false),
-                        (Content::Newtype(part), _) => self.select(part, rest),
+                        (Content::Newtype(part), _) => {
+                            self.deeper(|writing| writing.select(part, rest))
+                        }
                         (Content::Tuple(parts), Some((step, rest))) => {
                             self.select_part(parts, step, rest)
                         }

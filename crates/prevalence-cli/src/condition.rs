@@ -88,7 +88,7 @@ fn compare(found: &Value, comparison: Comparison, wanted: &Value) -> bool {
 fn order(left: &Value, right: &Value) -> Option<Ordering> {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {
-            // Whole numbers are compared with all their digits.
+            // Whole numbers of up to 64 bits are compared with all their digits.
             match (left.as_i128(), right.as_i128()) {
                 (Some(left), Some(right)) => Some(left.cmp(&right)),
                 _ => left.as_f64()?.partial_cmp(&right.as_f64()?),

@@ -74,6 +74,12 @@ pub fn code(done: Result<u8, Failure>) -> u8 {
     }
 }
 
+/// Says something beside the result.
+pub fn note(what: &str) {
+    use io::Write;
+    writeln!(io::stderr().lock(), "{what}").ok(); // as in `tell`
+}
+
 fn tell(what: &str) {
     use io::Write;
     // If the terminal is gone, nobody can be told; the exit code still says it.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Format, Log};
 use crate::condition::Condition;
-use crate::failure::{FINE, FOUND, Failure};
+use crate::failure::{FINE, FOUND, Failure, note};
 use crate::output::{csv, hex, time, word};
 
 /// How long `--follow` waits before it looks again.
@@ -45,6 +45,7 @@ pub fn run(wanted: &Log, out: &mut dyn Write) -> Result<u8, Failure> {
         writeln!(out, "{}", CSV_NAMES.join(","))?;
     }
     let mut types = look.types();
+    let mut has_unknown = false;
     let mut printed = 0;
     let has_all = |printed| wanted.limit.is_some_and(|limit| printed >= limit);
     if has_all(printed) {
@@ -62,6 +63,16 @@ pub fn run(wanted: &Log, out: &mut dyn Write) -> Result<u8, Failure> {
                 continue;
             }
             let decoded = Decoded::of(&mut types, &record);
+            if let (Some(_), Err(reason)) = (&wanted.condition, &decoded.fields) {
+                if !has_unknown {
+                    let first = record.sequence;
+                    note(&format!(
+                        "--where leaves out commands that cannot be decoded; the first is {first}: \
+                         {reason}"
+                    ));
+                }
+                has_unknown = true;
+            }
             if !decoded.meets(wanted.condition.as_ref()) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use prevalence::inspect::Inspection;
 
 use crate::arguments::{At, Show};
-use crate::failure::{FINE, FOUND, Failure};
+use crate::failure::{FINE, FOUND, Failure, note};
 use crate::output::{count, time};
 
 /// Runs the command.
@@ -17,20 +17,20 @@ pub fn run(wanted: &Show, out: &mut dyn Write) -> Result<u8, Failure> {
         Some(At::Time(time)) => (None, Some(time)),
     };
     let Some(snapshot) = look.snapshot_before(sequence, until) else {
-        eprintln!("there is no undamaged snapshot that old: `prevalence info` lists all of them");
+        note("there is no undamaged snapshot that old: `prevalence info` lists all of them");
         return Ok(FOUND);
     };
     let of = snapshot.time.map(|at| format!(" of {}", time(at))).unwrap_or_default();
     let wanted_last = sequence.unwrap_or(u64::MAX).min(look.newest_sequence());
     match wanted_last.saturating_sub(snapshot.sequence) {
-        0 => eprintln!("the model at sequence {}{of}", snapshot.sequence),
-        behind => eprintln!(
+        0 => note(&format!("the model at sequence {}{of}", snapshot.sequence)),
+        behind => note(&format!(
             "the model at sequence {}{of}; {} since then {} not in it (see `prevalence log --from {}`)",
             snapshot.sequence,
             count(behind, "command", "commands"),
             if behind == 1 { "is" } else { "are" },
             snapshot.sequence + 1,
-        ),
+        )),
     }
     let path: Vec<String> = match wanted.part.as_deref() {
         None | Some("" | ".") => Vec::new(),
@@ -38,7 +38,7 @@ pub fn run(wanted: &Show, out: &mut dyn Write) -> Result<u8, Failure> {
     };
     let mut out = BufWriter::with_capacity(1 << 16, out);
     if !look.write_model(snapshot, &path, &mut out)? {
-        eprintln!("there is no `{}` in the model", path.join("."));
+        note(&format!("there is no `{}` in the model", path.join(".")));
         return Ok(FOUND);
     }
     writeln!(out)?;

@@ -6,6 +6,9 @@ use super::text::{Kind, Leaf, Node, Variants};
 /// More nodes are not made: a type that is used in many places is followed in each of them.
 const MOST_NODES: usize = 40_000;
 
+/// A longer path to a field is not told.
+const MOST_PATH_BYTES: usize = 300;
+
 /// Values are not followed deeper than this.
 const MOST_LEVELS: usize = 128;
 
@@ -104,6 +107,9 @@ impl<'s> Flat<'s> {
 }
 
 fn path(within: &str, field: &str) -> String {
+    if within.len() + field.len() > MOST_PATH_BYTES {
+        return within.to_owned();
+    }
     if within.is_empty() { field.to_owned() } else { format!("{within}.{field}") }
 }
 

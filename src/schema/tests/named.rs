@@ -148,6 +148,31 @@ fn stored_values_become_the_json_of_serde() {
     check(&(map, (0..100).collect::<Set<i32>>()));
 }
 
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct Empty {}
+
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct AllSkipped {
+    #[serde(skip)]
+    _cached: u8,
+}
+
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct NoValues();
+
+#[derive(Debug, Serialize, serde::Deserialize)]
+enum Hollow {
+    Struct {},
+    Tuple(),
+    Unit,
+}
+
+#[test]
+fn what_has_no_fields_is_still_a_struct() {
+    check(&(Empty {}, AllSkipped { _cached: 0 }, NoValues(), 7_u8));
+    check(&vec![Hollow::Struct {}, Hollow::Tuple(), Hollow::Unit]);
+}
+
 proptest! {
     #[test]
     fn any_value_becomes_the_json_of_serde(
@@ -228,6 +253,11 @@ fn a_wrong_schema_is_an_error_and_no_panic() {
     let endless = parse(r#"{"root":0,"types":[{"tuple":[0]}]}"#);
     assert!(matches!(endless.json(&[]), Err(JsonError::Unfit(_))));
     assert_eq!(Shape::of(&endless).text(), "1*");
+    let options = parse(r#"{"root":0,"types":[{"option":0}]}"#);
+    let select =
+        |path: &[String]| write_stored(&options, path, &mut &vec![1; 1 << 20][..], &mut Vec::new());
+    assert!(matches!(select(&[]), Err(JsonError::Unfit(_))));
+    assert!(matches!(select(&["x".to_owned()]), Err(JsonError::Unfit(_))));
     let missing = parse(r#"{"root":7,"types":[]}"#);
     assert!(matches!(missing.json(&[1]), Err(JsonError::Unfit(_))));
     // It would be followed without end in each of two places.

@@ -45,12 +45,13 @@ impl Tracer {
     fn flat<'de, V: Visitor<'de>>(
         &mut self,
         length: usize,
-        names: &'static [&'static str],
+        names: Option<&'static [&'static str]>,
         visitor: V,
     ) -> Result<V::Value, Refused> {
         self.step()?;
+        let (is_struct, names) = (names.is_some(), names.unwrap_or(&[]));
         self.visit(type_name::<V>(), |tracer| {
-            tracer.begin(Fields { names, length });
+            tracer.begin(Fields { names, length, is_struct });
             let mut taken = 0;
             let values = Values { tracer: &mut *tracer, length, taken: &mut taken };
             let value = visitor.visit_seq(values)?;
@@ -177,7 +178,7 @@ impl<'de> Deserializer<'de> for &mut Tracer {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.flat(length, &[], visitor)
+        self.flat(length, None, visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -186,7 +187,7 @@ impl<'de> Deserializer<'de> for &mut Tracer {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.flat(length, &[], visitor)
+        self.flat(length, None, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -195,7 +196,7 @@ impl<'de> Deserializer<'de> for &mut Tracer {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.flat(names.len(), names, visitor)
+        self.flat(names.len(), Some(names), visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -356,7 +357,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.inside(VariantForm::Tuple, |tracer| tracer.flat(length, &[], visitor))
+        self.inside(VariantForm::Tuple, |tracer| tracer.flat(length, None, visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -364,6 +365,6 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        self.inside(VariantForm::Struct, |tracer| tracer.flat(names.len(), names, visitor))
+        self.inside(VariantForm::Struct, |tracer| tracer.flat(names.len(), Some(names), visitor))
     }
 }

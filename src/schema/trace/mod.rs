@@ -58,6 +58,7 @@ enum What {
 struct Fields {
     names: &'static [&'static str],
     length: usize,
+    is_struct: bool,
 }
 
 /// How a variant holds its values.
@@ -296,7 +297,8 @@ impl Tracer {
         let Some(id) = id else { return };
         self.stands_for_visitor(id);
         if let Some(What::Begin(known)) = self.nodes.get(id)
-            && (known.length, known.names) != (fields.length, fields.names)
+            && (known.length, known.names, known.is_struct)
+                != (fields.length, fields.names, fields.is_struct)
         {
             self.is_another();
         }

@@ -138,7 +138,7 @@ impl<'t> Made<'t> {
 
     fn tuple_or_struct(&mut self, fields: Fields, rest: &mut Rest<'t>) -> Type {
         let (parts, names) = self.fields(fields, rest);
-        if fields.names.is_empty() && fields.length == parts.len() {
+        if !fields.is_struct {
             return Type::Tuple(parts);
         }
         Type::Struct(names.into_iter().zip(parts).collect())
@@ -192,7 +192,7 @@ impl<'t> Made<'t> {
                 rest.nodes.next();
                 let fields = *fields;
                 let (parts, names) = self.fields(fields, &mut rest);
-                if fields.names.is_empty() {
+                if !fields.is_struct {
                     return Content::Tuple(parts);
                 }
                 Content::Struct(names.into_iter().zip(parts).collect())

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use prevalence::schema::{Leaf, Part, Schema};
+use prevalence::inspect::Inspection;
+use prevalence::schema::{Leaf, Part, Schema, Type};
 use prevalence::{
-    Builder, Command, Context, Database, Error, Model, Retention, SnapshotPolicy, TypeChange,
-    verify_history,
+    Builder, Command, Context, Database, Error, HistoryRecord, Model, PurgeAction, Retention,
+    SnapshotPolicy, TypeChange, purge, purge_unverified, verify_history,
 };
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +228,49 @@ fn lost_and_damaged_schemas_do_no_harm() {
     assert!(std::fs::read(kept).unwrap() == sound);
 }
 
+/// The replacement and the events are those of the program that purges.
+#[test]
+fn a_purge_writes_with_the_types_of_its_program() {
+    let (_directory, path) = temporary();
+    create(&path, Retention::Archive, false);
+    let shown = || {
+        let look = Inspection::open(&path).unwrap();
+        let record = look.records(..).unwrap().next().unwrap().unwrap();
+        let mut types = look.types();
+        (types.command_json(&record).unwrap(), types.events_json(&record).unwrap().unwrap())
+    };
+    assert_eq!(shown(), (r#"{"from":7,"cents":500}"#.to_owned(), vec!["9".to_owned()]));
+    purge::<renamed::Till>(&path, |_| PurgeAction::replace(renamed::pay())).unwrap();
+    assert_eq!(shown(), (r#"{"account":7,"amount":500}"#.to_owned(), vec!["9".to_owned()]));
+}
+
+/// A replacement is the way out if a type was changed by mistake.
+#[test]
+fn a_purge_replaces_commands_whose_type_was_changed() {
+    let (_directory, path) = temporary();
+    create(&path, Retention::Archive, false);
+    let replace = |_: &HistoryRecord<misread::Till>| PurgeAction::replace(misread::pay());
+    purge_unverified::<misread::Till>(&path, replace).unwrap();
+    assert_eq!(builder::<misread::Till>().open(&path).unwrap().query(|till| till.paid), 1);
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_schemas_does_no_harm() {
+    let (_directory, path) = temporary();
+    create(&path, Retention::Truncate, false);
+    std::fs::remove_dir_all(path.join("schemas")).unwrap();
+    std::fs::write(path.join("schemas"), "of somebody else").unwrap();
+    let till = builder::<first::Till>().open(&path).unwrap();
+    assert_eq!(till.query(|till| till.paid), 1);
+    assert!(till.recovery().types_not_described.is_some());
+    till.execute(first::pay()).unwrap();
+    till.close().unwrap();
+    std::fs::remove_file(path.join("schemas")).unwrap();
+    let till = builder::<first::Till>().open(&path).unwrap();
+    assert_eq!(till.recovery().types_not_described, None);
+    assert_eq!(till.query(|till| till.paid), 2);
+}
+
 fn xxh3(bytes: &[u8]) -> String {
     let digest = xxhash_rust::xxh3::xxh3_128(bytes).to_le_bytes();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -235,13 +279,27 @@ fn xxh3(bytes: &[u8]) -> String {
 #[test]
 fn a_schema_by_hand_is_what_the_files_hold() {
     let (_directory, path) = temporary();
-    let by_hand = Schema { root: Part::Leaf(Leaf::Bytes), types: Vec::new() };
+    let of = |fields: Vec<(&str, Leaf)>| {
+        let fields = fields.into_iter().map(|(name, leaf)| (name.to_owned(), Part::Leaf(leaf)));
+        Schema { root: Part::Type(0), types: vec![Type::Struct(fields.collect())] }
+    };
+    let by_hand = of(vec![("payer", Leaf::U32), ("amount", Leaf::U64)]);
     let till = builder::<first::Till>().describe::<first::Pay>(by_hand.clone()).open(&path);
     till.unwrap().close().unwrap();
     let files = content(&path);
     let text = files.iter().find(|(name, _)| name.starts_with("schemas")).unwrap().1;
     let text = std::str::from_utf8(text).unwrap();
-    assert!(text.contains(r#"{"tag":1,"name":"Pay","schema":{"root":"bytes","types":[]}}"#));
+    assert!(text.contains(r#"[{"struct":[["payer","u32"],["amount","u64"]]}]"#), "{text}");
+    // What was stored with it is still of the same type.
+    let till = builder::<first::Till>().describe::<first::Pay>(by_hand.clone()).open(&path);
+    let till = till.unwrap();
+    till.execute(first::pay()).unwrap();
+    till.close().unwrap();
+    builder::<first::Till>().open(&path).unwrap().close().unwrap();
+    // One that contradicts the type would be an error at the next open.
+    let wrong = of(vec![("payer", Leaf::U32), ("amount", Leaf::String)]);
+    let error = builder::<first::Till>().describe::<first::Pay>(wrong).open(&path).unwrap_err();
+    assert!(matches!(error, Error::InvalidOption { option: "describe", .. }), "{error}");
     assert!(text.contains(r#""name":"Till","version":1,"schema":{"root":0"#), "{text}");
     let error = builder::<first::Till>().describe::<u8>(by_hand).open(&path).unwrap_err();
     assert!(matches!(error, Error::InvalidOption { option: "describe", .. }), "{error}");

@@ -51,6 +51,8 @@ fn without_schemas_the_bytes_are_shown_and_why() {
     let reason = first["undecoded"]["reason"].as_str().unwrap();
     assert!(reason.starts_with("schemas/") && reason.ends_with(".json is missing"), "{reason}");
     assert!(text(&tool("log", &path, &["--limit", "1"])).ends_with(" hex=01\n"));
+    let none = tool("log", &path, &["--where", "amount > 5"]);
+    assert!(String::from_utf8(none.stderr).unwrap().contains("leaves out commands"));
     let shown = tool("show", &path, &[]);
     assert_eq!((shown.status.code(), shown.stdout.len()), (Some(3), 0));
     assert!(String::from_utf8(shown.stderr).unwrap().contains("is missing"));
