@@ -130,7 +130,11 @@ impl Directory {
             if kind(storage, directory)?.is_none() {
                 continue;
             }
-            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            let names = match storage.list(directory).map_err(StoreError::io("list", directory)) {
+                // No open needs the schemas.
+                Err(error) if directory == schemas && error.is_in_the_way() => continue,
+                names => names?,
+            };
             for name in names.iter().filter(|name| is_temporary(name)) {
                 let path = directory.join(name);
                 // A backup into this directory that was killed leaves a directory with such a name.

@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::directory::{Directory, exists};
+use super::directory::{Directory, exists, kind};
 use super::fields::position;
 use super::store_error::StoreError;
 use crate::schema::{LARGEST_SCHEMAS_BYTES, SchemasDigest};
-use crate::storage::{Storage, read_up_to, replace_file};
+use crate::storage::{EntryKind, Storage, read_up_to, replace_file};
 
 pub(crate) const SCHEMAS_SUFFIX: &str = ".json";
 
@@ -72,7 +72,7 @@ pub(crate) fn list_schemas(
     storage: &dyn Storage,
     schemas_directory: &Path,
 ) -> Result<Vec<SchemasDigest>, StoreError> {
-    if !exists(storage, schemas_directory)? {
+    if kind(storage, schemas_directory)? != Some(EntryKind::Directory) {
         return Ok(Vec::new());
     }
     let names =

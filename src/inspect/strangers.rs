@@ -67,9 +67,10 @@ impl Survey<'_> {
         found: &mut Vec<OtherFile>,
         kind: impl Fn(&Path, &str) -> Option<OtherKind>,
     ) -> Result<(), Error> {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
         let entries = match self.storage.entries(directory) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(()),
             Err(error) => return Err(Error::io("list", directory)(error)),
         };
         for entry in entries {
