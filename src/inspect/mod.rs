@@ -31,7 +31,7 @@
 //! let look = Inspection::open(&path)?; // while the database is open
 //! assert_eq!(look.newest_sequence(), 1);
 //! for record in look.records(..)? {
-//!     assert_eq!(record?.command_name, "Add");
+//!     assert_eq!(&*record?.command_name, "Add");
 //! }
 //! # Ok(())
 //! # }
