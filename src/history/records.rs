@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::journal::{FrameRef, RECORD_HEADER_BYTES, Record, Records, StreamedFile};
 use crate::model::{
     AnyCommand, Command, CommandTable, Metadata, Model, NoJson, REDACTED_NAME, REDACTED_TAG,
-    decode_events, split_events, system_time,
+    decode_events, system_time,
 };
 use crate::options::Events;
 use crate::panics::told_of_panics;
@@ -233,9 +233,7 @@ impl<M: Model> HistoryRecord<M> {
             return Ok(None);
         }
         let Some(bytes) = self.record().events else { return Ok(Some(Vec::new())) };
-        let version = split_events(bytes).map(|(version, _)| version);
-        let changed = version.and_then(|it| self.stored.origin.changed.why_not_events(it));
-        let decoded = match changed {
+        let decoded = match self.stored.origin.changed.why_not_events(bytes) {
             Some(reason) => Err(format!("their type was changed: {reason}")),
             None => stack::try_here_first(|| {
                 told_of_panics("event's Deserialize", || decode_events::<M>(bytes))?

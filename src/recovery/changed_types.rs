@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, TypeChange};
 use crate::files::{FileHeader, SchemaFiles, StoreError};
-use crate::model::{CommandTable, GivenSchemas, Model, program_schemas};
+use crate::model::{CommandTable, GivenSchemas, Model, program_schemas, split_events};
 use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, TRACED_BY, described};
 
 /// So many characters of a type are shown in an error.
@@ -129,9 +129,12 @@ impl ChangedTypes {
         })
     }
 
-    /// Returns why events that were stored under this version cannot be read now.
-    pub(crate) fn why_not_events(&self, version: u32) -> Option<&str> {
+    /// Returns why the stored events of a command cannot be read now. They are looked at only if
+    /// their type was changed, because every follower asks for each command.
+    #[inline]
+    pub(crate) fn why_not_events(&self, stored: &[u8]) -> Option<&str> {
         let (known, reason) = self.events.as_ref()?;
+        let (version, _) = split_events(stored)?;
         (*known == version).then_some(reason)
     }
 }
