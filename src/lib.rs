@@ -132,6 +132,7 @@ mod panics;
 mod process;
 mod purge;
 mod recovery;
+pub mod rescue;
 pub mod schema;
 mod snapshot;
 mod stats;

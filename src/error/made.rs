@@ -56,6 +56,7 @@ impl From<StoreError> for Error {
                 Self::InvalidOption { option, value, constraint }
             }
             StoreError::Encode { what, reason } => Self::Encode { what, reason },
+            StoreError::NotEmpty { path } => Self::NotEmpty { path },
         }
     }
 }

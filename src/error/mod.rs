@@ -454,11 +454,7 @@ pub enum Error {
     )]
     Reentrant,
     /// The target of a backup or restore exists already and is not an empty directory.
-    #[error(
-        "{} exists and is not an empty directory. A copy never replaces anything; choose a path \
-         where nothing exists",
-        path.display()
-    )]
+    #[error(fmt = told::not_empty)]
     NotEmpty {
         /// The target.
         path: PathBuf,

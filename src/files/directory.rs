@@ -92,6 +92,10 @@ impl Directory {
         create(storage, &self.schemas)
     }
 
+    pub(crate) fn create_purges(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        create(storage, &self.purges)
+    }
+
     /// Creates the directory of one durable follower.
     pub(crate) fn create_follower(
         storage: &dyn Storage,
@@ -156,7 +160,8 @@ impl Directory {
 
     /// Removes everything of an unfinished copy.
     pub(crate) fn remove_whole(&self, storage: &dyn Storage) -> Result<(), StoreError> {
-        for directory in [&self.journal, &self.snapshots, &self.schemas, &self.root] {
+        let Self { journal, snapshots, archive, purges, schemas, root, .. } = self;
+        for directory in [journal, snapshots, archive, purges, schemas, root] {
             if kind(storage, directory)?.is_none() {
                 continue;
             }

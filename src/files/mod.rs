@@ -15,7 +15,9 @@
 //! - `directory`: where the files are, and how a directory is made and cleared
 //! - `standing`: where a durable follower stands
 //! - `exchange`: replaces directories by new ones
+//! - `beside`: writes a new database beside everything that is there
 
+pub(crate) mod beside;
 mod change_failure;
 mod container;
 mod database_id;

@@ -30,6 +30,8 @@ pub(crate) enum StoreError {
     InvalidOption { option: &'static str, value: String, constraint: String },
     #[error(fmt = told::encode)]
     Encode { what: String, reason: String },
+    #[error(fmt = told::not_empty)]
+    NotEmpty { path: PathBuf },
 }
 
 impl StoreError {
@@ -197,6 +199,15 @@ pub(crate) mod told {
         f: &mut fmt::Formatter<'_>,
     ) -> fmt::Result {
         write!(f, "option {option} is {value}, but {constraint}")
+    }
+
+    pub(crate) fn not_empty(path: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} exists and is not an empty directory. A copy never replaces anything; choose a \
+             path where nothing exists",
+            path.display()
+        )
     }
 
     pub(crate) fn encode(what: &str, reason: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -66,7 +66,7 @@ impl Known {
 }
 
 /// Reads the MANIFEST of a database. Waits, with a bound, while it is being created or purged.
-pub(super) fn read_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
+pub(crate) fn read_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
     match storage.kind(root).map_err(Error::io("examine", root))? {
         Some(EntryKind::Directory) => {}
         Some(_) => return Err(Error::NotADirectory { path: root.to_path_buf() }),

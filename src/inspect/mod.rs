@@ -74,10 +74,11 @@ pub use found::{
 };
 pub use inspection::{DatabaseState, Inspection};
 pub use journal_end::JournalEnd;
+pub(crate) use known::read_manifest;
 pub use open_plan::OpenPlan;
 pub use opener::Opener;
+pub(crate) use opener::of as opener_of;
 pub use records::{StoredRecord, StoredRecords};
 pub use types::StoredTypes;
-#[cfg(any(test, fuzzing, feature = "laboratory"))]
-pub(crate) use verify::verify_with;
 pub use verify::{Depth, Finding, Severity, Verification, VerifyProgress, verify};
+pub(crate) use verify::{check_requests, verify_with};

@@ -109,7 +109,7 @@ fn find(locks: &str, directory: Locked, lock: Option<Locked>) -> Opener {
 
 /// Finds out who has the database in the directory `root` open.
 #[cfg(target_os = "linux")]
-pub(super) fn of(root: &Path) -> Opener {
+pub(crate) fn of(root: &Path) -> Opener {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
     let identity = |path: &Path| {
@@ -129,7 +129,7 @@ pub(super) fn of(root: &Path) -> Opener {
 
 /// Finds out who has the database in the directory `root` open.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn of(_: &Path) -> Opener {
+pub(crate) fn of(_: &Path) -> Opener {
     Opener::Unknown { reason: "this system does not list locks".to_owned() }
 }
 

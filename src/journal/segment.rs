@@ -33,6 +33,18 @@ pub(crate) struct SegmentIdentity {
 }
 
 impl SegmentIdentity {
+    /// Returns what the header of a segment, an archive or a snapshot states.
+    pub(crate) fn of(header: &FileHeader) -> Self {
+        Self {
+            database: header.database,
+            model_name: header.model_name.clone(),
+            model_version: header.model_version,
+            commands: header.commands.clone(),
+            events: header.events,
+            schemas: header.schemas,
+        }
+    }
+
     /// Returns where the frames of such a segment begin. Fails when this does not fit into a
     /// header.
     pub(crate) fn frames_begin(&self) -> Result<u64, StoreError> {

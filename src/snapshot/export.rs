@@ -9,14 +9,14 @@ use super::file::{snapshot_header, write_version};
 use crate::engine::{SnapshotInfo, Version};
 use crate::error::Error;
 use crate::files::{
-    Directory, Manifest, ManifestFile, Packing, State, keep_schemas, kind, snapshot_path,
+    Directory, Manifest, ManifestFile, Packing, State, beside, keep_schemas, snapshot_path,
 };
 use crate::journal::{
-    Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment, random_bytes,
+    Prepared, SegmentIdentity, SegmentStart, first_segment_bytes, publish_segment,
 };
 use crate::model::{Model, ProgramSchemas};
 use crate::schema::SchemasDigest;
-use crate::storage::{EntryKind, Pace, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
+use crate::storage::{Pace, Storage};
 
 /// Writes `version` as a closed database into the directory `target`, which must be empty or
 /// missing. It makes the copy beside `target` under a temporary name, and renames it when it is
@@ -30,36 +30,14 @@ pub(crate) fn write_copy<M: Model>(
     packing: Packing,
 ) -> Result<SnapshotInfo, Error> {
     let began = Instant::now();
-    let disk = &**storage;
-    require_empty(disk, target)?;
-    let parent = match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    Directory::at(parent).create_root(disk)?;
-    // The temporary name does not contain the target's name, which may have the largest length of a
-    // name.
-    let tag = xxhash_rust::xxh3::xxh3_64(&random_bytes(disk, target)?);
-    let staging =
-        Directory::at(&parent.join(format!("{TEMPORARY_PREFIX}{tag:016x}{TEMPORARY_SUFFIX}")));
     let identity =
         SegmentIdentity { schemas: SchemasDigest::of(&schemas.text), ..identity.clone() };
-    let files = || {
-        staging.create_root(disk)?;
-        keep_schemas(disk, &staging, identity.schemas, &schemas.text)?;
-        write_files(storage, &staging, &identity, version, packing)
-    };
-    let written = files().and_then(|info| {
-        disk.rename(&staging.root, target).map_err(Error::io("rename a new copy to", target))?;
-        Directory::at(target).sync_root_names(disk)?;
-        let path = snapshot_path(&Directory::at(target).snapshots, info.sequence);
-        Ok(SnapshotInfo { path, duration: began.elapsed(), ..info })
-    });
-    if written.is_err() {
-        // The caller gets the first error. What cannot be removed keeps a temporary name.
-        staging.remove_whole(disk).ok();
-    }
-    written
+    let info = beside::write(&**storage, target, |staging| {
+        keep_schemas(&**storage, staging, identity.schemas, &schemas.text)?;
+        write_files(storage, staging, &identity, version, packing)
+    })?;
+    let path = snapshot_path(&Directory::at(target).snapshots, info.sequence);
+    Ok(SnapshotInfo { path, duration: began.elapsed(), ..info })
 }
 
 /// Writes a snapshot, an empty segment, and a MANIFEST that states clean.
@@ -92,15 +70,4 @@ fn write_files<M: Model>(
     };
     ManifestFile::create(storage, &directory.root, manifest)?;
     Ok(SnapshotInfo::of(&written.file, Duration::ZERO))
-}
-
-fn require_empty(storage: &dyn Storage, target: &Path) -> Result<(), Error> {
-    let empty = match kind(storage, target)? {
-        None => true,
-        Some(EntryKind::Directory) => {
-            storage.list(target).map_err(Error::io("list", target))?.is_empty()
-        }
-        Some(_) => false,
-    };
-    if empty { Ok(()) } else { Err(Error::NotEmpty { path: target.to_path_buf() }) }
 }

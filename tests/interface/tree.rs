@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "panics",
     "trace",
     "faults",
@@ -31,6 +31,7 @@ const ORDER: [&str; 28] = [
     "followers",
     "purge",
     "inspect",
+    "rescue",
     "docs",
     "testing",
 ];

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use finding::{Finding, Severity};
+pub(crate) use packed::check_requests;
 
 use finding::Findings;
 

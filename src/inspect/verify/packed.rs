@@ -209,7 +209,7 @@ impl Check<'_> {
 }
 
 /// Checks the request ids behind the content of a snapshot.
-fn check_requests(file: &PackedFile) -> Result<(), Error> {
+pub(crate) fn check_requests(file: &PackedFile) -> Result<(), Error> {
     let skip = |blocks: &mut Blocks<'_>| {
         blocks.skip();
         Ok::<(), Error>(())

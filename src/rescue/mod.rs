@@ -1,0 +1,116 @@
+//! New databases from the files of others, without the program's types: repairing a damaged one,
+//! and going back to an earlier command or time. Whatever is done here, the old directory stays as
+//! it is. The new one stands beside it, and gets its name only when all of it was verified.
+//!
+//! ```
+//! # use prevalence::{Command, Context, Database, Model};
+//! # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+//! # struct Counter(u64);
+//! # impl Model for Counter { type Event = (); }
+//! # #[derive(serde::Serialize, serde::Deserialize)]
+//! # struct Add(u64);
+//! # impl Command<Counter> for Add {
+//! #     type Output = u64;
+//! #     type Rejection = std::convert::Infallible;
+//! #     fn apply(self, counter: &mut Counter, _: &mut Context<'_, Counter>)
+//! #         -> Result<u64, Self::Rejection> { counter.0 += self.0; Ok(counter.0) }
+//! # }
+//! # prevalence::commands! { Counter { 1 => Add } }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("counter.db");
+//! # let before = directory.path().join("before.db");
+//! let counter = Database::<Counter>::open(&path)?;
+//! for number in [5, 6, 700] {
+//!     counter.execute(Add(number))?;
+//! }
+//! counter.close()?;
+//!
+//! use prevalence::rescue::{Point, restore_to};
+//! let restored = restore_to(&path, &before, Point::Sequence(2), |_| {})?; // the third was wrong
+//! assert_eq!(restored.sequence, 2);
+//! assert_eq!(Database::<Counter>::open(&before)?.query(|counter| counter.0), 11);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which part owns what
+//!
+//! - `pieces`: which batches of one file can be read
+//! - `stock`: what of a directory can be read
+//! - `course`: the choice of a snapshot and the commands behind it
+//! - `loss`: what is told of commands that are lost
+//! - `copying`: copies files, and cuts batches
+//! - `assembly`: writes a new directory
+//! - `proof`: verifies it before it gets its name
+//! - `repair`, `restore`: what a user asks for
+
+mod assembly;
+mod copying;
+mod course;
+mod loss;
+mod pieces;
+mod proof;
+mod repair;
+mod restore;
+mod stock;
+
+use std::path::{Path, PathBuf};
+
+pub use loss::{Loss, LossKind};
+pub use pieces::Unreadable;
+pub use repair::{RepairPlan, plan_repair};
+pub use restore::{Point, restore_to};
+
+use crate::error::Error;
+use crate::storage::{EntryKind, Storage};
+
+/// How far reading or copying is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The bytes that were read.
+    pub done_bytes: u64,
+    /// The bytes of all files, about.
+    pub total_bytes: u64,
+}
+
+/// A new database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Copied {
+    /// Its directory.
+    pub path: PathBuf,
+    /// The sequence of its newest command.
+    pub sequence: u64,
+}
+
+/// Counts what was read, and tells it.
+struct Steps<'a> {
+    progress: &'a mut dyn FnMut(Progress),
+    seen: Progress,
+}
+
+impl<'a> Steps<'a> {
+    fn of(
+        storage: &dyn Storage,
+        root: &Path,
+        progress: &'a mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
+        let mut total_bytes = 0;
+        for place in ["snapshots", "archive", "journal"] {
+            let path = root.join(place);
+            if !matches!(storage.kind(&path), Ok(Some(EntryKind::Directory))) {
+                continue;
+            }
+            let entries = storage.entries(&path).map_err(Error::io("list", &path))?;
+            total_bytes += entries.iter().map(|it| it.bytes).sum::<u64>();
+        }
+        Ok(Self { progress, seen: Progress { done_bytes: 0, total_bytes } })
+    }
+
+    fn step(&mut self, bytes: u64) {
+        self.seen.done_bytes = self.seen.done_bytes.saturating_add(bytes);
+        (self.progress)(self.seen);
+    }
+}
