@@ -44,6 +44,7 @@
 //! - `assembly`: writes a new directory
 //! - `proof`: verifies it before it gets its name
 //! - `repair`, `restore`: what a user asks for
+//! - `replace`: exchanges a database for a new one
 
 mod assembly;
 mod copying;
@@ -52,6 +53,7 @@ mod loss;
 mod pieces;
 mod proof;
 mod repair;
+mod replace;
 mod restore;
 mod stock;
 
@@ -60,6 +62,7 @@ use std::path::{Path, PathBuf};
 pub use loss::{Loss, LossKind};
 pub use pieces::Unreadable;
 pub use repair::{RepairPlan, plan_repair};
+pub use replace::replace;
 pub use restore::{Point, restore_to};
 
 use crate::error::Error;

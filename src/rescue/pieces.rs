@@ -98,6 +98,24 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+impl Unreadable {
+    /// Makes it of an error about a file. What an error advises is not for a repair.
+    pub(super) fn of(path: &Path, error: &Error) -> Self {
+        let reason = match error {
+            Error::Corrupt { path: other, position, expected, found } => {
+                let file = match other == path {
+                    true => String::new(),
+                    false => format!("{}, ", other.display()),
+                };
+                format!("{file}byte {position}: expected {expected}, found {found}")
+            }
+            Error::Missing { reason, .. } => format!("it is missing: {reason}"),
+            error => error.to_string(),
+        };
+        Self { path: path.to_path_buf(), reason }
+    }
+}
+
 /// What the files of commands hold.
 #[derive(Default)]
 pub(super) struct Pieces {
@@ -166,9 +184,8 @@ impl Growing<'_> {
 }
 
 impl Pieces {
-    fn unreadable(&mut self, path: &Path, error: &StoreError) {
-        let (path, reason) = (path.to_path_buf(), error.to_string());
-        self.unreadable.push(Unreadable { path, reason });
+    fn unreadable(&mut self, path: &Path, error: StoreError) {
+        self.unreadable.push(Unreadable::of(path, &error.into()));
     }
 
     /// Reads the segment that begins with `first`. The next segment begins with `next`.
@@ -184,7 +201,7 @@ impl Pieces {
         let (mut frames, wrong) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                self.unreadable(&path, &error);
+                self.unreadable(&path, error);
                 return Ok(());
             }
         };
@@ -194,7 +211,7 @@ impl Pieces {
         }
         if let Some(error) = wrong {
             self.is_cut |= next.is_none() && frames.segment_bytes() < header.file_bytes;
-            self.unreadable(&path, &error);
+            self.unreadable(&path, error);
         }
         self.stated = self.stated.max(first.saturating_sub(1));
         let marks = reading.marks;
@@ -210,7 +227,7 @@ impl Pieces {
             }
             let damage = match stopped {
                 Err(error @ StoreError::Io { .. }) => {
-                    self.unreadable(&path, &error);
+                    self.unreadable(&path, error);
                     break;
                 }
                 _ => frames.ending(next, &mut durable),
@@ -221,13 +238,13 @@ impl Pieces {
                     self.torn_bytes += bytes;
                     break;
                 }
-                Err(error) => self.unreadable(&path, &error),
+                Err(error) => self.unreadable(&path, error),
             }
             match frames.skip_damage(last) {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
-                    self.unreadable(&path, &error);
+                    self.unreadable(&path, error);
                     break;
                 }
             }
@@ -249,7 +266,7 @@ impl Pieces {
             let Some(frame) = frames.frame() else { break };
             if let Err(error) = growing.push(&frame, chain) {
                 // Its checksums are right, so it was written like this. What is behind it goes on.
-                self.unreadable(growing.path, &error);
+                self.unreadable(growing.path, error);
                 self.list.extend(growing.piece.take());
             }
         }
@@ -273,7 +290,7 @@ impl Pieces {
         let (header, end, entries) = match entries {
             Ok(opened) => opened,
             Err(error) => {
-                self.unreadable(&path, &error);
+                self.unreadable(&path, error);
                 return Ok(());
             }
         };
@@ -310,7 +327,7 @@ impl Pieces {
                     }
                 }
             };
-            self.unreadable(&path, &error);
+            self.unreadable(&path, error);
             self.list.extend(growing.piece.take());
             let restart = entries.iter().find(|(sequence, _)| *sequence > wanted.max(next));
             let Some(&(sequence, _)) = restart else { break };
@@ -335,7 +352,7 @@ impl Pieces {
         } else {
             return true;
         };
-        self.unreadable(path, &error);
+        self.unreadable(path, error);
         false
     }
 }

@@ -65,7 +65,7 @@ impl Stock {
             Ok(manifest) => Some(manifest),
             Err(error) if is_damage(&**storage, &directory, &error)? => {
                 let path = root.join(MANIFEST_NAME);
-                unreadable.push(Unreadable { path, reason: error.to_string() });
+                unreadable.push(Unreadable::of(&path, &error));
                 None
             }
             Err(error) => return Err(error),
@@ -103,7 +103,7 @@ impl Stock {
                     sound.insert(path, header);
                 }
                 Err(error) => {
-                    self.unreadable.push(Unreadable { path, reason: error.to_string() });
+                    self.unreadable.push(Unreadable::of(&path, &error));
                 }
             }
         }
@@ -121,8 +121,7 @@ impl Stock {
             match self.with_bases(path, header, &sound) {
                 Ok(snapshot) => self.snapshots.push(snapshot),
                 Err(error) => {
-                    let (path, reason) = (path.clone(), error.to_string());
-                    self.unreadable.push(Unreadable { path, reason });
+                    self.unreadable.push(Unreadable::of(path, &error));
                 }
             }
         }

@@ -39,6 +39,22 @@ pub(super) fn open_regular_flags() -> OFlags {
     OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK
 }
 
+/// Exchanges two names in one step, so that at each moment something has either. Both names must
+/// exist, in one file system that can do this.
+#[cfg(target_os = "linux")]
+pub(crate) fn exchange_names(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+/// As above. Other systems cannot do it in one step, so nothing is done.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn exchange_names(_: &Path, _: &Path) -> io::Result<()> {
+    let reason =
+        "this system cannot exchange two names in one step; rename the directories yourself";
+    Err(io::Error::new(ErrorKind::Unsupported, reason))
+}
+
 impl Storage for Disk {
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
         match fs::metadata(path) {

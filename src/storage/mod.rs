@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub(crate) use clock::Clock;
-pub(crate) use disk::Disk;
+pub(crate) use disk::{Disk, exchange_names};
 pub(crate) use full_disk::Room;
 pub(crate) use held::HeldDisk;
 pub(crate) use memory::Memory;

@@ -10,7 +10,8 @@ use crate::failure::EXIT_CODES;
 
 /// Looks into a prevalence database: a closed one, a backup, or one that a program has open.
 ///
-/// No command takes a lock, and none writes anything into the directory.
+/// What looks takes no lock and writes nothing. `repair` and `restore` write a new directory and
+/// leave the old one as it is.
 #[derive(Debug, Parser)]
 #[command(name = "prevalence", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
@@ -31,6 +32,11 @@ pub enum Wanted {
     Show(Show),
     /// Reads all files and says what is wrong with each, and what to do.
     Verify(Verify),
+    /// Writes a new database with everything that can be saved of a damaged one. First it says what
+    /// will be lost.
+    Repair(Repair),
+    /// Writes a database as it was at an earlier command or time into a new directory.
+    Restore(Restore),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +85,39 @@ pub struct Verify {
     /// and indexes of all files, and all batches of the journal.
     #[arg(long)]
     pub deep: bool,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// The directory of the database. It must not be open.
+    pub path: PathBuf,
+    /// The new directory. Without it, PATH.repaired
+    #[arg(long, value_name = "TARGET")]
+    pub into: Option<PathBuf>,
+    /// Does not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Gives the new database the place of the damaged one, which becomes PATH.replaced
+    #[arg(long)]
+    pub replace: bool,
+    /// Prints one JSON object: the plan, and what was done.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The directory of the database, or of a backup. It may be open.
+    pub path: PathBuf,
+    /// The new directory. It must be empty or missing.
+    pub target: PathBuf,
+    /// The last command that the copy has: its sequence, or a time, of which it is the last one that
+    /// is not later. Without it, the newest.
+    #[arg(long, value_name = "SEQUENCE|TIME", value_parser = at)]
+    pub to: Option<At>,
     /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,

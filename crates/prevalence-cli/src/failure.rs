@@ -15,7 +15,8 @@ pub const UNREADABLE: u8 = 3;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
-  1  verify: damage was found; log, show: there is nothing that fits
+  1  verify: damage was found; log, show: there is nothing that fits; repair: nothing was written,
+     because nobody has agreed
   2  the arguments are wrong
   3  the database cannot be read, or the result cannot be written";
 

@@ -2,14 +2,15 @@
 //! the program's types, and it works on a closed directory, on a backup, and beside a program that
 //! has the database open.
 //!
-//! No command of it takes a lock, and none writes anything into the directory.
+//! What looks takes no lock and writes nothing. `repair` and `restore` write a new directory and
+//! leave the old one as it is.
 //!
 //! - `arguments`: what a user can ask for
 //! - `output`: how values become lines of text or JSON
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
 //! - `condition`: the conditions of `log --where`
-//! - `info`, `du`, `log`, `show`, `verify`: one command each
+//! - `info`, `du`, `log`, `show`, `verify`, `repair`, `restore`: one command each
 
 #![warn(
     clippy::unwrap_used,
@@ -29,6 +30,8 @@ mod info;
 mod log;
 mod output;
 mod progress;
+mod repair;
+mod restore;
 mod show;
 mod verify;
 
@@ -62,6 +65,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Log(wanted) => log::run(&wanted, out),
         Wanted::Show(wanted) => show::run(&wanted, out),
         Wanted::Verify(wanted) => verify::run(&wanted, out),
+        Wanted::Repair(wanted) => repair::run(&wanted, out),
+        Wanted::Restore(wanted) => restore::run(&wanted, out),
     };
     let flushed = done.and_then(|code| {
         out.flush()?;

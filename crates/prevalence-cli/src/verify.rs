@@ -8,22 +8,15 @@ use serde_json::{Value, json};
 use crate::arguments::Verify;
 use crate::failure::{FINE, FOUND, Failure};
 use crate::output::{bytes, count, json as write_json, time};
-use crate::progress::bar;
+use crate::progress::watched;
 
 /// Runs the command.
 pub fn run(wanted: &Verify, out: &mut dyn Write) -> Result<u8, Failure> {
     let depth = if wanted.deep { Depth::Deep } else { Depth::Quick };
-    let mut shown = None;
-    let verified = verify(&wanted.path, depth, |progress| {
-        let total_bytes = progress.total_bytes.max(progress.done_bytes);
-        let bar = shown.get_or_insert_with(|| bar(total_bytes));
-        bar.set_length(total_bytes);
-        bar.set_position(progress.done_bytes);
-    });
-    if let Some(bar) = shown {
-        bar.finish_and_clear();
-    }
-    let verified = verified?;
+    let progress = |bar: &mut dyn FnMut(u64, u64)| {
+        verify(&wanted.path, depth, |it| bar(it.done_bytes, it.total_bytes))
+    };
+    let verified = watched(progress)?;
     match wanted.json {
         true => write_json(out, &as_json(&verified))?,
         false => as_text(&verified, out)?,

@@ -13,6 +13,12 @@ pub struct Bank {
     cents: i64,
 }
 
+impl Bank {
+    pub fn cents(&self) -> i64 {
+        self.cents
+    }
+}
+
 impl Model for Bank {
     type Event = ();
 }

@@ -6,4 +6,5 @@ mod decoded;
 mod figures;
 mod log;
 mod refused;
+mod rescue;
 mod verify;
