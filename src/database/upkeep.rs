@@ -13,7 +13,7 @@ use crate::recovery::{RecoveryReport, identity, read_whole};
 use crate::snapshot::{current_rates, segments_behind, write_copy};
 use crate::stats::Stats;
 use crate::storage::{Disk, HeldDisk, Storage};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,12 @@ impl<M: Model> Database<M> {
         let storage = storage.clone().for_copies();
         stack::run(|| write_copy(&storage, &target, identity, schemas, &version, *packing))
             .map_err(Error::io("start a thread to write", &target))?
+    }
+
+    /// Returns the storage with the files of this database, and their directory.
+    pub(crate) fn stored_files(&self) -> Result<(Arc<dyn Storage>, PathBuf), Error> {
+        self.engine.check_caller()?;
+        Ok((self.engine.storage.clone(), self.engine.directory.root.clone()))
     }
 
     /// Writes the database in the directory `backup` into the directory `target`.

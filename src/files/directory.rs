@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::manifest::UNFINISHED_BACKUP_NAME;
 use super::names::{ARCHIVE_SUFFIX, PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX};
 use crate::files::{FollowerDirectory, StoreError};
 use crate::storage::{EntryKind, Storage, is_temporary};
@@ -102,6 +103,11 @@ impl Directory {
         follower: &FollowerDirectory,
     ) -> Result<(), StoreError> {
         create(storage, &follower.root)
+    }
+
+    /// Returns whether a first backup into this directory is not finished.
+    pub(crate) fn is_unfinished_backup(&self, storage: &dyn Storage) -> Result<bool, StoreError> {
+        exists(storage, &self.root.join(UNFINISHED_BACKUP_NAME))
     }
 
     /// Returns whether the directory holds a file that only this crate makes.

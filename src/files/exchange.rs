@@ -1,6 +1,6 @@
-//! Owns the exchange of the directories inside a database for new ones: all or none, even after a
-//! crash. Knows nothing of their content. Only a purge uses it, and
-//! the names say so.
+//! Owns the exchange of directories inside a database for new ones: all or none, even after a
+//! crash. Knows nothing of their content. A purge exchanges all of them, and a backup only that of
+//! the journal. The names speak of the purge, for which they were made.
 //!
 //! The new directories are made beside the old ones as `NAME.purging`. They count once the MANIFEST
 //! states `Swapping`; after a crash, the next open finishes the exchange: `NAME` becomes
@@ -48,7 +48,22 @@ pub(crate) fn stage(storage: &dyn Storage, directory: &Directory) -> Result<Dire
     Ok(directory.staged())
 }
 
-/// Exchanges the directories, so that a crash at any point leaves either the old or the new ones.
+/// Makes an empty directory that will replace that of the journal. It removes what an earlier
+/// attempt left.
+pub(crate) fn stage_journal(
+    storage: &dyn Storage,
+    directory: &Directory,
+) -> Result<Directory, StoreError> {
+    remove_leftovers(storage, directory)?;
+    let staged = directory.staged();
+    let made = storage.create_directory_like(&staged.journal, &directory.journal);
+    made.map_err(StoreError::io("create directory", &staged.journal))?;
+    sync(storage, &directory.root)?;
+    Ok(staged)
+}
+
+/// Exchanges the staged directories, so that a crash at any point leaves either the old or the new
+/// ones.
 /// `new` changes the MANIFEST of the old directories into that of the new ones.
 pub(crate) fn exchange(
     storage: &dyn Storage,
@@ -57,13 +72,19 @@ pub(crate) fn exchange(
     new: impl FnOnce(&mut Manifest),
 ) -> Result<(), StoreError> {
     let old = manifest.current().clone();
+    let mut taken = Vec::new();
+    for it in exchanged(directory) {
+        if exists(storage, &it.staged)? {
+            taken.push(it);
+        }
+    }
     manifest.update(|manifest| {
         new(manifest);
         manifest.state = State::Swapping;
     })?;
     if let Err(error) = take_places(storage, directory) {
         // A rename that fails now may always fail, and then nobody could open the database.
-        if give_back_places(storage, directory).is_ok()
+        if give_back_places(storage, &taken).is_ok()
             && manifest.update(|manifest| *manifest = old).is_ok()
         {
             remove_leftovers(storage, directory).ok(); // else the next open removes them
@@ -102,16 +123,15 @@ fn take_places(storage: &dyn Storage, directory: &Directory) -> Result<(), Store
     Ok(())
 }
 
-/// Undoes what [`take_places`] did, at whatever step it failed.
-fn give_back_places(storage: &dyn Storage, directory: &Directory) -> Result<(), StoreError> {
-    for Exchanged { live, staged, doomed } in exchanged(directory) {
-        // Every existing directory was staged, so without a staged one, the live one is the new
-        // one.
-        if exists(storage, &live)? && !exists(storage, &staged)? {
-            rename(storage, &live, &staged)?;
+/// Undoes what [`take_places`] did with these directories, at whatever step it failed.
+fn give_back_places(storage: &dyn Storage, taken: &[Exchanged]) -> Result<(), StoreError> {
+    for Exchanged { live, staged, doomed } in taken {
+        // It was staged, so without a staged one, the live one is the new one.
+        if exists(storage, live)? && !exists(storage, staged)? {
+            rename(storage, live, staged)?;
         }
-        if exists(storage, &doomed)? {
-            rename(storage, &doomed, &live)?;
+        if exists(storage, doomed)? {
+            rename(storage, doomed, live)?;
         }
     }
     Ok(())

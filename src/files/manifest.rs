@@ -13,6 +13,9 @@ use crate::files::{DatabaseId, StoreError, exists};
 use crate::storage::{Storage, publish_file, stage_file, sync_published};
 
 pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
+/// The file that says why there is no MANIFEST: the first backup into this directory is not
+/// finished. An open must not make a new database there.
+pub(crate) const UNFINISHED_BACKUP_NAME: &str = "UNFINISHED-BACKUP";
 
 const MAGIC: [u8; 8] = *b"PREVMANI";
 const FIXED_BYTES: usize = 60;

@@ -52,7 +52,7 @@ pub(crate) use fields::{FieldReader, align_up, all_zero, position};
 pub(crate) use header::{
     ARCHIVE_MAGIC, CHECKPOINT_MAGIC, FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
 };
-pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State};
+pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State, UNFINISHED_BACKUP_NAME};
 pub(crate) use names::{
     PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments, list_snapshots,
     numbered_path, segment_path, snapshot_path,

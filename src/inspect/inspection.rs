@@ -18,6 +18,7 @@ use crate::files::{
     DatabaseId, Directory, FileHeader, MANIFEST_NAME, Manifest, SEGMENT_MAGIC, SNAPSHOT_MAGIC,
     State, absolute,
 };
+use crate::history::HistoryFiles;
 use crate::storage::{ReadOnlyDisk, Storage};
 
 /// How often a look is repeated because the database changed meanwhile.
@@ -320,6 +321,11 @@ impl Inspection {
     #[must_use]
     pub fn reserve_bytes(&self) -> u64 {
         self.reserve_bytes
+    }
+
+    /// Returns the files with the commands, up to the newest one.
+    pub(crate) fn history_files(&self) -> Arc<HistoryFiles> {
+        self.known().history_files()
     }
 
     /// Returns what a reader of the stored commands needs.

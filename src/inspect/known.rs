@@ -100,7 +100,13 @@ fn no_database(root: &Path, reason: &str) -> Error {
 }
 
 fn why_missing(storage: &dyn Storage, root: &Path) -> Result<&'static str, Error> {
-    Ok(match Directory::at(root).holds_files_of_ours(storage)? {
+    let directory = Directory::at(root);
+    if directory.is_unfinished_backup(storage)? {
+        return Ok(
+            "a backup into this directory was interrupted. Repeat it: it goes on where it was",
+        );
+    }
+    Ok(match directory.holds_files_of_ours(storage)? {
         true => {
             "there are journal segments or snapshots, and this file states which of them must \
              exist. The directory may be a half-finished copy: copy it again"

@@ -129,6 +129,14 @@ pub(crate) fn recover<M: Model>(
     directory.create_root(&**storage)?;
     let (lock, manifest) =
         lock_and_read(storage, &directory, Access::Change, options.wait_for_lock)?;
+    if manifest.is_none() && directory.is_unfinished_backup(&**storage)? {
+        return Err(Error::Missing {
+            path: path.join(crate::files::MANIFEST_NAME),
+            reason: "a backup into this directory was interrupted. Repeat it: it goes on where it \
+                     was"
+            .to_owned(),
+        });
+    }
     if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {
         return Err(Error::Missing {
             path: path.join(crate::files::MANIFEST_NAME),

@@ -76,6 +76,56 @@ pub(super) struct End {
     pub(super) time_ns: u64,
 }
 
+/// A segment that is being written from the batches of another file.
+pub(super) struct PartWriter {
+    segment: NewSegment,
+    first: u64,
+    last: u64,
+    end: End,
+}
+
+impl PartWriter {
+    pub(super) fn begin(
+        target: &dyn Storage,
+        journal: &Path,
+        part: &Part,
+    ) -> Result<Self, StoreError> {
+        let (first, chain, time_ns) = (part.first, part.chain, part.time_ns);
+        let start = SegmentStart { first_sequence: first, chain, time_ns };
+        let prepared = Prepared::now(target, journal, first_segment_bytes(SEGMENT_BYTES))?;
+        let segment = NewSegment::begin(target, journal, prepared, &part.identity, start)?;
+        let end = End { sequence: first.saturating_sub(1), chain, time_ns };
+        Ok(Self { segment, first, last: part.last, end })
+    }
+
+    /// Adds the commands of a batch that belong to the part and are not in it yet.
+    pub(super) fn push(&mut self, frame: &FrameRef<'_>, path: &Path) -> Result<(), StoreError> {
+        if let Some((cut, time_ns)) = cut(frame, path, self.last, self.end)? {
+            self.end.chain = self.segment.push_frame(&cut)?;
+            (self.end.sequence, self.end.time_ns) =
+                (cut.header.next_sequence().saturating_sub(1), time_ns);
+        }
+        Ok(())
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.end.sequence >= self.last
+    }
+
+    pub(super) fn end(&self) -> End {
+        self.end
+    }
+
+    pub(super) fn publish(self, target: &dyn Storage) -> Result<End, StoreError> {
+        drop(self.segment.publish(target)?);
+        Ok(self.end)
+    }
+}
+
 /// Writes a segment with the commands of a part. `frames` stands at the batch that holds the first
 /// one, or before it. Batches are cut where the part begins and ends.
 pub(super) fn write_part(
@@ -84,41 +134,35 @@ pub(super) fn write_part(
     frames: &mut FrameStream,
     part: &Part,
 ) -> Result<End, Error> {
-    let start =
-        SegmentStart { first_sequence: part.first, chain: part.chain, time_ns: part.time_ns };
-    let prepared = Prepared::now(target, journal, first_segment_bytes(SEGMENT_BYTES))?;
-    let mut segment = NewSegment::begin(target, journal, prepared, &part.identity, start)?;
-    let mut end =
-        End { sequence: part.first.saturating_sub(1), chain: part.chain, time_ns: part.time_ns };
+    let mut writer = PartWriter::begin(target, journal, part)?;
     let path = frames.file().path.clone();
-    while end.sequence < part.last {
+    while !writer.is_complete() {
         if !frames.advance(u64::MAX)? {
-            let expected = format!("a batch with sequence {}", end.sequence.saturating_add(1));
+            let next = writer.end().sequence.saturating_add(1);
+            let expected = format!("a batch with sequence {next}");
             return Err(Error::corrupt(&path, frames.position(), expected, "no batch"));
         }
-        let Some(frame) = frames.frame() else { continue };
-        let Some((cut, time_ns)) = cut(&frame, &path, part, end)? else { continue };
-        end.chain = segment.push_frame(&cut)?;
-        (end.sequence, end.time_ns) = (cut.header.next_sequence().saturating_sub(1), time_ns);
+        if let Some(frame) = frames.frame() {
+            writer.push(&frame, &path)?;
+        }
     }
-    drop(segment.publish(target)?);
-    Ok(end)
+    Ok(writer.publish(target)?)
 }
 
-/// Returns the commands of a batch that belong to the part, and the time of the last one. `None` if
-/// there are none.
+/// Returns the commands of a batch that are behind `end` and not behind `last`, and the time of the
+/// last one. `None` if there are none.
 fn cut<'a>(
     frame: &FrameRef<'a>,
     path: &Path,
-    part: &Part,
+    last: u64,
     end: End,
-) -> Result<Option<(FrameRef<'a>, u64)>, Error> {
+) -> Result<Option<(FrameRef<'a>, u64)>, StoreError> {
     let (mut at, mut begin, mut count, mut time_ns) = (0, None, 0, 0);
     let mut stop = frame.payload.len();
     let mut sequence = frame.header.first_sequence;
     while at < frame.payload.len() {
         let (record, next) = frame.record_at(path, at)?;
-        if sequence > part.last {
+        if sequence > last {
             stop = at;
             break;
         }

@@ -44,21 +44,28 @@
 //! - `assembly`: writes a new directory
 //! - `proof`: verifies it before it gets its name
 //! - `repair`, `restore`: what a user asks for
+//! - `mirror`: the directory of a backup
+//! - `backup`: copies what is new into it
 //! - `replace`: exchanges a database for a new one
 
 mod assembly;
+mod backup;
 mod copying;
 mod course;
 mod loss;
+mod mirror;
 mod pieces;
 mod proof;
 mod repair;
 mod replace;
 mod restore;
 mod stock;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use backup::{BackupHistory, BackupReport, backup};
 pub use loss::{Loss, LossKind};
 pub use pieces::Unreadable;
 pub use repair::{RepairPlan, plan_repair};

@@ -18,6 +18,11 @@ pub(super) fn refuse_open(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Returns whether a program had the database open when it was looked at.
+pub(super) fn is_live(look: &Inspection) -> bool {
+    matches!(look.opener(), Opener::Writer { .. })
+}
+
 /// Verifies all of the closed database at `root`: it must end with `end`, an open must succeed as
 /// far as files show it, and nothing may be missing but the commands in `gaps`.
 pub(super) fn prove<'a>(

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use super::assembly::Assembly;
 use super::course::Course;
-use super::proof::prove;
+use super::proof::{is_live, prove};
 use super::stock::Stock;
 use super::{Copied, Progress, Steps};
 use crate::error::Error;
 use crate::files::{absolute, beside};
-use crate::inspect::{Inspection, Opener};
+use crate::inspect::Inspection;
 use crate::model::time_ns;
 use crate::storage::{Disk, ReadOnlyDisk, Storage};
 
@@ -66,9 +66,8 @@ pub fn restore_to(
             Err(error) => {
                 // Its program may have archived or removed files meanwhile.
                 looks += 1;
-                let is_live = matches!(before.opener(), Opener::Writer { .. });
                 let is_at_rest = matches!(error, Error::NotEmpty { .. } | Error::NotReached { .. });
-                if looks >= MOST_LOOKS || !is_live || is_at_rest {
+                if looks >= MOST_LOOKS || !is_live(&before) || is_at_rest {
                     return Err(error);
                 }
             }
@@ -89,9 +88,9 @@ pub(crate) fn restore_with(
     let mut steps = Steps::of(&**source, look.path(), progress)?;
     let stock = Stock::read(source, look.path(), &mut |bytes| steps.step(bytes))?;
     // What is not on stable storage yet must not be in a copy that is.
-    let newest = match (look.opener(), look.journal_end()) {
-        (Opener::Writer { .. }, Some(end)) => end.durable_sequence,
-        _ => stock.newest,
+    let newest = match look.journal_end().filter(|_| is_live(look)) {
+        Some(end) => end.durable_sequence,
+        None => stock.newest,
     };
     let wanted = match point {
         Point::Newest => newest,

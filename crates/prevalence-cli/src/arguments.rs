@@ -10,8 +10,8 @@ use crate::failure::EXIT_CODES;
 
 /// Looks into a prevalence database: a closed one, a backup, or one that a program has open.
 ///
-/// What looks takes no lock and writes nothing. `repair` and `restore` write a new directory and
-/// leave the old one as it is.
+/// What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another
+/// directory and leave that of the database as it is.
 #[derive(Debug, Parser)]
 #[command(name = "prevalence", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
@@ -35,6 +35,8 @@ pub enum Wanted {
     /// Writes a new database with everything that can be saved of a damaged one. First it says what
     /// will be lost.
     Repair(Repair),
+    /// Copies a database into a new directory, or what is new into that of an earlier backup.
+    Backup(Backup),
     /// Writes a database as it was at an earlier command or time into a new directory.
     Restore(Restore),
 }
@@ -104,6 +106,21 @@ pub struct Repair {
     #[arg(long)]
     pub replace: bool,
     /// Prints one JSON object: the plan, and what was done.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The directory of the database. It may be open: then the copy ends with the newest command of
+    /// which the files state that it is on stable storage.
+    pub path: PathBuf,
+    /// The directory of the backup: a new one, or that of an earlier backup.
+    pub target: PathBuf,
+    /// Also copies the history: archives, archived snapshots and all of the journal.
+    #[arg(long)]
+    pub history: bool,
+    /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
 }

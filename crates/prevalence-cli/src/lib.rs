@@ -2,15 +2,15 @@
 //! the program's types, and it works on a closed directory, on a backup, and beside a program that
 //! has the database open.
 //!
-//! What looks takes no lock and writes nothing. `repair` and `restore` write a new directory and
-//! leave the old one as it is.
+//! What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another directory
+//! and leave that of the database as it is.
 //!
 //! - `arguments`: what a user can ask for
 //! - `output`: how values become lines of text or JSON
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
 //! - `condition`: the conditions of `log --where`
-//! - `info`, `du`, `log`, `show`, `verify`, `repair`, `restore`: one command each
+//! - `info`, `du`, `log`, `show`, `verify`, `repair`, `backup`, `restore`: one command each
 
 #![warn(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
 
 mod arguments;
+mod backup;
 mod condition;
 mod du;
 mod failure;
@@ -66,6 +67,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Show(wanted) => show::run(&wanted, out),
         Wanted::Verify(wanted) => verify::run(&wanted, out),
         Wanted::Repair(wanted) => repair::run(&wanted, out),
+        Wanted::Backup(wanted) => backup::run(&wanted, out),
         Wanted::Restore(wanted) => restore::run(&wanted, out),
     };
     let flushed = done.and_then(|code| {

@@ -174,6 +174,28 @@ fn the_repaired_database_takes_the_place_of_the_damaged_one() {
 }
 
 #[test]
+fn a_backup_is_copied_once_and_then_what_is_new() {
+    let (directory, path) = temporary();
+    let newest = bank(&path);
+    let (name, target) = (path.to_str().unwrap(), directory.path().join("backup"));
+    let arguments = ["backup", name, target.to_str().unwrap(), "--history", "--json"];
+    let first = json(&tool(&arguments, &path));
+    assert_eq!((first["sequence"].as_u64(), first["oldest"].as_u64()), (Some(newest), Some(1)));
+    let bank = open(&path);
+    bank.execute(Deposit(1)).unwrap();
+    bank.close().unwrap();
+    let second = json(&tool(&arguments, &path));
+    assert_eq!(
+        (second["sequence"].as_u64(), second["copied_commands"].as_u64()),
+        (Some(newest + 1), Some(1))
+    );
+    assert_eq!(second["copied_files"].as_u64(), Some(1));
+    let log = tool(&["log", target.to_str().unwrap(), "--json"], &target);
+    assert_eq!(text(&log).lines().count() as u64, newest + 1);
+    assert_eq!(open(&target).query(|bank| bank.cents()), 76);
+}
+
+#[test]
 fn neither_works_on_what_is_no_database_and_nothing_is_left() {
     let directory = tempfile::tempdir().unwrap();
     let empty = directory.path().join("empty");
@@ -184,7 +206,9 @@ fn neither_works_on_what_is_no_database_and_nothing_is_left() {
     let target = target.to_str().unwrap();
     for path in [&empty, &file, &directory.path().join("nothing")] {
         let name = path.to_str().unwrap();
-        for arguments in [&["repair", name, "--yes"][..], &["restore", name, target]] {
+        for arguments in
+            [&["repair", name, "--yes"][..], &["restore", name, target], &["backup", name, target]]
+        {
             let output = tool(arguments, directory.path());
             assert_eq!(code(&output), 3, "{arguments:?}");
             assert!(told(&output).starts_with("error: "), "{}", told(&output));
