@@ -14,6 +14,7 @@ mod purged;
 mod purged_followers;
 mod reading;
 mod verify;
+mod verify_running;
 mod walk;
 
 use common::{Carry, Ledger, keeping_history};

@@ -4,22 +4,26 @@
 //! - `determinism`: verifies that two replays with the same code make the same model
 //! - `events`: compares the events that a command emits with the stored ones
 //! - `bisect`: finds the command at which two replicas begin to differ
+//! - `verification`: the stored files that a verification reads
+//! - `running`: verifies the history of an open database
 //! - `report`: what a verification reports
 
 mod bisect;
 mod determinism;
 mod events;
 mod report;
+mod running;
+mod verification;
 
 pub use report::{Culprit, Divergence, Evidence, HistoryReport};
 
 pub(crate) use determinism::replay_twice;
 
 use bisect::{Pair, Parting, first_parting};
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use verification::Verification;
 
 use crossbeam_channel::bounded;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -27,14 +31,12 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::offline::OfflineHistory;
 use super::replica::Replica;
 use super::source::HistoryFiles;
-use super::stored_commands::{StoredCommand, StoredCommands};
+use super::stored_commands::StoredCommand;
 use crate::engine::drop_events;
 use crate::error::Error;
-use crate::files::{PackedFile, SNAPSHOT_MAGIC, position};
 use crate::model::{Model, model_name};
 use crate::process::stack;
-use crate::recovery::KnownChain;
-use crate::snapshot::{check, decode_snapshot, encode_model};
+use crate::snapshot::encode_model;
 use crate::storage::HeldDisk;
 
 /// Replays the stored history of the closed database in the directory `path` with today's code, and
@@ -121,127 +123,10 @@ pub(crate) fn verify_files<M: Model>(files: &Arc<HistoryFiles>) -> Result<Histor
     verify_alone::<M>(&Verification::of(files)?)
 }
 
-/// The stored files that a verification reads.
-struct Verification<'a> {
-    pub(super) files: &'a Arc<HistoryFiles>,
-    /// The snapshot with which replay begins.
-    begin: PackedFile,
-    /// The later snapshots, oldest first.
-    pub(super) snapshots: Vec<(u64, PathBuf)>,
-    /// How many snapshots cannot be compared, because the commands behind them are not stored.
-    unreachable: u64,
-}
-
 /// A stored command that today's code does not accept, and why.
 struct Refusal {
     culprit: Culprit,
     reason: String,
-}
-
-impl<'a> Verification<'a> {
-    fn of(files: &'a Arc<HistoryFiles>) -> Result<Self, Error> {
-        let oldest_command = files.oldest_command()?.unwrap_or(files.newest + 1);
-        let mut snapshots = files.snapshots()?;
-        let all = snapshots.len();
-        snapshots.retain(|(sequence, _)| sequence + 1 >= oldest_command);
-        let unreachable = position(all - snapshots.len());
-        if snapshots.is_empty() {
-            let reason = "the stored commands do not follow any stored snapshot".to_owned();
-            return Err(Error::Missing { path: files.directory.snapshots.clone(), reason });
-        }
-        let (sequence, path) = snapshots.remove(0);
-        Ok(Self { files, begin: open_snapshot(files, sequence, &path)?, snapshots, unreachable })
-    }
-
-    fn report(&self) -> HistoryReport {
-        let begins = self.begin.footer.sequence;
-        HistoryReport {
-            begins,
-            sequence: begins,
-            snapshots_unreachable: self.unreachable,
-            ..HistoryReport::default()
-        }
-    }
-
-    /// Makes a replica that begins with the oldest snapshot.
-    fn load<M: Model>(&self) -> Result<Replica<M>, Error> {
-        let PackedFile { header, footer, .. } = &self.begin;
-        let model = decode_snapshot(&self.begin)?;
-        Ok(Replica::new(self.files, model, footer.sequence, header.time_ns))
-    }
-
-    /// Whether the replayed model is equal to the stored one. `chain` is the chain value of the
-    /// commands up to the snapshot's sequence; `None` if no batch ends there. `commands` is the
-    /// file that holds the last of these commands.
-    fn is_as_stored<M: Model>(
-        &self,
-        model: &M,
-        (sequence, path): &(u64, PathBuf),
-        chain: Option<u32>,
-        commands: &Path,
-    ) -> Result<bool, Error> {
-        let file = open_snapshot(self.files, *sequence, path)?;
-        let stated = file.footer.chain;
-        if chain != Some(stated) {
-            let source = path.clone();
-            // Not the snapshot but the commands may be of another history: then this is an error
-            // that names their file.
-            self.files.prove(KnownChain { sequence: *sequence, chain: stated, source })?;
-            let expected = match chain {
-                Some(chain) => format!("chain {chain:08x} at sequence {sequence}"),
-                None => format!("no chain value at sequence {sequence}, where no batch ends"),
-            };
-            let expected = format!("{expected}, as in {}", commands.display());
-            return Err(Error::corrupt(path, 76, expected, format!("{stated:08x}")));
-        }
-        let replayed = digest(model)?;
-        let is_whole = !file.header.is_change();
-        if is_whole && file.header.model_version == M::VERSION && file.footer.digest == replayed {
-            return Ok(true);
-        }
-        Ok(digest(&decode_snapshot::<M>(&file)?)? == replayed)
-    }
-
-    /// Opens the commands behind the first snapshot.
-    fn commands(&self) -> Result<StoredCommands, Error> {
-        let PackedFile { footer, path, .. } = &self.begin;
-        let (sequence, chain, source) = (footer.sequence, footer.chain, path.clone());
-        self.files.commands(sequence + 1, Some(KnownChain { sequence, chain, source }))
-    }
-
-    /// Describes a divergence: counts the commands in it, and names the culprit if there is only
-    /// one command.
-    fn divergence(&self, parting: Parting, evidence: Evidence) -> Result<Divergence, Error> {
-        let Parting { after, at } = parting;
-        let (mut culprit, mut counts) = (None, BTreeMap::<String, u64>::new());
-        if at > after {
-            let mut commands = self.files.commands(after + 1, None)?;
-            while let Some(command) = commands.next()? {
-                *counts.entry(command.name().to_owned()).or_default() += 1;
-                if at - after == 1 {
-                    culprit = Some(Culprit::of(&command));
-                }
-                if command.sequence == at {
-                    break;
-                }
-            }
-        }
-        let commands = counts.into_iter().collect();
-        Ok(Divergence { after, at, evidence, culprit, commands })
-    }
-
-    fn refused(&self, after: u64, refusal: Refusal) -> Result<Divergence, Error> {
-        let Refusal { culprit, reason } = refusal;
-        let parting = Parting { after, at: culprit.sequence };
-        let divergence = self.divergence(parting, Evidence::Refused(reason))?;
-        Ok(Divergence { culprit: Some(culprit), ..divergence })
-    }
-}
-
-fn open_snapshot(files: &HistoryFiles, sequence: u64, path: &Path) -> Result<PackedFile, Error> {
-    let file = check(PackedFile::open(&*files.storage, path, SNAPSHOT_MAGIC)?, sequence)?;
-    files.check_identity(&file.path, &file.header)?;
-    files.with_bases(file, PackedFile::open)
 }
 
 /// Replays with one program, from stored snapshot to stored snapshot.
@@ -273,11 +158,17 @@ fn verify_alone<M: Model>(verification: &Verification<'_>) -> Result<HistoryRepo
         let Some(snapshot) = stored.next_if(|(stored, _)| *stored == command.sequence) else {
             continue;
         };
-        report.snapshots_compared += 1;
         let StoredCommand { file, sequence: at, chain, .. } = command;
-        if !verification.is_as_stored(&replica.replayed.model, snapshot, chain, &file.path)? {
-            report.divergence = Some(between_snapshots(verification, agreed, at)?);
-            break;
+        let model = &replica.replayed.model;
+        match verification.is_as_stored(model, snapshot, chain, &file.path)? {
+            Some(true) => report.snapshots_compared += 1,
+            // It was superseded and removed meanwhile.
+            None => continue,
+            Some(false) => {
+                report.snapshots_compared += 1;
+                report.divergence = Some(between_snapshots(verification, agreed, at)?);
+                break;
+            }
         }
         agreed = Pair::of(&replica, &replica);
     }
