@@ -4,6 +4,8 @@ mod builder;
 mod commands;
 mod follow;
 mod given;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod reads;
 mod remembering;
 mod running;

@@ -1,5 +1,5 @@
 //! What a user of the crate writes and reads: the vocabulary of commands over the years, tests of
-//! models, JSON, what `tracing` is told, and the code of the documentation; and that the tree stays
+//! models, JSON, what `tracing` and `metrics` are told, and the code of the documentation; and that the tree stays
 //! one.
 
 #[path = "../common/mod.rs"]
@@ -9,6 +9,7 @@ mod compile_fail;
 mod evolution;
 mod json;
 mod lists;
+mod metrics;
 mod readme;
 mod shown;
 mod testing;
