@@ -147,11 +147,12 @@ pub mod laboratory;
 pub mod testing;
 
 pub use database::{
-    Builder, Database, FromDefault, Given, InitialModel, ProgressAnswer, Sandbox, Submitting,
+    Builder, Database, FromDefault, Given, ImportReport, InitialModel, ProgressAnswer, RefusedLine,
+    Sandbox, Submitting,
 };
 pub use engine::{
-    AtError, FollowerState, FollowerStatus, Health, Numbered, Pending, PendingNumbered, Rejection,
-    Rejections, RequestStatus, SnapshotInfo, View,
+    AtError, FollowerState, FollowerStatus, Health, JsonOutput, Numbered, Pending, PendingNumbered,
+    Refused, Rejection, Rejections, RequestStatus, SnapshotInfo, View,
 };
 pub use error::{Error, TypeChange};
 pub use events::{From, Reached, Recorded, Subscription};

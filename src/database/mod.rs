@@ -4,6 +4,7 @@ mod builder;
 mod commands;
 mod follow;
 mod given;
+mod import;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod reads;
@@ -16,6 +17,7 @@ mod what_if;
 
 pub use builder::Builder;
 pub use given::{FromDefault, Given, InitialModel, ProgressAnswer};
+pub use import::{ImportReport, RefusedLine};
 pub use submitting::Submitting;
 pub use what_if::Sandbox;
 

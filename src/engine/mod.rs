@@ -4,6 +4,7 @@
 //! The modules, in the order in which a command meets them:
 //!
 //! - `submission`: an encoded command, with the place for its answer
+//! - `untyped`: the same for a command whose type the caller does not know
 //! - `record_buffer`: a buffer in which a record is encoded without an allocation of its own
 //! - `queue`: the bounded queue to the writer
 //! - `seat`: the writer between its turns; a lone caller takes it to serve its own command
@@ -49,6 +50,7 @@ mod submission;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod untyped;
 mod wakers;
 mod working_version;
 mod writer;
@@ -60,6 +62,7 @@ pub use recent_versions::AtError;
 pub use requests::{Rejection, Rejections, RequestStatus};
 pub use snapshot_board::SnapshotInfo;
 pub use status::Health;
+pub use untyped::{JsonOutput, Refused};
 
 pub(crate) use applier::{Applier, KEPT_EVENTS, Output, drop_events};
 #[cfg(any(test, fuzzing, feature = "laboratory"))]
@@ -86,6 +89,7 @@ pub(crate) use shared::Shared;
 pub(crate) use snapshot_board::{SnapshotBoard, SnapshotState};
 pub(crate) use status::Status;
 pub(crate) use submission::{Submitted, submission, submission_to};
+pub(crate) use untyped::untyped_submission;
 pub(crate) use wakers::{LONG_WAIT, Wakers, wake};
 pub(crate) use working_version::Working;
 pub(crate) use writer::{BatchLimits, Clock, Lane, Writer};

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 pub use first_answer::{FirstAnswer, UnreadableOutput};
 
-pub(crate) use rejections::note as note_rejections;
 #[doc(hidden)]
 pub use rejections::{OfRejection, Shown, WithDebug, WithDisplay, WithError, WithNothing};
+pub(crate) use rejections::{note as note_rejections, shown};
 pub(crate) use told::Reason;
 
 /// The message of every call in the child of a fork.

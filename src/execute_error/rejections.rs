@@ -67,6 +67,17 @@ pub(super) fn show_any<R: 'static>(rejection: &R, f: &mut fmt::Formatter<'_>) ->
     }
 }
 
+/// Returns a rejection of any type as a text.
+pub(crate) fn shown<R: 'static>(rejection: &R) -> String {
+    struct Any<'a, R>(&'a R);
+    impl<R: 'static> fmt::Display for Any<'_, R> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            show_any(self.0, f)
+        }
+    }
+    Any(rejection).to_string()
+}
+
 /// Returns a rejection as an error, if it is one.
 pub(super) fn as_error<R: 'static>(rejection: &R) -> Option<&(dyn Error + 'static)> {
     known::<R>().and_then(|shown| shown.error)?(rejection)

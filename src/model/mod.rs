@@ -25,7 +25,8 @@ pub(crate) use metadata::{LARGEST_METADATA_BYTES, asked};
 pub(crate) use random::RandomSeed;
 pub(crate) use time::{system_time, time_ns};
 pub(crate) use vocabulary::{
-    CommandTable, Entry, NoJson, REDACTED_NAME, REDACTED_TAG, Vocabulary, model_name, same_name,
+    CommandTable, Entry, NoJson, NotApplied, REDACTED_NAME, REDACTED_TAG, Vocabulary, model_name,
+    same_name,
 };
 
 use serde::Serialize;

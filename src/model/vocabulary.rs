@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::{Command, Model};
-use crate::execute_error::{OfRejection, Shown, WithDebug};
+use crate::execute_error::{OfRejection, Shown, WithDebug, shown};
 use crate::panics::{panic_message, told_of_panics};
 use crate::schema::{Described, described};
 use crate::{codec, json};
@@ -127,9 +127,17 @@ pub(crate) enum NoJson {
     NoForm(String),
 }
 
-/// Decodes and applies a command that was accepted once, and shows its output to whom it concerns.
+/// Decodes and applies a command, and shows its output to whom it concerns.
 type ReplayFn<M> =
-    fn(&[u8], &mut M, &mut Context<'_, M>, Option<ShowOutput<'_>>) -> Result<(), String>;
+    fn(&[u8], &mut M, &mut Context<'_, M>, Option<ShowOutput<'_>>) -> Result<(), NotApplied>;
+
+/// Why a command has changed nothing that may stay.
+pub(crate) enum NotApplied {
+    /// Its bytes cannot be decoded.
+    Undecodable(String),
+    /// It refused, for this reason.
+    Rejected(String),
+}
 
 /// Is shown a command's output.
 pub(crate) type ShowOutput<'a> = &'a mut dyn FnMut(&dyn Any);
@@ -245,6 +253,17 @@ impl<M: Model> Entry<M> {
         }
     }
 
+    /// Decodes and applies the command, and shows its output. It may panic, as the command may.
+    pub(crate) fn apply(
+        &self,
+        bytes: &[u8],
+        model: &mut M,
+        cx: &mut Context<'_, M>,
+        show: ShowOutput<'_>,
+    ) -> Result<(), NotApplied> {
+        (self.replay)(bytes, model, cx, Some(show))
+    }
+
     pub(crate) fn json(&self, bytes: &[u8]) -> Result<String, NoJson> {
         (self.to_json)(bytes)
     }
@@ -255,13 +274,13 @@ fn replay<M, Old, C>(
     model: &mut M,
     cx: &mut Context<'_, M>,
     show: Option<ShowOutput<'_>>,
-) -> Result<(), String>
+) -> Result<(), NotApplied>
 where
     M: Model,
     Old: serde::de::DeserializeOwned + Into<C>,
     C: Command<M>,
 {
-    let command: C = decode::<Old, C>(bytes)?;
+    let command: C = decode::<Old, C>(bytes).map_err(NotApplied::Undecodable)?;
     match command.apply(model, cx) {
         Ok(output) => {
             if let Some(show) = show {
@@ -269,7 +288,7 @@ where
             }
             Ok(())
         }
-        Err(_) => Err("it is rejected now".to_owned()),
+        Err(rejection) => Err(NotApplied::Rejected(shown(&rejection))),
     }
 }
 
@@ -400,8 +419,12 @@ impl<M: Model> CommandTable<M> {
         cx: &mut Context<'_, M>,
         show: Option<ShowOutput<'_>>,
     ) -> Result<(), String> {
-        catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx, show)))
-            .unwrap_or_else(|panic| Err(format!("it panics now: {}", panic_message(panic))))
+        match catch_unwind(AssertUnwindSafe(|| (entry.replay)(bytes, model, cx, show))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NotApplied::Undecodable(reason))) => Err(reason),
+            Ok(Err(NotApplied::Rejected(_))) => Err("it is rejected now".to_owned()),
+            Err(panic) => Err(format!("it panics now: {}", panic_message(panic))),
+        }
     }
 }
 

@@ -185,7 +185,11 @@ impl Growing<'_> {
 
 impl Pieces {
     fn unreadable(&mut self, path: &Path, error: StoreError) {
-        self.unreadable.push(Unreadable::of(path, &error.into()));
+        let it = Unreadable::of(path, &error.into());
+        // Reading goes on at each entry of an archive's index, and several may be in one damage.
+        if self.unreadable.last() != Some(&it) {
+            self.unreadable.push(it);
+        }
     }
 
     /// Reads the segment that begins with `first`. The next segment begins with `next`.

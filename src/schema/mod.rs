@@ -12,10 +12,12 @@
 //! - `shape`: a type as it is in an encoding, without names, and whether two are equal there
 //! - `document`: the schemas of one release as one text
 //! - `json`: a stored value as JSON; `leaves`: the simple ones; `entries`: those of collections, also
-//!   out of several snapshots; `select`: only a part of a value
+//!   out of several snapshots; `select`: only a part of a value;
+//!   `encode`: the way back from JSON
 
 mod display;
 mod document;
+mod encode;
 mod entries;
 mod json;
 mod leaves;

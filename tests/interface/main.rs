@@ -7,6 +7,7 @@ mod common;
 
 mod compile_fail;
 mod evolution;
+mod import;
 mod json;
 mod lists;
 mod metrics;

@@ -12,6 +12,8 @@ pub(crate) struct Tracked {
     key: RequestKey,
     /// Finds the command's name, which only a refusal needs.
     command: fn() -> &'static str,
+    /// The command's name, if it is known already.
+    name: Option<&'static str>,
 }
 
 impl Tracked {
@@ -23,7 +25,13 @@ impl Tracked {
         if !key.id().is_empty() {
             requests.index.enter(&key);
         }
-        Box::new(Self { requests, key, command })
+        Box::new(Self { requests, key, command, name: None })
+    }
+
+    /// Notes the command's name.
+    pub(crate) fn named(mut self: Box<Self>, name: &'static str) -> Box<Self> {
+        self.name = Some(name);
+        self
     }
 
     /// Returns the request, if the command has an id.
@@ -39,7 +47,8 @@ impl Tracked {
     /// Notes that the command was refused.
     pub(crate) fn refused(&self, reason: String) {
         let now = self.requests.storage.now();
-        self.requests.rejections.note(&self.key, (self.command)(), reason, now);
+        let command = self.name.unwrap_or_else(self.command);
+        self.requests.rejections.note(&self.key, command, reason, now);
     }
 }
 
