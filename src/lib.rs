@@ -131,6 +131,7 @@ mod options;
 mod panics;
 mod process;
 mod purge;
+mod read_only;
 mod recovery;
 pub mod schema;
 mod snapshot;
@@ -176,6 +177,7 @@ pub use options::{
 pub use purge::{
     PurgeAction, PurgeRecord, PurgeReport, Replacement, purge, purge_records, purge_unverified,
 };
+pub use read_only::ReadOnly;
 pub use recovery::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
 pub use stats::Stats;
 

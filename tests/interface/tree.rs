@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "panics",
     "trace",
     "faults",
@@ -27,6 +27,7 @@ const ORDER: [&str; 28] = [
     "recovery",
     "history",
     "events",
+    "read_only",
     "database",
     "followers",
     "purge",
