@@ -26,6 +26,8 @@ pub(crate) struct SegmentTail {
     is_new: bool,
     /// How often in a row bytes stood behind the last frame that are no frame.
     doubts: u32,
+    /// Whether the end was checked once.
+    is_checked: bool,
 }
 
 impl SegmentTail {
@@ -43,7 +45,7 @@ impl SegmentTail {
         let reader = anew(&scout);
         // The segment got its name only after everything before it was durable.
         let known_durable = first_sequence.saturating_sub(1).max(after);
-        Ok(Self { scout, reader, known_durable, is_new: true, doubts: 0 })
+        Ok(Self { scout, reader, known_durable, is_new: true, doubts: 0, is_checked: false })
     }
 
     pub(crate) fn file(&self) -> &Arc<StreamedFile> {
@@ -132,11 +134,13 @@ impl SegmentTail {
     }
 
     /// Finds out whether the place where the last look has stopped is damaged. It reads the rest of
-    /// the segment, so it does this only if there is a reason: something durable is missing, or the
-    /// same bytes that are no frame were seen before. Then it waits for twice as many looks.
+    /// the segment, so it does this only if there is a reason: something durable is missing, or
+    /// bytes that are no frame were seen at first, or more than once. Then it waits for twice as many
+    /// looks.
     pub(crate) fn check_end(&mut self) -> Result<(), StoreError> {
         let is_missing = self.known_durable > self.reached();
-        let is_doubtful = self.doubts > 1 && self.doubts.is_power_of_two();
+        let least = if std::mem::replace(&mut self.is_checked, true) { 2 } else { 1 };
+        let is_doubtful = self.doubts >= least && self.doubts.is_power_of_two();
         if !is_missing && !is_doubtful {
             return Ok(());
         }
