@@ -63,6 +63,12 @@ impl Told<'_, '_> {
         ask.tell(Progress { phase: Phase::Journal, done: self.bytes, total: self.total })
     }
 
+    /// Tells that all was read.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        let total = self.total.max(self.bytes);
+        self.tell(Progress { phase: Phase::Journal, done: total, total })
+    }
+
     /// Counts what was read.
     pub(super) fn count(&mut self, bytes: u64) -> Result<(), Error> {
         let before = self.bytes / PROGRESS_BYTES;

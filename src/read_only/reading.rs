@@ -94,7 +94,7 @@ impl<M: Model> Reading<M> {
     /// Reads what is new and durable. Returns the newest sequence.
     pub(super) fn look(&mut self, ask: Option<&mut Ask<'_>>) -> Result<u64, Error> {
         let mut told = Told::new(ask);
-        let looked = self.try_look(&mut told);
+        let looked = self.try_look(&mut told).and_then(|()| told.finish());
         let Err(error) = looked else { return Ok(self.copy.state.published.sequence()) };
         let refused = self.copy.frame_first;
         (self.tail, _) = (None, self.copy.forget());
