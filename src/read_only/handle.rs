@@ -139,8 +139,9 @@ impl<M: Model> ReadOnly<M> {
     /// Refreshes in the background from now on, until the last handle is dropped or
     /// [`stop_following`](Self::stop_following) is called. A thread looks at the files after each
     /// pause: of 1 ms while there is something new, and longer each time when there is not, up to
-    /// `longest_pause`. 10 ms is a good value: an idle database then costs less than a hundredth
-    /// of a core, and a busy one is at most some milliseconds ahead.
+    /// `longest_pause`. So a busy writer is some milliseconds ahead, and the first command after an
+    /// idle time is seen after `longest_pause` at most. 10 ms cost one or two hundredths of a core
+    /// while the writer is idle, 50 ms a fifth of that.
     ///
     /// A refresh that fails is tried again, at last once a second; [`failure`](Self::failure) says
     /// why it failed. A second call changes the pause.

@@ -9,7 +9,8 @@ mod places;
 mod processes;
 mod releases;
 
-use std::path::Path;
+use std::fs::FileTimes;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use prevalence::{Database, ReadOnly, SnapshotPolicy};
@@ -19,31 +20,45 @@ use common::{Ledger, content};
 /// Far longer than anything takes.
 const LONG: Duration = Duration::from_secs(120);
 
-/// Names, kinds, lengths and times of all that is in a directory, and the content of the files.
-fn all_of(path: &Path) -> impl PartialEq + std::fmt::Debug + use<> {
-    let mut entries: Vec<(std::path::PathBuf, bool, u64, SystemTime)> = Vec::new();
+/// What a directory says of one entry: its path, whether it is a directory, its length, and when it
+/// was changed and read last.
+type Said = (PathBuf, bool, u64, SystemTime, SystemTime);
+
+/// All that stands in a directory.
+fn all_in(path: &Path) -> Vec<Said> {
+    let mut entries: Vec<Said> = Vec::new();
     let mut open = vec![path.to_path_buf()];
     while let Some(next) = open.pop() {
         let metadata = std::fs::metadata(&next).unwrap();
-        entries.push((
-            next.clone(),
-            metadata.is_dir(),
-            metadata.len(),
-            metadata.modified().unwrap(),
-        ));
+        let (changed, read) = (metadata.modified().unwrap(), metadata.accessed().unwrap());
+        entries.push((next.clone(), metadata.is_dir(), metadata.len(), changed, read));
         if metadata.is_dir() {
             open.extend(std::fs::read_dir(&next).unwrap().map(|entry| entry.unwrap().path()));
         }
     }
     entries.sort();
-    (entries, content(path))
+    entries
 }
 
-/// Calls `look`, and checks that it has changed nothing in the directory.
+/// Calls `look`, and checks that it has changed nothing in the directory: no name, no byte, no time.
 fn unchanged<R>(path: &Path, look: impl FnOnce() -> R) -> R {
-    let before = all_of(path);
+    let bytes = content(path);
+    // The system notes a first access after a change, and later ones only after a day.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let times = FileTimes::new().set_accessed(long_ago);
+    for (entry, ..) in all_in(path) {
+        std::fs::File::open(entry).unwrap().set_times(times).unwrap();
+    }
+    let described = |it: Said| (it.0, it.1, it.2, it.3);
+    let before: Vec<_> = all_in(path).into_iter().map(described).collect();
     let result = look();
-    assert!(all_of(path) == before, "a reader has changed {}", path.display());
+    let after = all_in(path);
+    // To list a directory, as this test does, is an access, too.
+    let read: Vec<_> = after.iter().filter(|it| !it.1 && it.4 != long_ago).collect();
+    assert!(!cfg!(target_os = "linux") || read.is_empty(), "{read:?}");
+    let after: Vec<_> = after.into_iter().map(described).collect();
+    assert_eq!(after, before, "a reader has changed {}", path.display());
+    assert!(content(path) == bytes, "a reader has changed a file in {}", path.display());
     result
 }
 

@@ -1,11 +1,13 @@
 //! Readers beside a writer in another process, which begins new runs, takes snapshots, and is
-//! killed.
+//! killed; and a reader in the child of a fork.
+
+#![allow(unsafe_code)] // a fork
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use prevalence::{Database, SnapshotPolicy};
+use prevalence::{Database, Error, SnapshotPolicy, WaitError};
 
 use crate::common::child::{alone, test_name};
 use crate::common::{Carry, Ledger, Mix, temporary};
@@ -121,4 +123,53 @@ fn readers_follow_a_process_that_is_killed_and_started_again() {
         assert_eq!(shown(follower), crate::written(&writer));
         writer.close().unwrap();
     }
+}
+
+/// Forks, in a process of its own: no other test's thread may hold a lock at that moment.
+#[test]
+#[ignore = "a process that another test starts"]
+fn forks() {
+    let path = std::env::var_os(PATH).expect("only the parent starts this");
+    let writer = crate::write(Path::new(&path));
+    let reader = read(Path::new(&path));
+    writer.execute(Mix(value(1))).unwrap();
+    reader.follow(std::time::Duration::from_millis(1)).unwrap();
+    reader.wait_for(1, LONG).unwrap();
+    // SAFETY: the child calls only what is tested, and ends by `_exit`.
+    let forked = unsafe { libc::fork() };
+    if forked == 0 {
+        let child = || {
+            assert!(matches!(reader.refresh(), Err(Error::Forked)));
+            assert!(matches!(reader.stop_following(), Err(Error::Forked)));
+            assert!(matches!(reader.wait_for(2, LONG), Err(WaitError::Forked)));
+            assert_eq!(shown(&reader), (1, bytes_at(1)));
+            drop(reader);
+            let own = read(Path::new(&path));
+            assert_eq!(shown(&own), (1, bytes_at(1)));
+            assert_eq!(own.refresh().unwrap(), 1);
+        };
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(if told.is_ok() { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child above.
+    assert_eq!(unsafe { libc::waitpid(forked, &raw mut status, 0) }, forked);
+    assert_eq!(status, 0, "the child panicked");
+    writer.execute(Mix(value(2))).unwrap();
+    reader.wait_for(2, LONG).unwrap();
+    assert_eq!(shown(&reader), (2, bytes_at(2)));
+    println!("said 2");
+}
+
+#[test]
+fn a_child_of_a_fork_reads_and_no_more() {
+    let (_directory, path) = temporary();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(alone(test_name!(forks)))
+        .env(PATH, &path)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("said 2"), "{told}");
 }
