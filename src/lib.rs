@@ -75,6 +75,7 @@
 //! - [`Command`] and [`Model`]: the traits that an application implements. [`docs::determinism`]
 //!   says what an implementation must not do.
 //! - [`Database`]: execute, submit and await, query, view, close. [`Builder`]: the options.
+//! - [`ReadOnly`]: a database that another process writes, read beside it.
 //! - [`Durability`]: what an answer promises, and what a weaker choice may lose.
 //! - [`docs::async_service`]: which calls wait for what, and clients that try again.
 //! - [`schema`]: what the files say of the types in them, for programs that do not have these.
@@ -131,6 +132,7 @@ mod options;
 mod panics;
 mod process;
 mod purge;
+mod read_only;
 mod recovery;
 pub mod rescue;
 pub mod schema;
@@ -178,6 +180,7 @@ pub use options::{
 pub use purge::{
     PurgeAction, PurgeRecord, PurgeReport, Replacement, purge, purge_records, purge_unverified,
 };
+pub use read_only::ReadOnly;
 pub use recovery::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
 pub use stats::Stats;
 

@@ -16,9 +16,10 @@ use crate::options::{
     ArchivedSnapshots, Durability, Events, LoadModel, Options, RecentVersions, Retention,
     SnapshotPolicy,
 };
+use crate::read_only::{self, ReadOnly};
 use crate::recovery::{Progress, ProgressCallback};
 use crate::schema::Schema;
-use crate::storage::{Clock, HeldDisk, Memory};
+use crate::storage::{Clock, HeldDisk, Memory, ReadOnlyDisk};
 
 /// The root path of a database in memory. It is only a name; no directory with this name is read.
 const IN_MEMORY: &str = "<in memory>";
@@ -317,6 +318,31 @@ impl<M: Model, I> Builder<M, I> {
     {
         self.options.wait_for_lock = timeout;
         self.open(path)
+    }
+
+    /// Opens an existing database only to read it, beside the program that has it open or without
+    /// one; see [`Database::open_read_only`]. Of the options, only [`on_progress`](Self::on_progress)
+    /// and [`describe`](Self::describe) matter: the others are about writing, and the model of an
+    /// existing database is in its files. Request ids are not remembered.
+    ///
+    /// # Errors
+    /// As [`Database::open_read_only`]. [`Error::InvalidOption`] if
+    /// [`load_model`](Self::load_model) is to leave entries in the snapshot's file: the program
+    /// that writes may remove that file at any time.
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<ReadOnly<M>, Error> {
+        let root = absolute(path.as_ref())?;
+        self.options.validate_for::<M>()?;
+        if self.options.load_model.is_late() {
+            return Err(Error::InvalidOption {
+                option: "load_model",
+                value: format!("{:?}", self.options.load_model),
+                constraint: "a read-only open loads all at once (LoadModel::AtOpen), because the \
+                             program that writes may remove the snapshot at any time"
+                    .to_owned(),
+            });
+        }
+        let Self { options, mut progress, .. } = self;
+        read_only::open(Arc::new(ReadOnlyDisk), &root, options, &mut progress)
     }
 
     /// Opens the database in the directory `path`. Creates it if there is none.

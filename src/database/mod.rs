@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::files::DatabaseId;
 use crate::model::{LARGEST_METADATA_BYTES, Metadata, Model};
 use crate::options::Options;
+use crate::read_only::ReadOnly;
 use crate::recovery::{LoadingThread, ProgressCallback, recover};
 use crate::storage::Storage;
 
@@ -55,6 +56,53 @@ impl<M: Model> Database<M> {
         M: Default,
     {
         Self::builder().open(path)
+    }
+
+    /// Opens an existing database only to read it: one that another process has open, one that this
+    /// process has open, or one that nobody has open. It takes no lock and changes nothing, so it
+    /// needs only the right to read the directory, and any number of processes may do it. The
+    /// database is loaded into the memory of this process.
+    ///
+    /// [`ReadOnly::refresh`] reads what is new, and [`ReadOnly::follow`] does so in the background.
+    /// Only what the files state to be durable is shown: nothing that was shown is ever taken back,
+    /// whatever crashes. So the last batch is shown when the program that writes has stated that it
+    /// is durable: with the next batch, half a millisecond after the last one, or when it closes
+    /// the database. See `docs::architecture`, "reading beside a writer".
+    ///
+    /// ```
+    /// # use prevalence::{Command, Context, Database, Model};
+    /// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Counter(u64);
+    /// # impl Model for Counter { type Event = (); }
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Add(u64);
+    /// # impl Command<Counter> for Add {
+    /// #     type Output = u64;
+    /// #     type Rejection = std::convert::Infallible;
+    /// #     fn apply(self, counter: &mut Counter, _: &mut Context<'_, Counter>)
+    /// #         -> Result<u64, Self::Rejection> { counter.0 += self.0; Ok(counter.0) }
+    /// # }
+    /// # prevalence::commands! { Counter { 1 => Add } }
+    /// use std::time::Duration;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path();
+    /// let writer = Database::<Counter>::open(path)?;
+    /// let reader = Database::<Counter>::open_read_only(path)?; // here, or in another process
+    /// writer.execute(Add(2))?;
+    /// reader.follow(Duration::from_millis(10))?;
+    /// reader.wait_for(1, Duration::from_secs(10))?;
+    /// assert_eq!(reader.query(|counter| counter.0), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is no database, and [`Error::NotADirectory`] if something else
+    /// stands there. [`Error::WrongModel`], [`Error::WrongVersion`] and [`Error::ModelChanged`] if
+    /// it is not of this model. Otherwise as [`ReadOnly::refresh`]; [`Error::Aborted`] if the
+    /// progress callback ends the open.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnly<M>, Error> {
+        Self::builder().open_read_only(path)
     }
 
     /// Opens a new database that exists only in memory, for tests and for data that need not last.

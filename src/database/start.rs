@@ -100,7 +100,7 @@ impl<M: Model> Engine<M> {
         let writing = {
             let shared = shared.clone();
             let seat = seat.clone();
-            thread.become_writer(move || shared.run_guarded("writer", || seat.run()))
+            thread.go_on_with(move || shared.run_guarded("writer", || seat.run()))
         };
         let queue = Arc::new(queue);
         if let Some(late) = &found.loaded.late {

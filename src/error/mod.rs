@@ -383,6 +383,21 @@ pub enum Error {
         /// The oldest sequence that can be read.
         oldest: u64,
     },
+    /// What was read of a database is not what its files hold now: a [`purge`](crate::purge()) has
+    /// rewritten commands, or an older copy stands in the place of the database.
+    #[error(
+        "{} does not go on from what was read of it up to sequence {sequence}: {reason}. A purge \
+         has rewritten its history, or another copy stands in its place. Open it again",
+        path.display()
+    )]
+    HistoryRewritten {
+        /// The database directory.
+        path: PathBuf,
+        /// The sequence up to which it was read.
+        sequence: u64,
+        /// What does not fit.
+        reason: String,
+    },
     /// The stored history begins after the time that was asked for.
     #[error(
         "the history in {} does not reach back to the time that was asked for; the oldest state \

@@ -251,7 +251,8 @@ pub enum WaitError {
         reached: u64,
     },
     /// The durable follower that was waited for has stopped, is lost, or was closed. Its
-    /// [`status`](crate::FollowerHandle::status) says what to do.
+    /// [`status`](crate::FollowerHandle::status) says what to do. Or a
+    /// [read-only](crate::ReadOnly) database could not be refreshed; then the reason is that error.
     #[error(
         "the follower has come to sequence {reached} and will not reach sequence {wanted}: {reason}"
     )]

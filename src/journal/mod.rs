@@ -16,6 +16,7 @@
 //! - `stream`: reads the frames of a segment or an archive beside the appender
 //! - `stream_end`: what stands behind the last frame that such a reader can verify
 //! - `hop`: goes to a frame of a segment by the headers of those before it
+//! - `tail`: follows a segment that somebody may be writing to
 //! - `frame_index`: where the reader of an archive may begin
 //! - `archive`: packs a segment that is no longer needed for recovery
 
@@ -36,6 +37,7 @@ mod segment;
 mod stream;
 mod stream_end;
 mod sync_gate;
+mod tail;
 
 pub(crate) use append::{Journal, JournalOptions, first_segment_bytes};
 pub(crate) use archive::archive_segment;
@@ -51,3 +53,4 @@ pub(crate) use segment::{
 };
 pub(crate) use stream::{Bookmark, FrameStream, StreamedFile};
 pub(crate) use stream_end::Skipped;
+pub(crate) use tail::SegmentTail;

@@ -21,6 +21,9 @@ impl Journal {
         &mut self,
         needed: u64,
     ) -> Result<&mut OpenSegment, ChangeFailure> {
+        // A commit marker must fit behind it. Without one, readers beside this process would not
+        // learn that the last batch is durable while no other batch follows.
+        let needed = needed + position(frame_bytes(0));
         if let Some(beginning) = self.beginning.take() {
             let plan = beginning.plan(&self.options.identity, self.carried_bytes());
             let begun = self.begin_with(&plan, needed);
@@ -48,11 +51,15 @@ impl Journal {
         }
         let (next_sequence, chain) = (self.next_sequence, self.chain);
         let carried = !plan.carried.is_empty();
+        let is_durable = plan.durable.0 + 1 == next_sequence;
         let fill = |segment: &mut NewSegment| {
             for frame in &plan.carried {
                 segment.push_frame(frame)?;
             }
-            if carried { segment.push_commit_marker(next_sequence, chain) } else { Ok(()) }
+            match carried && is_durable {
+                true => segment.push_commit_marker(next_sequence, chain),
+                false => Ok(()),
+            }
         };
         let content = plan.carried_bytes() + position(frame_bytes(0)) + needed;
         let segment = self.new_segment(content, plan.start, &plan.identity, &fill)?;
@@ -70,8 +77,22 @@ impl Journal {
             self.unlisted = true;
             self.list(plan.start.first_sequence, plan.durable)?;
         }
+        if carried && !is_durable {
+            self.mark_carried(plan.durable.0).map_err(ChangeFailure::InDoubt)?;
+        }
         self.preparer.request_reserve();
         Ok(())
+    }
+
+    /// States that the frames are durable with which the first segment begins. Before, only those up
+    /// to `durable` were known to be. Others may read the segment as soon as it has its name, and
+    /// until that name is durable, a power cut may bring a segment back in which these frames are
+    /// lost. So the marker is written only now. It is synced, so that damage to these frames is not
+    /// taken for a torn write.
+    fn mark_carried(&mut self, durable: u64) -> Result<(), StoreError> {
+        self.stated_durable = durable;
+        self.write_commit_marker()?;
+        self.sync()
     }
 
     /// Checks as [`check_stands`](Self::check_stands), for the segment that the journal is about to

@@ -29,11 +29,16 @@ enum Step<R> {
 }
 
 impl LoadingThread {
+    /// Starts the thread that becomes the writer of the database at `path`.
     pub(crate) fn start(path: &Path) -> Result<Self, Error> {
+        Self::start_named("prevalence-writer", path)
+    }
+
+    pub(crate) fn start_named(name: &str, path: &Path) -> Result<Self, Error> {
         let (jobs, inbox) = bounded::<Job>(1);
         let work = move || inbox.into_iter().for_each(|job| job());
-        let thread = stack::spawn("prevalence-writer".to_owned(), work)
-            .map_err(Error::io("start a thread for", path))?;
+        let thread =
+            stack::spawn(name.to_owned(), work).map_err(Error::io("start a thread for", path))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -62,7 +67,7 @@ impl LoadingThread {
     }
 
     /// Runs `body` on the thread from now on.
-    pub(crate) fn become_writer(mut self, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn go_on_with(mut self, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         self.send(Box::new(body));
         self.jobs = None;
         self.thread.take().expect("the thread is taken only here and in `drop`")
@@ -116,8 +121,7 @@ mod tests {
         assert_ne!(there, here);
         assert_eq!(told, [1, 2, 3]);
         let (outbox, inbox) = bounded(1);
-        let writer =
-            thread.become_writer(move || outbox.send(std::thread::current().id()).unwrap());
+        let writer = thread.go_on_with(move || outbox.send(std::thread::current().id()).unwrap());
         assert_eq!(inbox.recv().unwrap(), there);
         writer.join().unwrap();
     }

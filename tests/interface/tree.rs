@@ -27,6 +27,7 @@ const ORDER: [&str; 29] = [
     "recovery",
     "history",
     "events",
+    "read_only",
     "database",
     "followers",
     "purge",

@@ -1,0 +1,63 @@
+//! Owns reading the MANIFEST while another process may create or purge the database. Knows nothing
+//! of the files that it names.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::files::{Directory, MANIFEST_NAME, Manifest, ManifestFile, State};
+use crate::storage::{EntryKind, Storage};
+
+/// How often the MANIFEST is read again while a database is being created or purged.
+const MOST_WAITS: u32 = 50;
+/// The pause before that.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Reads the MANIFEST of the database in the directory `root`. It waits, with a bound, while the
+/// database is being created or purged.
+pub(super) fn settled_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
+    for _ in 0..MOST_WAITS {
+        let manifest = ManifestFile::read(storage, root)?.map(|file| file.current().clone());
+        match manifest {
+            Some(Manifest { state: State::Creating | State::Swapping, .. }) => {
+                std::thread::sleep(PAUSE);
+            }
+            Some(manifest) => return Ok(manifest),
+            None => return Err(missing(&**storage, root)?),
+        }
+    }
+    let manifest = ManifestFile::read(storage, root)?.map(|file| file.current().clone());
+    match manifest.as_ref().map(|manifest| manifest.state) {
+        Some(State::Swapping) => Err(Error::PurgeUnfinished { path: root.to_path_buf() }),
+        Some(State::Creating) => Err(no_database(
+            root,
+            "the creation of the database was not finished, and no command was accepted; the next \
+             open begins again",
+        )),
+        _ => manifest.ok_or(missing(&**storage, root)?),
+    }
+}
+
+/// Makes the error for a directory without a MANIFEST.
+fn missing(storage: &dyn Storage, root: &Path) -> Result<Error, Error> {
+    match storage.kind(root).map_err(Error::io("examine", root))? {
+        Some(EntryKind::Directory) => {}
+        Some(_) => return Ok(Error::NotADirectory { path: root.to_path_buf() }),
+        None => return Ok(no_database(root, "nothing stands at this path")),
+    }
+    Ok(no_database(
+        root,
+        match Directory::at(root).holds_files_of_ours(storage)? {
+            true => {
+                "there are journal segments or snapshots, and this file states which of them must \
+                 exist"
+            }
+            false => "there is no database in this directory",
+        },
+    ))
+}
+
+fn no_database(root: &Path, reason: &str) -> Error {
+    Error::Missing { path: root.join(MANIFEST_NAME), reason: reason.to_owned() }
+}
