@@ -5,5 +5,6 @@ mod common;
 mod decoded;
 mod figures;
 mod log;
+mod memory;
 mod refused;
 mod verify;
