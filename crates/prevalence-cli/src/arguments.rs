@@ -29,8 +29,29 @@ pub enum Wanted {
     /// Prints the model of a snapshot as JSON, without the program's types. It reads piece by piece,
     /// so a large model needs little memory.
     Show(Show),
+    /// Says what differs between the models of two snapshots, without the program's types. It reads
+    /// piece by piece, so large models need little memory.
+    Diff(Diff),
     /// Reads all files and says what is wrong with each, and what to do.
     Verify(Verify),
+    /// Prints a script that completes the arguments of this tool in a shell.
+    Completions(Completions),
+    /// Prints the manual pages of this tool, or writes them into a directory.
+    Man(Manual),
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Manual {
+    /// The directory for the pages, such as /usr/local/share/man/man1. Pages of the same names are
+    /// replaced.
+    pub directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +74,27 @@ pub struct Show {
     #[arg(long, value_name = "SEQUENCE|TIME", value_parser = at)]
     pub at: Option<At>,
     /// The model is always printed as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The directory of the database.
+    pub path: PathBuf,
+    /// The first snapshot: that of a sequence, or the newest one that is not behind a time.
+    #[arg(value_name = "SEQUENCE|TIME", value_parser = at)]
+    pub before: At,
+    /// The second snapshot.
+    #[arg(value_name = "SEQUENCE|TIME", value_parser = at)]
+    pub after: At,
+    /// Only this part of the model, as in `show`.
+    pub part: Option<String>,
+    /// Entries of maps that are in another order in each snapshot, as those of a HashMap, wait for
+    /// each other in memory: so many MiB of them at most.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    pub memory: u64,
+    /// Prints a JSON object on each line.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,6 +1,7 @@
 //! Owns why a command ends early, and the exit codes. Knows nothing of the commands.
 
 use std::io;
+use std::path::PathBuf;
 
 /// All is well.
 pub const FINE: u8 = 0;
@@ -15,7 +16,7 @@ pub const UNREADABLE: u8 = 3;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
-  1  verify: damage was found; log, show: there is nothing that fits
+  1  verify: damage was found; diff: they differ; log, show: there is nothing that fits
   2  the arguments are wrong
   3  the database cannot be read, or the result cannot be written";
 
@@ -26,8 +27,23 @@ pub enum Failure {
     Database(prevalence::Error),
     /// The result cannot be written.
     Output(io::Error),
+    /// A file of the result cannot be written.
+    File(Unwritten),
     /// The arguments do not go together.
     Usage(String),
+}
+
+/// A file that cannot be written.
+#[derive(Debug)]
+pub struct Unwritten {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl From<Unwritten> for Failure {
+    fn from(unwritten: Unwritten) -> Self {
+        Self::File(unwritten)
+    }
 }
 
 impl From<prevalence::Error> for Failure {
@@ -61,6 +77,11 @@ pub fn code(done: Result<u8, Failure>) -> u8 {
         }
         Err(Failure::Output(error)) => {
             tell(&format!("cannot write the result: {error}. Give the output another place"));
+            UNREADABLE
+        }
+        Err(Failure::File(Unwritten { path, source })) => {
+            let path = path.display();
+            tell(&format!("cannot write {path}: {source}. Give the output another place"));
             UNREADABLE
         }
         Err(Failure::Database(error)) => {

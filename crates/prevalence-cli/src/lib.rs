@@ -9,7 +9,9 @@
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
 //! - `condition`: the conditions of `log --where`
-//! - `info`, `du`, `log`, `show`, `verify`: one command each
+//! - `json_stream`: a long JSON text, piece by piece
+//! - `info`, `du`, `log`, `show`, `diff`, `verify`: one command each
+//! - `manual`: `man` and `completions`, what the tool says of itself
 
 #![warn(
     clippy::unwrap_used,
@@ -23,10 +25,13 @@
 
 mod arguments;
 mod condition;
+mod diff;
 mod du;
 mod failure;
 mod info;
+mod json_stream;
 mod log;
+mod manual;
 mod output;
 mod progress;
 mod show;
@@ -61,7 +66,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Du(wanted) => du::run(&wanted, out),
         Wanted::Log(wanted) => log::run(&wanted, out),
         Wanted::Show(wanted) => show::run(&wanted, out),
+        Wanted::Diff(wanted) => diff::run(&wanted, out),
         Wanted::Verify(wanted) => verify::run(&wanted, out),
+        Wanted::Completions(wanted) => manual::complete(&wanted, out),
+        Wanted::Man(wanted) => manual::man(&wanted, out),
     };
     let flushed = done.and_then(|code| {
         out.flush()?;

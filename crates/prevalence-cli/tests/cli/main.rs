@@ -3,8 +3,11 @@
 
 mod common;
 mod decoded;
+mod diff;
 mod figures;
 mod log;
+mod manual;
 mod memory;
+mod mutated;
 mod refused;
 mod verify;
