@@ -26,6 +26,8 @@ pub enum Wanted {
     Du(Looked),
     /// Prints the stored commands, oldest first.
     Log(Log),
+    /// Writes the stored commands as a table or as lines of JSON, whole and with their types.
+    Export(Export),
     /// Prints the model of a snapshot as JSON, without the program's types. It reads piece by piece,
     /// so a large model needs little memory.
     Show(Show),
@@ -137,8 +139,9 @@ pub enum Format {
     Csv,
 }
 
+/// Which commands are wanted.
 #[derive(Debug, Args)]
-pub struct Log {
+pub struct Chosen {
     /// The directory of the database.
     pub path: PathBuf,
     /// The first sequence. Without it, the oldest that is stored.
@@ -171,6 +174,12 @@ pub struct Log {
     /// Ends after so many commands.
     #[arg(long, value_name = "COUNT")]
     pub limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    #[command(flatten)]
+    pub chosen: Chosen,
     /// Waits for further commands, until it is interrupted.
     #[arg(long)]
     pub follow: bool,
@@ -180,6 +189,31 @@ pub struct Log {
     /// The same as `--format ndjson`.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
+}
+
+/// What an export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A JSON object on each line, as those of `log`.
+    Ndjson,
+    /// Comma-separated values, with a line of names.
+    Csv,
+    /// A Parquet file, which needs --output.
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// The form of the export. In a table (not ndjson), the fields of a command are one column of
+    /// JSON. If --command names one command, each field has a column of its own.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
+    pub format: ExportFormat,
+    /// The file, which is replaced when the export is whole. Without it, the standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Parses a time, or a duration before now.

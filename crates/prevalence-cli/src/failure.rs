@@ -25,6 +25,8 @@ Exit codes:
 pub enum Failure {
     /// The database cannot be read.
     Database(prevalence::Error),
+    /// Not all that was wanted could be read. What could be is in the result.
+    Incomplete(String),
     /// The result cannot be written.
     Output(io::Error),
     /// A file of the result cannot be written.
@@ -86,6 +88,10 @@ pub fn code(done: Result<u8, Failure>) -> u8 {
         }
         Err(Failure::Database(error)) => {
             tell(&error.to_string());
+            UNREADABLE
+        }
+        Err(Failure::Incomplete(reason)) => {
+            tell(&reason);
             UNREADABLE
         }
         Err(Failure::Usage(reason)) => {

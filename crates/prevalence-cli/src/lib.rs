@@ -8,9 +8,10 @@
 //! - `output`: how values become lines of text or JSON
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
+//! - `commands`: which stored commands are wanted, and the way through them
 //! - `condition`: the conditions of `log --where`
 //! - `json_stream`: a long JSON text, piece by piece
-//! - `info`, `du`, `log`, `show`, `diff`, `verify`: one command each
+//! - `info`, `du`, `log`, `export`, `show`, `diff`, `verify`: one command each
 //! - `manual`: `man` and `completions`, what the tool says of itself
 
 #![warn(
@@ -24,9 +25,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic))]
 
 mod arguments;
+mod commands;
 mod condition;
 mod diff;
 mod du;
+mod export;
 mod failure;
 mod info;
 mod json_stream;
@@ -65,6 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Info(wanted) => info::run(&wanted, out),
         Wanted::Du(wanted) => du::run(&wanted, out),
         Wanted::Log(wanted) => log::run(&wanted, out),
+        Wanted::Export(wanted) => export::run(&wanted, out),
         Wanted::Show(wanted) => show::run(&wanted, out),
         Wanted::Diff(wanted) => diff::run(&wanted, out),
         Wanted::Verify(wanted) => verify::run(&wanted, out),

@@ -97,11 +97,11 @@ impl PackedFile {
     }
 }
 
+/// What takes an unpacked chunk, or why it could not be unpacked.
+type Take<'a> = dyn FnMut(&Chunk, Result<Vec<u8>, StoreError>) -> Result<(), StoreError> + 'a;
+
 /// Unpacks all chunks on several threads, and has them taken in their order.
-fn in_order(
-    content: &Content,
-    take: &mut dyn FnMut(&Chunk, Result<Vec<u8>, StoreError>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+fn in_order(content: &Content, take: &mut Take<'_>) -> Result<(), StoreError> {
     let chunks = &content.index.chunks;
     let threads = cores().min(chunks.len() / CHUNKS_WORTH_A_THREAD).min(MOST_THREADS);
     let threads = if threads < 2 { 0 } else { threads };

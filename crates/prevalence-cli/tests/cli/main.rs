@@ -4,6 +4,7 @@
 mod common;
 mod decoded;
 mod diff;
+mod export;
 mod figures;
 mod log;
 mod manual;
