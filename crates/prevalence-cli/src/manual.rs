@@ -1,5 +1,5 @@
-//! Owns the commands `man` and `completions`: what `man` and shells are told of the tool. It is made
-//! of the same description as `--help`. Knows nothing of databases.
+//! Owns the commands `man` and `completions`: what `man` and shells are told of the tool. It
+//! is made of the same description as `--help`. Knows nothing of databases.
 
 use std::io::{self, Write};
 

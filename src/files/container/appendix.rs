@@ -1,5 +1,5 @@
-//! Owns reading the appendix of a packed file without the content before it. Knows nothing of what it
-//! means.
+//! Owns reading the appendix of a packed file without the content before it. Knows nothing of
+//! what it means.
 
 use std::io::Read;
 

@@ -1,6 +1,6 @@
 //! Owns the command `diff`: what differs between the models of two snapshots. Each is written as
-//! JSON by a thread of its own, and both texts are compared while they are written. Knows nothing of
-//! the files.
+//! JSON by a thread of its own, and both texts are compared while they are written. Knows
+//! nothing of the files.
 //!
 //! - `compare`: the comparison of two JSON texts
 //! - `report`: how a difference is told
@@ -80,7 +80,8 @@ pub fn run(wanted: &Diff, out: &mut dyn Write) -> Result<u8, Failure> {
     Ok(if differences == 0 { FINE } else { FOUND })
 }
 
-/// Finds the snapshot that is meant: that of a sequence, or the newest one that is not behind a time.
+/// Finds the snapshot that is meant: that of a sequence, or the newest one that is not behind
+/// a time.
 fn chosen(look: &Inspection, at: At) -> Result<&SnapshotFile, Failure> {
     let (sequence, until) = match at {
         At::Sequence(sequence) => (Some(sequence), None),

@@ -1,7 +1,7 @@
 //! Owns the comparison of two objects from the place on at which their keys differ. Nothing says in
-//! which order a map was stored. So an entry whose key the other side does not have at the same place
-//! waits until it comes there. If too many wait and all keys so far were in their order, the rest is
-//! taken to be so, too, and then nothing has to wait. Knows nothing of values.
+//! which order a map was stored. So an entry whose key the other side does not have at the same
+//! place waits until it comes there. If too many wait and all keys so far were in their order, the
+//! rest is taken to be so, too, and then nothing has to wait. Knows nothing of values.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
