@@ -46,7 +46,7 @@
 //! - `strangers`: finds what does not belong to the current state
 //! - `journal_end`: where the journal ends now
 //! - `known`: reads what changes while a program has the database open
-//! - `open_plan`: what an open would do
+//! - `open_plan`: what an open would do; `open_time`: how long it takes at least
 //! - `records`: the stored commands, one by one
 //! - `types`: what the stored commands and events are
 //! - `content`: the model of a snapshot as JSON
@@ -59,6 +59,7 @@ mod inspection;
 mod journal_end;
 mod known;
 mod open_plan;
+mod open_time;
 mod opener;
 mod records;
 mod strangers;

@@ -3,13 +3,14 @@
 //! segment and the reader of a streamed file both use it. Knows nothing of where the bytes come
 //! from.
 
-use super::frame::{FrameFault, FrameHeader};
+use super::frame::{FrameFault, FrameHeader, Salted};
 use crate::files::FileHeader;
 
 /// The place of a reader among the frames of a file.
 #[derive(Clone, Copy)]
 pub(super) struct FrameCursor {
     salt: u64,
+    salted: Salted,
     /// The sequence of the next command.
     pub(super) next_sequence: u64,
     /// The chain value before the next frame.
@@ -19,7 +20,12 @@ pub(super) struct FrameCursor {
 impl FrameCursor {
     /// Makes a cursor before the first frame of a file with this header.
     pub(super) fn at_start_of(header: &FileHeader) -> Self {
-        Self { salt: header.salt, next_sequence: header.sequence, chain: header.chain }
+        Self {
+            salt: header.salt,
+            salted: Salted::with(header.salt),
+            next_sequence: header.sequence,
+            chain: header.chain,
+        }
     }
 
     /// Makes a cursor before another frame of the same file.
@@ -34,7 +40,7 @@ impl FrameCursor {
 
     /// Reads and verifies a frame header at the start of `bytes`.
     pub(super) fn header(&self, bytes: &[u8]) -> Result<FrameHeader, FrameFault> {
-        FrameHeader::decode(bytes, self.salt)
+        FrameHeader::decode(bytes, self.salted)
     }
 
     /// Verifies the frame at the start of `bytes`, which has this header, and steps over it.

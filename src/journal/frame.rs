@@ -40,6 +40,16 @@ pub(crate) struct FrameHeader {
     pub(crate) count: u32,
 }
 
+/// With what the checksums of a file's frame headers begin. A reader of many frames makes it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Salted(u32);
+
+impl Salted {
+    pub(crate) fn with(salt: u64) -> Self {
+        Self(crc32c::crc32c(&salt.to_le_bytes()))
+    }
+}
+
 /// Why bytes are no frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FrameFault {
@@ -83,12 +93,13 @@ impl FrameHeader {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         let (head, checksum) = bytes.split_at_mut(COVERED_HEADER_BYTES);
         head.copy_from_slice(&covered);
-        checksum.copy_from_slice(&header_checksum(&covered, salt).to_le_bytes());
+        let computed = header_checksum(&covered, Salted::with(salt));
+        checksum.copy_from_slice(&computed.to_le_bytes());
         bytes
     }
 
-    /// Reads and verifies the header at the start of `bytes`.
-    pub(crate) fn decode(bytes: &[u8], salt: u64) -> Result<Self, FrameFault> {
+    /// Reads and verifies the header at the start of `bytes`. `salted` is that of the file's salt.
+    pub(crate) fn decode(bytes: &[u8], salted: Salted) -> Result<Self, FrameFault> {
         let fault = |at, expected: String, found: String| FrameFault { at, expected, found };
         let end = || {
             let found = format!("the file's end after {} bytes", bytes.len());
@@ -106,7 +117,7 @@ impl FrameHeader {
         let count = fields.u32().ok_or_else(end)?;
         let stored = fields.u32().ok_or_else(end)?;
         let covered = bytes.get(..COVERED_HEADER_BYTES).ok_or_else(end)?;
-        let computed = header_checksum(covered, salt);
+        let computed = header_checksum(covered, salted);
         if stored != computed && !fault!(FrameHeaderChecksumNotChecked) {
             let expected = format!("frame header checksum {computed:08x}");
             return Err(fault(COVERED_HEADER_BYTES, expected, format!("{stored:08x}")));
@@ -167,8 +178,8 @@ pub(crate) const fn frame_bytes(payload_length: usize) -> usize {
     align_up(FRAME_HEADER_BYTES + payload_length + BODY_CHECKSUM_BYTES, FRAME_ALIGNMENT)
 }
 
-fn header_checksum(covered: &[u8], salt: u64) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), covered)
+fn header_checksum(covered: &[u8], salted: Salted) -> u32 {
+    crc32c::crc32c_append(salted.0, covered)
 }
 
 fn body_checksum(covered: &[u8], payload: &[u8], chain: u32) -> u32 {

@@ -111,6 +111,25 @@ impl FrameStream {
         first_sequence: u64,
         wanted: u64,
     ) -> Result<Self, StoreError> {
+        Self::from_archive(storage, archive_directory, first_sequence, wanted, false)
+    }
+
+    /// Opens the same from its first frame on, to read all of it: another thread unpacks ahead.
+    pub(crate) fn of_whole_archive(
+        storage: &dyn Storage,
+        archive_directory: &Path,
+        first_sequence: u64,
+    ) -> Result<Self, StoreError> {
+        Self::from_archive(storage, archive_directory, first_sequence, first_sequence, true)
+    }
+
+    fn from_archive(
+        storage: &dyn Storage,
+        archive_directory: &Path,
+        first_sequence: u64,
+        wanted: u64,
+        ahead: bool,
+    ) -> Result<Self, StoreError> {
         let path = archive_path(archive_directory, first_sequence);
         let packed = PackedFile::open_beside_others(storage, &path, ARCHIVE_MAGIC)?;
         check_name(&path, &packed.header, first_sequence)?;
@@ -118,7 +137,7 @@ impl FrameStream {
         entries.drain(..find(&entries, wanted));
         let begin = entries.first().copied();
         let begin = begin.unwrap_or_else(|| IndexEntry::first_of(&packed.header));
-        let inner = packed.reader(begin.offset).map_err(StoreError::io("unpack", &path))?;
+        let inner = packed.reader(begin.offset, ahead).map_err(StoreError::io("unpack", &path))?;
         let content: Box<dyn Read + Send> = match begin.offset {
             0 => Box::new(Digested {
                 inner,

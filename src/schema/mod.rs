@@ -36,6 +36,7 @@ pub(crate) use shape::Shape;
 
 use std::any::TypeId;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -66,19 +67,35 @@ impl Described {
     }
 }
 
+type Known = HashMap<TypeId, Arc<Described>>;
+
+/// A new type copies the map that it comes into: with so many maps, even that of a program with
+/// thousands of commands is short.
+const MAPS: usize = 64;
+const MAPS_U64: u64 = 64;
+
 /// The types that this process has used: as many as it has types of models, commands and events.
 /// Reading takes no lock, which in the child of a fork could stay locked for ever.
-static DESCRIBED: ArcSwapOption<HashMap<TypeId, Arc<Described>>> = ArcSwapOption::const_empty();
+static DESCRIBED: [ArcSwapOption<Known>; MAPS] = [const { ArcSwapOption::const_empty() }; MAPS];
+
+/// Returns the map in which a type is.
+fn map_of(id: TypeId) -> &'static ArcSwapOption<Known> {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+    let [first, ..] = &DESCRIBED;
+    let place = usize::try_from(hash % MAPS_U64).ok();
+    place.and_then(|place| DESCRIBED.get(place)).unwrap_or(first)
+}
 
 /// Returns what is known of a type, which is found out once in each process.
 pub(crate) fn described<T: DeserializeOwned + 'static>() -> Arc<Described> {
     let id = TypeId::of::<T>();
-    if let Some(known) = DESCRIBED.load().as_deref().and_then(|known| known.get(&id)) {
+    let map = map_of(id);
+    if let Some(known) = map.load().as_deref().and_then(|known| known.get(&id)) {
         return known.clone();
     }
     let made = Arc::new(Described::by(trace::trace::<T>()));
     // Another thread may have found it meanwhile; it is the same.
-    DESCRIBED.rcu(|known| {
+    map.rcu(|known| {
         let mut known = known.as_deref().cloned().unwrap_or_default();
         known.insert(id, made.clone());
         Some(Arc::new(known))

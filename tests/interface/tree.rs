@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "panics",
     "trace",
     "faults",

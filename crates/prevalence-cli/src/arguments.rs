@@ -27,9 +27,14 @@ pub enum Wanted {
     Du(Looked),
     /// Prints the stored commands, oldest first.
     Log(Log),
+    /// Writes the stored commands as a table or as lines of JSON, whole and with their types.
+    Export(Export),
     /// Prints the model of a snapshot as JSON, without the program's types. It reads piece by piece,
     /// so a large model needs little memory.
     Show(Show),
+    /// Says what differs between the models of two snapshots, without the program's types. It reads
+    /// piece by piece, so large models need little memory.
+    Diff(Diff),
     /// Reads all files and says what is wrong with each, and what to do.
     Verify(Verify),
     /// Writes a new database with everything that can be saved of a damaged one. First it says what
@@ -39,6 +44,24 @@ pub enum Wanted {
     Backup(Backup),
     /// Writes a database as it was at an earlier command or time into a new directory.
     Restore(Restore),
+    /// Prints a script that completes the arguments of this tool in a shell.
+    Completions(Completions),
+    /// Prints the manual pages of this tool, or writes them into a directory.
+    Man(Manual),
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Manual {
+    /// The directory for the pages, such as /usr/local/share/man/man1. Pages of the same names are
+    /// replaced.
+    pub directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +84,27 @@ pub struct Show {
     #[arg(long, value_name = "SEQUENCE|TIME", value_parser = at)]
     pub at: Option<At>,
     /// The model is always printed as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The directory of the database.
+    pub path: PathBuf,
+    /// The first snapshot: that of a sequence, or the newest one that is not behind a time.
+    #[arg(value_name = "SEQUENCE|TIME", value_parser = at)]
+    pub before: At,
+    /// The second snapshot.
+    #[arg(value_name = "SEQUENCE|TIME", value_parser = at)]
+    pub after: At,
+    /// Only this part of the model, as in `show`.
+    pub part: Option<String>,
+    /// Entries of maps that are in another order in each snapshot, as those of a HashMap, wait for
+    /// each other in memory: so many MiB of them at most.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    pub memory: u64,
+    /// Prints a JSON object on each line.
     #[arg(long)]
     pub json: bool,
 }
@@ -151,8 +195,9 @@ pub enum Format {
     Csv,
 }
 
+/// Which commands are wanted.
 #[derive(Debug, Args)]
-pub struct Log {
+pub struct Chosen {
     /// The directory of the database.
     pub path: PathBuf,
     /// The first sequence. Without it, the oldest that is stored.
@@ -185,6 +230,12 @@ pub struct Log {
     /// Ends after so many commands.
     #[arg(long, value_name = "COUNT")]
     pub limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    #[command(flatten)]
+    pub chosen: Chosen,
     /// Waits for further commands, until it is interrupted.
     #[arg(long)]
     pub follow: bool,
@@ -194,6 +245,31 @@ pub struct Log {
     /// The same as `--format ndjson`.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
+}
+
+/// What an export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A JSON object on each line, as those of `log`.
+    Ndjson,
+    /// Comma-separated values, with a line of names.
+    Csv,
+    /// A Parquet file, which needs --output.
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// The form of the export. In a table (not ndjson), the fields of a command are one column of
+    /// JSON. If --command names one command, each field has a column of its own.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
+    pub format: ExportFormat,
+    /// The file, which is replaced when the export is whole. Without it, the standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Parses a time, or a duration before now.

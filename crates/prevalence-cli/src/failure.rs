@@ -1,6 +1,7 @@
 //! Owns why a command ends early, and the exit codes. Knows nothing of the commands.
 
 use std::io;
+use std::path::PathBuf;
 
 /// All is well.
 pub const FINE: u8 = 0;
@@ -15,8 +16,8 @@ pub const UNREADABLE: u8 = 3;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
-  1  verify: damage was found; log, show: there is nothing that fits; repair: nothing was written,
-     because nobody has agreed
+  1  verify: damage was found; diff: they differ; log, show: there is nothing that fits;
+     repair: nothing was written, because nobody has agreed
   2  the arguments are wrong
   3  the database cannot be read, or the result cannot be written";
 
@@ -25,10 +26,27 @@ Exit codes:
 pub enum Failure {
     /// The database cannot be read.
     Database(prevalence::Error),
+    /// Not all that was wanted could be read. What could be is in the result.
+    Incomplete(String),
     /// The result cannot be written.
     Output(io::Error),
+    /// A file of the result cannot be written.
+    File(Unwritten),
     /// The arguments do not go together.
     Usage(String),
+}
+
+/// A file that cannot be written.
+#[derive(Debug)]
+pub struct Unwritten {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl From<Unwritten> for Failure {
+    fn from(unwritten: Unwritten) -> Self {
+        Self::File(unwritten)
+    }
 }
 
 impl From<prevalence::Error> for Failure {
@@ -64,8 +82,17 @@ pub fn code(done: Result<u8, Failure>) -> u8 {
             tell(&format!("cannot write the result: {error}. Give the output another place"));
             UNREADABLE
         }
+        Err(Failure::File(Unwritten { path, source })) => {
+            let path = path.display();
+            tell(&format!("cannot write {path}: {source}. Give the output another place"));
+            UNREADABLE
+        }
         Err(Failure::Database(error)) => {
             tell(&error.to_string());
+            UNREADABLE
+        }
+        Err(Failure::Incomplete(reason)) => {
+            tell(&reason);
             UNREADABLE
         }
         Err(Failure::Usage(reason)) => {

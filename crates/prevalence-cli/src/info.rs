@@ -56,7 +56,18 @@ fn as_text(look: &Inspection, out: &mut dyn Write) -> io::Result<()> {
     files(look, out)?;
     followers(look.followers(), out)?;
     writeln!(out, "\nan open would")?;
-    plan(look.open_plan(), out)
+    plan(look.open_plan(), out)?;
+    let Some(least) = least_open_time(look) else { return Ok(()) };
+    writeln!(
+        out,
+        "  take at least {least:.1?} here, and what the program needs to decode and apply"
+    )
+}
+
+/// How long an open takes at least; `None` if it would fail.
+fn least_open_time(look: &Inspection) -> Option<std::time::Duration> {
+    // Why a file cannot be read is told by `verify`.
+    look.least_open_time().ok().flatten()
 }
 
 fn journal_end(end: Option<&JournalEnd>, out: &mut dyn Write) -> io::Result<()> {
@@ -248,7 +259,7 @@ fn as_json(look: &Inspection) -> Value {
             "kind": other_kind(it.kind),
             "file_bytes": it.file_bytes,
         })).collect::<Vec<_>>(),
-        "open": plan_json(look.open_plan()),
+        "open": plan_json(look),
     })
 }
 
@@ -360,7 +371,8 @@ fn follower_json(it: &FollowerFiles) -> Value {
     })
 }
 
-fn plan_json(plan: &OpenPlan) -> Value {
+fn plan_json(look: &Inspection) -> Value {
+    let plan = look.open_plan();
     let paths = plan.snapshot_paths.iter().map(|path| path.display().to_string());
     json!({
         "snapshot": plan.snapshot,
@@ -374,6 +386,7 @@ fn plan_json(plan: &OpenPlan) -> Value {
         "rewritten_commands": plan.rewritten_commands,
         "dropped_bytes": plan.dropped_bytes,
         "removed_files": plan.removed_files,
+        "least_seconds": least_open_time(look).map(|least| least.as_secs_f64()),
         "problem": plan.problem,
     })
 }

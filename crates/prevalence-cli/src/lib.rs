@@ -9,8 +9,12 @@
 //! - `output`: how values become lines of text or JSON
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
+//! - `commands`: which stored commands are wanted, and the way through them
 //! - `condition`: the conditions of `log --where`
-//! - `info`, `du`, `log`, `show`, `verify`, `repair`, `backup`, `restore`: one command each
+//! - `json_stream`: a long JSON text, piece by piece
+//! - `info`, `du`, `log`, `export`, `show`, `diff`, `verify`, `repair`, `backup`, `restore`: one
+//!   command each
+//! - `manual`: `man` and `completions`, what the tool says of itself
 
 #![warn(
     clippy::unwrap_used,
@@ -24,11 +28,16 @@
 
 mod arguments;
 mod backup;
+mod commands;
 mod condition;
+mod diff;
 mod du;
+mod export;
 mod failure;
 mod info;
+mod json_stream;
 mod log;
+mod manual;
 mod output;
 mod progress;
 mod repair;
@@ -64,11 +73,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Info(wanted) => info::run(&wanted, out),
         Wanted::Du(wanted) => du::run(&wanted, out),
         Wanted::Log(wanted) => log::run(&wanted, out),
+        Wanted::Export(wanted) => export::run(&wanted, out),
         Wanted::Show(wanted) => show::run(&wanted, out),
+        Wanted::Diff(wanted) => diff::run(&wanted, out),
         Wanted::Verify(wanted) => verify::run(&wanted, out),
         Wanted::Repair(wanted) => repair::run(&wanted, out),
         Wanted::Backup(wanted) => backup::run(&wanted, out),
         Wanted::Restore(wanted) => restore::run(&wanted, out),
+        Wanted::Completions(wanted) => manual::complete(&wanted, out),
+        Wanted::Man(wanted) => manual::man(&wanted, out),
     };
     let flushed = done.and_then(|code| {
         out.flush()?;

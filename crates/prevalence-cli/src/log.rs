@@ -1,134 +1,48 @@
-//! Owns the command `log`: which commands are printed, and how. Knows nothing of the files.
+//! Owns the command `log`: how commands are printed. Knows nothing of which ones are chosen.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
-use std::time::{Duration, SystemTime};
 
-use prevalence::inspect::{Inspection, StoredRecord, StoredTypes};
+use prevalence::inspect::StoredRecord;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::arguments::{Format, Log};
-use crate::condition::Condition;
-use crate::failure::{FINE, FOUND, Failure, note};
+use crate::commands::{Decoded, Take, each};
+use crate::failure::{FINE, FOUND, Failure};
 use crate::output::{csv, hex, time, word};
-
-/// How long `--follow` waits before it looks again.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// So many characters of a command, and of an event, are in a line for the eye.
 const SHOWN_CHARS: usize = 160;
 
 /// Runs the command.
 pub fn run(wanted: &Log, out: &mut dyn Write) -> Result<u8, Failure> {
-    if let (Some(from), Some(to)) = (wanted.from, wanted.to)
-        && from > to
-    {
-        let reason = format!("--from {from} is behind --to {to}. Exchange them");
-        return Err(Failure::Usage(reason));
-    }
     let format = if wanted.json { Format::Ndjson } else { wanted.format };
-    let mut out = BufWriter::new(out);
-    let look = Inspection::open(&wanted.path)?;
-    let from = match (wanted.from, wanted.since) {
-        (Some(from), _) => Some(from),
-        (None, Some(since)) => Some(look.sequence_before(since)),
-        (None, None) => None,
-    };
-    let last = wanted.to.unwrap_or(u64::MAX);
-    let mut records = match from {
-        Some(from) => look.records(from..=last)?,
-        None => look.records(..=last)?,
-    };
+    let mut lines = Lines { format, out: BufWriter::new(out) };
+    let look = wanted.chosen.look()?;
     if format == Format::Csv {
-        writeln!(out, "{}", CSV_NAMES.join(","))?;
+        writeln!(lines.out, "{}", CSV_NAMES.join(","))?;
     }
-    let mut types = look.types();
-    let mut has_unknown = false;
-    let mut printed = 0;
-    let has_all = |printed| wanted.limit.is_some_and(|limit| printed >= limit);
-    if has_all(printed) {
-        out.flush()?;
-        return Ok(code(printed));
-    }
-    loop {
-        for record in &mut records {
-            let record = record?;
-            if wanted.until.is_some_and(|until| record.time >= until) {
-                out.flush()?; // no later command is earlier
-                return Ok(code(printed));
-            }
-            if !fits(wanted, &record) {
-                continue;
-            }
-            let decoded = Decoded::of(&mut types, &record);
-            if let (Some(_), Err(reason)) = (&wanted.condition, &decoded.fields) {
-                if !has_unknown {
-                    let first = record.sequence;
-                    note(&format!(
-                        "--where leaves out commands that cannot be decoded; the first is {first}: \
-                         {reason}"
-                    ));
-                }
-                has_unknown = true;
-            }
-            if !decoded.meets(wanted.condition.as_ref()) {
-                continue;
-            }
-            print(format, &record, &decoded, &mut out)?;
-            printed += 1;
-            if has_all(printed) {
-                break;
-            }
-        }
-        out.flush()?;
-        let next = records.next_sequence();
-        if !wanted.follow || has_all(printed) || next > last {
-            return Ok(code(printed));
-        }
-        while records.go_on()? < next {
-            if wanted.until.is_some_and(|until| SystemTime::now() >= until) {
-                return Ok(code(printed));
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
+    let printed = each(&look, &wanted.chosen, wanted.follow, &mut lines);
+    lines.out.flush()?; // also what is before damage
+    let printed = printed?;
+    Ok(if printed == 0 { FOUND } else { FINE })
 }
 
-fn code(printed: u64) -> u8 {
-    if printed == 0 { FOUND } else { FINE }
+/// Prints each command on a line.
+struct Lines<W: Write> {
+    format: Format,
+    out: BufWriter<W>,
 }
 
-fn fits(wanted: &Log, record: &StoredRecord) -> bool {
-    let is =
-        |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
-    wanted.since.is_none_or(|since| record.time >= since)
-        && is(&wanted.actor, &record.metadata.actor)
-        && is(&wanted.request_id, &record.metadata.request_id)
-        && (wanted.command.is_empty()
-            || wanted.command.iter().any(|name| **name == *record.command_name))
-}
-
-/// What is known of the types of a command.
-struct Decoded {
-    fields: Result<Box<RawValue>, String>,
-    events: Result<Option<Vec<Box<RawValue>>>, String>,
-}
-
-impl Decoded {
-    fn of(types: &mut StoredTypes, record: &StoredRecord) -> Self {
-        let raw = |json: String| RawValue::from_string(json).map_err(|error| error.to_string());
-        let events = types
-            .events_json(record)
-            .and_then(|events| events.map(|all| all.into_iter().map(raw).collect()).transpose());
-        Self { fields: types.command_json(record).and_then(raw), events }
+impl<W: Write> Take for Lines<W> {
+    fn take(&mut self, record: &StoredRecord, decoded: &Decoded) -> Result<(), Failure> {
+        print(self.format, record, decoded, &mut self.out)
     }
 
-    fn meets(&self, condition: Option<&Condition>) -> bool {
-        let Some(condition) = condition else { return true };
-        let Ok(fields) = &self.fields else { return false };
-        serde_json::from_str(fields.get()).is_ok_and(|fields| condition.holds(&fields))
+    fn pause(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
     }
 }
 
@@ -140,13 +54,20 @@ fn print(
 ) -> Result<(), Failure> {
     match format {
         Format::Text => print_line(record, decoded, out)?,
-        Format::Ndjson => {
-            serde_json::to_writer(&mut *out, &Line::of(record, decoded))?;
-            writeln!(out)?;
-        }
+        Format::Ndjson => print_json(record, decoded, out)?,
         Format::Csv => print_csv(record, decoded, out)?,
     }
     Ok(())
+}
+
+/// Prints a line of JSON that holds everything.
+pub fn print_json(
+    record: &StoredRecord,
+    decoded: &Decoded,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *out, &Line::of(record, decoded))?;
+    Ok(writeln!(out)?)
 }
 
 fn print_line(
@@ -206,14 +127,6 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn of(record: &'a StoredRecord, decoded: &'a Decoded) -> Self {
-        let reason = decoded.fields.as_ref().err().or(decoded.events.as_ref().err());
-        let undecoded = reason.map(|reason| {
-            json!({
-                "reason": reason,
-                "command": hex(&record.command),
-                "events": record.events.as_deref().map(hex),
-            })
-        });
         Self {
             sequence: record.sequence,
             time: time(record.time),
@@ -226,9 +139,19 @@ impl<'a> Line<'a> {
             events: decoded.events.as_ref().ok().and_then(|events| events.as_deref()),
             is_redacted: record.is_redacted,
             model_version: record.model_version,
-            undecoded,
+            undecoded: undecoded(record, decoded),
         }
     }
+}
+
+/// Returns why fields or events are not known, and their bytes.
+pub fn undecoded(record: &StoredRecord, decoded: &Decoded) -> Option<Value> {
+    let reason = decoded.fields.as_ref().err().or(decoded.events.as_ref().err())?;
+    Some(json!({
+        "reason": reason,
+        "command": hex(&record.command),
+        "events": record.events.as_deref().map(hex),
+    }))
 }
 
 const CSV_NAMES: [&str; 9] =

@@ -32,10 +32,7 @@ pub fn run(wanted: &Show, out: &mut dyn Write) -> Result<u8, Failure> {
             snapshot.sequence + 1,
         )),
     }
-    let path: Vec<String> = match wanted.part.as_deref() {
-        None | Some("" | ".") => Vec::new(),
-        Some(part) => part.trim_start_matches('.').split('.').map(str::to_owned).collect(),
-    };
+    let path = path_of(wanted.part.as_deref());
     let mut out = BufWriter::with_capacity(1 << 16, out);
     if !look.write_model(snapshot, &path, &mut out)? {
         note(&format!("there is no `{}` in the model", path.join(".")));
@@ -44,4 +41,12 @@ pub fn run(wanted: &Show, out: &mut dyn Write) -> Result<u8, Failure> {
     writeln!(out)?;
     out.flush()?;
     Ok(FINE)
+}
+
+/// Returns the way to a part of a model.
+pub fn path_of(part: Option<&str>) -> Vec<String> {
+    match part {
+        None | Some("" | ".") => Vec::new(),
+        Some(part) => part.trim_start_matches('.').split('.').map(str::to_owned).collect(),
+    }
 }

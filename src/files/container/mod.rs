@@ -11,10 +11,12 @@
 //! - `write`: writes into a new file, publishes it and reads it back
 //! - `read`: verifies what a file states
 //! - `check`: verifies all of it, beyond the first damage
+//! - `appendix`: reads what is behind the content, without the content
 //! - `content`: reads chunks that are packed one by one
 //! - `source`: reads all of a content in its order
 //! - `stream`: writes streams, for tests
 
+mod appendix;
 mod check;
 mod content;
 mod format;

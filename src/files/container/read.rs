@@ -169,6 +169,13 @@ impl PackedFile {
         self.file.length()
     }
 
+    /// Returns about how many bytes of the file hold the content up to a position.
+    pub(crate) fn file_bytes_at(&self, position: u64) -> u64 {
+        let (file_bytes, raw_bytes) = (self.file_bytes(), self.footer.raw_bytes.max(1));
+        let share = u128::from(file_bytes) * u128::from(position.min(raw_bytes));
+        u64::try_from(share / u128::from(raw_bytes)).unwrap_or(file_bytes)
+    }
+
     /// Returns how many parts large collections have in this file, and how many bytes these have.
     pub(crate) fn parts(&self) -> (u64, u64) {
         let Layout::Chunks(content) = &self.layout else { return (0, 0) };
@@ -197,9 +204,13 @@ impl PackedFile {
         };
         let (digest, ()) = self.unpack_at(pace, digest, skip)?;
         self.check_digest(digest)?;
+        self.verify_scripts(pace) // nothing has read them yet
+    }
+
+    /// Verifies what is behind the content and the appendix.
+    pub(crate) fn verify_scripts(&self, pace: &Pace<'_>) -> Result<(), StoreError> {
         match &self.layout {
             Layout::Stream(_) => Ok(()),
-            // Nothing has read the scripts yet.
             Layout::Chunks(content) => content.verify_behind(self.scripts_begin(), pace),
         }
     }
@@ -234,32 +245,20 @@ impl PackedFile {
 
     /// Returns the content from `begin` on; a stream has only its beginning. Each chunk that is
     /// packed alone is verified when it is read. The caller must compare the whole content with the
-    /// footer. The errors of files have their [`StoreError`] inside.
-    pub(crate) fn reader(&self, begin: u64) -> io::Result<Box<dyn Read + Send>> {
+    /// footer. The errors of files have their [`StoreError`] inside. `ahead` lets another thread
+    /// unpack ahead.
+    pub(crate) fn reader(&self, begin: u64, ahead: bool) -> io::Result<Box<dyn Read + Send>> {
         match &self.layout {
             Layout::Stream(_) if begin == 0 => self.stream(),
             Layout::Stream(_) => Err(io::Error::other("a stream is read from its beginning")),
             Layout::Chunks(content) => {
                 let end = self.footer.raw_bytes;
-                Ok(Box::new(ContentReader::new(content.clone(), begin, end)))
+                Ok(Box::new(match ahead {
+                    true => ContentReader::ahead(content.clone(), begin, end),
+                    false => ContentReader::new(content.clone(), begin, end),
+                }))
             }
         }
-    }
-
-    /// Returns the appendix behind the content; a stream has none. Its owner must know that it is
-    /// small, and must check it.
-    pub(crate) fn appendix(&self) -> Result<Vec<u8>, StoreError> {
-        let mut appendix = Vec::new();
-        if let Layout::Chunks(content) = &self.layout {
-            let (begin, end) = (self.footer.raw_bytes, self.scripts_begin());
-            ContentReader::new(content.clone(), begin, end).read_to_end(&mut appendix).map_err(
-                |error| match error.downcast::<StoreError>() {
-                    Ok(error) => error,
-                    Err(error) => StoreError::io("read", &self.path)(error),
-                },
-            )?;
-        }
-        Ok(appendix)
     }
 
     /// Returns the content of a stream. The caller must compare it with the footer.
@@ -345,12 +344,12 @@ impl PackedFile {
     }
 
     /// Returns where the content and the appendix behind it end.
-    fn scripts_begin(&self) -> u64 {
+    pub(super) fn scripts_begin(&self) -> u64 {
         self.footer.raw_bytes.saturating_add(self.header.appendix_bytes)
     }
 
     /// Returns the first failure of a reader of this file, or of those that it rests on.
-    fn take_failure(&self) -> Option<StoreError> {
+    pub(super) fn take_failure(&self) -> Option<StoreError> {
         self.chain().find_map(|file| match &file.layout {
             Layout::Stream(_) => None,
             Layout::Chunks(content) => content.failure.take(),
@@ -406,7 +405,7 @@ impl PackedFile {
         }
     }
 
-    fn paced<'a>(
+    pub(super) fn paced<'a>(
         &'a self,
         inner: impl BlockSource + 'a,
         pace: &'a Pace<'a>,
@@ -438,7 +437,7 @@ impl PackedFile {
         self.check_digest(lock(&end.digest).unwrap_or_default())
     }
 
-    fn all_taken(&self, blocks: &mut Blocks<'_>) -> Result<(), StoreError> {
+    pub(super) fn all_taken(&self, blocks: &mut Blocks<'_>) -> Result<(), StoreError> {
         if blocks.current().is_empty() {
             return Ok(());
         }

@@ -147,20 +147,41 @@ pub(super) struct ContentReader {
     chunk: Vec<u8>,
     /// How many bytes of the chunk were taken.
     taken: usize,
+    /// What unpacks on another thread.
+    ahead: Option<ChunkSource>,
 }
 
 impl ContentReader {
     pub(super) fn new(content: Arc<Content>, begin: u64, end: u64) -> Self {
         let (scratch, chunk) = (Scratch::default(), Vec::new());
-        Self { content, position: begin, end, scratch, chunk, taken: 0 }
+        Self { content, position: begin, end, scratch, chunk, taken: 0, ahead: None }
+    }
+
+    /// Makes one that lets another thread unpack ahead. Nobody else may read this `Content`.
+    pub(super) fn ahead(content: Arc<Content>, begin: u64, end: u64) -> Self {
+        let mut source = ChunkSource::new(content.clone(), end, 0, true);
+        source.seek(begin);
+        Self { ahead: Some(source), ..Self::new(content, begin, end) }
+    }
+
+    fn next_chunk(&mut self) -> io::Result<Vec<u8>> {
+        match &mut self.ahead {
+            None => {
+                let unpacked = self.content.unpack_from(self.position, self.end, &mut self.scratch);
+                unpacked.map_err(io::Error::other)
+            }
+            Some(source) => source.next_block().ok_or_else(|| match self.content.failure.take() {
+                Some(failure) => io::Error::other(failure),
+                None => io::ErrorKind::UnexpectedEof.into(),
+            }),
+        }
     }
 }
 
 impl Read for ContentReader {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.chunk.len() && self.position < self.end {
-            let read = self.content.unpack_from(self.position, self.end, &mut self.scratch);
-            self.chunk = read.map_err(io::Error::other)?;
+            self.chunk = self.next_chunk()?;
             self.taken = 0;
             self.position += position(self.chunk.len());
         }

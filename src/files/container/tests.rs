@@ -143,3 +143,57 @@ fn nobody_reads_ahead_when_the_reader_is_gone() {
     }
     assert!(blocks_read > 100 && owners > 2, "{owners} owners: a thread read ahead");
 }
+
+/// Makes a file of 100 chunks with 1000 bytes each, of which some have a wrong bit.
+fn damaged_in(wrong: &[u64]) -> (PackedFile, Vec<u8>) {
+    let storage = Memory::default();
+    let header = header(PLAIN.chunks_code());
+    let content: Vec<u8> = (0..100_000_u32).map(|at| (at / 7) as u8).collect();
+    let (path, cuts) = (Path::new("x"), Cuts::Every(1000));
+    let fill = |target: &mut dyn std::io::Write| Ok(target.write_all(&content)?);
+    let pace = Pace::full();
+    write_chunks(&storage, path, &header, (1, 9), PLAIN, &pace, &cuts, fill, |_| Ok(())).unwrap();
+    let mut bytes = storage.read(path).unwrap().to_vec();
+    let head = header.encode().unwrap().len();
+    for chunk in wrong {
+        bytes[head + *chunk as usize * 1008 + 8 + 5] ^= 1;
+    }
+    let file = PackedFile::from_bytes("x".into(), FileBytes::Owned(bytes), ARCHIVE_MAGIC);
+    (file.unwrap(), content)
+}
+
+/// Several threads unpack them, at least where there are several processors.
+#[test]
+fn each_damaged_chunk_is_told_in_its_place() {
+    for wrong in [&[][..], &[0], &[3, 4, 17, 41, 98, 99]] {
+        let (file, _) = damaged_in(wrong);
+        let (mut parts, mut read) = (Vec::new(), 0);
+        let mut step = |bytes| {
+            read += bytes;
+            Ok(())
+        };
+        file.check_parts(&mut step, &mut |part| parts.push(part)).unwrap();
+        let places: Vec<_> = parts.iter().map(|part| part.content_range.clone()).collect();
+        let expected: Vec<_> = wrong.iter().map(|at| at * 1000..(at + 1) * 1000).collect();
+        assert_eq!((places, read), (expected, 100 * 1008));
+        // Nobody unpacks the rest for one who has seen enough.
+        let stop = |_| Err(file.undecodable("seen enough".to_owned()));
+        file.check_parts(&mut { stop }, &mut drop).unwrap_err();
+        assert_eq!(file.owners(), 1);
+    }
+}
+
+#[test]
+fn whoever_reads_ahead_reads_the_same_up_to_the_damage() {
+    for (wrong, expected) in [(&[][..], 100), (&[0], 0), (&[57, 60], 57)] {
+        let (file, content) = damaged_in(wrong);
+        for ahead in [false, true] {
+            let (mut read, mut reader) = (Vec::new(), file.reader(0, ahead).unwrap());
+            let ended = std::io::copy(&mut reader, &mut read);
+            assert_eq!(read, content[..expected * 1000]);
+            let error = ended.err().map(|error| error.downcast::<StoreError>().unwrap());
+            let is_corrupt = matches!(error, Some(StoreError::Corrupt { .. }));
+            assert_eq!((is_corrupt, error.is_some()), (!wrong.is_empty(), !wrong.is_empty()));
+        }
+    }
+}

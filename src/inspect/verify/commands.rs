@@ -120,6 +120,9 @@ impl Check<'_> {
     pub(super) fn check_known(&mut self, place: &Place) {
         let (Some(next), Some(chain)) = (place.next, place.chain) else { return };
         let is_here = |sequence: u64| sequence.checked_add(1) == Some(next);
+        if !self.known.iter().any(|known| is_here(known.sequence)) {
+            return; // as behind most batches
+        }
         let known = self.known.iter().filter(|known| is_here(known.sequence));
         let wrong: Vec<_> = known.filter(|known| known.chain != chain).cloned().collect();
         for known in wrong {
@@ -188,6 +191,9 @@ impl Check<'_> {
         let (first, last) =
             (frame.header.first_sequence, frame.header.next_sequence().saturating_sub(1));
         let inside = |sequence: u64| (first..last).contains(&sequence);
+        if !self.known.iter().any(|known| inside(known.sequence)) {
+            return;
+        }
         let wrong: Vec<_> =
             self.known.iter().filter(|known| inside(known.sequence)).cloned().collect();
         for known in wrong {

@@ -37,6 +37,9 @@ use crate::files::{
 use crate::recovery::KnownChain;
 use crate::storage::{ReadOnlyDisk, ReadableFile, Storage, read_up_to};
 
+/// The progress is told whenever so many bytes more were read: a bar costs more than a small batch.
+const TOLD_EVERY_BYTES: u64 = 1 << 20;
+
 /// How much of the files is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -141,6 +144,7 @@ pub(crate) fn verify_with(
         findings,
         progress,
         seen: VerifyProgress { done_bytes: 0, total_bytes },
+        told_bytes: 0,
         files: 0,
         commands: 0,
         vanished_files: 0,
@@ -170,6 +174,8 @@ struct Check<'a> {
     findings: Findings,
     progress: &'a mut dyn FnMut(VerifyProgress),
     seen: VerifyProgress,
+    /// How many bytes the progress was told of.
+    told_bytes: u64,
     files: u64,
     commands: u64,
     vanished_files: u64,
@@ -177,6 +183,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn done(self) -> Verification {
+        (self.progress)(self.seen);
         Verification {
             path: self.directory.root,
             looked_at: self.looked_at,
@@ -197,7 +204,10 @@ impl Check<'_> {
     /// Counts bytes that were read.
     fn step(&mut self, bytes: u64) {
         self.seen.done_bytes = self.seen.done_bytes.saturating_add(bytes);
-        (self.progress)(self.seen);
+        if self.seen.done_bytes - self.told_bytes >= TOLD_EVERY_BYTES {
+            self.told_bytes = self.seen.done_bytes;
+            (self.progress)(self.seen);
+        }
     }
 
     /// Returns whether a file is gone, so that an error about it says nothing. A file that the

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::finding::Finding;
 use super::{Check, if_there};
-use crate::codec::Blocks;
 use crate::engine::read_section;
 use crate::error::Error;
 use crate::files::{
@@ -210,15 +209,10 @@ impl Check<'_> {
 
 /// Checks the request ids behind the content of a snapshot.
 pub(crate) fn check_requests(file: &PackedFile) -> Result<(), Error> {
-    let skip = |blocks: &mut Blocks<'_>| {
-        blocks.skip();
-        Ok::<(), Error>(())
-    };
     let newest = (file.header.sequence, file.header.time_ns);
-    file.unpack_with(skip, |blocks| {
+    file.unpack_appendix(|blocks| {
         read_section(blocks, file.header.appendix_bytes, newest, RequestLimits::of(0))
             .map(drop)
             .map_err(|(expected, found)| file.corrupt_content(expected, found).into())
     })
-    .map(drop)
 }

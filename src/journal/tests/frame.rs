@@ -13,7 +13,7 @@ fn sealed(payload: &[u8], header: FrameHeader, salt: u64, chain: u32) -> (Vec<u8
 }
 
 fn verify(bytes: &[u8], salt: u64, chain: u32) -> Result<(FrameHeader, Vec<u8>, u32), FrameFault> {
-    let header = FrameHeader::decode(bytes, salt)?;
+    let header = FrameHeader::decode(bytes, Salted::with(salt))?;
     let (payload, chain) = header.verify_body(bytes, chain)?;
     Ok((header, payload.to_vec(), chain))
 }
@@ -73,7 +73,7 @@ fn a_payload_larger_than_any_is_not_looked_for() {
     let decoded = |payload_length| {
         let header =
             FrameHeader { payload_length, first_sequence: 1, durable_sequence: 0, count: 1 };
-        FrameHeader::decode(&header.encode(5), 5)
+        FrameHeader::decode(&header.encode(5), Salted::with(5))
     };
     assert!(decoded(LARGEST_PAYLOAD_BYTES).is_ok());
     assert_eq!(decoded(LARGEST_PAYLOAD_BYTES + 1).unwrap_err().at, 4);

@@ -15,8 +15,16 @@ fn info_tells_what_the_program_did() {
     assert_eq!(info["open"]["snapshot"], 6);
     assert_eq!(info["open"]["commands"], 3);
     assert_eq!(info["open"]["problem"], serde_json::Value::Null);
+    assert!(info["open"]["least_seconds"].as_f64().unwrap() > 0.0);
     let told = text(&tool("info", &path, &[]));
-    for part in ["Bank, version 1", "sequence 9", "load snapshot 6", "apply 3 commands", "clean"] {
+    for part in [
+        "Bank, version 1",
+        "sequence 9",
+        "load snapshot 6",
+        "apply 3 commands",
+        "clean",
+        "at least",
+    ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
     let bank = open(&path);

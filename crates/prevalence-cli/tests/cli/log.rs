@@ -96,6 +96,22 @@ fn a_reader_that_ends_early_is_no_error() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_read_to_its_end_is_an_error_behind_what_can_be() {
+    let (_directory, path) = temporary();
+    filled(&path);
+    let segment = path.join("journal/00000000000000000001.journal");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[used - 100] ^= 1; // in the last batch: behind it, the end of the run is noted
+    std::fs::write(&segment, bytes).unwrap();
+    let output = tool("log", &path, &["--json"]);
+    assert_eq!((code(&output), text(&output).lines().count()), (3, 8));
+    assert!(told(&output).contains("cannot be read to its end"), "{}", told(&output));
+    assert_eq!(sequences(&path, &["--to", "8"]).len(), 8);
+    assert_eq!(sequences(&path, &["--limit", "3"]).len(), 3);
+}
+
+#[test]
 fn following_prints_what_comes() {
     let (_directory, path) = temporary();
     filled(&path);

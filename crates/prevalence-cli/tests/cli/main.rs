@@ -3,8 +3,13 @@
 
 mod common;
 mod decoded;
+mod diff;
+mod export;
 mod figures;
 mod log;
+mod manual;
+mod memory;
+mod mutated;
 mod refused;
 mod rescue;
 mod verify;
