@@ -58,7 +58,7 @@ struct Everything {
 fn everything(seed: u64) -> Everything {
     let text = ["", "plain", "with \"quotes\" and\nlines", "ünï 🎈"][seed as usize % 4];
     Everything {
-        truth: seed % 2 == 0,
+        truth: seed.is_multiple_of(2),
         small: (seed as u8, -(seed as i8 / 2), seed as u16 * 300, -3),
         large: (
             u32::MAX - seed as u32,
@@ -75,7 +75,7 @@ fn everything(seed: u64) -> Everything {
         letter: ['a', '"', '\\', '🎈'][seed as usize % 4],
         text: text.to_owned(),
         unit: (),
-        option: (seed % 3 != 0).then_some(7),
+        option: (!seed.is_multiple_of(3)).then_some(7),
         nested: (seed > 2).then(|| Box::new(everything(seed / 2))),
         shapes: vec![
             Shape::Dot,
