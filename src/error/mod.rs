@@ -474,6 +474,19 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// A directory with an earlier backup is no part of the history of the database that is backed
+    /// up: one of them has gone its own way, or a purge has changed it.
+    #[error(
+        "{} is a backup of another history of this database: {reason}. Nothing was changed there. \
+         Use a new directory for the backup",
+        path.display()
+    )]
+    OtherHistory {
+        /// The directory of the backup.
+        path: PathBuf,
+        /// What shows it.
+        reason: String,
+    },
     /// A [`purge`](crate::purge()) erased the command, so nothing is left to decode.
     #[error(
         "the command at sequence {sequence} was erased by a purge. Ask HistoryRecord::is_redacted \

@@ -8,13 +8,14 @@ use super::store_error::StoreError;
 use crate::storage::{EntryKind, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX};
 
 /// Calls `write` with a new directory, and renames that to `target`, which must be empty or
-/// missing. If something fails, nothing is at `target`, unless only making its name durable failed.
+/// missing. It gets the permissions of the directory `model`, if one is given. If something fails, nothing is at `target`, unless only making its name durable failed.
 ///
 /// # Errors
 /// [`StoreError::NotEmpty`] if something is at `target`. Otherwise the first error.
 pub(crate) fn write<R, E: From<StoreError>>(
     storage: &dyn Storage,
     target: &Path,
+    model: Option<&Path>,
     write: impl FnOnce(&Directory) -> Result<R, E>,
 ) -> Result<R, E> {
     require_empty(storage, target)?;
@@ -30,7 +31,12 @@ pub(crate) fn write<R, E: From<StoreError>>(
     let staging =
         Directory::at(&parent.join(format!("{TEMPORARY_PREFIX}{tag:016x}{TEMPORARY_SUFFIX}")));
     let made = || {
-        staging.create_root(storage)?;
+        match model {
+            Some(model) => storage
+                .create_directory_like(&staging.root, model)
+                .map_err(StoreError::io("create directory", &staging.root))?,
+            None => staging.create_root(storage)?,
+        }
         let result = write(&staging)?;
         storage
             .rename(&staging.root, target)

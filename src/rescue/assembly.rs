@@ -22,8 +22,9 @@ use crate::storage::{Pace, Storage};
 pub(super) struct Assembly<'a> {
     pub(super) stock: &'a Stock,
     pub(super) course: &'a Course<'a>,
-    /// The history that is kept; `None` if none is.
-    pub(super) past: Option<&'a Past<'a>>,
+    /// The history that is kept: in the archive if there is one, otherwise in the journal as far as
+    /// it reaches back without a gap.
+    pub(super) past: &'a Past<'a>,
     pub(super) target: &'a Arc<dyn Storage>,
 }
 
@@ -39,14 +40,20 @@ impl Assembly<'_> {
         self.copy_schemas(directory, step)?;
         self.copy_purges(directory, step)?;
         self.copy_snapshots(directory, step)?;
-        if let Some(past) = self.past {
+        let begin = self.course.snapshot.sequence;
+        if self.stock.has_archive {
             directory.create_archive(target)?;
             self.copy_archived_snapshots(directory, step)?;
-            for slice in &past.slices {
+            for slice in &self.past.slices {
                 self.archive(directory, slice, step)?;
             }
             let archive = &directory.archive;
             target.sync_directory(archive).map_err(Error::io("sync directory", archive))?;
+        } else {
+            for slice in self.past.joined(begin) {
+                self.segment(&directory.journal, slice, slice.piece.chain_before)?;
+                step(0);
+            }
         }
         let snapshot = &self.course.snapshot;
         let (sequence, chain, time_ns) =

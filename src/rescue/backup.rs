@@ -21,15 +21,14 @@ use std::sync::Arc;
 
 use super::copying::{End, Part, PartWriter, write_last_segment};
 use super::mirror::{Mirror, Reached};
+use super::places::{check_apart, tidy};
 use super::proof::is_live;
-use super::{Progress, Steps};
+use super::{Progress, Steps, is_about};
 use crate::database::Database;
 use crate::error::Error;
-use crate::files::{
-    FileHeader, Manifest, SEGMENT_MAGIC, SNAPSHOT_MAGIC, State, absolute, position,
-};
+use crate::files::{FileHeader, Manifest, SEGMENT_MAGIC, SNAPSHOT_MAGIC, State, position};
 use crate::history::HistoryFiles;
-use crate::inspect::{Inspection, Opener, SnapshotPlace};
+use crate::inspect::{DatabaseState, Inspection, Opener, SnapshotPlace};
 use crate::journal::SegmentIdentity;
 use crate::model::Model;
 use crate::recovery::KnownChain;
@@ -82,9 +81,9 @@ pub enum BackupHistory {
 /// - [`Error::NotEmpty`] if there is something else at `target`, or if it is `path` or inside it.
 /// - [`Error::ForeignFile`] if another database is there.
 /// - [`Error::Locked`] if a program has the copy open.
+/// - [`Error::OtherHistory`] if the copy has gone its own way, or is further than the original.
 /// - [`Error::Corrupt`] if files of the original are damaged: see
-///   [`plan_repair`](super::plan_repair). Also if the copy is of another history, or further than
-///   the original.
+///   [`plan_repair`](super::plan_repair).
 /// - Those of [`Inspection::open`], and [`Error::Io`] if the copy cannot be written.
 ///
 /// If it fails, the last finished backup in `target` can still be opened.
@@ -94,7 +93,7 @@ pub fn backup(
     history: BackupHistory,
     mut progress: impl FnMut(Progress),
 ) -> Result<BackupReport, Error> {
-    let (path, target) = (absolute(path.as_ref())?, absolute(target.as_ref())?);
+    let (path, target) = (tidy(path.as_ref())?, tidy(target.as_ref())?);
     let source: Arc<dyn Storage> = Arc::new(ReadOnlyDisk);
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     repeatedly(&source, &storage, &target, history, &mut progress, || {
@@ -117,7 +116,7 @@ impl<M: Model> Database<M> {
     /// [failed](crate::Poisoned); [`Error::Reentrant`] if the call comes from a command's `apply`;
     /// [`Error::Forked`] in the child of a fork.
     pub fn backup_with_history(&self, target: impl AsRef<Path>) -> Result<BackupReport, Error> {
-        let target = absolute(target.as_ref())?;
+        let target = tidy(target.as_ref())?;
         let (source, path) = self.stored_files()?;
         let storage = source.clone().for_copies();
         repeatedly(&source, &storage, &target, BackupHistory::With, &mut |_| {}, || {
@@ -146,8 +145,8 @@ fn repeatedly(
             Err(error) => {
                 // Its program may have archived or removed files meanwhile.
                 looks += 1;
-                let is_of_target = matches!(error, Error::NotEmpty { .. } | Error::Locked { .. });
-                if looks >= MOST_LOOKS || !is_live(&look) || is_of_target {
+                let may_change = look.state() != DatabaseState::Clean && looks < MOST_LOOKS;
+                if !may_change || !is_about(&error, look.path()) {
                     return Err(error);
                 }
             }
@@ -191,16 +190,14 @@ impl Copying<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<BackupReport, Error> {
         let root = self.look.path();
-        if target.starts_with(root) || root.starts_with(target) {
-            return Err(Error::NotEmpty { path: target.to_path_buf() });
-        }
+        check_apart(root, target)?;
         let plan = self.look.open_plan();
         let snapshot = plan.snapshot.filter(|_| plan.problem.is_none()).ok_or_else(|| {
             let problem = plan.problem.clone().unwrap_or_default();
             Error::corrupt(root, 0, "a database that can be opened", problem)
         })?;
         let mut steps = Steps::of(&**self.source, root, progress)?;
-        let mut mirror = Mirror::open(self.source, self.storage, target, self.look.database())?;
+        let mut mirror = Mirror::open(self.source, self.storage, target, self.look)?;
         let copied = self.copy(&mut mirror, snapshot, &mut |bytes| steps.step(bytes));
         let unlocked = mirror.unlock();
         let report = copied?; // if both have failed, the first error is returned
@@ -273,16 +270,30 @@ impl Copying<'_> {
         (first, has_history): (u64, bool),
     ) -> Result<Way, Error> {
         if let Some(Reached { oldest, end, path }) = mirror.reached()? {
+            let root = || mirror.directory.root.clone();
             if end.sequence > self.end {
-                let expected =
-                    format!("at most sequence {}, with which the original ends", self.end);
-                return Err(Error::corrupt(&path, 0, expected, end.sequence.to_string()));
+                let reason =
+                    format!("it goes on to {}, and the original to {}", end.sequence, self.end);
+                return Err(Error::OtherHistory { path: root(), reason });
             }
             let from = end.sequence.saturating_add(1);
-            let known = KnownChain { sequence: end.sequence, chain: end.chain, source: path };
+            let (sequence, chain) = (end.sequence, end.chain);
+            let known = KnownChain { sequence, chain, source: path.clone() };
             match files.prove(known.clone()) {
-                // Nothing tells any more whether the copy is of this history. It is replaced.
+                // Nothing tells any more whether the copy is of this history. Its state is replaced,
+                // but archives of two histories must not be mixed.
+                Err(Error::HistoryTruncated { oldest, .. }) if mirror.has_archive()? => {
+                    let reason = format!(
+                        "it ends with sequence {sequence}, and the original has only commands \
+                         from {oldest} on, so nothing tells whether they belong together"
+                    );
+                    return Err(Error::OtherHistory { path: root(), reason });
+                }
                 Err(Error::HistoryTruncated { .. }) => {}
+                Err(Error::Corrupt { path: of, expected, found, .. }) if of == path => {
+                    let reason = format!("expected {expected}, found {found}");
+                    return Err(Error::OtherHistory { path: root(), reason });
+                }
                 proved => proved?,
             }
             let has_archives = has_history && !self.look.archives().is_empty();

@@ -82,7 +82,21 @@ impl Stock {
     }
 }
 
-impl Past<'_> {
+impl<'a> Past<'a> {
+    /// Returns the commands before the snapshot at `sequence` that follow each other up to it.
+    pub(super) fn joined(&self, sequence: u64) -> &[Slice<'a>] {
+        let mut next = sequence.saturating_add(1);
+        let mut begin = self.slices.len();
+        for slice in self.slices.iter().rev() {
+            if slice.last.saturating_add(1) != next {
+                break;
+            }
+            next = slice.first;
+            begin -= 1;
+        }
+        self.slices.get(begin..).unwrap_or(&[])
+    }
+
     /// Returns the ranges from `oldest` to `newest` that are in no slice.
     pub(super) fn gaps(&self, oldest: u64, newest: u64) -> Vec<(u64, u64)> {
         let mut gaps = Vec::new();

@@ -69,16 +69,10 @@ impl Loss {
 
 impl Stock {
     /// Finds what is lost if the course is taken, and `past` is kept before it.
-    pub(super) fn losses(
-        &self,
-        course: &Course<'_>,
-        past: Option<&Past<'_>>,
-    ) -> Result<Vec<Loss>, Error> {
+    pub(super) fn losses(&self, course: &Course<'_>, past: &Past<'_>) -> Result<Vec<Loss>, Error> {
         let mut losses = Vec::new();
-        if let Some(past) = past {
-            for gap in past.gaps(self.oldest, course.snapshot.sequence) {
-                losses.push(self.with_times(Loss::new(LossKind::History, gap)));
-            }
+        for gap in past.gaps(self.oldest, course.snapshot.sequence) {
+            losses.push(self.with_times(Loss::new(LossKind::History, gap)));
         }
         let mut next = course.end.saturating_add(1);
         while next <= self.newest {

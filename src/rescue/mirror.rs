@@ -13,6 +13,7 @@ use crate::files::{
     SNAPSHOT_MAGIC, State, UNFINISHED_BACKUP_NAME, exchange, exists, kind, list_segments,
     list_snapshots, segment_path, snapshot_path,
 };
+use crate::inspect::Inspection;
 use crate::journal::{FrameStream, Records};
 use crate::storage::{EntryKind, Lock, Storage, is_temporary, replace_file};
 
@@ -46,12 +47,24 @@ impl<'a> Mirror<'a> {
         source: &'a Arc<dyn Storage>,
         storage: &'a Arc<dyn Storage>,
         target: &Path,
-        database: DatabaseId,
+        original: &Inspection,
     ) -> Result<Self, Error> {
+        let database = original.database();
         let disk = &**storage;
         let directory = Directory::at(target);
         match kind(disk, target)? {
-            None => directory.create_root(disk)?,
+            None => {
+                if let Some(parent) = target.parent() {
+                    Directory::at(parent).create_root(disk)?;
+                }
+                // Whoever may not read the original may not read the copy.
+                let made = match disk.kind(original.path()) {
+                    Ok(Some(_)) => disk.create_directory_like(target, original.path()),
+                    _ => disk.create_directory(target), // the original is in memory
+                };
+                made.map_err(Error::io("create directory", target))?;
+                directory.sync_root_names(disk)?;
+            }
             Some(EntryKind::Directory) => {}
             Some(_) => return Err(Error::NotADirectory { path: target.to_path_buf() }),
         }
@@ -189,14 +202,24 @@ impl<'a> Mirror<'a> {
         step: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let to = self.place(from, place)?;
-        let length = |storage: &dyn Storage, path: &Path| {
-            storage.open_to_read(path).map(|file| file.length()).ok()
-        };
-        let known = length(&**self.storage, &to);
-        if known.is_some() && known == length(&**self.source, from) {
+        let original = self.source.read(from).map_err(Error::io("read", from))?;
+        let is_same =
+            |storage: &dyn Storage| matches!(storage.read(&to), Ok(copy) if *copy == *original);
+        if exists(&**self.storage, &to)? && is_same(&**self.storage) {
             return Ok(());
         }
-        self.copy(from, &to, step)
+        self.copy(from, &to, step)?;
+        match is_same(&**self.storage) {
+            true => Ok(()),
+            false => Err(self.withdrawn(&to, "another content")),
+        }
+    }
+
+    /// Removes a copy that is not what was written, and returns the error.
+    fn withdrawn(&self, path: &Path, found: &str) -> Error {
+        // The caller gets this error. What cannot be removed is replaced by the next backup.
+        self.storage.remove(path).ok();
+        Error::corrupt(path, 0, "what was written", found)
     }
 
     pub(super) fn copy_snapshot(
@@ -233,19 +256,22 @@ impl<'a> Mirror<'a> {
             let footer = &file.footer;
             (file.file_bytes(), footer.digest, footer.sequence, footer.chain)
         };
-        if exists(&**self.storage, &to)?
-            && open(&**self.storage, &to).is_ok_and(|copy| stated(&copy) == stated(&original))
-        {
-            return Ok(());
+        let copied = match exists(&**self.storage, &to)? {
+            true => open(&**self.storage, &to).ok().filter(|it| stated(it) == stated(&original)),
+            false => None,
+        };
+        if let Some(copy) = copied {
+            // What an interrupted first backup has left may not have been read back.
+            if !self.is_first() || check_whole(&copy).is_ok() {
+                return Ok(());
+            }
         }
+        // A damaged original must not take the place of a sound copy.
+        check_whole(&original)?;
         self.copy(from, &to, step)?;
-        let mut damage = None;
-        open(&**self.storage, &to)?.check_parts(&mut |_| Ok(()), &mut |part| {
-            damage.get_or_insert(part.error);
-        })?;
-        match damage {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
+        match open(&**self.storage, &to).map_err(Error::from).and_then(|it| check_whole(&it)) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.withdrawn(&to, &error.to_string())),
         }
     }
 
@@ -341,5 +367,17 @@ impl<'a> Mirror<'a> {
             }
         }
         Ok(directory.remove_stale_temporaries(disk)?)
+    }
+}
+
+/// Unpacks all of a packed file.
+fn check_whole(file: &PackedFile) -> Result<(), Error> {
+    let mut damage = None;
+    file.check_parts(&mut |_| Ok(()), &mut |part| {
+        damage.get_or_insert(part.error);
+    })?;
+    match damage {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
 }

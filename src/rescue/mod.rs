@@ -38,6 +38,7 @@
 //!
 //! - `pieces`: which batches of one file can be read
 //! - `stock`: what of a directory can be read
+//! - `places`: whether a copy stands beside the original
 //! - `course`: the choice of a snapshot and the commands behind it
 //! - `loss`: what is told of commands that are lost
 //! - `copying`: copies files, and cuts batches
@@ -55,6 +56,7 @@ mod course;
 mod loss;
 mod mirror;
 mod pieces;
+mod places;
 mod proof;
 mod repair;
 mod replace;
@@ -63,6 +65,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 pub use backup::{BackupHistory, BackupReport, backup};
@@ -93,6 +96,20 @@ pub struct Copied {
     pub path: PathBuf,
     /// The sequence of its newest command.
     pub sequence: u64,
+    /// The commands that are missing in its history. The model has what they did.
+    pub missing_history: Vec<RangeInclusive<u64>>,
+}
+
+/// Whether an error is about a file of the directory `root`, so that its program may have caused it
+/// by changing files meanwhile.
+fn is_about(error: &Error, root: &Path) -> bool {
+    match error {
+        Error::Io { path, .. }
+        | Error::Corrupt { path, .. }
+        | Error::Missing { path, .. }
+        | Error::HistoryTruncated { path, .. } => path.starts_with(root),
+        _ => false,
+    }
 }
 
 /// Counts what was read, and tells it.

@@ -198,40 +198,49 @@ impl Pieces {
         reading: &mut Reading<'_>,
         first: u64,
         next: Option<u64>,
-    ) -> Result<(), Error> {
+    ) {
         let path = segment_path(&reading.directory.journal, first);
+        let damages = self.unreadable.len();
+        self.read_segment_at(reading, &path, first, next);
+        // Of what stood behind damage in the newest segment, nothing may tell.
+        self.is_cut |= next.is_none() && self.unreadable.len() > damages;
+    }
+
+    fn read_segment_at(
+        &mut self,
+        reading: &mut Reading<'_>,
+        path: &Path,
+        first: u64,
+        next: Option<u64>,
+    ) {
         let opened =
             FrameStream::of_damaged_segment(reading.storage, &reading.directory.journal, first);
         let (mut frames, wrong) = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                self.unreadable(&path, error);
-                return Ok(());
-            }
+            Err(error) => return self.unreadable(path, error),
         };
         let header = Arc::new(frames.file().header.clone());
-        if !self.is_ours(&path, &header, reading.database, first) {
-            return Ok(());
+        if !self.is_ours(path, &header, reading.database, first) {
+            return;
         }
         if let Some(error) = wrong {
-            self.is_cut |= next.is_none() && frames.segment_bytes() < header.file_bytes;
-            self.unreadable(&path, error);
+            self.unreadable(path, error);
         }
         self.stated = self.stated.max(first.saturating_sub(1));
         let marks = reading.marks;
-        let mut growing =
-            Growing { place: Place::Journal, path: &path, header, marks, piece: None };
-        let last = next.map_or(u64::MAX, |next| next.saturating_sub(1));
+        let mut growing = Growing { place: Place::Journal, path, header, marks, piece: None };
         let mut durable = reading.durable;
         for _ in 0..MOST_RESTARTS {
-            let stopped = self.read_on(&mut frames, &mut growing, last);
+            // The next segment may begin with batches that this one still holds: it was made with
+            // them after a crash. If it is damaged, they are here.
+            let stopped = self.read_on(&mut frames, &mut growing, u64::MAX);
             self.list.extend(growing.piece.take());
-            if frames.next_sequence() > last {
+            if next.is_some_and(|next| frames.next_sequence() >= next) {
                 break;
             }
             let damage = match stopped {
                 Err(error @ StoreError::Io { .. }) => {
-                    self.unreadable(&path, error);
+                    self.unreadable(path, error);
                     break;
                 }
                 _ => frames.ending(next, &mut durable),
@@ -242,20 +251,19 @@ impl Pieces {
                     self.torn_bytes += bytes;
                     break;
                 }
-                Err(error) => self.unreadable(&path, error),
+                Err(error) => self.unreadable(path, error),
             }
-            match frames.skip_damage(last) {
+            match frames.skip_damage(u64::MAX) {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
-                    self.unreadable(&path, error);
+                    self.unreadable(path, error);
                     break;
                 }
             }
         }
-        self.stated = self.stated.max(durable.min(last));
+        self.stated = self.stated.max(durable.min(next.map_or(u64::MAX, |next| next - 1)));
         (reading.step)(frames.segment_bytes());
-        Ok(())
     }
 
     /// Reads batches until none comes.

@@ -8,11 +8,13 @@ use super::assembly::Assembly;
 use super::course::{Course, Past};
 use super::loss::{Loss, LossKind};
 use super::pieces::Unreadable;
+use super::places::{check_apart, tidy};
 use super::proof::{prove, refuse_open};
 use super::stock::Stock;
 use super::{Copied, Progress, Steps};
 use crate::error::Error;
-use crate::files::{absolute, beside};
+use crate::files::beside;
+use crate::inspect::{Inspection, Opener};
 use crate::storage::{Disk, ReadOnlyDisk, Storage};
 
 /// What a repair is going to do; see [`plan_repair`].
@@ -47,7 +49,7 @@ pub fn plan_repair(
     path: impl AsRef<Path>,
     mut progress: impl FnMut(Progress),
 ) -> Result<RepairPlan, Error> {
-    let path = absolute(path.as_ref())?;
+    let path = tidy(path.as_ref())?;
     refuse_open(&path)?;
     plan_with(&(Arc::new(ReadOnlyDisk) as _), &path, &mut progress)
 }
@@ -59,23 +61,28 @@ pub(crate) fn plan_with(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RepairPlan, Error> {
     let mut steps = Steps::of(&**storage, path, progress)?;
-    let stock = Stock::read(storage, path, &mut |bytes| steps.step(bytes))?;
+    let mut stock = Stock::read(storage, path, &mut |bytes| steps.step(bytes))?;
+    if stock.manifest.is_some() && stock.unreadable.is_empty() {
+        let look = Inspection::open_with(storage.clone(), path, |_| Opener::NobodySeen)?;
+        let problem = look.open_plan().problem.clone();
+        let path = path.to_path_buf();
+        stock.unreadable.extend(problem.map(|reason| Unreadable { path, reason }));
+    }
     let (course, past) = ways(&stock)?;
-    let losses = stock.losses(&course, past.as_ref())?;
+    let losses = stock.losses(&course, &past)?;
     let (snapshot, sequence) = (course.snapshot.sequence, course.end);
     Ok(RepairPlan { snapshot, sequence, losses, stock })
 }
 
 /// Finds the way to the highest sequence, and what is kept before it.
-fn ways(stock: &Stock) -> Result<(Course<'_>, Option<Past<'_>>), Error> {
+fn ways(stock: &Stock) -> Result<(Course<'_>, Past<'_>), Error> {
     let course = stock.course(u64::MAX).ok_or_else(|| Error::Missing {
         path: stock.directory.snapshots.clone(),
         reason: "no snapshot in it or in `archive/` is whole, and what the commands have made is \
                  known only to the program. Its commands can still be read"
             .to_owned(),
     })?;
-    // Without an archive, no command before the snapshot is of use.
-    let past = stock.has_archive.then(|| stock.past(course.snapshot));
+    let past = stock.past(course.snapshot);
     Ok((course, past))
 }
 
@@ -155,7 +162,8 @@ impl RepairPlan {
         mut progress: impl FnMut(Progress),
     ) -> Result<Copied, Error> {
         refuse_open(self.path())?;
-        let target = absolute(target.as_ref())?;
+        let target = tidy(target.as_ref())?;
+        check_apart(self.path(), &target)?;
         self.carry_out_with(&(Arc::new(Disk) as _), &target, &mut progress)
     }
 
@@ -169,12 +177,14 @@ impl RepairPlan {
         let gaps: Vec<_> = self.losses.iter().filter(|it| it.kind == LossKind::History).collect();
         let mut steps = Steps::of(&*self.stock.storage, self.path(), progress)?;
         let assembly =
-            Assembly { stock: &self.stock, course: &course, past: past.as_ref(), target: storage };
-        let sequence = beside::write(&**storage, target, |staging| {
+            Assembly { stock: &self.stock, course: &course, past: &past, target: storage };
+        let model = Some(self.path());
+        let sequence = beside::write(&**storage, target, model, |staging| {
             let end = assembly.write(staging, &mut |bytes| steps.step(bytes))?;
             prove(storage, &staging.root, end, gaps.iter().map(|it| &it.sequences))?;
             Ok::<_, Error>(end.sequence)
         })?;
-        Ok(Copied { path: PathBuf::from(target), sequence })
+        let missing_history = gaps.iter().map(|it| it.sequences.clone()).collect();
+        Ok(Copied { path: PathBuf::from(target), sequence, missing_history })
     }
 }

@@ -2,12 +2,12 @@
 //! files, under another name. Knows nothing of their content.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use super::places::{check_apart, tidy};
 use crate::error::Error;
-use crate::files::{Directory, absolute, exists};
+use crate::files::{Directory, exists};
 use crate::inspect::Inspection;
-use crate::storage::{HeldDisk, Storage, exchange_names};
+use crate::storage::{Disk, HeldDisk, Lock, Storage, exchange_names};
 
 /// How many names are tried for the old directory.
 const MOST_NAMES: u32 = 1000;
@@ -22,22 +22,25 @@ const MOST_NAMES: u32 = 1000;
 /// changed, unless the error says that only the old directory could not get its new name. Then it
 /// has the name of the new one.
 pub fn replace(path: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<PathBuf, Error> {
-    let (path, new) = (absolute(path.as_ref())?, absolute(new.as_ref())?);
+    let (path, new) = (tidy(path.as_ref())?, tidy(new.as_ref())?);
+    check_apart(&path, &new)?;
     let look = Inspection::open(&new)?;
     if let Some(problem) = &look.open_plan().problem {
         return Err(Error::corrupt(&new, 0, "a database that can be opened", problem.clone()));
     }
-    let storage = Arc::new(HeldDisk::default());
-    let directory = Directory::at(&path);
-    let lock = storage.lock(&directory.lock).map_err(Error::io("lock", &directory.lock))?;
-    let lock = lock.ok_or_else(|| Error::Locked { path: path.clone() })?;
-    // From here on the paths are meant, and not what the lock holds.
-    let storage = storage.for_copies();
-    let replaced = exchange(&*storage, &path, &new);
-    let unlocked = lock.unlock().map_err(Error::io("unlock", &directory.lock));
+    let (lock, new_lock) = (locked(&path)?, locked(&new)?);
+    let replaced = exchange(&Disk, &path, &new);
+    let unlock = |lock: Box<dyn Lock>| lock.unlock().map_err(Error::io("unlock", &path));
+    let unlocked = unlock(lock).and(unlock(new_lock));
     let old = replaced?; // if both have failed, the first error is returned
     unlocked?;
     Ok(old)
+}
+
+fn locked(path: &Path) -> Result<Box<dyn Lock>, Error> {
+    let lock = Directory::at(path).lock;
+    let locked = HeldDisk::default().lock(&lock).map_err(Error::io("lock", &lock))?;
+    locked.ok_or_else(|| Error::Locked { path: path.to_path_buf() })
 }
 
 fn exchange(storage: &dyn Storage, path: &Path, new: &Path) -> Result<PathBuf, Error> {

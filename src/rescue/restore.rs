@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use super::assembly::Assembly;
 use super::course::Course;
+use super::places::{check_apart, tidy};
 use super::proof::{is_live, prove};
 use super::stock::Stock;
-use super::{Copied, Progress, Steps};
+use super::{Copied, Progress, Steps, is_about};
 use crate::error::Error;
-use crate::files::{absolute, beside};
-use crate::inspect::Inspection;
+use crate::files::beside;
+use crate::inspect::{DatabaseState, Inspection};
 use crate::model::time_ns;
 use crate::storage::{Disk, ReadOnlyDisk, Storage};
 
@@ -55,24 +56,29 @@ pub fn restore_to(
     point: Point,
     mut progress: impl FnMut(Progress),
 ) -> Result<Copied, Error> {
-    let (path, target) = (absolute(path.as_ref())?, absolute(target.as_ref())?);
+    let (path, target) = (tidy(path.as_ref())?, tidy(target.as_ref())?);
+    check_apart(&path, &target)?;
     let source: Arc<dyn Storage> = Arc::new(ReadOnlyDisk);
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    let mut looks = 0;
-    loop {
-        let before = Inspection::open(&path)?;
-        match restore_with(&source, &before, &storage, &target, point, &mut progress) {
-            Ok(copied) => return Ok(copied),
-            Err(error) => {
-                // Its program may have archived or removed files meanwhile.
-                looks += 1;
-                let is_at_rest = matches!(error, Error::NotEmpty { .. } | Error::NotReached { .. });
-                if looks >= MOST_LOOKS || !is_live(&before) || is_at_rest {
-                    return Err(error);
-                }
-            }
+    for looks in 1.. {
+        let look = Inspection::open(&path)?;
+        // Its program may archive and remove files meanwhile.
+        let may_change = look.state() != DatabaseState::Clean && looks < MOST_LOOKS;
+        let how = How { point, accepts_gaps: !may_change };
+        match restore_with(&source, &look, &storage, &target, how, &mut progress) {
+            Err(error) if may_change && is_about(&error, &path) => {}
+            result => return result,
         }
     }
+    unreachable!("the last look returns")
+}
+
+/// How a database is restored.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    pub(super) point: Point,
+    /// Whether the history may lack commands. Otherwise that is an error.
+    pub(super) accepts_gaps: bool,
 }
 
 /// Restores as [`restore_to`] through these storages.
@@ -81,7 +87,7 @@ pub(crate) fn restore_with(
     look: &Inspection,
     storage: &Arc<dyn Storage>,
     target: &Path,
-    point: Point,
+    How { point, accepts_gaps }: How,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Copied, Error> {
     beside::require_empty(&**storage, target)?;
@@ -101,20 +107,20 @@ pub(crate) fn restore_with(
         return Err(Error::NotReached { wanted, newest });
     }
     let course = reach(&stock, wanted)?;
-    let past = stock.has_archive.then(|| stock.past(course.snapshot));
-    let gaps: Vec<_> = match &past {
-        Some(past) => past.gaps(stock.oldest, course.snapshot.sequence),
-        None => Vec::new(),
-    };
+    let past = stock.past(course.snapshot);
+    let gaps = past.gaps(stock.oldest, course.snapshot.sequence);
     let gaps: Vec<_> = gaps.into_iter().map(|(first, last)| first..=last).collect();
-    let assembly =
-        Assembly { stock: &stock, course: &course, past: past.as_ref(), target: storage };
-    let sequence = beside::write(&**storage, target, |staging| {
+    if let Some(gap) = gaps.first().filter(|_| !accepts_gaps) {
+        let expected = format!("commands {} to {}", gap.start(), gap.end());
+        return Err(Error::corrupt(look.path(), 0, expected, "none"));
+    }
+    let assembly = Assembly { stock: &stock, course: &course, past: &past, target: storage };
+    let sequence = beside::write(&**storage, target, Some(look.path()), |staging| {
         let end = assembly.write(staging, &mut |bytes| steps.step(bytes))?;
         prove(storage, &staging.root, end, gaps.iter())?;
         Ok::<_, Error>(end.sequence)
     })?;
-    Ok(Copied { path: PathBuf::from(target), sequence })
+    Ok(Copied { path: PathBuf::from(target), sequence, missing_history: gaps })
 }
 
 /// Finds the way to exactly this sequence.

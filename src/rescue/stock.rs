@@ -209,8 +209,9 @@ impl Stock {
 
     fn read_pieces(&mut self, step: &mut dyn FnMut(u64)) -> Result<(), Error> {
         let marks: BTreeSet<u64> = self.snapshots.iter().map(|it| it.sequence).collect();
-        let archives = list_archives(&*self.storage, &self.directory.archive)?;
+        // In this order no commands are missed while segments are archived.
         let segments = segments(&*self.storage, &self.directory)?;
+        let archives = list_archives(&*self.storage, &self.directory.archive)?;
         let mut pieces = Pieces::default();
         let durable = self.manifest.as_ref().map_or(0, |it| it.sequence);
         let mut reading = Reading {
@@ -225,7 +226,7 @@ impl Stock {
             pieces.read_archive(&mut reading, first)?;
         }
         for (at, &first) in segments.iter().enumerate() {
-            pieces.read_segment(&mut reading, first, segments.get(at + 1).copied())?;
+            pieces.read_segment(&mut reading, first, segments.get(at + 1).copied());
         }
         if let Some(manifest) = &self.manifest
             && !segments.contains(&manifest.newest_segment)
@@ -244,7 +245,53 @@ impl Stock {
         self.is_newest_exact = is_closed || (!is_cut && self.manifest.is_some());
         (self.pieces, self.torn_bytes) = (list, torn_bytes);
         self.unreadable.extend(unreadable);
+        self.check_manifest(last);
+        self.check_chains();
         Ok(())
+    }
+
+    /// Compares the end of the journal with what the MANIFEST of a closed database states.
+    fn check_manifest(&mut self, last: u64) {
+        let Some(manifest) = self.manifest.as_ref().filter(|it| it.state == State::Clean) else {
+            return;
+        };
+        let (sequence, chain) = (manifest.sequence, manifest.chain);
+        let found = self.pieces.iter().filter_map(|it| it.chain_at(sequence)).collect::<Vec<_>>();
+        if last <= sequence && (found.is_empty() || found.contains(&chain)) {
+            return;
+        }
+        let reason = format!(
+            "it states that the database was closed at sequence {sequence} and chain \
+             {chain:08x}, but the journal goes on to {last}, or is of another history"
+        );
+        let path = self.directory.root.join(MANIFEST_NAME);
+        self.unreadable.push(Unreadable { path, reason });
+        self.is_newest_exact = false;
+    }
+
+    /// Sets snapshots aside that are of another history than the commands. If that are all, it
+    /// cannot be told which of the two is wrong.
+    fn check_chains(&mut self) {
+        let is_foreign = |snapshot: &SoundSnapshot| {
+            let sequence = snapshot.sequence;
+            let around = self.pieces.iter().filter(|it| {
+                it.chain_at(sequence).is_some()
+                    || (it.holds(sequence) && it.holds(sequence.saturating_add(1)))
+            });
+            let chains: Vec<_> = around.map(|it| it.chain_at(sequence)).collect();
+            !chains.is_empty() && !chains.contains(&Some(snapshot.chain))
+        };
+        let (foreign, own): (Vec<_>, Vec<_>) =
+            self.snapshots.iter().cloned().partition(|it| is_foreign(it));
+        if own.is_empty() || foreign.is_empty() {
+            return;
+        }
+        for snapshot in foreign {
+            let Some(path) = snapshot.paths.first() else { continue };
+            let reason = "it is of another history than the commands up to it";
+            self.unreadable.push(Unreadable { path: path.clone(), reason: reason.to_owned() });
+        }
+        self.snapshots = own;
     }
 
     /// Returns the header of the newest segment or archive that has one.

@@ -234,8 +234,8 @@ type Making = fn(&Arc<dyn Storage>) -> Result<u64, Error>;
 
 fn restore(storage: &Arc<dyn Storage>) -> Result<u64, Error> {
     let look = look(storage, PATH)?;
-    let (point, copy) = (Point::Sequence(13), Path::new(COPY));
-    super::restore::restore_with(storage, &look, storage, copy, point, &mut |_| {})
+    let how = super::restore::How { point: Point::Sequence(13), accepts_gaps: false };
+    super::restore::restore_with(storage, &look, storage, Path::new(COPY), how, &mut |_| {})
         .map(|copied| copied.sequence)
 }
 

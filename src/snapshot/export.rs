@@ -32,7 +32,7 @@ pub(crate) fn write_copy<M: Model>(
     let began = Instant::now();
     let identity =
         SegmentIdentity { schemas: SchemasDigest::of(&schemas.text), ..identity.clone() };
-    let info = beside::write(&**storage, target, |staging| {
+    let info = beside::write(&**storage, target, None, |staging| {
         keep_schemas(&**storage, staging, identity.schemas, &schemas.text)?;
         write_files(storage, staging, &identity, version, packing)
     })?;

@@ -196,14 +196,14 @@ fn what_is_no_backup_of_this_database_is_not_touched() {
     opened.execute(Mix(1)).unwrap();
     opened.close().unwrap();
     let error = unchanged(&target, || back_up(&path, &target, BackupHistory::With).unwrap_err());
-    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(matches!(error, Error::OtherHistory { .. }), "{error}");
     let database = keeping_history::<Ledger>().open(&path).unwrap();
     for value in 0..3 {
         database.execute(Mix(value)).unwrap();
     }
     database.close().unwrap();
     let error = unchanged(&target, || back_up(&path, &target, BackupHistory::With).unwrap_err());
-    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(matches!(error, Error::OtherHistory { .. }), "{error}");
     // The original is damaged.
     let (segment, batches) = newest_batches(&path);
     let mut damaged = std::fs::read(&segment).unwrap();

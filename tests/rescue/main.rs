@@ -4,6 +4,7 @@
 mod common;
 
 mod backup;
+mod found;
 mod repair;
 mod restore;
 

@@ -17,7 +17,8 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
   1  verify: damage was found; diff: they differ; log, show: there is nothing that fits;
-     repair: nothing was written, because nobody has agreed
+     repair: nothing was written, because nobody has agreed; restore: done, but the history of
+     the copy has a gap
   2  the arguments are wrong
   3  the database cannot be read, or the result cannot be written";
 

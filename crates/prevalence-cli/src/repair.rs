@@ -154,11 +154,13 @@ fn done_as_text(
     old: Option<&Path>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let (path, target) = (plan.path().display(), done.path.display());
+    let quoted = |path: &Path| word(&path.display().to_string());
+    let (path, target) = (quoted(plan.path()), quoted(&done.path));
+    let damaged = quoted(&PathBuf::from(format!("{}.damaged", plan.path().display())));
     writeln!(out, "done")?;
     match old {
         Some(old) => {
-            let old = old.display();
+            let old = quoted(old);
             writeln!(out, "  {path} is the new database now; all of it was read and verified")?;
             writeln!(out, "  the damaged one is {old}; remove it when you need nothing of it")
         }
@@ -168,7 +170,7 @@ fn done_as_text(
                 "  {target} ends with sequence {}; all of it was read and verified",
                 done.sequence
             )?;
-            writeln!(out, "  to use it: mv {path} {path}.damaged && mv {target} {path}")
+            writeln!(out, "  to use it: mv {path} {damaged} && mv {target} {path}")
         }
     }
 }

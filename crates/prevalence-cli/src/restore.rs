@@ -7,7 +7,7 @@ use prevalence::rescue::{Point, restore_to};
 use serde_json::json;
 
 use crate::arguments::{At, Restore};
-use crate::failure::{FINE, Failure};
+use crate::failure::{FINE, FOUND, Failure};
 use crate::output::json as write_json;
 use crate::progress::watched;
 
@@ -24,11 +24,20 @@ pub fn run(wanted: &Restore, out: &mut dyn Write) -> Result<u8, Failure> {
     })?;
     let path = copied.path.display().to_string();
     match wanted.json {
-        true => write_json(out, &json!({"path": path, "sequence": copied.sequence}))?,
+        true => {
+            let gaps = copied.missing_history.iter().map(|gap| json!([gap.start(), gap.end()]));
+            let gaps: Vec<_> = gaps.collect();
+            let sequence = copied.sequence;
+            write_json(out, &json!({"path": path, "sequence": sequence, "missing_history": gaps}))?;
+        }
         false => {
             let sequence = copied.sequence;
             writeln!(out, "{path} ends with sequence {sequence}; all of it was read and verified")?;
+            for gap in &copied.missing_history {
+                let (first, last) = (gap.start(), gap.end());
+                writeln!(out, "its history lacks {first} to {last}, which cannot be read")?;
+            }
         }
     }
-    Ok(FINE)
+    Ok(if copied.missing_history.is_empty() { FINE } else { FOUND })
 }
