@@ -1,5 +1,6 @@
 //! The commands that read, in this process, on directories whose files were spoiled at many places:
-//! they end, they never panic, and they never write.
+//! they end, they never panic, and they never write. Neither do those that write another directory,
+//! and what they make there is what the program has done.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use prevalence::inspect::Inspection;
 use prevalence::{Database, Retention, SnapshotPolicy};
 
 use crate::common::{Bank, Deposit, Note, content, filled, temporary};
@@ -110,13 +112,57 @@ fn call(root: &Path, wanted: &[&str], what: &str) -> u8 {
     })
 }
 
+/// Returns what the bank holds after each command.
+fn balances(root: &Path) -> Vec<i64> {
+    let look = Inspection::open(root).unwrap();
+    let mut types = look.types();
+    let mut balances = vec![0];
+    for record in look.records(1..).unwrap().map(Result::unwrap) {
+        let deposit = match &*record.command_name {
+            "Deposit" => types.command_json(&record).unwrap().parse().unwrap(),
+            _ => 0,
+        };
+        balances.push(balances.last().unwrap() + deposit);
+    }
+    balances
+}
+
+/// Repairs, restores and backs up. What succeeds must be what the program has done.
+fn rescue(root: &Path, balances: &[i64], what: &str) -> u32 {
+    let target = root.with_extension("target");
+    let to = target.to_str().unwrap();
+    let mut done = 0;
+    for wanted in [
+        &["repair", "--yes", "--into", to][..],
+        &["restore", to],
+        &["restore", to, "--to", "5"],
+        &["backup", to, "--history"],
+    ] {
+        let code = call(root, wanted, what);
+        assert!([0, 1, 3].contains(&code), "{wanted:?} ends with {code}: {what}");
+        if code == 3 {
+            // Only a backup may have begun: it says so, and goes on.
+            assert!(wanted[0] == "backup" || !target.exists(), "{wanted:?} has left something");
+        } else {
+            let bank = Database::<Bank>::open(&target).unwrap();
+            let at = usize::try_from(bank.sequence()).unwrap();
+            assert_eq!(bank.query(Bank::cents), balances[at], "{wanted:?} to {at}: {what}");
+            assert!(!wanted.contains(&"--to") || at == 5);
+            done += 1;
+        }
+        std::fs::remove_dir_all(&target).ok();
+    }
+    done
+}
+
 #[test]
 fn spoiled_directories_are_read_without_a_panic_or_a_write() {
-    let (mut sound, mut damaged) = (0, 0);
+    let (mut sound, mut damaged, mut rescued) = (0, 0, 0);
     for (seed, fill) in [(1, filled as fn(&Path)), (2, archived)] {
         let (_directory, root) = temporary();
         fill(&root);
         let original = content(&root);
+        let balances = balances(&root);
         assert_eq!(call(&root, &["verify", "--deep"], "nothing"), 0);
         let mut random = Random(seed);
         for _ in 0..80 {
@@ -134,9 +180,11 @@ fn spoiled_directories_are_read_without_a_panic_or_a_write() {
                     *(if code == 0 { &mut sound } else { &mut damaged }) += 1;
                 }
             }
+            rescued += rescue(&root, &balances, &what);
             assert!(content(&root) == files, "a call has written: {what}");
         }
     }
     // Behind a segment's end, and in a file that is not needed, nothing is damaged.
     assert!(damaged > 80 && sound > 0, "{damaged} are damaged, {sound} are not");
+    assert!(rescued > 300, "{rescued}");
 }
