@@ -23,7 +23,7 @@ use super::copying::{End, Part, PartWriter, write_last_segment};
 use super::mirror::{Mirror, Reached};
 use super::places::{check_apart, tidy};
 use super::proof::is_live;
-use super::{Progress, Steps, is_about};
+use super::{Progress, Steps, cannot_be_opened, is_about};
 use crate::database::Database;
 use crate::error::Error;
 use crate::files::{FileHeader, Manifest, SEGMENT_MAGIC, SNAPSHOT_MAGIC, State, position};
@@ -178,7 +178,7 @@ struct Way {
 fn look_at_copy(storage: &Arc<dyn Storage>, root: &Path) -> Result<Inspection, Error> {
     let look = Inspection::open_with(storage.clone(), root, |_| Opener::NobodySeen)?;
     match &look.open_plan().problem {
-        Some(problem) => Err(Error::corrupt(root, 0, "a copy that can be opened", problem.clone())),
+        Some(problem) => Err(cannot_be_opened(root, "a copy that can be opened", problem)),
         None => Ok(look),
     }
 }
@@ -193,8 +193,8 @@ impl Copying<'_> {
         check_apart(root, target)?;
         let plan = self.look.open_plan();
         let snapshot = plan.snapshot.filter(|_| plan.problem.is_none()).ok_or_else(|| {
-            let problem = plan.problem.clone().unwrap_or_default();
-            Error::corrupt(root, 0, "a database that can be opened", problem)
+            let problem = plan.problem.as_deref().unwrap_or_default();
+            cannot_be_opened(root, "a database that can be opened", problem)
         })?;
         let mut steps = Steps::of(&**self.source, root, progress)?;
         let mut mirror = Mirror::open(self.source, self.storage, target, self.look)?;

@@ -112,6 +112,13 @@ fn is_about(error: &Error, root: &Path) -> bool {
     }
 }
 
+/// Makes the error that a directory cannot be opened, of the problem that a look at it tells.
+fn cannot_be_opened(root: &Path, expected: impl Into<String>, problem: &str) -> Error {
+    // The problem is the text of another error, with advice that this one gives, too.
+    let found = problem.split(". Nothing was changed").next().unwrap_or(problem);
+    Error::corrupt(root, 0, expected, found)
+}
+
 /// Counts what was read, and tells it.
 struct Steps<'a> {
     progress: &'a mut dyn FnMut(Progress),

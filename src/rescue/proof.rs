@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::cannot_be_opened;
 use super::copying::End;
 use crate::error::Error;
 use crate::inspect::{Depth, Inspection, Opener, Severity, opener_of, verify_with};
@@ -46,7 +47,7 @@ pub(super) fn prove<'a>(
     let look = Inspection::open_with(storage.clone(), root, |_| Opener::NobodySeen)?;
     let expected = format!("a database that an open reads up to sequence {}", end.sequence);
     if let Some(problem) = &look.open_plan().problem {
-        return Err(Error::corrupt(root, 0, expected, problem.clone()));
+        return Err(cannot_be_opened(root, expected, problem));
     }
     if look.newest_sequence() != end.sequence {
         return Err(Error::corrupt(root, 0, expected, look.newest_sequence().to_string()));

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::cannot_be_opened;
 use super::places::{check_apart, tidy};
 use crate::error::Error;
 use crate::files::{Directory, exists};
@@ -26,7 +27,7 @@ pub fn replace(path: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<PathBuf,
     check_apart(&path, &new)?;
     let look = Inspection::open(&new)?;
     if let Some(problem) = &look.open_plan().problem {
-        return Err(Error::corrupt(&new, 0, "a database that can be opened", problem.clone()));
+        return Err(cannot_be_opened(&new, "a database that can be opened", problem));
     }
     let (lock, new_lock) = (locked(&path)?, locked(&new)?);
     let replaced = exchange(&Disk, &path, &new);
