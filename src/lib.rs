@@ -79,6 +79,8 @@
 //! - [`Durability`]: what an answer promises, and what a weaker choice may lose.
 //! - [`docs::async_service`]: which calls wait for what, and clients that try again.
 //! - [`schema`]: what the files say of the types in them, for programs that do not have these.
+//! - [`inspect`] and [`rescue`]: looking into a database without its program's types, and repairs,
+//!   restores and backups. The tool `prevalence-cli` has the same as commands.
 //! - [`testing`]: for an application's own tests. [`docs::evolution`]: an application through three
 //!   releases.
 //! - [`docs::architecture`]: how a command travels. [`docs::format`]: every byte on disk.
