@@ -21,6 +21,13 @@ fn check_loss(loss: &Loss, oracle: &Oracle) {
     let (not_before, not_after) = (loss.not_before.unwrap(), loss.not_after);
     assert!(not_before <= oracle.time(first), "{loss:?}");
     assert!(not_after.is_none_or(|time| time >= oracle.time(last)), "{loss:?}");
+    // What can be read on both sides says it as closely as it can.
+    if loss.kind == LossKind::History && last < oracle.newest() {
+        assert!(not_after.unwrap() <= oracle.time(last + 1), "{loss:?}");
+    }
+    if loss.kind == LossKind::History && first > 1 {
+        assert!(not_before >= oracle.time(first - 1), "{loss:?}");
+    }
     if loss.kind != LossKind::Unusable {
         assert!(loss.actors.is_empty() && loss.commands.is_empty());
         return;
