@@ -242,18 +242,25 @@ impl<M: Model> Database<M> {
         command: &C,
         metadata: &[u8],
     ) -> Result<Submitted<M, C>, ExecuteError<C::Rejection>> {
+        self.check_submission()?;
+        let limit = self.engine.max_command_bytes;
+        let requests = Some(&self.engine.shared.requests);
+        submission_to(self.engine.process, requests, command, metadata, limit)
+    }
+
+    /// Returns why no command of this thread would be taken.
+    #[inline(always)]
+    pub(super) fn check_submission<R>(&self) -> Result<(), ExecuteError<R>> {
         if self.engine.process.is_forked() {
             return Err(ExecuteError::Forked);
         }
         if on_engine_thread() {
             return Err(ExecuteError::Reentrant);
         }
-        if let Some(poisoned) = self.engine.shared.status.poisoned() {
-            return Err(ExecuteError::Poisoned(poisoned.clone()));
+        match self.engine.shared.status.poisoned() {
+            Some(poisoned) => Err(ExecuteError::Poisoned(poisoned.clone())),
+            None => Ok(()),
         }
-        let limit = self.engine.max_command_bytes;
-        let requests = Some(&self.engine.shared.requests);
-        submission_to(self.engine.process, requests, command, metadata, limit)
     }
 
     /// Returns what the request id is if it is too long, and the most bytes of one.

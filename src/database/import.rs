@@ -8,11 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Database;
-use crate::engine::{JsonOutput, Pending, Refused, on_engine_thread, untyped_submission};
+use crate::engine::{JsonOutput, Pending, Refused, untyped_submission};
 use crate::error::Error;
 use crate::execute_error::ExecuteError;
 use crate::model::{Entry, Metadata, Model};
-use crate::schema::Schemas;
 
 /// The longest line: JSON takes several times the bytes of a command.
 const MOST_LINE_BYTES: u64 = 512 << 20;
@@ -93,7 +92,7 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::Encode`] if there is no command of this name, or if the JSON is not one of
+    /// [`ExecuteError::NotACommand`] if there is no command of this name, or if the JSON is not one of
     /// its values. Otherwise those of [`submit`](Self::submit). The [`Pending`] gives
     /// [`ExecuteError::Rejected`] with the rejection as a text. An output is not remembered for
     /// later duplicates.
@@ -102,8 +101,7 @@ impl<M: Model> Database<M> {
         command: &str,
         fields: &str,
     ) -> Result<Pending<JsonOutput, Refused>, ExecuteError<Refused>> {
-        let schemas = self.own_schemas().map_err(|reason| ExecuteError::Encode { reason })?;
-        self.submit_line(&schemas, command, fields, &self.metadata)
+        self.submit_line(command, fields, &self.metadata)
     }
 
     /// Executes the commands in these lines, each of which is a JSON object as `prevalence log
@@ -115,16 +113,12 @@ impl<M: Model> Database<M> {
     /// It goes on behind commands that are refused, and reports them.
     ///
     /// # Errors
-    /// [`Error::Encode`] if a line is no such object or cannot be read; the text says which. The
-    /// commands before it were executed. [`Error::Poisoned`], [`Error::Stopped`],
+    /// [`Error::ImportLine`] if a line is no such object or cannot be read. The commands before it
+    /// were executed. [`Error::Poisoned`], [`Error::Stopped`],
     /// [`Error::Forked`] and [`Error::Reentrant`] if the database accepts nothing more.
     pub fn import(&self, mut lines: impl BufRead) -> Result<ImportReport, Error> {
-        self.check_caller()?;
-        let wrong = |line: u64, reason: String| Error::Encode {
-            what: format!("line {line} of the import"),
-            reason,
-        };
-        let schemas = self.own_schemas().map_err(|reason| wrong(0, reason))?;
+        self.engine.check_caller()?;
+        let wrong = |line: u64, reason: String| Error::ImportLine { line, reason };
         let (mut report, mut text) = (ImportReport::default(), Vec::new());
         let mut pending: VecDeque<(u64, Submitted)> = VecDeque::new();
         loop {
@@ -149,8 +143,8 @@ impl<M: Model> Database<M> {
             let (actor, request_id, attributes) = (line.actor, line.request_id, line.attributes);
             let metadata = Metadata { actor, request_id, attributes };
             let metadata = self.encoded(&metadata);
-            let submitted = metadata
-                .and_then(|metadata| self.submit_line(&schemas, &line.command, fields, &metadata));
+            let submitted =
+                metadata.and_then(|metadata| self.submit_line(&line.command, fields, &metadata));
             match submitted {
                 Ok(submitted) => pending.push_back((number, submitted)),
                 Err(error) => report.note(number, error)?,
@@ -167,27 +161,16 @@ impl<M: Model> Database<M> {
         Ok(report)
     }
 
-    fn own_schemas(&self) -> Result<Schemas, String> {
-        Schemas::decode(&self.engine.schemas.text)
-    }
-
     fn submit_line(
         &self,
-        schemas: &Schemas,
         command: &str,
         fields: &str,
         metadata: &[u8],
     ) -> Result<Submitted, ExecuteError<Refused>> {
-        if self.engine.process.is_forked() {
-            return Err(ExecuteError::Forked);
-        }
-        if on_engine_thread() {
-            return Err(ExecuteError::Reentrant);
-        }
-        if let Some(poisoned) = self.engine.shared.status.poisoned() {
-            return Err(ExecuteError::Poisoned(poisoned.clone()));
-        }
-        let unknown = |reason: String| ExecuteError::Encode { reason };
+        self.check_submission()?;
+        let unknown = |reason: String| ExecuteError::NotACommand { reason };
+        let engine = &self.engine;
+        let schemas = engine.schemas.decoded().map_err(unknown)?;
         let entry = entry_named::<M>(command).ok_or_else(|| {
             unknown(format!("`{command}` is no command of this program's `commands!`"))
         })?;
@@ -196,7 +179,6 @@ impl<M: Model> Database<M> {
             .ok_or_else(|| unknown(format!("nothing is known of the type of `{command}`")))?;
         let encoded = described.schema.encode_json(fields);
         let encoded = encoded.map_err(|error| unknown(format!("`{command}`: {error}")))?;
-        let engine = &self.engine;
         let (requests, limit) = (&engine.shared.requests, engine.max_command_bytes);
         let (submission, pending) =
             untyped_submission(engine.process, requests, *entry, &encoded, metadata, limit)?;
@@ -204,10 +186,6 @@ impl<M: Model> Database<M> {
             Ok(()) => Ok(pending),
             Err(_) => Err(self.refused()),
         }
-    }
-
-    fn check_caller(&self) -> Result<(), Error> {
-        self.engine.check_caller()
     }
 }
 

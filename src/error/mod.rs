@@ -474,6 +474,17 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// A line of an [import](crate::Database::import) cannot be read, or is no command.
+    #[error(
+        "line {line} of the import: {reason}. The commands before it were executed, those from it on \
+         were not. Correct it, and import from there on"
+    )]
+    ImportLine {
+        /// Its number, counted from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// A directory with an earlier backup is no part of the history of the database that is backed
     /// up: one of them has gone its own way, or a purge has changed it.
     #[error(

@@ -88,6 +88,12 @@ pub enum ExecuteError<R> {
         /// The codec's message.
         reason: String,
     },
+    /// What was given as JSON is no command of this database. It was not applied and left no trace.
+    /// Only [`submit_json`](crate::Database::submit_json) gives this.
+    NotACommand {
+        /// What is wrong with its name or its fields.
+        reason: String,
+    },
     /// The command could not be read back from its own encoding. It was not applied and left no
     /// trace.
     Undecodable {
@@ -177,6 +183,7 @@ impl<R> ExecuteError<R> {
             Self::TooLarge { bytes, limit } => ExecuteError::TooLarge { bytes, limit },
             Self::Metadata { reason } => ExecuteError::Metadata { reason },
             Self::Encode { reason } => ExecuteError::Encode { reason },
+            Self::NotACommand { reason } => ExecuteError::NotACommand { reason },
             Self::Undecodable { reason } => ExecuteError::Undecodable { reason },
             Self::EventsRefused { reason } => ExecuteError::EventsRefused { reason },
             Self::Stale { expected, found } => ExecuteError::Stale { expected, found },

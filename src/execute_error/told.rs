@@ -46,6 +46,9 @@ impl<R> ExecuteError<R> {
                 f,
                 "cannot encode the command: {reason}. Its Serialize implementation must accept it"
             ),
+            Self::NotACommand { reason } => {
+                write!(f, "this is no command of the database: {reason}. It was not applied")
+            }
             Self::Undecodable { reason } => write!(
                 f,
                 "the command cannot be decoded from its own encoding ({reason}), so it could never \

@@ -54,8 +54,8 @@ pub(crate) use header::{
 };
 pub(crate) use manifest::{MANIFEST_NAME, Manifest, ManifestFile, State, UNFINISHED_BACKUP_NAME};
 pub(crate) use names::{
-    PURGE_SUFFIX, archive_path, list_archives, list_if_there, list_segments, list_snapshots,
-    numbered_path, segment_path, snapshot_path,
+    PURGE_SUFFIX, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX, archive_path, list_archives, list_if_there,
+    list_segments, list_snapshots, numbered_path, segment_path, snapshot_path,
 };
 pub(crate) use reserve::Reserve;
 pub(crate) use schemas::{SchemaFiles, keep_schemas, list_schemas, read_schemas, schemas_path};

@@ -9,7 +9,7 @@ use super::found::{
     ArchiveFile, FollowerFiles, OtherFile, PurgeFile, SchemasFile, SegmentFile, SnapshotFile,
 };
 use super::journal_end::{JournalEnd, Tail};
-use super::known::{Known, read_manifest, read_tail};
+use super::known::{Known, read_tail};
 use super::open_plan::OpenPlan;
 use super::opener::{self, Opener};
 use super::survey::Survey;
@@ -19,6 +19,7 @@ use crate::files::{
     State, absolute,
 };
 use crate::history::HistoryFiles;
+use crate::recovery::settled_manifest;
 use crate::storage::{ReadOnlyDisk, Storage};
 
 /// How often a look is repeated because the database changed meanwhile.
@@ -111,7 +112,7 @@ impl Inspection {
     ) -> Result<Self, Error> {
         let mut look = Self::look(storage, root, opener, known)?;
         for _ in 0..MOST_LOOKS {
-            if read_manifest(storage, root)? == look.manifest && !look.lost_a_file() {
+            if settled_manifest(storage, root)? == look.manifest && !look.lost_a_file() {
                 break;
             }
             look = Self::look(storage, root, opener, look.tail.as_ref())?;
@@ -126,7 +127,7 @@ impl Inspection {
         known: Option<&Tail>,
     ) -> Result<Self, Error> {
         let looked_at = storage.now();
-        let manifest = read_manifest(storage, root)?;
+        let manifest = settled_manifest(storage, root)?;
         let directory = Directory::at(root);
         let survey = Survey { storage: &**storage, directory: &directory, manifest: &manifest };
         let tail = read_tail(&**storage, &directory, &manifest, known)?;

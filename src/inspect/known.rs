@@ -1,25 +1,19 @@
 //! Owns reading what changes while a program has the database open: the MANIFEST, and the end of
 //! the journal. Knows nothing of the other files.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::journal_end::{self, Tail};
 use crate::error::Error;
 use crate::files::{
-    DatabaseId, Directory, MANIFEST_NAME, Manifest, ManifestFile, State, StoreError, list_segments,
-    segment_path,
+    DatabaseId, Directory, MANIFEST_NAME, Manifest, StoreError, list_segments, segment_path,
 };
 use crate::history::HistoryFiles;
-use crate::storage::{EntryKind, Storage};
+use crate::recovery::settled_manifest;
+use crate::storage::Storage;
 
 /// How often the newest segment is looked for again.
 const MOST_LOOKS: u32 = 16;
-/// How often the MANIFEST is read again while a database is being created or purged.
-const MOST_WAITS: u32 = 50;
-/// The pause before that.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is known of a database at one moment, as far as reading its commands needs it.
 pub(super) struct Known {
@@ -46,7 +40,7 @@ impl Known {
     /// Looks at the end of the journal again.
     pub(super) fn again(&self) -> Result<Self, Error> {
         let root = &self.directory.root;
-        let manifest = read_manifest(&self.storage, root)?;
+        let manifest = settled_manifest(&self.storage, root)?;
         if manifest.database != self.database {
             return Err(Error::ForeignFile {
                 path: root.join(MANIFEST_NAME),
@@ -63,56 +57,6 @@ impl Known {
             tail: tail.or_else(|| self.tail.clone()),
         })
     }
-}
-
-/// Reads the MANIFEST of a database. Waits, with a bound, while it is being created or purged.
-pub(crate) fn read_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
-    match storage.kind(root).map_err(Error::io("examine", root))? {
-        Some(EntryKind::Directory) => {}
-        Some(_) => return Err(Error::NotADirectory { path: root.to_path_buf() }),
-        None => return Err(no_database(root, "nothing stands at this path")),
-    }
-    let mut waits = 0;
-    loop {
-        let manifest = ManifestFile::read(storage, root)?.map(|file| file.current().clone());
-        let state = manifest.as_ref().map(|manifest| manifest.state);
-        let is_passing = matches!(state, Some(State::Creating | State::Swapping));
-        if is_passing && waits < MOST_WAITS {
-            waits += 1;
-            std::thread::sleep(PAUSE);
-            continue;
-        }
-        return match (state, manifest) {
-            (Some(State::Swapping), _) => Err(Error::PurgeUnfinished { path: root.to_path_buf() }),
-            (Some(State::Creating), _) => Err(no_database(
-                root,
-                "the creation of the database was not finished, and no command was accepted; the \
-                 next open begins again",
-            )),
-            (_, Some(manifest)) => Ok(manifest),
-            (_, None) => Err(no_database(root, why_missing(&**storage, root)?)),
-        };
-    }
-}
-
-fn no_database(root: &Path, reason: &str) -> Error {
-    Error::Missing { path: root.join(MANIFEST_NAME), reason: reason.to_owned() }
-}
-
-fn why_missing(storage: &dyn Storage, root: &Path) -> Result<&'static str, Error> {
-    let directory = Directory::at(root);
-    if directory.is_unfinished_backup(storage)? {
-        return Ok(
-            "a backup into this directory was interrupted. Repeat it: it goes on where it was",
-        );
-    }
-    Ok(match directory.holds_files_of_ours(storage)? {
-        true => {
-            "there are journal segments or snapshots, and this file states which of them must \
-             exist. The directory may be a half-finished copy: copy it again"
-        }
-        false => "there is no database in this directory",
-    })
 }
 
 /// Reads the end of the newest segment; `None` if there is no segment, or none that can be opened.

@@ -75,7 +75,6 @@ pub use found::{
 };
 pub use inspection::{DatabaseState, Inspection};
 pub use journal_end::JournalEnd;
-pub(crate) use known::read_manifest;
 pub use open_plan::OpenPlan;
 pub use opener::Opener;
 pub(crate) use opener::of as opener_of;

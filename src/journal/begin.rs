@@ -95,15 +95,7 @@ impl Beginning {
     }
 
     fn last_identity(&self, ours: &SegmentIdentity) -> SegmentIdentity {
-        let header = &self.last.header;
-        SegmentIdentity {
-            database: ours.database,
-            model_name: header.model_name.clone(),
-            model_version: header.model_version,
-            commands: header.commands.clone(),
-            events: header.events,
-            schemas: header.schemas,
-        }
+        SegmentIdentity { database: ours.database, ..SegmentIdentity::of(&self.last.header) }
     }
 
     fn frames_from(&self, first_sequence: u64) -> Result<Vec<FrameRef<'_>>, StoreError> {

@@ -4,7 +4,7 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
@@ -79,6 +79,17 @@ impl GivenSchemas {
 pub(crate) struct ProgramSchemas {
     pub(crate) text: Arc<[u8]>,
     pub(crate) digest: SchemasDigest,
+    /// The same as a value, once somebody has asked for it.
+    decoded: Arc<OnceLock<Result<Schemas, String>>>,
+}
+
+impl ProgramSchemas {
+    /// Returns the text as a value. The child of a fork must not ask: another thread may have been
+    /// decoding it.
+    pub(crate) fn decoded(&self) -> Result<&Schemas, String> {
+        let decoded = self.decoded.get_or_init(|| Schemas::decode(&self.text));
+        decoded.as_ref().map_err(Clone::clone)
+    }
 }
 
 /// What programs have described without schemas by hand, by the types of their models. Reading takes
@@ -120,5 +131,5 @@ fn describe<M: Model>(given: &GivenSchemas) -> ProgramSchemas {
         M::entries().iter().map(command).collect(),
     );
     let text = schemas.encode();
-    ProgramSchemas { digest: SchemasDigest::of(&text), text: text.into() }
+    ProgramSchemas { digest: SchemasDigest::of(&text), text: text.into(), decoded: Arc::default() }
 }

@@ -288,7 +288,11 @@ where
             }
             Ok(())
         }
-        Err(rejection) => Err(NotApplied::Rejected(shown(&rejection))),
+        Err(rejection) => {
+            // It is refused, whatever its text does.
+            let reason = told_of_panics("rejection's Display", || shown(&rejection));
+            Err(NotApplied::Rejected(reason.unwrap_or_else(|reason| reason)))
+        }
     }
 }
 

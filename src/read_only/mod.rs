@@ -8,14 +8,12 @@
 //! - `model_copy`: the model to which the journal is applied
 //! - `newest_snapshot`: the snapshot with which reading begins
 //! - `progress`: what is told of an open
-//! - `settled_manifest`: the MANIFEST, once nobody is exchanging directories
 
 mod handle;
 mod model_copy;
 mod newest_snapshot;
 mod progress;
 mod reading;
-mod settled_manifest;
 mod state;
 #[cfg(test)]
 mod tests;

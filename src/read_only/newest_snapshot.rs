@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::progress::Told;
-use super::settled_manifest::settled_manifest;
 use crate::error::Error;
 use crate::files::{Directory, Manifest, PackedFile, kind, snapshot_path};
 use crate::model::{Model, model_name};
-use crate::recovery::{DamagedSnapshot, Phase, Progress, check_identity};
+use crate::recovery::{DamagedSnapshot, Phase, Progress, check_identity, settled_manifest};
 use crate::snapshot::{
     OpenFile, decode_snapshot, open_alone, undecodable_as_current, with_bases_in,
 };

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use super::model_copy::ModelCopy;
 use super::newest_snapshot::newest_snapshot;
 use super::progress::{Ask, Told};
-use super::settled_manifest::settled_manifest;
 use crate::error::Error;
 use crate::files::{
     DatabaseId, Directory, MANIFEST_NAME, Manifest, State as Standing, list_segments, position,
@@ -26,7 +25,7 @@ use crate::files::{
 use crate::history::HistoryFiles;
 use crate::journal::{Bookmark, SegmentTail};
 use crate::model::{Model, model_name};
-use crate::recovery::{KnownChain, RecoveryReport, check_identity};
+use crate::recovery::{KnownChain, RecoveryReport, check_identity, settled_manifest};
 use crate::storage::Storage;
 
 /// How often a look begins again because the database changed meanwhile.

@@ -10,6 +10,7 @@
 //! - `compatibility`: whether a file belongs to this database, model and vocabulary
 //! - `changed_types`: whether types of commands and events were changed since
 //! - `archive_checks`: whether the program knows all archived commands
+//! - `settled_manifest`: reads the MANIFEST beside a program that may exchange directories
 //! - `report`: what an open tells, while it runs and afterwards
 
 mod archive_checks;
@@ -20,6 +21,7 @@ mod load;
 mod locked;
 mod replay;
 mod report;
+mod settled_manifest;
 mod writer_thread;
 
 pub use report::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
@@ -30,6 +32,7 @@ pub(crate) use compatibility::{check_identity, check_tags, identity, unknown_tag
 pub(crate) use locked::{Access, LockedDatabase};
 pub(crate) use replay::{KnownChain, Replayed};
 pub(crate) use report::ProgressCallback;
+pub(crate) use settled_manifest::settled_manifest;
 pub(crate) use writer_thread::LoadingThread;
 
 use archive_checks::check_stored_commands;
@@ -132,9 +135,7 @@ pub(crate) fn recover<M: Model>(
     if manifest.is_none() && directory.is_unfinished_backup(&**storage)? {
         return Err(Error::Missing {
             path: path.join(crate::files::MANIFEST_NAME),
-            reason: "a backup into this directory was interrupted. Repeat it: it goes on where it \
-                     was"
-            .to_owned(),
+            reason: settled_manifest::UNFINISHED_BACKUP.to_owned(),
         });
     }
     if manifest.is_none() && directory.holds_files_of_ours(&**storage)? {

@@ -46,6 +46,7 @@
 //! - `proof`: verifies it before it gets its name
 //! - `repair`, `restore`: what a user asks for
 //! - `mirror`: the directory of a backup
+//! - `way`: where its journal goes on
 //! - `backup`: copies what is new into it
 //! - `replace`: exchanges a database for a new one
 
@@ -64,6 +65,7 @@ mod restore;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

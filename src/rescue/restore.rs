@@ -60,7 +60,9 @@ pub fn restore_to(
     check_apart(&path, &target)?;
     let source: Arc<dyn Storage> = Arc::new(ReadOnlyDisk);
     let storage: Arc<dyn Storage> = Arc::new(Disk);
-    for looks in 1.. {
+    let mut looks = 0;
+    loop {
+        looks += 1;
         let look = Inspection::open(&path)?;
         // Its program may archive and remove files meanwhile.
         let may_change = look.state() != DatabaseState::Clean && looks < MOST_LOOKS;
@@ -70,7 +72,6 @@ pub fn restore_to(
             result => return result,
         }
     }
-    unreachable!("the last look returns")
 }
 
 /// How a database is restored.

@@ -9,10 +9,11 @@ use super::pieces::{Piece, Pieces, Reading, Unreadable};
 use crate::error::Error;
 use crate::files::{
     DatabaseId, Directory, FileHeader, MANIFEST_NAME, Manifest, PackedFile, SEGMENT_MAGIC,
-    SNAPSHOT_MAGIC, State, StoreError, checksummed, list_archives, list_if_there, list_segments,
-    list_snapshots, segment_path, snapshot_path,
+    SEGMENT_SUFFIX, SNAPSHOT_MAGIC, SNAPSHOT_SUFFIX, State, StoreError, checksummed, list_archives,
+    list_if_there, list_snapshots, segment_path, snapshot_path,
 };
-use crate::inspect::{check_requests, read_manifest};
+use crate::inspect::check_requests;
+use crate::recovery::settled_manifest;
 use crate::snapshot::{check, missing_base, with_bases};
 use crate::storage::Storage;
 
@@ -61,7 +62,7 @@ impl Stock {
     ) -> Result<Self, Error> {
         let directory = Directory::at(root);
         let mut unreadable = Vec::new();
-        let manifest = match read_manifest(storage, root) {
+        let manifest = match settled_manifest(storage, root) {
             Ok(manifest) => Some(manifest),
             Err(error) if is_damage(&**storage, &directory, &error)? => {
                 let path = root.join(MANIFEST_NAME);
@@ -309,12 +310,7 @@ impl Stock {
 }
 
 fn segments(storage: &dyn Storage, directory: &Directory) -> Result<Vec<u64>, Error> {
-    match list_segments(storage, &directory.journal) {
-        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Vec::new())
-        }
-        listed => Ok(listed?),
-    }
+    Ok(list_if_there(storage, &directory.journal, SEGMENT_SUFFIX)?)
 }
 
 /// Returns whether an error about the MANIFEST is damage that a repair can do without.
@@ -345,7 +341,7 @@ fn stated_database(storage: &dyn Storage, directory: &Directory) -> Result<Datab
     for first in segments(storage, directory)? {
         count(&segment_path(&directory.journal, first), SEGMENT_MAGIC);
     }
-    for sequence in list_if_there(storage, &directory.snapshots, ".snapshot")? {
+    for sequence in list_if_there(storage, &directory.snapshots, SNAPSHOT_SUFFIX)? {
         count(&snapshot_path(&directory.snapshots, sequence), SNAPSHOT_MAGIC);
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);

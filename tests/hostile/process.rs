@@ -256,10 +256,14 @@ fn in_the_child(scene: &Scene, handle: Option<Database<Diary>>) {
         database.sync().map(drop),
         database.snapshot().map(drop),
         database.backup(scene.copies.join("of-the-child")).map(drop),
+        database.backup_with_history(scene.copies.join("of-the-child")).map(drop),
+        database.history().verify().map(drop),
+        database.import(&b"{}"[..]).map(drop),
         database.clone().close(),
     ] {
         assert!(matches!(result, Err(Error::Forked)));
     }
+    assert!(matches!(database.submit_json("Enter", "{}"), Err(ExecuteError::Forked)));
     assert!(matches!(database.health(), Health::Forked));
     drop(database.query(Diary::entries));
     // SAFETY: the parent's other handle is never dropped in this process, so this drops it in its

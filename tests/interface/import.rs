@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Mutex;
 
 use prevalence::inspect::Inspection;
 use prevalence::{Command, Context, Database, Error, ExecuteError, ImportReport, Metadata, Model};
@@ -259,7 +260,7 @@ fn a_line_that_is_none_ends_the_import_with_its_number() {
     for wrong in ["[]", "{", "{\"fields\":{}}", "\u{1}"] {
         let lines = format!("\n{wrong}\n");
         let error = notes.import(lines.as_bytes()).unwrap_err();
-        assert!(matches!(error, Error::Encode { .. }), "{error}");
+        assert!(matches!(error, Error::ImportLine { line: 2, .. }), "{error}");
         assert!(error.to_string().contains("line 2 of the import"), "{error}");
     }
     notes.clone().close().unwrap();
@@ -279,5 +280,61 @@ fn a_command_may_be_submitted_by_its_name() {
     assert!(matches!(&error, ExecuteError::Rejected(why) if why.0 == "this text is not wanted"));
     assert!(error.to_string().contains("this text is not wanted"), "{error}");
     let error = notes.submit_json("Unknown", "{}").unwrap_err();
-    assert!(matches!(error, ExecuteError::Encode { .. }), "{error}");
+    assert!(matches!(error, ExecuteError::NotACommand { .. }), "{error}");
+    assert!(error.to_string().contains("`Unknown` is no command"), "{error}");
+}
+
+static HANDLE: Mutex<Option<Database<Nested>>> = Mutex::new(None);
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Nested;
+
+impl Model for Nested {
+    type Event = ();
+}
+
+/// A command that misuses a handle to its own database, and a rejection that cannot be shown.
+#[derive(Serialize, Deserialize)]
+enum Misuse {
+    Handle,
+    Rejection,
+}
+
+#[derive(Debug)]
+struct Unshowable;
+
+impl std::fmt::Display for Unshowable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("on purpose")
+    }
+}
+
+impl Command<Nested> for Misuse {
+    type Output = bool;
+    type Rejection = Unshowable;
+
+    fn apply(self, _: &mut Nested, _: &mut Context<'_, Nested>) -> Result<bool, Unshowable> {
+        if matches!(self, Self::Rejection) {
+            return Err(Unshowable);
+        }
+        let handle = HANDLE.lock().unwrap().take().unwrap();
+        let line = br#"{"command":"Misuse","fields":"Handle"}"#;
+        Ok(matches!(handle.submit_json("Misuse", "\"Handle\""), Err(ExecuteError::Reentrant))
+            && matches!(handle.import(&line[..]), Err(Error::Reentrant))
+            && matches!(handle.backup_with_history("/nowhere/at/all"), Err(Error::Reentrant)))
+    }
+}
+
+prevalence::commands! { Nested { 1 => Misuse } }
+
+#[test]
+fn a_command_cannot_wait_for_itself_and_may_have_a_rejection_that_panics() {
+    crate::common::quiet_panics();
+    let (_directory, path) = temporary();
+    let nested = Database::<Nested>::open(&path).unwrap();
+    *HANDLE.lock().unwrap() = Some(nested.clone());
+    assert!(nested.execute(Misuse::Handle).unwrap());
+    let error = nested.submit_json("Misuse", "\"Rejection\"").unwrap().wait().unwrap_err();
+    assert!(matches!(error, ExecuteError::Rejected(_)), "it is refused all the same: {error}");
+    assert_eq!(nested.stats().rejected, 1);
 }

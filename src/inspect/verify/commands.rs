@@ -211,7 +211,7 @@ impl Check<'_> {
     /// cannot be read, or changes all the time.
     fn now(&self) -> Result<Option<(Manifest, Vec<u64>)>, Error> {
         for _ in 0..MOST_LOOKS {
-            let read = || super::read_manifest(&self.storage, &self.directory.root);
+            let read = || super::settled_manifest(&self.storage, &self.directory.root);
             let Ok(manifest) = read() else { return Ok(None) };
             let segments = if_there(list_segments(&*self.storage, &self.directory.journal))?;
             if read().is_ok_and(|again| again == manifest) {
@@ -275,7 +275,7 @@ impl Check<'_> {
         let path = self.directory.root.join(crate::files::MANIFEST_NAME);
         if manifest.state == State::Clean && manifest.sequence != newest {
             // Somebody may have opened it meanwhile, and written.
-            let now = super::read_manifest(&self.storage, &self.directory.root)?;
+            let now = super::settled_manifest(&self.storage, &self.directory.root)?;
             if now != manifest {
                 return Ok(());
             }

@@ -26,7 +26,6 @@ pub(crate) use packed::check_requests;
 use finding::Findings;
 
 use super::inspection::Inspection;
-use super::known::read_manifest;
 use super::opener::Opener;
 use crate::error::Error;
 use crate::files::{
@@ -34,7 +33,7 @@ use crate::files::{
     SEGMENT_MAGIC, SNAPSHOT_MAGIC, StoreError, absolute, archive_path, list_archives,
     list_segments, list_snapshots, position, segment_path, snapshot_path,
 };
-use crate::recovery::KnownChain;
+use crate::recovery::{KnownChain, settled_manifest};
 use crate::storage::{ReadOnlyDisk, ReadableFile, Storage, read_up_to};
 
 /// The progress is told whenever so many bytes more were read: a bar costs more than a small batch.
@@ -116,7 +115,7 @@ pub(crate) fn verify_with(
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<Verification, Error> {
     let mut findings = Findings::default();
-    let manifest = match read_manifest(&storage, root) {
+    let manifest = match settled_manifest(&storage, root) {
         Ok(manifest) => Some(manifest),
         Err(error @ (Error::Corrupt { .. } | Error::Missing { .. }))
             if Directory::at(root).holds_files_of_ours(&*storage)? =>

@@ -131,7 +131,7 @@ impl Check<'_> {
 
     /// Returns whether the MANIFEST lists the snapshot no more, nor one that may rest on it.
     fn is_superseded(&self, sequence: u64) -> bool {
-        let now = super::read_manifest(&self.storage, &self.directory.root);
+        let now = super::settled_manifest(&self.storage, &self.directory.root);
         now.is_ok_and(|now| {
             Some(&now) != self.manifest.as_ref() && !now.snapshots.contains(&sequence)
         })

@@ -14,9 +14,13 @@ const MOST_WAITS: u32 = 50;
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Why there is no MANIFEST in the directory of a first backup that is not finished.
+pub(super) const UNFINISHED_BACKUP: &str =
+    "a backup into this directory was interrupted. Repeat it: it goes on where it was";
+
 /// Reads the MANIFEST of the database in the directory `root`. It waits, with a bound, while the
 /// database is being created or purged.
-pub(super) fn settled_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
+pub(crate) fn settled_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
     for _ in 0..MOST_WAITS {
         let manifest = ManifestFile::read(storage, root)?.map(|file| file.current().clone());
         match manifest {
@@ -46,12 +50,16 @@ fn missing(storage: &dyn Storage, root: &Path) -> Result<Error, Error> {
         Some(_) => return Ok(Error::NotADirectory { path: root.to_path_buf() }),
         None => return Ok(no_database(root, "nothing stands at this path")),
     }
+    let directory = Directory::at(root);
+    if directory.is_unfinished_backup(storage)? {
+        return Ok(no_database(root, UNFINISHED_BACKUP));
+    }
     Ok(no_database(
         root,
-        match Directory::at(root).holds_files_of_ours(storage)? {
+        match directory.holds_files_of_ours(storage)? {
             true => {
                 "there are journal segments or snapshots, and this file states which of them must \
-                 exist"
+                 exist. The directory may be a half-finished copy: copy it again"
             }
             false => "there is no database in this directory",
         },
