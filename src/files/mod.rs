@@ -42,7 +42,8 @@ pub(crate) use change_failure::ChangeFailure;
 #[cfg(test)]
 pub(crate) use container::write_packed;
 pub(crate) use container::{
-    Cuts, DamagedPart, Footer, FooterDigest, PackedFile, Packing, WriteFailure, write_chunks,
+    CHUNK_BYTES, Cuts, DamagedPart, Footer, FooterDigest, PackedFile, Packing, WriteFailure,
+    write_chunks,
 };
 pub(crate) use directory::{Directory, absolute, exists, kind};
 pub(crate) use envelope::{

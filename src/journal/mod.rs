@@ -19,6 +19,7 @@
 //! - `tail`: follows a segment that somebody may be writing to
 //! - `frame_index`: where the reader of an archive may begin
 //! - `archive`: packs a segment that is no longer needed for recovery
+//! - `merge`: packs archives that follow each other into one
 
 mod append;
 mod archive;
@@ -28,6 +29,7 @@ mod ending;
 mod frame;
 mod frame_index;
 mod hop;
+mod merge;
 mod opened_segment;
 mod prepare;
 mod record;
@@ -44,6 +46,7 @@ pub(crate) use archive::archive_segment;
 pub(crate) use begin::Beginning;
 pub(crate) use ending::Ending;
 pub(crate) use frame::{FrameBuffer, FrameHeader, FrameRef, LARGEST_PAYLOAD_BYTES};
+pub(crate) use merge::{ArchiveMerge, chain_before};
 pub(crate) use prepare::Prepared;
 pub(crate) use record::{RECORD_HEADER_BYTES, Record, RecordHeader, Records, record_parts, tag_of};
 pub(crate) use scan::{Segment, SegmentScan};

@@ -111,7 +111,8 @@ impl FrameStream {
         first_sequence: u64,
         wanted: u64,
     ) -> Result<Self, StoreError> {
-        Self::from_archive(storage, archive_directory, first_sequence, wanted, false)
+        let path = archive_path(archive_directory, first_sequence);
+        Self::from_archive(storage, path, first_sequence, wanted, false)
     }
 
     /// Opens the same from its first frame on, to read all of it: another thread unpacks ahead.
@@ -120,17 +121,29 @@ impl FrameStream {
         archive_directory: &Path,
         first_sequence: u64,
     ) -> Result<Self, StoreError> {
-        Self::from_archive(storage, archive_directory, first_sequence, first_sequence, true)
+        Self::of_archive_at(
+            storage,
+            &archive_path(archive_directory, first_sequence),
+            first_sequence,
+        )
+    }
+
+    /// Opens the same of a file that has another name yet.
+    pub(super) fn of_archive_at(
+        storage: &dyn Storage,
+        path: &Path,
+        first_sequence: u64,
+    ) -> Result<Self, StoreError> {
+        Self::from_archive(storage, path.to_path_buf(), first_sequence, first_sequence, true)
     }
 
     fn from_archive(
         storage: &dyn Storage,
-        archive_directory: &Path,
+        path: PathBuf,
         first_sequence: u64,
         wanted: u64,
         ahead: bool,
     ) -> Result<Self, StoreError> {
-        let path = archive_path(archive_directory, first_sequence);
         let packed = PackedFile::open_beside_others(storage, &path, ARCHIVE_MAGIC)?;
         check_name(&path, &packed.header, first_sequence)?;
         let mut entries = FrameIndex::read(&packed)?;

@@ -237,7 +237,7 @@ impl Options {
     }
 }
 
-fn require<T: PartialOrd + fmt::Display>(
+pub(crate) fn require<T: PartialOrd + fmt::Display>(
     option: &'static str,
     value: T,
     least: T,

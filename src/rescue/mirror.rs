@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::copying::{End, PartWriter, copy_file};
 use crate::error::Error;
 use crate::files::{
-    ARCHIVE_MAGIC, DatabaseId, Directory, MANIFEST_NAME, Manifest, ManifestFile, PackedFile,
-    SNAPSHOT_MAGIC, State, UNFINISHED_BACKUP_NAME, exchange, exists, kind, list_segments,
-    list_snapshots, segment_path, snapshot_path,
+    DatabaseId, Directory, MANIFEST_NAME, Manifest, ManifestFile, PackedFile, SNAPSHOT_MAGIC,
+    State, UNFINISHED_BACKUP_NAME, exchange, exists, kind, list_segments, list_snapshots,
+    segment_path, snapshot_path,
 };
 use crate::inspect::Inspection;
 use crate::journal::{FrameStream, Records};
@@ -19,8 +19,8 @@ use crate::storage::{EntryKind, Lock, Storage, is_temporary, replace_file};
 
 /// The directory of a backup, locked.
 pub(super) struct Mirror<'a> {
-    source: &'a Arc<dyn Storage>,
-    storage: &'a Arc<dyn Storage>,
+    pub(super) source: &'a Arc<dyn Storage>,
+    pub(super) storage: &'a Arc<dyn Storage>,
     pub(super) directory: Directory,
     /// The directories into which new segments are written.
     pub(super) new: Directory,
@@ -231,16 +231,8 @@ impl<'a> Mirror<'a> {
         self.copy_packed(from, place, SNAPSHOT_MAGIC, step)
     }
 
-    pub(super) fn copy_archive(
-        &mut self,
-        from: &Path,
-        step: &mut dyn FnMut(u64),
-    ) -> Result<(), Error> {
-        self.copy_packed(from, "archive", ARCHIVE_MAGIC, step)
-    }
-
     /// Copies a packed file, unless it is there, and unpacks all of the copy.
-    fn copy_packed(
+    pub(super) fn copy_packed(
         &mut self,
         from: &Path,
         place: &str,
@@ -371,7 +363,7 @@ impl<'a> Mirror<'a> {
 }
 
 /// Unpacks all of a packed file.
-fn check_whole(file: &PackedFile) -> Result<(), Error> {
+pub(super) fn check_whole(file: &PackedFile) -> Result<(), Error> {
     let mut damage = None;
     file.check_parts(&mut |_| Ok(()), &mut |part| {
         damage.get_or_insert(part.error);

@@ -1,6 +1,7 @@
 //! New databases from the files of others, without the program's types: repairing a damaged one,
 //! and going back to an earlier command or time. Whatever is done here, the old directory stays as
-//! it is. The new one stands beside it, and gets its name only when all of it was verified.
+//! it is. The new one stands beside it, and gets its name only when all of it was verified. Only
+//! [`compact_archive`] changes a directory in its place.
 //!
 //! ```
 //! # use prevalence::{Command, Context, Database, Model};
@@ -46,16 +47,20 @@
 //! - `proof`: verifies it before it gets its name
 //! - `repair`, `restore`: what a user asks for
 //! - `mirror`: the directory of a backup
+//! - `mirrored_archive`: its archive, which may be merged as that of the original is not
 //! - `way`: where its journal goes on
 //! - `backup`: copies what is new into it
 //! - `replace`: exchanges a database for a new one
+//! - `compact`: merges archives
 
 mod assembly;
 mod backup;
+mod compact;
 mod copying;
 mod course;
 mod loss;
 mod mirror;
+mod mirrored_archive;
 mod pieces;
 mod places;
 mod proof;
@@ -71,6 +76,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 pub use backup::{BackupHistory, BackupReport, backup};
+pub use compact::{Compaction, CompactionReport, compact_archive};
 pub use loss::{Loss, LossKind};
 pub use pieces::Unreadable;
 pub use repair::{RepairPlan, plan_repair};

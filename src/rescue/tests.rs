@@ -1,5 +1,7 @@
 //! Tests backups, repairs and restores on a simulated disk that crashes or fails at every point.
 
+mod compact;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;

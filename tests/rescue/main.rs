@@ -4,6 +4,7 @@
 mod common;
 
 mod backup;
+mod compact;
 mod found;
 mod repair;
 mod restore;

@@ -11,7 +11,7 @@ use crate::failure::EXIT_CODES;
 /// Looks into a prevalence database: a closed one, a backup, or one that a program has open.
 ///
 /// What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another
-/// directory and leave that of the database as it is.
+/// directory and leave that of the database as it is. `compact-archive` changes a closed one.
 #[derive(Debug, Parser)]
 #[command(name = "prevalence", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
@@ -44,6 +44,9 @@ pub enum Wanted {
     Backup(Backup),
     /// Writes a database as it was at an earlier command or time into a new directory.
     Restore(Restore),
+    /// Merges the archives of a closed database, and packs them better. The commands stay as they
+    /// are.
+    CompactArchive(Compact),
     /// Prints a script that completes the arguments of this tool in a shell.
     Completions(Completions),
     /// Prints the manual pages of this tool, or writes them into a directory.
@@ -150,6 +153,24 @@ pub struct Repair {
     #[arg(long)]
     pub replace: bool,
     /// Prints one JSON object: the plan, and what was done.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Compact {
+    /// The directory of the database. No program may have it open.
+    pub path: PathBuf,
+    /// How many MiB of commands, before packing, an archive may hold. 1 to 4096.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub content: u64,
+    /// The zstd level. Higher ones pack better and take longer.
+    #[arg(long, value_name = "LEVEL", default_value_t = 15)]
+    pub level: i32,
+    /// Packs also archives anew that cannot be merged with a neighbour.
+    #[arg(long)]
+    pub repack: bool,
+    /// Prints one JSON object.
     #[arg(long)]
     pub json: bool,
 }

@@ -2,8 +2,8 @@
 //! the program's types, and it works on a closed directory, on a backup, and beside a program that
 //! has the database open.
 //!
-//! What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another directory
-//! and leave that of the database as it is.
+//! What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another
+//! directory and leave that of the database as it is. `compact-archive` changes a closed one.
 //!
 //! - `arguments`: what a user can ask for
 //! - `output`: how values become lines of text or JSON
@@ -12,8 +12,8 @@
 //! - `commands`: which stored commands are wanted, and the way through them
 //! - `condition`: the conditions of `log --where`
 //! - `json_stream`: a long JSON text, piece by piece
-//! - `info`, `du`, `log`, `export`, `show`, `diff`, `verify`, `repair`, `backup`, `restore`: one
-//!   command each
+//! - `info`, `du`, `log`, `export`, `show`, `diff`, `verify`, `repair`, `backup`, `restore`,
+//!   `compact`: one command each
 //! - `manual`: `man` and `completions`, what the tool says of itself
 
 #![warn(
@@ -29,6 +29,7 @@
 mod arguments;
 mod backup;
 mod commands;
+mod compact;
 mod condition;
 mod diff;
 mod du;
@@ -79,6 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Verify(wanted) => verify::run(&wanted, out),
         Wanted::Repair(wanted) => repair::run(&wanted, out),
         Wanted::Backup(wanted) => backup::run(&wanted, out),
+        Wanted::CompactArchive(wanted) => compact::run(&wanted, out),
         Wanted::Restore(wanted) => restore::run(&wanted, out),
         Wanted::Completions(wanted) => manual::complete(&wanted, out),
         Wanted::Man(wanted) => manual::man(&wanted, out),

@@ -31,7 +31,7 @@ mod tests;
 mod write;
 
 pub(crate) use check::DamagedPart;
-pub(crate) use format::Footer;
+pub(crate) use format::{CHUNK_BYTES, Footer};
 pub(crate) use index::FooterDigest;
 pub(crate) use read::PackedFile;
 #[cfg(test)]

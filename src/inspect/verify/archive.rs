@@ -9,7 +9,7 @@ use super::commands::Place;
 use super::finding::{Finding, told_lost};
 use crate::error::Error;
 use crate::files::{ARCHIVE_MAGIC, DamagedPart, PackedFile, StoreError};
-use crate::journal::FrameStream;
+use crate::journal::{FrameStream, chain_before};
 use crate::storage::Pace;
 
 /// How often reading goes on behind damage in one archive.
@@ -55,8 +55,18 @@ impl Check<'_> {
             }
         };
         self.files += 1;
-        self.enter(path, &file.header, place);
         let (end, chain) = (file.footer.sequence, file.footer.chain);
+        if self.is_held_twice(&file, place) {
+            self.note_held_twice(&file, place);
+            if place.next.is_some_and(|next| end < next) {
+                self.step(file.file_bytes());
+                return Ok(());
+            }
+            let (before, time_ns) = (Some(path.to_path_buf()), file.header.time_ns);
+            *place = Place { next: Some(first), chain: Some(file.header.chain), before, time_ns };
+        } else {
+            self.enter(path, &file.header, place);
+        }
         if self.is_deep() {
             self.archive_content(&file, place)?;
         } else {
@@ -65,6 +75,42 @@ impl Check<'_> {
         (place.next, place.chain) = (Some(end.saturating_add(1)), Some(chain));
         self.check_known(place);
         Ok(())
+    }
+
+    /// Returns whether the archive before holds the first commands of this one, too, or all: a
+    /// compaction that was interrupted leaves such files.
+    fn is_held_twice(&self, file: &PackedFile, place: &Place) -> bool {
+        let (first, end) = (file.header.sequence, file.footer.sequence);
+        let (Some(next), Some(before)) = (place.next, &place.before) else { return false };
+        if first >= next {
+            return false;
+        }
+        let opened = PackedFile::open_beside_others(&*self.storage, before, ARCHIVE_MAGIC);
+        // If it cannot be read, what is told of it is enough.
+        let Ok(holding) = opened.map(|it| it.header.sequence) else { return true };
+        let archive = &self.directory.archive;
+        let has = |next, chain| {
+            let found = chain_before(&*self.storage, archive, holding, next);
+            // Damage there is told where it is.
+            found.map_or(true, |found| found == Some(chain))
+        };
+        has(first, file.header.chain)
+            && (end >= next || has(end.saturating_add(1), file.footer.chain))
+    }
+
+    fn note_held_twice(&mut self, file: &PackedFile, place: &Place) {
+        let (first, end) = (file.header.sequence, file.footer.sequence);
+        let before = place.before.as_deref().unwrap_or(Path::new("")).display();
+        let expected = format!("sequence {}, which follows {before}", place.next.unwrap_or(first));
+        let finding = Finding::new(&file.path, 40..48, &expected, &format!("sequence {first}"));
+        let last = place.next.map_or(end, |next| next.saturating_sub(1)).min(end);
+        self.findings.push(finding.noted().meaning(
+            format!(
+                "Both files hold the same commands {first} to {last}: a compaction of the \
+                 archive was interrupted. Nothing is lost."
+            ),
+            "`prevalence compact-archive` goes on with it.",
+        ));
     }
 
     fn open_archive(&mut self, path: &Path, first: u64) -> Result<PackedFile, Error> {

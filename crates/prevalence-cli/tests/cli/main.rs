@@ -2,6 +2,7 @@
 //! database. Nothing that it does may change the directory.
 
 mod common;
+mod compact;
 mod decoded;
 mod diff;
 mod export;
