@@ -31,7 +31,9 @@ use crate::files::{FileHeader, PackedFile, SNAPSHOT_MAGIC, kind, snapshot_path};
 use crate::model::{Model, time_ns};
 use crate::mutex::lock;
 use crate::process::{OpeningProcess, stack};
-use crate::recovery::{DamagedSnapshot, KnownChain, Phase, Progress, ProgressCallback, Replayed};
+use crate::recovery::{
+    ChangedTypes, DamagedSnapshot, KnownChain, Phase, Progress, ProgressCallback, Replayed,
+};
 use crate::snapshot::{check, decode_snapshot, undecodable_as_current};
 
 /// How often in a row all listed snapshots may be superseded and gone when they are read.
@@ -320,6 +322,7 @@ impl<M: Model> History<M> {
         let file = self.files.with_bases(file, PackedFile::open_beside_others)?;
         let total = file.chain().map(PackedFile::file_bytes).sum();
         tell(Progress { phase: Phase::Snapshot, done: 0, total });
+        ChangedTypes::check_model::<M>(&self.files.schema_files(), &file)?;
         let model = decode_snapshot(&file)?;
         tell(Progress { phase: Phase::Snapshot, done: total, total });
         let replica = Replica::new(&self.files, model, sequence, file.header.time_ns);

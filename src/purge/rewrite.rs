@@ -21,7 +21,7 @@ use crate::journal::{
 use crate::model::{GivenSchemas, Model, encode_events, program_schemas};
 use crate::options::{Events, MOST_IDS, MOST_OUTPUT_BYTES, Options, RequestLimits};
 use crate::panics::told_of_panics;
-use crate::recovery::{KnownChain, identity};
+use crate::recovery::{ChangedTypes, KnownChain, identity};
 use crate::snapshot::{check, decode_snapshot, request_limits, snapshot_header, write_version};
 use crate::storage::{Pace, Storage, replace_file};
 
@@ -72,6 +72,7 @@ pub(super) fn rewrite<M: Model>(
     let chain = initial.footer.chain;
     let snapshots = wanted_snapshots(files, listed)?;
     let time_ns = initial.header.time_ns;
+    ChangedTypes::check_model::<M>(&files.schema_files(), &initial)?;
     let mut replica = Replica::<M>::new(files, decode_snapshot(&initial)?, 0, time_ns);
     // The widest limits are enough: from their ids, those of narrower limits can be computed.
     let requests = snapshots.values().map(|wanted| wanted.requests);

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::progress::Told;
 use crate::error::Error;
-use crate::files::{Directory, Manifest, PackedFile, kind, snapshot_path};
+use crate::files::{Directory, Manifest, PackedFile, SchemaFiles, kind, snapshot_path};
 use crate::model::{Model, model_name};
-use crate::recovery::{DamagedSnapshot, Phase, Progress, check_identity, settled_manifest};
+use crate::recovery::{
+    ChangedTypes, DamagedSnapshot, Phase, Progress, check_identity, settled_manifest,
+};
 use crate::snapshot::{
     OpenFile, decode_snapshot, open_alone, undecodable_as_current, with_bases_in,
 };
@@ -93,6 +95,7 @@ fn load_one<M: Model>(
     sequence: u64,
     told: &mut Told<'_, '_>,
 ) -> Result<Snapshot<M>, Error> {
+    let schemas = SchemaFiles { storage: storage.clone(), directory: directory.schemas.clone() };
     let (storage, directory) = (&**storage, &directory.snapshots);
     let path = snapshot_path(directory, sequence);
     let open: OpenFile = PackedFile::open_beside_others;
@@ -102,6 +105,7 @@ fn load_one<M: Model>(
         let file = with_bases_in(storage, directory, file, open)?;
         let bytes = file.chain().map(PackedFile::file_bytes).sum();
         told.tell(Progress { phase: Phase::Snapshot, done: 0, total: bytes })?;
+        ChangedTypes::check_model::<M>(&schemas, &file)?;
         let model = decode_snapshot::<M>(&file)?;
         told.tell(Progress { phase: Phase::Snapshot, done: bytes, total: bytes })?;
         Ok(Snapshot {

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, TypeChange};
-use crate::files::{FileHeader, SchemaFiles, StoreError};
+use crate::files::{FileHeader, PackedFile, SchemaFiles, StoreError};
 use crate::model::{CommandTable, GivenSchemas, Model, program_schemas, split_events};
-use crate::schema::{Described, Schema, Schemas, SchemasDigest, Shape, TRACED_BY, described};
+use crate::schema::{
+    Described, Schema, Schemas, SchemasDigest, Shape, TRACED_BY, described, moved_name,
+};
 
 /// So many characters of a type are shown in an error.
 const SHOWN_CHARS: usize = 2_000;
@@ -22,6 +24,8 @@ pub(crate) struct ChangedTypes {
     commands: HashMap<u16, TypeChange>,
     /// The `EVENT_VERSION` of both, and what differs.
     events: Option<(u32, String)>,
+    /// The `VERSION` of both, and which field of the model has changed places.
+    model: Option<(u32, String)>,
 }
 
 /// What is known of a release, by the model's type and the digest of its schemas. A digest never
@@ -87,7 +91,36 @@ impl ChangedTypes {
             .then(|| difference(&stored.events.schema, &described::<M::Event>()))
             .flatten()
             .map(|reason| (version, reason));
-        Self { commands: commands.collect(), events }
+        // What else has changed in the model is told by the shape in a snapshot's header.
+        let version = stored.model.version;
+        let (stored, present) = (&stored.model.schema, described::<M>());
+        let is_alike = || present.shape().difference_to_type(&Shape::of(stored)).is_none();
+        let model = (version == M::VERSION && *stored != present.schema && is_alike())
+            .then(|| moved_name(stored, &present.schema))
+            .flatten()
+            .map(|reason| (version, reason));
+        Self { commands: commands.collect(), events, model }
+    }
+
+    /// Checks that no field and no variant of the model has changed places since a snapshot was
+    /// written, with this `VERSION`.
+    pub(crate) fn check_model<M: Model>(
+        files: &SchemaFiles,
+        snapshot: &PackedFile,
+    ) -> Result<(), Error> {
+        let FileHeader { model_name, model_version, .. } = &snapshot.header;
+        if *model_version != M::VERSION {
+            return Ok(()); // it is migrated
+        }
+        match &Self::since::<M>(files, &snapshot.header)?.model {
+            Some((version, reason)) if version == model_version => Err(Error::ModelChanged {
+                path: snapshot.path.clone(),
+                model: model_name.clone(),
+                version: *version,
+                reason: reason.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Returns whether one of these commands was changed.
@@ -143,7 +176,8 @@ fn difference(stored: &Schema, present: &Described) -> Option<String> {
     if *stored == present.schema {
         return None;
     }
-    present.shape().difference_to_type(&Shape::of(stored))
+    let difference = present.shape().difference_to_type(&Shape::of(stored));
+    difference.or_else(|| moved_name(stored, &present.schema))
 }
 
 /// Returns a type as text, or its beginning.

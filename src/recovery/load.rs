@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::changed_types::ChangedTypes;
 use super::replay::{JournalEnd, replay};
 use super::{
     DamagedSnapshot, KnownChain, Loaded, Opening, Phase, Progress, RecoveryReport, Replayed,
@@ -175,6 +176,7 @@ impl Opening<'_> {
         let total = snapshot.chain().map(PackedFile::file_bytes).sum();
         progress(Progress { phase: Phase::Snapshot, done: 0, total });
         self.options.check_abort()?;
+        ChangedTypes::check_model::<M>(&self.schema_files(), &snapshot)?;
         let limits = self.options.request_limits();
         let Decoded { model, requests, known: collections } = match &late {
             Some(late) => decode_late::<M>(&snapshot, limits, late.clone())?,

@@ -21,6 +21,17 @@ use crate::{Command, Context, Database, Error, Model, Retention, SnapshotPolicy}
 const PATH: &str = "/data/shelf.db";
 const COPY: &str = "/copies/shelf.db";
 
+/// What may fail.
+const TARGETS: [Target; 7] = [
+    Target::Write,
+    Target::Sync,
+    Target::SyncDirectory,
+    Target::Rename,
+    Target::Remove,
+    Target::Create,
+    Target::Read,
+];
+
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 struct Shelf(Map<u64, Vec<u8>>);
 
@@ -203,15 +214,7 @@ fn a_failure_during_a_backup_leaves_the_last_one_and_it_can_be_repeated() {
     let disk = SimulatedDisk::new(start.clone(), 2, false);
     let second = back_up(&disk, BackupHistory::With).unwrap().sequence;
     let mut failures = 0;
-    for target in [
-        Target::Write,
-        Target::Sync,
-        Target::SyncDirectory,
-        Target::Rename,
-        Target::Remove,
-        Target::Create,
-        Target::Read,
-    ] {
+    for target in TARGETS {
         for after in (0..).step_by(if cfg!(debug_assertions) { 3 } else { 1 }) {
             let disk = SimulatedDisk::new(start.clone(), 7, false);
             disk.plan(Fault { target, after, kind: FaultKind::Error(5) });

@@ -10,6 +10,7 @@
 //! - `types`: what a schema is made of; `display`: the same as a short text
 //! - `trace`: finds the schema of a type out
 //! - `shape`: a type as it is in an encoding, without names, and whether two are equal there
+//! - `names`: whether fields or variants have changed places
 //! - `document`: the schemas of one release as one text
 //! - `json`: a stored value as JSON; `leaves`: the simple ones; `entries`: those of collections, also
 //!   out of several snapshots; `select`: only a part of a value;
@@ -21,6 +22,7 @@ mod encode;
 mod entries;
 mod json;
 mod leaves;
+mod names;
 mod select;
 mod shape;
 mod trace;
@@ -31,6 +33,7 @@ pub use json::JsonError;
 pub use types::{Content, Leaf, Part, Schema, Type};
 
 pub(crate) use document::{LARGEST_SCHEMAS_BYTES, TRACED_BY};
+pub(crate) use names::moved_name;
 pub(crate) use select::write_stored;
 pub(crate) use shape::Shape;
 

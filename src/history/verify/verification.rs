@@ -14,7 +14,7 @@ use crate::history::replica::Replica;
 use crate::history::source::HistoryFiles;
 use crate::history::stored_commands::StoredCommands;
 use crate::model::Model;
-use crate::recovery::KnownChain;
+use crate::recovery::{ChangedTypes, KnownChain};
 use crate::snapshot::{OpenFile, check, decode_snapshot};
 
 /// The stored files that a verification reads.
@@ -70,6 +70,7 @@ impl<'a> Verification<'a> {
     /// Makes a replica that begins with the oldest snapshot.
     pub(super) fn load<M: Model>(&self) -> Result<Replica<M>, Error> {
         let PackedFile { header, footer, .. } = &self.begin;
+        ChangedTypes::check_model::<M>(&self.files.schema_files(), &self.begin)?;
         let model = decode_snapshot(&self.begin)?;
         Ok(Replica::new(self.files, model, footer.sequence, header.time_ns))
     }
@@ -104,6 +105,7 @@ impl<'a> Verification<'a> {
         if is_whole && file.header.model_version == M::VERSION && file.footer.digest == replayed {
             return Ok(Some(true));
         }
+        ChangedTypes::check_model::<M>(&self.files.schema_files(), &file)?;
         Ok(Some(digest(&decode_snapshot::<M>(&file)?)? == replayed))
     }
 

@@ -125,15 +125,7 @@ fn a_failure_during_a_compaction_leaves_every_command() {
     compact(&disk, &how).unwrap();
     let after = archives(&disk, PATH);
     let mut failures = 0;
-    for target in [
-        Target::Write,
-        Target::Sync,
-        Target::SyncDirectory,
-        Target::Rename,
-        Target::Remove,
-        Target::Create,
-        Target::Read,
-    ] {
+    for target in TARGETS {
         for nth in (0..).step_by(if cfg!(debug_assertions) { 3 } else { 1 }) {
             let disk = SimulatedDisk::new(start.clone(), 7, false);
             disk.plan(Fault { target, after: nth, kind: FaultKind::Error(5) });

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod differences;
+mod moved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::marker::PhantomData;

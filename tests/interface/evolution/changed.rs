@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use prevalence::{
-    Command, Context, Database, Error, MigrationError, Model, Retention, SnapshotReader,
-    purge_unverified, verify_history,
+    Command, Context, Database, Error, MigrationError, Model, PurgeAction, Retention,
+    SnapshotReader, purge_unverified, verify_history,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,7 @@ release!(widened, 1, { cents: u64, name: Box<str>, status: Status }, { Open, Clo
 release!(inserted, 1, { cents: u32, stock: u32, name: String, status: Status }, { Open, Closed });
 release!(signed, 1, { cents: i32, name: String, status: Status }, { Open, Closed });
 release!(swapped, 1, { name: String, cents: u32, status: Status }, { Open, Closed });
+release!(moved, 1, { cents: u32, name: String, status: Status }, { Closed, Open });
 release!(without, 1, { cents: u32, name: String }, { Open, Closed });
 release!(shortened, 1, { cents: u32, name: String, status: Status }, { Open });
 release!(migrated, 2, { cents: u32, stock: u32, name: String, status: Status }, { Open, Closed });
@@ -121,11 +122,18 @@ fn a_changed_type_is_noticed_when_nothing_but_the_initial_model_is_stored() {
         (refused::<signed::Shop>(&path), "`cents` of each entry of `items`"),
         (refused::<swapped::Shop>(&path), "`name` of each entry of `items`"),
         (refused::<without::Shop>(&path), "no further value"),
+        (refused::<moved::Shop>(&path), "`Open` was variant number 1"),
     ] {
         assert!(reason.contains(expected), "{reason}");
     }
-    let error = verify_history::<signed::Shop>(&path).unwrap_err();
-    assert!(matches!(error, Error::ModelChanged { .. }), "{error}");
+    for error in [
+        verify_history::<signed::Shop>(&path).unwrap_err(),
+        verify_history::<moved::Shop>(&path).unwrap_err(),
+        Database::<moved::Shop>::open_read_only(&path).unwrap_err(),
+        purge_unverified::<moved::Shop>(&path, |_| PurgeAction::Redact).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::ModelChanged { .. }), "{error}");
+    }
     let shop = open::<first::Shop>(&path).unwrap();
     assert_eq!(shop.query(|shop| shop.sold), 1);
 }

@@ -74,6 +74,9 @@ release!(renamed, { account: u32 = 7, amount: u32 = 500 }, u32 = 9);
 // A `u64` is read as a sequence, of which there may be none.
 release!(misread, { from: u32 = 7, cents: Vec<()> = vec![] }, u64 = 9);
 release!(swapped, { cents: i64 = 7, from: i32 = 500 }, u64 = 9);
+// Written in the same way, but the one would be read as the other.
+release!(moved, { cents: u32 = 7, from: u64 = 500 }, u64 = 9);
+release!(replaced, { cents: u32 = 7, tip: u64 = 500 }, u64 = 9);
 release!(other_event, { from: u32 = 7, cents: u64 = 500 }, i64 = 9);
 
 fn builder<M: Model + Default>() -> Builder<M> {
@@ -118,6 +121,8 @@ fn a_changed_command_in_the_tail_is_an_error_at_open() {
     create(&path, Retention::Truncate, false);
     assert!(refused::<misread::Till>(&path).contains("{ from: u32, cents: [()] }"));
     assert!(refused::<swapped::Till>(&path).contains("at `cents`"));
+    assert!(refused::<moved::Till>(&path).contains("`from` was field number 1 when"));
+    assert!(refused::<replaced::Till>(&path).contains("`cents` was field number 2 when"));
     // What is equal on disk is no change, and neither release is in the way of the other.
     for _ in 0..2 {
         let till = builder::<renamed::Till>().open(&path).unwrap();
