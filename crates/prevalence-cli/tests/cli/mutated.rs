@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use prevalence::inspect::Inspection;
+use prevalence::rescue::{Loss, plan_repair};
 use prevalence::{Database, Retention, SnapshotPolicy};
 
 use crate::common::{Bank, Deposit, Note, content, filled, temporary};
@@ -155,9 +156,29 @@ fn rescue(root: &Path, balances: &[i64], what: &str) -> u32 {
     done
 }
 
+/// What a repair would lose; `None` if there is nothing to repair with.
+fn lost(root: &Path) -> Option<Vec<String>> {
+    let plan = plan_repair(root, |_| {}).ok()?;
+    let told = |it: &Loss| format!("{:?} {:?}", it.kind, it.sequences);
+    Some(plan.losses().iter().map(told).collect())
+}
+
+/// Compacts the archive. Whether this succeeds or not, no command is lost that was not lost before.
+/// Returns whether it has merged something. Then the directory is written again.
+fn compact(root: &Path, files: &Files, what: &str) -> bool {
+    let before = lost(root);
+    let code = call(root, &["compact-archive", "--repack"], what);
+    assert!([0, 3].contains(&code), "compact-archive ends with {code}: {what}");
+    assert_eq!(lost(root), before, "{what}");
+    let names = |files: &Files| files.keys().cloned().collect::<Vec<_>>();
+    let has_merged = names(&content(root)) != names(files);
+    write(root, files);
+    has_merged
+}
+
 #[test]
 fn spoiled_directories_are_read_without_a_panic_or_a_write() {
-    let (mut sound, mut damaged, mut rescued) = (0, 0, 0);
+    let (mut sound, mut damaged, mut rescued, mut compacted) = (0, 0, 0, 0);
     for (seed, fill) in [(1, filled as fn(&Path)), (2, archived)] {
         let (_directory, root) = temporary();
         fill(&root);
@@ -182,9 +203,11 @@ fn spoiled_directories_are_read_without_a_panic_or_a_write() {
             }
             rescued += rescue(&root, &balances, &what);
             assert!(content(&root) == files, "a call has written: {what}");
+            compacted += u32::from(compact(&root, &files, &what));
         }
     }
     // Behind a segment's end, and in a file that is not needed, nothing is damaged.
     assert!(damaged > 80 && sound > 0, "{damaged} are damaged, {sound} are not");
     assert!(rescued > 300, "{rescued}");
+    assert!(compacted > 30, "{compacted}");
 }
