@@ -125,6 +125,7 @@ mod execute_error;
 mod files;
 mod followers;
 mod history;
+mod import_report;
 pub mod inspect;
 mod journal;
 mod json;
@@ -151,8 +152,7 @@ pub mod laboratory;
 pub mod testing;
 
 pub use database::{
-    Builder, Database, FromDefault, Given, ImportReport, InitialModel, ProgressAnswer, RefusedLine,
-    Sandbox, Submitting,
+    Builder, Database, FromDefault, Given, InitialModel, ProgressAnswer, Sandbox, Submitting,
 };
 pub use engine::{
     AtError, FollowerState, FollowerStatus, Health, JsonOutput, Numbered, Pending, PendingNumbered,
@@ -172,6 +172,7 @@ pub use history::{
     Culprit, Divergence, Evidence, History, HistoryRecord, HistoryRecords, HistoryReport,
     verify_against, verify_history,
 };
+pub use import_report::{ImportReport, RefusedLine};
 pub use model::{
     AnyCommand, Command, Context, Listed, Metadata, MigrationError, Model, SnapshotReader,
     StoredEvent,

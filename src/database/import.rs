@@ -11,42 +11,11 @@ use super::Database;
 use crate::engine::{JsonOutput, Pending, Refused, untyped_submission};
 use crate::error::Error;
 use crate::execute_error::ExecuteError;
+use crate::import_report::{ImportReport, RefusedLine};
 use crate::model::{Entry, Metadata, Model};
 
-/// The longest line: JSON takes several times the bytes of a command.
-const MOST_LINE_BYTES: u64 = 512 << 20;
 /// How many commands are on their way at once.
 const MOST_PENDING: usize = 1024;
-/// How many refused lines are kept.
-const MOST_REFUSED: usize = 1000;
-
-/// A line of an import whose command was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RefusedLine {
-    /// Its number, counted from 1.
-    pub line: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// What became of an import.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ImportReport {
-    /// How many lines were read. Empty ones count.
-    pub lines: u64,
-    /// How many commands were accepted and are durable.
-    pub accepted: u64,
-    /// How many were not applied because their request id had been accepted before.
-    pub duplicates: u64,
-    /// How many lines were of commands that a purge has erased: nothing is left to import.
-    pub redacted: u64,
-    /// How many commands were not accepted for another reason.
-    pub refused: u64,
-    /// The first 1,000 of these.
-    pub refused_lines: Vec<RefusedLine>,
-}
 
 /// A line, as `prevalence log --json` and `prevalence export` write it. Other fields are ignored.
 #[derive(Deserialize)]
@@ -114,27 +83,51 @@ impl<M: Model> Database<M> {
     ///
     /// # Errors
     /// [`Error::ImportLine`] if a line is no such object or cannot be read. The commands before it
-    /// were executed. [`Error::Poisoned`], [`Error::Stopped`],
+    /// were executed, and the error has their report. [`Error::Poisoned`], [`Error::Stopped`],
     /// [`Error::Forked`] and [`Error::Reentrant`] if the database accepts nothing more.
     pub fn import(&self, mut lines: impl BufRead) -> Result<ImportReport, Error> {
         self.engine.check_caller()?;
-        let wrong = |line: u64, reason: String| Error::ImportLine { line, reason };
-        let (mut report, mut text) = (ImportReport::default(), Vec::new());
-        let mut pending: VecDeque<(u64, Submitted)> = VecDeque::new();
+        let (mut report, mut pending) = (ImportReport::default(), VecDeque::new());
+        let wrong = self.submit_lines(&mut lines, &mut report, &mut pending)?;
+        for (number, submitted) in pending {
+            report.answer(number, submitted)?;
+        }
+        match wrong {
+            None => Ok(report),
+            Some(reason) => {
+                let line = report.lines.saturating_add(1);
+                Err(Error::ImportLine { line, reason, before: Box::new(report) })
+            }
+        }
+    }
+
+    /// Submits the commands in these lines. Ends before a line that is none, and returns what is
+    /// wrong with it.
+    fn submit_lines(
+        &self,
+        lines: &mut impl BufRead,
+        report: &mut ImportReport,
+        pending: &mut VecDeque<(u64, Submitted)>,
+    ) -> Result<Option<String>, Error> {
+        let mut text = Vec::new();
         loop {
             text.clear();
             let number = report.lines.saturating_add(1);
-            let read = (&mut lines).take(MOST_LINE_BYTES).read_until(b'\n', &mut text);
-            let read = read.map_err(|error| wrong(number, error.to_string()));
-            if read? == 0 {
-                break;
+            let read = lines.take(ImportReport::MAX_LINE_BYTES).read_until(b'\n', &mut text);
+            match read {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) => return Ok(Some(error.to_string())),
             }
-            report.lines = number;
             if text.trim_ascii().is_empty() {
+                report.lines = number;
                 continue;
             }
-            let line: Line<'_> =
-                serde_json::from_slice(&text).map_err(|error| wrong(number, error.to_string()))?;
+            let line: Line<'_> = match serde_json::from_slice(&text) {
+                Ok(line) => line,
+                Err(error) => return Ok(Some(error.to_string())),
+            };
+            report.lines = number;
             if line.is_redacted {
                 report.redacted += 1;
                 continue;
@@ -155,10 +148,6 @@ impl<M: Model> Database<M> {
                 report.answer(number, submitted)?;
             }
         }
-        for (number, submitted) in pending {
-            report.answer(number, submitted)?;
-        }
-        Ok(report)
     }
 
     fn submit_line(
@@ -219,7 +208,7 @@ impl ImportReport {
             ExecuteError::Reentrant => return Err(Error::Reentrant),
             refused => {
                 self.refused += 1;
-                if self.refused_lines.len() < MOST_REFUSED {
+                if self.refused_lines.len() < Self::MAX_REFUSED_LINES {
                     let reason = refused.to_string();
                     self.refused_lines.push(RefusedLine { line, reason });
                 }

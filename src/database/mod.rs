@@ -17,7 +17,6 @@ mod what_if;
 
 pub use builder::Builder;
 pub use given::{FromDefault, Given, InitialModel, ProgressAnswer};
-pub use import::{ImportReport, RefusedLine};
 pub use submitting::Submitting;
 pub use what_if::Sandbox;
 

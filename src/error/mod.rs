@@ -12,6 +12,7 @@ pub use type_change::TypeChange;
 
 use crate::execute_error::Poisoned;
 use crate::files::{DatabaseId, FollowerKind, told};
+use crate::import_report::ImportReport;
 
 /// Why opening, closing or maintaining a database failed.
 ///
@@ -484,6 +485,8 @@ pub enum Error {
         line: u64,
         /// What is wrong.
         reason: String,
+        /// What became of the lines before it.
+        before: Box<ImportReport>,
     },
     /// A directory with an earlier backup is no part of the history of the database that is backed
     /// up: one of them has gone its own way, or a purge has changed it.

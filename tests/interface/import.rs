@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use prevalence::inspect::Inspection;
 use prevalence::{Command, Context, Database, Error, ExecuteError, ImportReport, Metadata, Model};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::common::temporary;
 
@@ -267,6 +268,24 @@ fn a_line_that_is_none_ends_the_import_with_its_number() {
     let line = br#"{"command":"ForgetAt","fields":{"at":0}}"#;
     let error = notes.import(&line[..]).unwrap_err();
     assert!(matches!(error, Error::Stopped), "{error}");
+}
+
+#[test]
+fn a_wrong_line_does_not_hide_what_became_of_those_before_it() {
+    let notes = Database::<Notes>::in_memory().unwrap();
+    let write = |text: &str| json!({"command": "Write", "fields": stored_like(text)});
+    let lines = format!("{}\n\n{}\nno command\n", write("fine"), write("refuse"));
+    let Error::ImportLine { line, before, .. } = notes.import(lines.as_bytes()).unwrap_err() else {
+        panic!("the last line is no command")
+    };
+    assert_eq!((line, before.lines, before.accepted, before.refused), (4, 3, 1, 1));
+    assert_eq!(before.refused_lines[0].line, 3);
+    let text = serde_json::to_string(&*before).unwrap();
+    assert!(
+        text.starts_with(r#"{"lines":3,"accepted":1,"duplicates":0,"redacted":0,"refused":1,"#)
+    );
+    let read: ImportReport = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, *before, "it is the answer of a service, too");
 }
 
 #[test]

@@ -4,13 +4,14 @@
 use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     "panics",
     "trace",
     "faults",
     "mutex",
     "execute_error",
     "stats",
+    "import_report",
     "storage",
     "process",
     "codec",

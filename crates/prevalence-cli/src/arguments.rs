@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::condition::{self, Condition};
 use crate::failure::EXIT_CODES;
+use crate::import::service;
 
 /// Looks into a prevalence database: a closed one, a backup, or one that a program has open.
 ///
 /// What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another
 /// directory and leave that of the database as it is. `compact-archive` changes a closed one.
+/// `import` opens none: it sends commands to a running service.
 #[derive(Debug, Parser)]
 #[command(name = "prevalence", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
@@ -47,6 +50,14 @@ pub enum Wanted {
     /// Merges the archives of a closed database, and packs them better. The commands stay as they
     /// are.
     CompactArchive(Compact),
+    /// Sends commands to a running service, which executes them: lines as `log --json` and `export`
+    /// write them. Sequences and times are given anew.
+    ///
+    /// A request has at most 1,000 lines and 1 MiB, or one longer line, and is sent when the one before
+    /// is answered. No request is sent again: if an answer is lost, the service may have executed its
+    /// lines. Then, and whenever it ends early, the tool says up to which line all is answered.
+    /// Ctrl-C ends it behind the answer that it waits for, a second one at once.
+    Import(Import),
     /// Prints a script that completes the arguments of this tool in a shell.
     Completions(Completions),
     /// Prints the manual pages of this tool, or writes them into a directory.
@@ -205,6 +216,28 @@ pub struct Restore {
     pub json: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The file with the lines; - for the standard input.
+    pub file: PathBuf,
+    /// Where the service takes imports, as in http://127.0.0.1:8080/import
+    #[arg(long, value_parser = service::url)]
+    pub url: Uri,
+    /// Leaves out the lines before this one. They are counted from 1, also the empty ones.
+    #[arg(long, value_name = "LINE", default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub from_line: u64,
+    /// A header of each request, such as 'Authorization: Bearer …'. It may be given several times.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = service::header)]
+    pub header: Vec<(HeaderName, HeaderValue)>,
+    /// How long the answer to a request may take, from the connection to its end: 90s, 5m
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = timeout)]
+    pub timeout: Duration,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How `log` prints a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -291,6 +324,17 @@ pub struct Export {
     /// The file, which is replaced when the export is whole. Without it, the standard output.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Parses how long something may take.
+fn timeout(text: &str) -> Result<Duration, String> {
+    // The clock of the system ends somewhere, and a century is longer than anybody waits.
+    let most = Duration::from_secs(100 * 365 * 86400);
+    let parsed = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match parsed.is_zero() || parsed > most {
+        true => Err("it must be more than nothing, and at most a hundred years".to_owned()),
+        false => Ok(parsed),
+    }
 }
 
 /// Parses a time, or a duration before now.

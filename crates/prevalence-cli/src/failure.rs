@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 /// All is well.
 pub const FINE: u8 = 0;
-/// Damage was found, or nothing that was looked for.
+/// Damage was found, or nothing that was looked for, or something was refused.
 pub const FOUND: u8 = 1;
 /// The arguments are wrong.
 pub const USAGE: u8 = 2;
-/// The database cannot be read.
+/// The database or the file cannot be read, or not to its end.
 pub const UNREADABLE: u8 = 3;
 
 /// The same, for `--help`.
@@ -18,16 +18,16 @@ Exit codes:
   0  all is well
   1  verify: damage was found; diff: they differ; log, show: there is nothing that fits;
      repair: nothing was written, because nobody has agreed; restore: done, but the history of
-     the copy has a gap
+     the copy has a gap; import: lines were refused
   2  the arguments are wrong
-  3  the database cannot be read, or the result cannot be written";
+  3  the database cannot be read, or the result cannot be written; import: it has ended early";
 
 /// Why a command ended early.
 #[derive(Debug)]
 pub enum Failure {
     /// The database cannot be read.
     Database(prevalence::Error),
-    /// Not all that was wanted could be read. What could be is in the result.
+    /// Not all that was wanted could be read or sent. What could be is in the result.
     Incomplete(String),
     /// The result cannot be written.
     Output(io::Error),

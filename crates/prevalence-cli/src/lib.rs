@@ -4,6 +4,7 @@
 //!
 //! What looks takes no lock and writes nothing. `backup`, `restore` and `repair` write another
 //! directory and leave that of the database as it is. `compact-archive` changes a closed one.
+//! `import` opens none: it talks to the program that has it open.
 //!
 //! - `arguments`: what a user can ask for
 //! - `output`: how values become lines of text or JSON
@@ -13,7 +14,7 @@
 //! - `condition`: the conditions of `log --where`
 //! - `json_stream`: a long JSON text, piece by piece
 //! - `info`, `du`, `log`, `export`, `show`, `diff`, `verify`, `repair`, `backup`, `restore`,
-//!   `compact`: one command each
+//!   `compact`, `import`: one command each
 //! - `manual`: `man` and `completions`, what the tool says of itself
 
 #![warn(
@@ -35,6 +36,7 @@ mod diff;
 mod du;
 mod export;
 mod failure;
+mod import;
 mod info;
 mod json_stream;
 mod log;
@@ -82,6 +84,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -
         Wanted::Backup(wanted) => backup::run(&wanted, out),
         Wanted::CompactArchive(wanted) => compact::run(&wanted, out),
         Wanted::Restore(wanted) => restore::run(&wanted, out),
+        Wanted::Import(wanted) => import::run(&wanted, out),
         Wanted::Completions(wanted) => manual::complete(&wanted, out),
         Wanted::Man(wanted) => manual::man(&wanted, out),
     };

@@ -64,6 +64,18 @@ pub fn word(text: &str) -> String {
     format!("{text:?}")
 }
 
+/// Writes a sentence that somebody else has made, so that it can do nothing to a terminal.
+pub fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => safe.extend(char.escape_debug()),
+            false => safe.push(char),
+        }
+    }
+    safe
+}
+
 /// Writes a field of comma-separated values.
 pub fn csv(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) {
@@ -104,6 +116,7 @@ mod tests {
         assert_eq!(word(""), "\"\"");
         assert_eq!(word("a b"), "\"a b\"");
         assert_eq!(word("\u{1b}[2J"), "\"\\u{1b}[2J\"");
+        assert_eq!(plain("a \"b\"\u{1b}[2J\n"), "a \"b\"\\u{1b}[2J\\n");
         assert_eq!(csv("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(csv("a b"), "a b");
         assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");

@@ -7,6 +7,7 @@ mod decoded;
 mod diff;
 mod export;
 mod figures;
+mod import;
 mod log;
 mod manual;
 mod memory;
