@@ -7,9 +7,11 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use prevalence::{Database, ExecuteError, Listed, Metadata};
+use prevalence::{Database, Error, ExecuteError, ImportReport, Listed, Metadata};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::task::JoinError;
 
 use crate::bank::Bank;
 
@@ -67,6 +69,22 @@ where
         },
         Err(error) => Err(Refused::because_of(&error)),
     }
+}
+
+/// Answers an import, as `prevalence import` understands it.
+pub fn imported(done: Result<Result<ImportReport, Error>, JoinError>) -> Response {
+    let told = match done {
+        Ok(Ok(report)) => return Json(report).into_response(),
+        // The lines before it were executed, so the client must be told what became of them.
+        Ok(Err(Error::ImportLine { line, reason, before })) => {
+            let told = json!({ "error": reason, "line": line, "report": before });
+            return (StatusCode::UNPROCESSABLE_ENTITY, Json(told)).into_response();
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(ended) => ended.to_string(),
+    };
+    // Nobody can say here which lines were executed.
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": told }))).into_response()
 }
 
 /// What a client is told of a command that was not accepted.

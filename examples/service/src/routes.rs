@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::HeaderMap;
-use axum::response::Sse;
+use axum::response::{Response, Sse};
 use axum::response::sse::{Event, KeepAlive};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,14 +15,18 @@ use prevalence::{Database, Metadata, RequestStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refused, metadata_of, run};
+use crate::answer::{Answer, Refused, imported, metadata_of, run};
 use crate::bank::{Balance, Bank, Deposit, Transfer};
+
+/// The longest body of an import: `prevalence import` sends 1 MiB, or one longer line.
+const IMPORT_BYTES: usize = 16 << 20;
 
 pub fn routes(bank: Database<Bank>) -> Router {
     Router::new()
         .route("/accounts/{account}", get(account))
         .route("/accounts/{account}/deposits", post(deposit))
         .route("/transfers", post(transfer))
+        .route("/import", post(import).layer(DefaultBodyLimit::max(IMPORT_BYTES)))
         .route("/requests/{id}", get(request))
         .route("/rejections", get(rejections))
         .route("/stats", get(stats))
@@ -50,6 +55,13 @@ async fn transfer(
     Json(transfer): Json<Transfer>,
 ) -> Answered<Balance> {
     run(&bank, &metadata_of(&headers)?, transfer).await
+}
+
+/// Executes the lines that `prevalence import` sends. Each says itself who asked for it, so a real
+/// service lets only its operators do this. The body is whole before the first line is executed, and
+/// the import waits for the disk, so it does not run on a worker.
+async fn import(State(bank): State<Database<Bank>>, lines: Bytes) -> Response {
+    imported(tokio::task::spawn_blocking(move || bank.import(&lines[..])).await)
 }
 
 /// Reads never wait, so a handler reads where it is.

@@ -1,5 +1,5 @@
-//! Owns how a user ends an import: the first Ctrl-C lets the request that is on its way be answered,
-//! the second one ends the process. Knows nothing of imports.
+//! Owns how a user ends an import: the first Ctrl-C lets the request that is on its way be
+//! answered, the second one ends the process. Knows nothing of imports.
 
 use std::io;
 use std::sync::Arc;

@@ -111,8 +111,8 @@ impl<R: BufRead> Lines<R> {
         if let Some(wrong) = self.wrong.take() {
             return Err(wrong);
         }
-        let mut batch = Batch::default();
-        batch.first = self.next - u64::from(self.held.is_some());
+        let first = self.next - u64::from(self.held.is_some());
+        let mut batch = Batch { first, ..Batch::default() };
         while batch.lines < self.limits.lines {
             let line = match self.held.take() {
                 Some(line) => line,
@@ -161,6 +161,10 @@ fn check(bytes: Vec<u8>) -> Result<Checked, String> {
     }
     let text = std::str::from_utf8(&bytes);
     let text = text.map_err(|error| format!("its byte {} is no UTF-8", error.valid_up_to() + 1))?;
+    // Serde would also take an array of the fields.
+    if !text.trim_start().starts_with('{') {
+        return Err("it does not begin with {, as a JSON object does".to_owned());
+    }
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| told(&error))?;
     let may_be_repeated = line.is_redacted || !line.request_id.is_empty();
     Ok(Checked { bytes, is_command: true, may_be_repeated })
@@ -227,10 +231,10 @@ mod tests {
         let cut = b"{\"command\":\"a";
         for (wrong, part) in [
             (too_long.as_bytes(), "is longer than 200 bytes"),
-            (b"[]\n", "is no command: invalid type: sequence"),
+            (b"[]\n", "is no command: it does not begin with {"),
             (b"{\"command\":\"a\xff\"}\n", "is no command: its byte 14 is no UTF-8"),
             (b"{\"command\":7}\n", "expected a string at its byte 12"),
-            (b"sequence,time\n", "is no command: expected value at its byte 1"),
+            (b"{\"command\":\"a\"} x\n", "is no command: trailing characters at its byte 17"),
             (cut, "is no command: EOF while parsing a string at its byte 13"),
         ] {
             let text = [command("a").repeat(4).as_bytes(), wrong].concat();

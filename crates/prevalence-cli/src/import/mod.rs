@@ -79,8 +79,8 @@ struct Importing<'a> {
 }
 
 impl Importing<'_> {
-    /// Sends all lines, and tells `done` how many bytes are answered. Returns why it ended early, if
-    /// it did.
+    /// Sends all lines, and tells `done` how many bytes are answered. Returns why it ended early,
+    /// if it did.
     fn send_all(
         &mut self,
         lines: &mut Lines<impl BufRead>,
@@ -106,8 +106,8 @@ impl Importing<'_> {
         }
     }
 
-    /// Sends the lines of one request. They are never sent again: if the answer is lost, the service
-    /// may have executed them.
+    /// Sends the lines of one request. They are never sent again: if the answer is lost, the
+    /// service may have executed them.
     fn send(&mut self, batch: &Batch) -> Result<(), Early> {
         let unanswered = match self.service.send(batch) {
             Ok(Answer::Done(report)) => {
@@ -128,7 +128,11 @@ impl Importing<'_> {
         let (first, last, name) = (batch.first, batch.last(), &self.name);
         let without_request_id = batch.without_request_id;
         let unknown = Unknown { first, last, without_request_id };
-        let reason = format!("lines {first} to {last} of {name}: {}", unanswered.reason);
+        let lines = match first == last {
+            true => format!("line {first}"),
+            false => format!("lines {first} to {last}"),
+        };
+        let reason = format!("{lines} of {name}: {}", unanswered.reason);
         Err(Early {
             reason,
             advice: "When the cause is gone, ",

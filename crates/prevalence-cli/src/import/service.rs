@@ -38,6 +38,9 @@ pub fn url(text: &str) -> Result<Uri, String> {
     if authority.host().is_empty() {
         return Err(wrong("it names no host"));
     }
+    if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+        return Err(wrong("its port is no number up to 65535"));
+    }
     Ok(uri)
 }
 
@@ -172,7 +175,7 @@ mod tests {
             ("/import", "names no host"),
             ("ftp://bank/", "does not begin with http://"),
             ("http://ann:secret@bank/", "--header"),
-            ("http://bank:99999999/", ""),
+            ("http://bank:99999999/", "its port is no number"),
             ("", "it is no URL"),
         ] {
             let told = url(wrong).unwrap_err();
@@ -185,7 +188,8 @@ mod tests {
     fn a_header_may_not_change_how_a_request_is_sent() {
         let (name, value) = header("Authorization: Bearer a:b").unwrap();
         assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer a:b"));
-        for wrong in ["Authorization", ": x", "a b: c", "a: \n", "Content-Length: 7", "expect:x"] {
+        for wrong in ["Authorization", ": x", "a b: c", "a: b\nc", "Content-Length: 7", "expect:x"]
+        {
             assert!(header(wrong).is_err(), "{wrong}");
         }
     }
