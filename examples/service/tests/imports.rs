@@ -83,10 +83,15 @@ fn a_body_that_is_too_long_is_refused_as_a_whole() {
     let directory = tempfile::tempdir().unwrap();
     let service = Service::start(&directory.path().join("bank.db"), 8192);
     let file = directory.path().join("lines");
-    let long = line(2, "Deposit", &json!({ "account": 7, "cents": 1, "pad": "x".repeat(17 << 20) }));
+    let long =
+        line(2, "Deposit", &json!({ "account": 7, "cents": 1, "pad": "x".repeat(17 << 20) }));
     std::fs::write(&file, deposit(1) + &long).unwrap();
     let (code, told) = import(&service, &file);
-    assert_eq!((code, &told["next_line"], &told["unknown"]), (3, &json!(2), &Value::Null), "{told}");
+    assert_eq!(
+        (code, &told["next_line"], &told["unknown"]),
+        (3, &json!(2), &Value::Null),
+        "{told}"
+    );
     let error = told["error"].as_str().unwrap();
     assert!(error.contains("413"), "{error}");
     assert_eq!(cents(&service), 1);
