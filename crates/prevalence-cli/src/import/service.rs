@@ -99,14 +99,13 @@ impl<'a> Service<'a> {
             request = request.header(EXPECT, "100-continue");
         }
         let response = request.send(SendBody::from_reader(&mut lines));
-        let response = response.map_err(|error| Unanswered {
-            reason: self.told(&error),
-            // What has no line can execute none.
-            is_unknown: has_begun.get(),
-        })?;
-        let answer = self.read(response, batch);
+        let answer = match response {
+            Ok(response) => self.read(response, batch),
+            Err(error) => Err(Unanswered::unknown(self.told(&error))),
+        };
         self.has_answered |= answer.is_ok();
-        answer
+        // A service that has not got a line can execute none.
+        answer.map_err(|it| Unanswered { is_unknown: it.is_unknown && has_begun.get(), ..it })
     }
 
     fn read(&self, mut response: Response<Body>, batch: &Batch) -> Result<Answer, Unanswered> {
