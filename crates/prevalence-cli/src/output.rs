@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -76,6 +78,41 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
+/// Writes a path as one word for a POSIX shell, whatever is in it. Bytes that a terminal may take
+/// for a command are written by the shell itself.
+pub fn shell(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let is_plain = |it: &u8| it.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(it);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) && !bytes.starts_with(b"-") {
+        return path.display().to_string();
+    }
+    let mut word = String::from("'");
+    for part in bytes.utf8_chunks() {
+        for it in part.valid().chars() {
+            match it {
+                '\'' => word.push_str("'\\''"),
+                // A substitution would drop it at its end, and it does nothing to a terminal.
+                '\n' => word.push(it),
+                it if it.is_control() => {
+                    let mut bytes = [0; 4];
+                    octal(&mut word, it.encode_utf8(&mut bytes).as_bytes());
+                }
+                it => word.push(it),
+            }
+        }
+        octal(&mut word, part.invalid());
+    }
+    word.push('\'');
+    word
+}
+
+/// Ends the quotes, writes these bytes as octal numbers, and begins quotes again.
+fn octal(word: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        word.push_str(&format!("'\"$(printf '\\{byte:03o}')\"'"));
+    }
+}
+
 /// Writes a field of comma-separated values.
 pub fn csv(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) {
@@ -108,6 +145,33 @@ mod tests {
         assert_eq!(bytes((1 << 20) - 1), "1023.9 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
         assert_eq!(bytes(u64::MAX), "15.9 EiB");
+    }
+
+    #[test]
+    fn a_shell_reads_every_path_as_it_is() {
+        use std::ffi::OsStr;
+        assert_eq!(shell(Path::new("/srv/bank.db")), "/srv/bank.db");
+        let nasty: [&[u8]; 11] = [
+            b"/srv/two words",
+            b"/srv/$HOME/`id`/$(id)",
+            b"/srv/it's \"quoted\" \\ here!",
+            b"/srv/line\nbreak\n",
+            b"/srv/\x1b[2J\ttab\r",
+            b"/srv/\xff\xfe not UTF-8 \xff",
+            "/srv/\u{85}\u{e4}\u{20ac} *?[a]{b,c}~#;&|<>".as_bytes(),
+            b"-n",
+            b"'",
+            b"''\n''",
+            b"~",
+        ];
+        for path in nasty {
+            let word = shell(Path::new(OsStr::from_bytes(path)));
+            assert!(word.chars().all(|it| !it.is_control() || it == '\n'), "{word:?}");
+            let script = format!("printf '%s|' {word} behind");
+            let read = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            let told = String::from_utf8_lossy(path);
+            assert_eq!(read.stdout, [path, b"|behind|"].concat(), "{told} as {word}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Repair;
 use crate::failure::{FINE, FOUND, Failure, note};
-use crate::output::{bytes, count, json as write_json, json_time, time, word};
+use crate::output::{bytes, count, json as write_json, json_time, shell, time, word};
 use crate::progress::watched;
 
 /// Runs the command.
@@ -156,7 +156,6 @@ fn done_as_text(
 ) -> io::Result<()> {
     let quoted = |path: &Path| word(&path.display().to_string());
     let (path, target) = (quoted(plan.path()), quoted(&done.path));
-    let damaged = quoted(&PathBuf::from(format!("{}.damaged", plan.path().display())));
     writeln!(out, "done")?;
     match old {
         Some(old) => {
@@ -170,6 +169,10 @@ fn done_as_text(
                 "  {target} ends with sequence {}; all of it was read and verified",
                 done.sequence
             )?;
+            let mut damaged = plan.path().as_os_str().to_owned();
+            damaged.push(".damaged");
+            let damaged = shell(Path::new(&damaged));
+            let (path, target) = (shell(plan.path()), shell(&done.path));
             writeln!(out, "  to use it: mv {path} {damaged} && mv {target} {path}")
         }
     }
