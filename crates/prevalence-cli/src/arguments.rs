@@ -274,8 +274,9 @@ pub struct Chosen {
     #[arg(long, value_name = "NAME")]
     pub command: Vec<String>,
     /// Only commands whose fields meet this condition: 'amount > 100 and to.id = 7'. A path has the
-    /// names of fields and variants, keys and numbers of elements, with dots between them. There
-    /// are = != < <= > >= ~ (contains), and, or, not and parentheses.
+    /// names of fields and variants, keys and numbers of elements, with dots between them; what has
+    /// dots or blanks itself is in quotes: 'prices."a.b".cents = 5'. There are = != < <= > >= ~
+    /// (contains), and, or, not and parentheses. Numbers are compared with all their digits.
     #[arg(long = "where", value_name = "CONDITION", value_parser = condition::parse)]
     pub condition: Option<Condition>,
     /// Only commands with this request id.

@@ -4,15 +4,23 @@
 //! ```text
 //! condition   comparison, or conditions with `and`, `or`, `not` and parentheses
 //! comparison  PATH = VALUE, also with !=, <, <=, >, >= and ~ (a text that contains another)
-//! PATH        names of fields and variants, keys and numbers of elements, with dots between them
+//! PATH        names of fields and variants, keys and numbers of elements, with dots between them;
+//!             what has dots or blanks itself is in quotes: prices."a.b".cents
 //! VALUE       a number, true, false, null, or a text, in quotes if it is more than one word
 //! ```
+//!
+//! The fields are read as far as a path leads, and not as a whole: then every number keeps all its
+//! digits.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::decimal::Decimal;
 
 /// A longer condition is refused, so that its levels fit on the stack.
 const MOST_BYTES: usize = 4096;
@@ -22,7 +30,7 @@ const MOST_LEVELS: usize = 64;
 /// What a command must meet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
-    Compare(Vec<String>, Comparison, Value),
+    Compare(Vec<String>, Comparison, Scalar),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
@@ -39,34 +47,65 @@ pub enum Comparison {
     Contains,
 }
 
+/// What is compared.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    Number(Decimal),
+    Text(String),
+    /// Truth, `null`, an array or an object: these have no order.
+    Other(Value),
+}
+
+impl Scalar {
+    /// Reads a value in JSON; `None` if it is none.
+    fn of(json: &str) -> Option<Self> {
+        if let Some(number) = Decimal::parse(json) {
+            return Some(Self::Number(number));
+        }
+        serde_json::from_str(json).ok().map(|value| match value {
+            Value::String(text) => Self::Text(text),
+            value => Self::Other(value),
+        })
+    }
+}
+
 impl Condition {
     /// Returns whether the fields of a command meet it. What is not there is `null`.
-    pub fn holds(&self, fields: &Value) -> bool {
+    pub fn holds(&self, fields: &RawValue) -> bool {
         match self {
             Self::Not(inner) => !inner.holds(fields),
             Self::All(inner) => inner.iter().all(|it| it.holds(fields)),
             Self::Any(inner) => inner.iter().any(|it| it.holds(fields)),
             Self::Compare(path, comparison, wanted) => {
-                compare(at(fields, path), *comparison, wanted)
+                compare(at(fields.get(), path), *comparison, wanted)
             }
         }
     }
 }
 
-fn at<'v>(fields: &'v Value, path: &[String]) -> &'v Value {
+/// Returns what a path leads to, as JSON.
+fn at<'v>(fields: &'v str, path: &[String]) -> &'v str {
     path.iter().fold(fields, |value, step| {
-        let found = match value {
-            Value::Object(entries) => entries.get(step),
-            Value::Array(elements) => step.parse().ok().and_then(|at: usize| elements.get(at)),
+        let found = match value.as_bytes().first() {
+            Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(value)
+                .ok()
+                .and_then(|entries| entries.get(step).copied()),
+            Some(b'[') => elements(value)
+                .and_then(|elements| elements.get(step.parse::<usize>().ok()?).copied()),
             _ => None,
         };
-        found.unwrap_or(&Value::Null)
+        found.map_or("null", RawValue::get)
     })
 }
 
-fn compare(found: &Value, comparison: Comparison, wanted: &Value) -> bool {
+fn elements(value: &str) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(value).ok()
+}
+
+fn compare(found: &str, comparison: Comparison, wanted: &Scalar) -> bool {
     use Comparison::{Contains, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    let order = order(found, wanted);
+    let of_kind = Scalar::of(found);
+    let order = of_kind.as_ref().and_then(|found| order(found, wanted));
     match comparison {
         Equal => order == Some(Ordering::Equal),
         NotEqual => order != Some(Ordering::Equal),
@@ -74,27 +113,20 @@ fn compare(found: &Value, comparison: Comparison, wanted: &Value) -> bool {
         LessOrEqual => order.is_some_and(Ordering::is_le),
         Greater => order == Some(Ordering::Greater),
         GreaterOrEqual => order.is_some_and(Ordering::is_ge),
-        Contains => match (found, wanted) {
-            (Value::String(text), Value::String(part)) => text.contains(part.as_str()),
-            (Value::Array(elements), part) => {
-                elements.iter().any(|it| compare(it, Comparison::Equal, part))
-            }
+        Contains => match (&of_kind, wanted) {
+            (Some(Scalar::Text(text)), Scalar::Text(part)) => text.contains(part.as_str()),
+            (Some(Scalar::Other(Value::Array(_))), part) => elements(found)
+                .is_some_and(|all| all.iter().any(|it| compare(it.get(), Equal, part))),
             _ => false,
         },
     }
 }
 
 /// Compares two values of one kind; `None` if they are of two.
-fn order(left: &Value, right: &Value) -> Option<Ordering> {
+fn order(left: &Scalar, right: &Scalar) -> Option<Ordering> {
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => {
-            // Whole numbers of up to 64 bits are compared with all their digits.
-            match (left.as_i128(), right.as_i128()) {
-                (Some(left), Some(right)) => Some(left.cmp(&right)),
-                _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-            }
-        }
-        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        (Scalar::Number(left), Scalar::Number(right)) => Some(left.cmp(right)),
+        (Scalar::Text(left), Scalar::Text(right)) => Some(left.cmp(right)),
         (left, right) if left == right => Some(Ordering::Equal),
         _ => None,
     }
@@ -165,9 +197,10 @@ impl Reading<'_> {
     }
 
     fn one_inside(&mut self) -> Result<Condition, String> {
-        let path = match self.word()?.ok_or("a name of a field is missing at its end")? {
+        let before = self.rest.clone();
+        match self.word()?.ok_or("a name of a field is missing at its end")? {
             Word::Plain(word) if word == "not" => return Ok(Condition::Not(Box::new(self.one()?))),
-            Word::Plain(path) | Word::Quoted(path) => path,
+            Word::Plain(_) | Word::Quoted(_) => self.rest = before,
             Word::Sign("(") => {
                 let inner = self.any()?;
                 return match self.word()? {
@@ -178,7 +211,9 @@ impl Reading<'_> {
             Word::Sign(sign) => {
                 return Err(format!("a name of a field is missing before `{sign}`"));
             }
-        };
+        }
+        let path = self.path()?;
+        let told = path.join(".");
         let comparison = match self.word()? {
             Some(Word::Sign("=" | "==")) => Comparison::Equal,
             Some(Word::Sign("!=")) => Comparison::NotEqual,
@@ -187,18 +222,30 @@ impl Reading<'_> {
             Some(Word::Sign(">")) => Comparison::Greater,
             Some(Word::Sign(">=")) => Comparison::GreaterOrEqual,
             Some(Word::Sign("~")) => Comparison::Contains,
-            _ => return Err(format!("behind `{path}` one of = != < <= > >= ~ is missing")),
+            _ => return Err(format!("behind `{told}` one of = != < <= > >= ~ is missing")),
         };
         let value = match self.word()? {
-            Some(Word::Quoted(text)) => Value::String(text),
+            Some(Word::Quoted(text)) => Scalar::Text(text),
             // A number, true, false or null, and otherwise a text.
-            Some(Word::Plain(word)) => {
-                serde_json::from_str(&word).unwrap_or_else(|_| Value::String(word.clone()))
-            }
-            _ => return Err(format!("a value for `{path}` is missing")),
+            Some(Word::Plain(word)) => Scalar::of(&word).unwrap_or(Scalar::Text(word)),
+            _ => return Err(format!("a value for `{told}` is missing")),
         };
-        let path = path.split('.').map(str::to_owned).collect();
         Ok(Condition::Compare(path, comparison, value))
+    }
+
+    /// Reads a path. Dots in quotes are part of a name.
+    fn path(&mut self) -> Result<Vec<String>, String> {
+        self.skip_blanks();
+        let mut steps = Vec::new();
+        loop {
+            steps.push(match self.rest.peek() {
+                Some(&(_, quote @ ('"' | '\''))) => self.quoted(quote)?,
+                _ => self.plain(|it| it != '.'),
+            });
+            if self.rest.next_if(|(_, it)| *it == '.').is_none() {
+                return Ok(steps);
+            }
+        }
     }
 
     fn takes(&mut self, wanted: &str) -> Result<bool, String> {
@@ -211,7 +258,7 @@ impl Reading<'_> {
     }
 
     fn word(&mut self) -> Result<Option<Word>, String> {
-        while self.rest.next_if(|(_, it)| it.is_whitespace()).is_some() {}
+        self.skip_blanks();
         let Some(&(at, first)) = self.rest.peek() else { return Ok(None) };
         let behind = self.text.get(at..).unwrap_or_default();
         if let Some(sign) = SIGNS.iter().find(|sign| behind.starts_with(**sign)) {
@@ -221,25 +268,40 @@ impl Reading<'_> {
             return Ok(Some(Word::Sign(sign)));
         }
         if first == '"' || first == '\'' {
-            self.rest.next();
-            let mut text = String::new();
-            loop {
-                match self.rest.next() {
-                    Some((_, it)) if it == first => return Ok(Some(Word::Quoted(text))),
-                    Some((_, it)) => text.push(it),
-                    None => return Err(format!("a {first} is missing")),
-                }
-            }
+            return self.quoted(first).map(|text| Some(Word::Quoted(text)));
         }
-        let mut word = String::new();
-        let is_inside = |it: char| !it.is_whitespace() && !"=!<>~()\"'".contains(it);
-        while let Some((_, it)) = self.rest.next_if(|(_, it)| is_inside(*it)) {
-            word.push(it);
-        }
+        let word = self.plain(|_| true);
         match word.is_empty() {
             true => Err(format!("`{first}` has no meaning")),
             false => Ok(Some(Word::Plain(word))),
         }
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.rest.next_if(|(_, it)| it.is_whitespace()).is_some() {}
+    }
+
+    /// Reads a text in quotes, which begins with `quote`.
+    fn quoted(&mut self, quote: char) -> Result<String, String> {
+        self.rest.next();
+        let mut text = String::new();
+        loop {
+            match self.rest.next() {
+                Some((_, it)) if it == quote => return Ok(text),
+                Some((_, it)) => text.push(it),
+                None => return Err(format!("a {quote} is missing")),
+            }
+        }
+    }
+
+    /// Reads as far as there are no blanks, signs or quotes, and `goes_on` holds.
+    fn plain(&mut self, goes_on: impl Fn(char) -> bool) -> String {
+        let is_inside = |it: char| !it.is_whitespace() && !"=!<>~()\"'".contains(it) && goes_on(it);
+        let mut word = String::new();
+        while let Some((_, it)) = self.rest.next_if(|(_, it)| is_inside(*it)) {
+            word.push(it);
+        }
+        word
     }
 }
 
@@ -253,7 +315,9 @@ mod tests {
         let fields = json!({
             "amount": 150, "big": u64::MAX, "rate": 0.5, "name": "ann b", "list": [1, "two"],
             "to": { "Account": { "id": 7 } }, "none": null, "yes": true, "not": 3,
+            "prices": { "a.b": { "cents": 5 }, "a b": 6, "": 7 }, "nested": [[1], [2, 3]],
         });
+        let fields = serde_json::value::to_raw_value(&fields).unwrap();
         for holds in [
             "amount > 100",
             "amount>=150 and amount<=150",
@@ -277,6 +341,9 @@ mod tests {
             "amount = 150 or amount = 1 and yes = false",
             "name > abc",
             "name != 5",
+            "prices.\"a.b\".cents = 5",
+            "\"prices\".'a b' = 6 and prices.\"\" = 7",
+            "nested.1.0 = 2 and nested.0 = [1] and nested ~ [1]",
         ] {
             assert!(parse(holds).unwrap().holds(&fields), "{holds}");
         }
@@ -287,11 +354,26 @@ mod tests {
             "name > 5",
             "name < 5",
             "nowhere > 0",
+            "prices.a.b.cents = 5",
+            "'to.Account.id' = 7",
             "yes = 1",
             "(amount = 150 or amount = 1) and yes = false",
         ] {
             assert!(!parse(fails).unwrap().holds(&fields), "{fails}");
         }
+    }
+
+    #[test]
+    fn numbers_of_more_than_64_bits_keep_all_digits() {
+        let (most, least) = (u128::MAX, i128::MIN);
+        let json = format!("{{\"most\": {most}, \"least\": {least}, \"both\": [{most}]}}");
+        let fields = RawValue::from_string(json).unwrap();
+        let holds = |text: &str| parse(text).unwrap().holds(&fields);
+        assert!(holds(&format!("most = {most} and least = {least} and both ~ {most}")));
+        assert!(holds(&format!("most > {} and least < {}", most - 1, least + 1)));
+        assert!(holds(&format!("most != {} and not both ~ {}", most - 1, most - 1)));
+        assert!(!holds(&format!("least >= {}", least + 1)));
+        assert!(holds("most > 1e38 and most < 3.5e38 and least < -1"));
     }
 
     #[test]
@@ -306,6 +388,8 @@ mod tests {
             ("a = 1 b = 2", "`b` stands behind its end"),
             ("a = \"x", "a \" is missing"),
             ("a ! 1", "`!` has no meaning"),
+            ("a.\"b = 1", "a \" is missing"),
+            ("\"a.b\" c = 1", "behind `a.b` one of"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

@@ -32,6 +32,7 @@ mod backup;
 mod commands;
 mod compact;
 mod condition;
+mod decimal;
 mod diff;
 mod du;
 mod export;
