@@ -360,9 +360,11 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
     },
-    /// A purge was interrupted after it was decided. The next open or the next purge finishes it.
+    /// Directories of the database are exchanged for new ones, by a purge or by a backup into it, and
+    /// that was interrupted after it was decided. The next open, purge or backup finishes it.
     #[error(
-        "a purge of {} was interrupted. Open the database once: the open finishes the purge",
+        "a purge of {} or a backup into it was interrupted while it exchanged directories for new \
+         ones. Open the database once, or repeat the backup: that finishes the exchange",
         path.display()
     )]
     PurgeUnfinished {

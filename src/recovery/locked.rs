@@ -14,9 +14,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// What the caller does with the directory.
 #[derive(Clone, Copy)]
 pub(crate) enum Access {
-    /// Reads. A purge that a crash interrupted is an error.
+    /// Reads. A purge or backup that a crash interrupted in its exchange of directories is an error.
     Read,
-    /// Changes it. A purge that a crash interrupted is finished first.
+    /// Changes it. An exchange of directories that a crash interrupted is finished first.
     Change,
 }
 

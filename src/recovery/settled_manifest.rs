@@ -1,4 +1,5 @@
-//! Owns reading the MANIFEST while another process may create or purge the database. Knows nothing
+//! Owns reading the MANIFEST while another process may create the database, purge it, or back
+//! another one up into it. Knows nothing
 //! of the files that it names.
 
 use std::path::Path;
@@ -9,7 +10,8 @@ use crate::error::Error;
 use crate::files::{Directory, MANIFEST_NAME, Manifest, ManifestFile, State};
 use crate::storage::{EntryKind, Storage};
 
-/// How often the MANIFEST is read again while a database is being created or purged.
+/// How often the MANIFEST is read again while a database is being created, or its
+/// directories are exchanged by a purge or a backup.
 const MOST_WAITS: u32 = 50;
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -19,7 +21,7 @@ pub(super) const UNFINISHED_BACKUP: &str =
     "a backup into this directory was interrupted. Repeat it: it goes on where it was";
 
 /// Reads the MANIFEST of the database in the directory `root`. It waits, with a bound, while the
-/// database is being created or purged.
+/// database is being created, or its directories are exchanged by a purge or a backup.
 pub(crate) fn settled_manifest(storage: &Arc<dyn Storage>, root: &Path) -> Result<Manifest, Error> {
     for _ in 0..MOST_WAITS {
         let manifest = ManifestFile::read(storage, root)?.map(|file| file.current().clone());

@@ -203,4 +203,7 @@ fn an_interrupted_purge_is_told() {
         matches!(errors, (Error::PurgeUnfinished { .. }, Error::PurgeUnfinished { .. })),
         "{errors:?}"
     );
+    // A backup makes such an exchange, too.
+    let told = errors.0.to_string();
+    assert!(told.contains("a purge of") && told.contains("repeat the backup"), "{told}");
 }

@@ -219,7 +219,7 @@ fn plan(plan: &OpenPlan, out: &mut dyn Write) -> io::Result<()> {
 pub fn other_kind(kind: OtherKind) -> &'static str {
     match kind {
         OtherKind::Temporary => "temporary file",
-        OtherKind::PurgeLeftover => "leftover of a purge",
+        OtherKind::PurgeLeftover => "leftover of a purge or a backup",
         OtherKind::HalfMadeCopy => "half-made copy",
         _ => "does not belong to the database",
     }
