@@ -171,7 +171,9 @@ impl Directory {
             if kind(storage, directory)?.is_none() {
                 continue;
             }
-            let names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            let mut names = storage.list(directory).map_err(StoreError::io("list", directory))?;
+            // A temporary file at its top says that it is unfinished. So that is removed last.
+            names.sort_by_key(|name| is_temporary(name));
             for name in names {
                 let path = directory.join(name);
                 storage.remove(&path).map_err(StoreError::io("remove half-made", &path))?;

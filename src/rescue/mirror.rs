@@ -10,7 +10,7 @@ use super::copying::{End, PartWriter, copy_file};
 use crate::error::Error;
 use crate::files::{
     DatabaseId, Directory, MANIFEST_NAME, Manifest, ManifestFile, PackedFile, SNAPSHOT_MAGIC,
-    State, UNFINISHED_BACKUP_NAME, exchange, exists, kind, list_segments, list_snapshots,
+    State, UNFINISHED_BACKUP_NAME, beside, exchange, exists, kind, list_segments, list_snapshots,
     segment_path, snapshot_path,
 };
 use crate::inspect::Inspection;
@@ -67,6 +67,9 @@ impl<'a> Mirror<'a> {
             }
             Some(EntryKind::Directory) => {}
             Some(_) => return Err(Error::NotADirectory { path: target.to_path_buf() }),
+        }
+        if let Some(parent) = target.parent() {
+            beside::remove_abandoned(disk, parent);
         }
         let names = disk.list(target).map_err(Error::io("list", target))?;
         let has = |wanted: &str| names.iter().any(|name| name == wanted);
