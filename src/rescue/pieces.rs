@@ -109,6 +109,9 @@ impl Unreadable {
                 };
                 format!("{file}byte {position}: expected {expected}, found {found}")
             }
+            Error::Missing { path: other, reason } if other != path => {
+                format!("{} is missing: {reason}", other.display())
+            }
             Error::Missing { reason, .. } => format!("it is missing: {reason}"),
             error => error.to_string(),
         };

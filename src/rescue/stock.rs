@@ -122,7 +122,9 @@ impl Stock {
             match self.with_bases(path, header, &sound) {
                 Ok(snapshot) => self.snapshots.push(snapshot),
                 Err(error) => {
-                    self.unreadable.push(Unreadable::of(path, &error));
+                    let problem = self.base_problem(path, header, &sound);
+                    let problem = problem.unwrap_or_else(|| Unreadable::of(path, &error));
+                    self.unreadable.push(problem);
                 }
             }
         }
@@ -206,6 +208,32 @@ impl Stock {
             paths,
             is_archived: path.parent() == Some(archive),
         })
+    }
+
+    /// Says of a snapshot which of those that it rests on is damaged or missing.
+    fn base_problem(
+        &self,
+        path: &Path,
+        header: &FileHeader,
+        sound: &BTreeMap<PathBuf, Arc<FileHeader>>,
+    ) -> Option<Unreadable> {
+        let Directory { snapshots, archive, .. } = &self.directory;
+        let mut header = header;
+        // Each base is older, so this ends.
+        while header.is_change() && header.base_sequence < header.sequence {
+            let base = header.base_sequence;
+            let places = [snapshots, archive].map(|place| snapshot_path(place, base));
+            if let Some(base) = places.iter().find_map(|path| sound.get(path)) {
+                header = base;
+                continue;
+            }
+            let there = places.iter().find(|path| matches!(self.storage.kind(path), Ok(Some(_))));
+            let what = if there.is_some() { "damaged" } else { "missing" };
+            let base = there.or(places.first())?.display();
+            let reason = format!("it rests on {base}, which is {what}");
+            return Some(Unreadable { path: path.to_path_buf(), reason });
+        }
+        None
     }
 
     fn read_pieces(&mut self, step: &mut dyn FnMut(u64)) -> Result<(), Error> {

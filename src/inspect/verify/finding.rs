@@ -134,6 +134,11 @@ impl Findings {
         }
     }
 
+    /// Returns how many there were so far.
+    pub(super) fn count(&self) -> u64 {
+        u64::try_from(self.list.len()).unwrap_or(u64::MAX).saturating_add(self.more)
+    }
+
     pub(super) fn has_damage(&self) -> bool {
         self.more > 0 || self.list.iter().any(|it| it.severity == Severity::Damage)
     }

@@ -15,6 +15,7 @@ mod packed;
 mod segment;
 mod small;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,6 +141,7 @@ pub(crate) fn verify_with(
         database,
         model_name: None,
         known: Vec::new(),
+        damaged_snapshots: BTreeSet::new(),
         findings,
         progress,
         seen: VerifyProgress { done_bytes: 0, total_bytes },
@@ -170,6 +172,8 @@ struct Check<'a> {
     model_name: Option<String>,
     /// What files state of the chain.
     known: Vec<KnownChain>,
+    /// The snapshots with findings. Those that rest on them cannot be loaded either.
+    damaged_snapshots: BTreeSet<PathBuf>,
     findings: Findings,
     progress: &'a mut dyn FnMut(VerifyProgress),
     seen: VerifyProgress,

@@ -2,14 +2,14 @@
 //! of commands.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use super::{Check, if_there};
 use crate::engine::read_section;
 use crate::error::Error;
 use crate::files::{
-    DamagedPart, PackedFile, SNAPSHOT_MAGIC, StoreError, list_snapshots, snapshot_path,
+    DamagedPart, Directory, PackedFile, SNAPSHOT_MAGIC, StoreError, list_snapshots, snapshot_path,
 };
 use crate::options::RequestLimits;
 use crate::recovery::KnownChain;
@@ -107,7 +107,11 @@ impl Check<'_> {
 
     fn snapshot(&mut self, path: &Path, role: &Role) -> Result<(), Error> {
         let (meaning, advice) = role.told();
+        let before = self.findings.count();
         let checked = self.check_snapshot(path, role.sequence, &meaning, advice);
+        if checked.is_err() || self.findings.count() > before {
+            self.damaged_snapshots.insert(path.to_path_buf());
+        }
         let Err(error) = checked else { return Ok(()) };
         let is_needed = role.is_listed || role.is_base;
         if !is_needed && self.is_gone(path) {
@@ -155,20 +159,12 @@ impl Check<'_> {
             source: path.to_path_buf(),
         });
         if file.header.is_change() {
-            let directory = self.directory.clone();
-            with_bases(check(open(path)?, sequence)?, |change, base| {
-                for place in [&directory.snapshots, &directory.archive] {
-                    let path = snapshot_path(place, base);
-                    match open(&path) {
-                        Ok(base) => return Ok(base),
-                        Err(error) if !matches!(storage.kind(&path), Ok(None)) => {
-                            return Err(error.into());
-                        }
-                        Err(_) => {}
-                    }
-                }
-                Err(missing_base(change, &snapshot_path(&directory.snapshots, base)))
-            })?;
+            if let Some((base, found)) = self.broken_base(&file)? {
+                let expected = format!("a base that is whole: {}", base.display());
+                let advice = format!("Restore {} from a backup of this database.", base.display());
+                let finding = Finding::new(path, 0..0, &expected, &found);
+                self.findings.push(finding.meaning(meaning, advice));
+            }
         }
         if self.is_deep() {
             let damaged = self.check_parts(&file)?;
@@ -182,6 +178,37 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the snapshot that is damaged or missing among those on which this one rests, and what
+    /// is there. An error is about the snapshot itself.
+    fn broken_base(&self, file: &PackedFile) -> Result<Option<(PathBuf, String)>, Error> {
+        let Directory { snapshots, archive, .. } = &self.directory;
+        let places = |base| [snapshots, archive].map(|place| snapshot_path(place, base));
+        let mut known = places(file.header.base_sequence).into_iter();
+        if let Some(base) = known.find(|path| self.damaged_snapshots.contains(path)) {
+            return Ok(Some((base, "damage in that file".to_owned())));
+        }
+        let open =
+            |path: &Path| PackedFile::open_beside_others(&*self.storage, path, SNAPSHOT_MAGIC);
+        let opened = with_bases(check(open(&file.path)?, file.header.sequence)?, |change, base| {
+            for path in places(base) {
+                match open(&path) {
+                    Ok(base) => return Ok(base),
+                    Err(error) if !matches!(self.storage.kind(&path), Ok(None)) => {
+                        return Err(error.into());
+                    }
+                    Err(_) => {}
+                }
+            }
+            Err(missing_base(change, &snapshot_path(snapshots, base)))
+        });
+        match opened {
+            Ok(_) => Ok(None),
+            Err(Error::Missing { path, .. }) => Ok(Some((path, "no file".to_owned()))),
+            Err(Error::Corrupt { path, found, .. }) if path != file.path => Ok(Some((path, found))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Unpacks all of a packed file, and returns the damaged parts.
