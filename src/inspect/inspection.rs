@@ -19,7 +19,7 @@ use crate::files::{
     State, absolute,
 };
 use crate::history::HistoryFiles;
-use crate::recovery::settled_manifest;
+use crate::recovery::{check_archives, settled_manifest};
 use crate::storage::{ReadOnlyDisk, Storage};
 
 /// How often a look is repeated because the database changed meanwhile.
@@ -41,9 +41,9 @@ pub enum DatabaseState {
 
 /// One look at a database; see the [module](crate::inspect).
 pub struct Inspection {
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) directory: Directory,
-    pub(super) manifest: Manifest,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) directory: Directory,
+    pub(crate) manifest: Manifest,
     manifest_bytes: u64,
     reserve_bytes: u64,
     looked_at: SystemTime,
@@ -79,8 +79,8 @@ impl Inspection {
     /// [`Error::NotADirectory`] if `path` is something else. [`Error::Missing`] if there is no
     /// database, or no MANIFEST. [`Error::Corrupt`] if the MANIFEST is damaged.
     /// [`Error::UnsupportedFormat`] if a newer release wrote the database.
-    /// [`Error::PurgeUnfinished`] if a purge was interrupted. [`Error::Io`] if the directory cannot
-    /// be read.
+    /// [`Error::PurgeUnfinished`] if a purge, or a backup into the directory, was interrupted while
+    /// it exchanged directories. [`Error::Io`] if the directory cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let root = absolute(path.as_ref())?;
         Self::open_with(Arc::new(ReadOnlyDisk), &root, opener::of)
@@ -139,6 +139,8 @@ impl Inspection {
         let others = survey.others()?;
         let end = tail.as_ref().map(|tail| &tail.end);
         let plan = OpenPlan::of(&manifest.snapshots, &snapshots, &segments, end, &others);
+        let archived = check_archives(&**storage, &directory, manifest.database);
+        let plan = plan.with_archive_problem(archived.err().map(|error| error.to_string()));
         let length = |path: &Path| storage.open_to_read(path).map_or(0, |file| file.length());
         let mut look = Self {
             manifest_bytes: length(&root.join(MANIFEST_NAME)),

@@ -32,10 +32,12 @@ pub struct OpenPlan {
     pub rewritten_commands: u64,
     /// The bytes of a half-written batch that it would drop. The batch was never acknowledged.
     pub dropped_bytes: u64,
-    /// How many temporary files and leftovers of a purge it would remove.
+    /// How many temporary files, and leftovers of a purge or a backup, it would remove.
     pub removed_files: u64,
     /// Why the open would fail, if it would.
     pub problem: Option<String>,
+    /// The same, as far as the archive is the reason. Without the archive, it would not.
+    pub(crate) archive_problem: Option<String>,
 }
 
 impl OpenPlan {
@@ -71,6 +73,13 @@ impl OpenPlan {
             .unwrap_or(u64::MAX);
         plan.read_journal(segments, end);
         plan
+    }
+
+    /// Adds that the open would fail because of the archive.
+    pub(super) fn with_archive_problem(mut self, problem: Option<String>) -> Self {
+        self.archive_problem = problem.filter(|_| self.problem.is_none());
+        self.problem = self.problem.or_else(|| self.archive_problem.clone());
+        self
     }
 
     fn read_journal(&mut self, segments: &[SegmentFile], end: Option<&JournalEnd>) {

@@ -24,10 +24,10 @@ const CHUNK_HEADER_BYTES: usize = 8;
 const ENTRY_BYTES: usize = 20;
 const FOOTER_BYTES: usize = 56;
 
-const FORGES_MANIFEST: u8 = 1;
-const FORGES_HEADERS: u8 = 2;
-const FORGES_FRAMES: u8 = 4;
-const FORGES_CHUNKS: u8 = 8;
+pub(super) const FORGES_MANIFEST: u8 = 1;
+pub(super) const FORGES_HEADERS: u8 = 2;
+pub(super) const FORGES_FRAMES: u8 = 4;
+pub(super) const FORGES_CHUNKS: u8 = 8;
 /// The database has an archive, and its commands have request ids.
 const HAS_ARCHIVE: u8 = 16;
 
@@ -152,7 +152,7 @@ fn apply(state: &mut State, change: &[u8]) {
 }
 
 /// Makes those checksums right that `forges` names.
-fn forge(state: &mut State, forges: u8) {
+pub(super) fn forge(state: &mut State, forges: u8) {
     for path in state.files().into_keys() {
         let mut content = state.content(&path).unwrap().clone();
         if path.ends_with("MANIFEST") && forges & FORGES_MANIFEST != 0 {

@@ -343,6 +343,12 @@ pub fn directory_open(data: &[u8]) {
     laboratory::open_forged(data);
 }
 
+/// Looks at a whole directory that was spoiled, and saves what can be read: by a repair, restores and
+/// backups.
+pub fn rescue(data: &[u8]) {
+    laboratory::rescued::rescue(data);
+}
+
 /// Lives the life of a few collections: each must equal its standard one, and the invariants must
 /// hold after every step.
 pub fn collections(data: &[u8]) {

@@ -11,6 +11,7 @@
 //! - `evidence`: an image with a violation, in a file
 //! - `script`, `forged`: histories and directories that a fuzzer describes
 //! - `planted`: deliberate faults, each of which the laboratory must catch
+//! - `ruined`: directories that a fuzzer spoils; `rescued`: what must be saved from them
 //! - `sealed`: right checksums for snapshots that were changed
 //! - `sizes`: small parts and chunks of packed files
 //! - `moments`: the moments at which a test may change the surroundings (`tests/hostile/`)
@@ -38,6 +39,10 @@ mod model;
 mod moments;
 mod oracle;
 mod planted;
+#[cfg(any(test, fuzzing))]
+mod rescued;
+#[cfg(any(test, fuzzing))]
+mod ruined;
 mod script;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sealed;

@@ -134,6 +134,18 @@ pub(crate) fn check_archive_end(
     Err(Error::ArchiveBeyondJournal { path, end: archive.footer.sequence, journal: next })
 }
 
+/// Checks of the archive what every open of the database checks, whatever its program is.
+pub(crate) fn check_archives(
+    storage: &dyn Storage,
+    directory: &Directory,
+    database: DatabaseId,
+) -> Result<(), Error> {
+    for first_sequence in list_archives(storage, &directory.archive)? {
+        header(storage, &archive_path(&directory.archive, first_sequence), ARCHIVE_MAGIC)?;
+    }
+    check_archive_end(storage, directory, database)
+}
+
 /// Reads a file's header. Returns `None` when the path is not a file: then it holds no commands,
 /// and does no harm before the history is read.
 fn header(storage: &dyn Storage, path: &Path, magic: [u8; 8]) -> Result<Option<FileHeader>, Error> {

@@ -26,7 +26,7 @@ mod writer_thread;
 
 pub use report::{DamagedSnapshot, Phase, Progress, RecoveryReport, TornTail};
 
-pub(crate) use archive_checks::check_archive_end;
+pub(crate) use archive_checks::{check_archive_end, check_archives};
 pub(crate) use changed_types::ChangedTypes;
 pub(crate) use compatibility::{check_identity, check_tags, identity, unknown_tag};
 pub(crate) use locked::{Access, LockedDatabase};

@@ -182,10 +182,9 @@ impl Copying<'_> {
         let root = self.look.path();
         check_apart(root, target)?;
         let plan = self.look.open_plan();
-        let snapshot = plan.snapshot.filter(|_| plan.problem.is_none()).ok_or_else(|| {
-            let problem = plan.problem.as_deref().unwrap_or_default();
-            cannot_be_opened(root, "a database that can be opened", problem)
-        })?;
+        // The copy may be one without the archive.
+        let is_sound = plan.problem == plan.archive_problem;
+        let snapshot = plan.snapshot.filter(|_| is_sound).ok_or_else(|| self.unopened())?;
         let mut steps = Steps::of(&**self.source, root, progress)?;
         let mut mirror = Mirror::open(self.source, self.storage, target, self.look)?;
         let copied = self.copy(&mut mirror, snapshot, &mut |bytes| steps.step(bytes));
@@ -195,6 +194,12 @@ impl Copying<'_> {
         Ok(report)
     }
 
+    /// Makes the error that the original cannot be opened.
+    fn unopened(&self) -> Error {
+        let problem = self.look.open_plan().problem.as_deref().unwrap_or_default();
+        cannot_be_opened(self.look.path(), "a database that can be opened", problem)
+    }
+
     fn copy(
         &self,
         mirror: &mut Mirror<'_>,
@@ -202,6 +207,9 @@ impl Copying<'_> {
         step: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, Error> {
         let has_history = self.history == BackupHistory::With || mirror.has_archive()?;
+        if has_history && self.look.open_plan().archive_problem.is_some() {
+            return Err(self.unopened());
+        }
         let files = self.look.history_files();
         let first = self.first_wanted(snapshot, has_history);
         let way = self.way(mirror, &files, snapshot, (first, has_history))?;

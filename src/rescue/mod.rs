@@ -52,6 +52,7 @@
 //! - `backup`: copies what is new into it
 //! - `replace`: exchanges a database for a new one
 //! - `compact`: merges archives
+//! - `simulated`: the same on a disk in memory, for tests
 
 mod assembly;
 mod backup;
@@ -67,6 +68,8 @@ mod proof;
 mod repair;
 mod replace;
 mod restore;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod simulated;
 mod stock;
 #[cfg(test)]
 mod tests;

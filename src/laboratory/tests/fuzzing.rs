@@ -5,11 +5,12 @@ use crate::engine::{Remembered, RequestKey, RequestLog};
 use crate::files::{Build, FollowerKind, Letter};
 use crate::followers::write_checkpoint;
 use crate::laboratory::forged::index_seed;
+use crate::laboratory::rescued::tests::rescue_seeds;
 use crate::storage::Disk;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 14] = [
+const TARGETS: [(&str, Target); 15] = [
     ("journal_frames", journal_frames),
     ("segment_file", segment_file),
     ("frame_index", frame_index),
@@ -23,6 +24,7 @@ const TARGETS: [(&str, Target); 14] = [
     ("purge_record", purge_record),
     ("histories", histories),
     ("directory_open", directory_open),
+    ("rescue", rescue),
     ("collections", collections),
 ];
 
@@ -126,6 +128,9 @@ fn write_seeds(frames: &[u8]) {
     std::fs::write(corpus("snapshot_changes").join("seed"), snapshot_and_changes()).unwrap();
     for (name, archive) in [("index", false), ("archive-index", true)] {
         std::fs::write(corpus("directory_open").join(name), index_seed(archive)).unwrap();
+    }
+    for (name, seed) in rescue_seeds() {
+        std::fs::write(corpus("rescue").join(name), seed).unwrap();
     }
     for (name, bytes) in [
         ("journal_frames", frames),

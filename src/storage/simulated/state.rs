@@ -377,6 +377,20 @@ impl State {
         }
     }
 
+    /// Puts a new file at `path`, durably. Its directory must exist.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn put(&mut self, path: &str, content: Vec<u8>) {
+        self.remove(path);
+        let (parent, name) = path.rsplit_once('/').expect("a path from the root");
+        let parent = self.find(Path::new(parent)).expect("its directory exists");
+        let node = self.nodes.len();
+        self.nodes.push(Node::File(FileState::default()));
+        let directory = self.directory_mut(parent);
+        directory.current.insert(name.to_owned(), node);
+        directory.durable.insert(name.to_owned(), node);
+        self.replace(path, content);
+    }
+
     /// Removes the file at `path`, durably.
     pub(crate) fn remove(&mut self, path: &str) {
         let path = Path::new(path);
