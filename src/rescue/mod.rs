@@ -37,6 +37,7 @@
 //!
 //! # Which part owns what
 //!
+//! - `held_files`: keeps files open that a program may remove meanwhile
 //! - `pieces`: which batches of one file can be read
 //! - `stock`: what of a directory can be read
 //! - `places`: whether a copy stands beside the original
@@ -59,6 +60,7 @@ mod backup;
 mod compact;
 mod copying;
 mod course;
+mod held_files;
 mod loss;
 mod mirror;
 mod mirrored_archive;
@@ -87,6 +89,7 @@ pub use replace::replace;
 pub use restore::{Point, restore_to};
 
 use crate::error::Error;
+use crate::inspect::VerifyProgress;
 use crate::storage::{EntryKind, Storage};
 
 /// How far reading or copying is.
@@ -134,6 +137,8 @@ fn cannot_be_opened(root: &Path, expected: impl Into<String>, problem: &str) -> 
 struct Steps<'a> {
     progress: &'a mut dyn FnMut(Progress),
     seen: Progress,
+    /// How much of the copy its proof has read; `None` before it has begun.
+    proved_bytes: Option<u64>,
 }
 
 impl<'a> Steps<'a> {
@@ -151,7 +156,31 @@ impl<'a> Steps<'a> {
             let entries = storage.entries(&path).map_err(Error::io("list", &path))?;
             total_bytes += entries.iter().map(|it| it.bytes).sum::<u64>();
         }
-        Ok(Self { progress, seen: Progress { done_bytes: 0, total_bytes } })
+        let seen = Progress { done_bytes: 0, total_bytes };
+        Ok(Self { progress, seen, proved_bytes: None })
+    }
+
+    /// Says that as much is read so many times: first the original, then what is copied of it, and
+    /// then the copy.
+    fn times(mut self, times: u64) -> Self {
+        self.seen.total_bytes = self.seen.total_bytes.saturating_mul(times);
+        self
+    }
+
+    /// Counts what the proof of a copy has read. How much that will be is known when it begins.
+    fn proved(&mut self, proof: VerifyProgress) {
+        let total = proof.total_bytes.max(proof.done_bytes).saturating_sub(proof.done_bytes);
+        let bytes = proof.done_bytes.saturating_sub(self.proved_bytes.unwrap_or(0));
+        self.proved_bytes = Some(proof.done_bytes);
+        let done = self.seen.done_bytes.saturating_add(bytes);
+        self.seen.total_bytes = done.saturating_add(total);
+        self.step(bytes);
+    }
+
+    /// Tells that all was read.
+    fn end(&mut self) {
+        self.seen.total_bytes = self.seen.done_bytes;
+        (self.progress)(self.seen);
     }
 
     fn step(&mut self, bytes: u64) {

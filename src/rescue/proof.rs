@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cannot_be_opened;
 use super::copying::End;
+use super::{Steps, cannot_be_opened};
 use crate::error::Error;
 use crate::inspect::{Depth, Inspection, Opener, Severity, opener_of, verify_with};
 use crate::storage::Storage;
@@ -31,9 +31,11 @@ pub(super) fn prove<'a>(
     root: &Path,
     end: End,
     gaps: impl Iterator<Item = &'a RangeInclusive<u64>>,
+    steps: &mut Steps<'_>,
 ) -> Result<(), Error> {
     let gaps: Vec<_> = gaps.cloned().collect();
-    let verified = verify_with(storage.clone(), root, Depth::Deep, &mut |_| {})?;
+    let verified = verify_with(storage.clone(), root, Depth::Deep, &mut |it| steps.proved(it))?;
+    steps.end();
     let wrong = verified.findings.iter().find(|it| {
         let is_gap = it.sequences.as_ref().is_some_and(|lost| {
             gaps.iter().any(|gap| gap.contains(lost.start()) && gap.contains(lost.end()))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::assembly::Assembly;
 use super::course::{Course, Past};
+use super::held_files::HeldFiles;
 use super::loss::{Loss, LossKind};
 use super::pieces::Unreadable;
 use super::places::{check_apart, tidy};
@@ -43,15 +44,17 @@ impl std::fmt::Debug for RepairPlan {
 /// [`Error::Locked`] if a program has the database open. [`Error::Missing`] if there is no database
 /// at `path`, or no snapshot that is whole: without a snapshot only the program itself can tell
 /// what the commands have made. [`Error::UnsupportedFormat`] if a newer release wrote it.
-/// [`Error::PurgeUnfinished`] if a purge was interrupted: the next open finishes it. [`Error::Io`]
-/// if the directory cannot be read.
+/// [`Error::PurgeUnfinished`] if a purge, or a backup into the directory, was interrupted while it
+/// exchanged directories: the next open finishes that. [`Error::Io`] if the directory cannot be
+/// read.
 pub fn plan_repair(
     path: impl AsRef<Path>,
     mut progress: impl FnMut(Progress),
 ) -> Result<RepairPlan, Error> {
     let path = tidy(path.as_ref())?;
     refuse_open(&path)?;
-    plan_with(&(Arc::new(ReadOnlyDisk) as _), &path, &mut progress)
+    let storage = HeldFiles::of(&(Arc::new(ReadOnlyDisk) as _), &path);
+    plan_with(&storage, &path, &mut progress)
 }
 
 /// Plans as [`plan_repair`] through `storage`.
@@ -175,13 +178,14 @@ impl RepairPlan {
     ) -> Result<Copied, Error> {
         let (course, past) = ways(&self.stock)?;
         let gaps: Vec<_> = self.losses.iter().filter(|it| it.kind == LossKind::History).collect();
-        let mut steps = Steps::of(&*self.stock.storage, self.path(), progress)?;
+        let mut steps = Steps::of(&*self.stock.storage, self.path(), progress)?.times(2);
         let assembly =
             Assembly { stock: &self.stock, course: &course, past: &past, target: storage };
         let model = Some(self.path());
         let sequence = beside::write(&**storage, target, model, |staging| {
             let end = assembly.write(staging, &mut |bytes| steps.step(bytes))?;
-            prove(storage, &staging.root, end, gaps.iter().map(|it| &it.sequences))?;
+            let gaps = gaps.iter().map(|it| &it.sequences);
+            prove(storage, &staging.root, end, gaps, &mut steps)?;
             Ok::<_, Error>(end.sequence)
         })?;
         let missing_history = gaps.iter().map(|it| it.sequences.clone()).collect();

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::assembly::Assembly;
 use super::course::Course;
+use super::held_files::HeldFiles;
 use super::places::{check_apart, tidy};
 use super::proof::{is_live, prove};
 use super::stock::Stock;
@@ -63,6 +64,7 @@ pub fn restore_to(
     let mut looks = 0;
     loop {
         looks += 1;
+        let source = HeldFiles::of(&source, &path);
         let look = Inspection::open(&path)?;
         // Its program may archive and remove files meanwhile.
         let may_change = look.state() != DatabaseState::Clean && looks < MOST_LOOKS;
@@ -92,7 +94,7 @@ pub(crate) fn restore_with(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Copied, Error> {
     beside::require_empty(&**storage, target)?;
-    let mut steps = Steps::of(&**source, look.path(), progress)?;
+    let mut steps = Steps::of(&**source, look.path(), progress)?.times(3);
     let stock = Stock::read(source, look.path(), &mut |bytes| steps.step(bytes))?;
     // What is not on stable storage yet must not be in a copy that is.
     let newest = match look.journal_end().filter(|_| is_live(look)) {
@@ -118,7 +120,7 @@ pub(crate) fn restore_with(
     let assembly = Assembly { stock: &stock, course: &course, past: &past, target: storage };
     let sequence = beside::write(&**storage, target, Some(look.path()), |staging| {
         let end = assembly.write(staging, &mut |bytes| steps.step(bytes))?;
-        prove(storage, &staging.root, end, gaps.iter())?;
+        prove(storage, &staging.root, end, gaps.iter(), &mut steps)?;
         Ok::<_, Error>(end.sequence)
     })?;
     Ok(Copied { path: PathBuf::from(target), sequence, missing_history: gaps })

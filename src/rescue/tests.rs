@@ -5,17 +5,19 @@ mod compact;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::backup::Copying;
-use super::{BackupHistory, BackupReport, Point};
+use super::held_files::HeldFiles;
+use super::restore::{How, restore_with};
+use super::{BackupHistory, BackupReport, Point, simulated};
 use crate::collections::Map;
-use crate::inspect::{Inspection, Opener};
 use crate::options::Options;
 use crate::recovery::{read_whole, recover};
-use crate::storage::Storage;
+use crate::storage::faulty::{Faulty, Operation as FaultyOperation};
 use crate::storage::simulated::{
     Fate, Fault, FaultKind, Operation, Random, SimulatedDisk, State, Target, choices,
 };
+use crate::storage::{Disk, HeldDisk, Storage};
 use crate::{Command, Context, Database, Error, Model, Retention, SnapshotPolicy};
 
 const PATH: &str = "/data/shelf.db";
@@ -104,16 +106,9 @@ fn settled(state: &State) -> State {
     state.after_power_cut(&units, &fates, &mut Random::new(1))
 }
 
-fn look(storage: &Arc<dyn Storage>, path: &str) -> Result<Inspection, Error> {
-    Inspection::open_with(storage.clone(), Path::new(path), |_| Opener::NobodySeen)
-}
-
 fn back_up(disk: &SimulatedDisk, history: BackupHistory) -> Result<BackupReport, Error> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let look = look(&storage, PATH)?;
-    let end = look.newest_sequence();
-    let copying = Copying { source: &storage, storage: &storage, look: &look, end, history };
-    copying.carry_out(Path::new(COPY), &mut |_| {})
+    simulated::back_up(&storage, Path::new(PATH), Path::new(COPY), history)
 }
 
 /// Opens the copy on a disk. Returns the sequence that it has come to, or `None` if it says that it
@@ -238,15 +233,22 @@ fn a_failure_during_a_backup_leaves_the_last_one_and_it_can_be_repeated() {
 type Making = fn(&Arc<dyn Storage>) -> Result<u64, Error>;
 
 fn restore(storage: &Arc<dyn Storage>) -> Result<u64, Error> {
-    let look = look(storage, PATH)?;
-    let how = super::restore::How { point: Point::Sequence(13), accepts_gaps: false };
-    super::restore::restore_with(storage, &look, storage, Path::new(COPY), how, &mut |_| {})
-        .map(|copied| copied.sequence)
+    let how = (Point::Sequence(13), false);
+    let copied = simulated::restore(storage, Path::new(PATH), Path::new(COPY), how)?;
+    Ok(copied.sequence)
 }
 
 fn repair(storage: &Arc<dyn Storage>) -> Result<u64, Error> {
-    let plan = super::repair::plan_with(storage, Path::new(PATH), &mut |_| {})?;
-    plan.carry_out_with(storage, Path::new(COPY), &mut |_| {}).map(|copied| copied.sequence)
+    let plan = simulated::plan(storage, Path::new(PATH))?;
+    Ok(simulated::repair(&plan, storage, Path::new(COPY))?.sequence)
+}
+
+/// Returns how many half-made copies are on a disk.
+fn locked_copies(state: &State) -> usize {
+    let is_lock = |path: &&String| {
+        path.starts_with("/copies/.prevalence-") && path.ends_with("/.prevalence-copying.tmp")
+    };
+    state.files().keys().filter(is_lock).count()
 }
 
 #[test]
@@ -289,4 +291,101 @@ fn a_crash_during_a_restore_or_a_repair_leaves_all_or_nothing() {
         // All states of the temporary directory are alike.
         assert!(found[0] > 1 && found[1] > 0, "{found:?}");
     }
+}
+
+#[test]
+fn what_a_killed_restore_or_repair_has_left_is_removed_by_the_next() {
+    let mut states = States::new();
+    let disk = SimulatedDisk::new(State::empty(), 1, false);
+    work(&disk, 0..4, &mut states);
+    let start = settled(&disk.state());
+    for making in [restore as Making, repair] {
+        let disk = SimulatedDisk::new(start.clone(), 2, true);
+        making(&(Arc::new(disk.clone()) as _)).unwrap();
+        let (mut state, mut half_made) = (start.clone(), 0);
+        for (at, operation) in disk.take_log().iter().enumerate() {
+            state.apply(operation);
+            let left = locked_copies(&state.after_kill());
+            if left == 0 || at % 9 > 0 {
+                continue;
+            }
+            half_made += 1;
+            let disk = SimulatedDisk::new(state.after_kill(), 9, false);
+            assert!(repair(&(Arc::new(disk.clone()) as _)).is_ok());
+            assert_eq!(locked_copies(&disk.state()), 0, "a half-made copy stays");
+            assert_eq!(opened(disk.state(), 1, &states), Some(16));
+        }
+        assert!(half_made > 2, "{half_made}");
+    }
+}
+
+/// Opens a shelf on the real disk.
+fn on_disk(path: &Path) -> Database<Shelf> {
+    let progress = &mut (Box::new(|_| {}) as _);
+    Database::open_with(Arc::new(HeldDisk::default()), path, options(), Shelf::default, progress)
+        .unwrap()
+}
+
+/// Executes commands and takes a snapshot, behind which segments are archived and removed.
+fn busy(shelf: &Database<Shelf>) {
+    for number in 0..4 {
+        shelf.execute(Put(number, vec![3; 3000])).unwrap();
+    }
+    shelf.snapshot().unwrap();
+}
+
+#[test]
+fn a_restore_reaches_its_end_while_the_program_archives_at_each_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shelf.db");
+    let shelf = on_disk(&path);
+    for _ in 0..6 {
+        busy(&shelf);
+    }
+    let (program, root) = (shelf.clone(), path.clone());
+    let (mut opened, archived) = (0, Arc::new(AtomicU64::new(0)));
+    let count = archived.clone();
+    let storage = Faulty::new(move |operation| {
+        if let FaultyOperation::OpenToRead(path) = operation
+            && [root.join("journal"), root.join("snapshots")].iter().any(|it| path.starts_with(it))
+        {
+            opened += 1;
+            if opened % 2 == 0 && opened < 24 {
+                busy(&program);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        None
+    });
+    let source: Arc<dyn Storage> = storage;
+    let disk: Arc<dyn Storage> = Arc::new(Disk);
+    for (name, point) in [("newest", Point::Newest), ("early", Point::Sequence(24))] {
+        let held = HeldFiles::of(&source, &path);
+        let look = simulated::look(&source, &path).unwrap();
+        let how = How { point, accepts_gaps: false };
+        let target = directory.path().join(name);
+        let copied = restore_with(&held, &look, &disk, &target, how, &mut |_| {}).unwrap();
+        let copy = on_disk(&target);
+        assert_eq!(copy.sequence(), copied.sequence);
+        assert!(copied.sequence >= 24 && copied.missing_history.is_empty());
+        assert_eq!(copy.query(|shelf| shelf.0.len()), 4);
+    }
+    assert!(archived.load(Ordering::Relaxed) > 6, "the program was idle");
+}
+
+#[test]
+fn the_proof_of_a_copy_is_told_as_progress_too() {
+    let mut states = States::new();
+    let disk = SimulatedDisk::new(State::empty(), 1, false);
+    work(&disk, 0..5, &mut states);
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let before: usize = disk.state().files().values().sum();
+    let mut told = Vec::new();
+    let plan = simulated::plan(&storage, Path::new(PATH)).unwrap();
+    plan.carry_out_with(&storage, Path::new(COPY), &mut |it| told.push(it)).unwrap();
+    assert!(told.windows(2).all(|two| two[0].done_bytes <= two[1].done_bytes), "{told:?}");
+    let last = told.last().unwrap();
+    assert_eq!(last.done_bytes, last.total_bytes, "{told:?}");
+    // All of the original is less than what the proof reads: segments have their full length.
+    assert!(last.done_bytes > before as u64, "{before} {told:?}");
 }
