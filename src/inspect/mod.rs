@@ -78,6 +78,7 @@ pub use journal_end::JournalEnd;
 pub use open_plan::OpenPlan;
 pub use opener::Opener;
 pub(crate) use opener::of as opener_of;
+pub(crate) use records::Origin as RecordOrigin;
 pub use records::{StoredRecord, StoredRecords};
 pub use types::StoredTypes;
 pub use verify::{Depth, Finding, Severity, Verification, VerifyProgress, verify};

@@ -52,7 +52,7 @@ pub struct StoredRecord {
 }
 
 /// What is the same for all commands of a file.
-struct Origin {
+pub(crate) struct Origin {
     file: Arc<StreamedFile>,
     path: Arc<Path>,
     names: BTreeMap<u16, Arc<str>>,
@@ -60,7 +60,7 @@ struct Origin {
 }
 
 impl Origin {
-    fn of(file: &Arc<StreamedFile>) -> Self {
+    pub(crate) fn of(file: &Arc<StreamedFile>) -> Self {
         let names = file.header.commands.iter().map(|(tag, name)| (*tag, name.as_str()));
         let names = names.chain([(REDACTED_TAG, REDACTED_NAME)]);
         Self {
@@ -71,7 +71,7 @@ impl Origin {
         }
     }
 
-    fn record(&self, sequence: u64, record: &Record<'_>) -> Result<StoredRecord, Error> {
+    pub(crate) fn record(&self, sequence: u64, record: &Record<'_>) -> Result<StoredRecord, Error> {
         let metadata = Metadata::decode(record.metadata).map_err(|reason| {
             let expected = format!("metadata of command {sequence} that can be decoded");
             StoreError::corrupt(&self.path, 0, expected, reason)

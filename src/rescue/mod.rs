@@ -47,6 +47,7 @@
 //! - `assembly`: writes a new directory
 //! - `proof`: verifies it before it gets its name
 //! - `repair`, `restore`: what a user asks for
+//! - `salvage`: the commands that can be read, one by one
 //! - `mirror`: the directory of a backup
 //! - `mirrored_archive`: its archive, which may be merged as that of the original is not
 //! - `way`: where its journal goes on
@@ -70,6 +71,7 @@ mod proof;
 mod repair;
 mod replace;
 mod restore;
+mod salvage;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod simulated;
 mod stock;
@@ -87,6 +89,7 @@ pub use pieces::Unreadable;
 pub use repair::{RepairPlan, plan_repair};
 pub use replace::replace;
 pub use restore::{Point, restore_to};
+pub use salvage::{Salvage, Salvaged, salvage};
 
 use crate::error::Error;
 use crate::inspect::VerifyProgress;

@@ -68,6 +68,23 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// Says what has happened, and what to do.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Output(error) => {
+                format!("cannot write the result: {error}. Give the output another place")
+            }
+            Self::File(Unwritten { path, source }) => {
+                let path = path.display();
+                format!("cannot write {path}: {source}. Give the output another place")
+            }
+            Self::Database(error) => error.to_string(),
+            Self::Incomplete(reason) | Self::Usage(reason) => reason.clone(),
+        }
+    }
+}
+
 /// Tells the user of a failure, and returns the exit code.
 pub fn code(done: Result<u8, Failure>) -> u8 {
     match done {
@@ -79,26 +96,9 @@ pub fn code(done: Result<u8, Failure>) -> u8 {
         {
             FINE
         }
-        Err(Failure::Output(error)) => {
-            tell(&format!("cannot write the result: {error}. Give the output another place"));
-            UNREADABLE
-        }
-        Err(Failure::File(Unwritten { path, source })) => {
-            let path = path.display();
-            tell(&format!("cannot write {path}: {source}. Give the output another place"));
-            UNREADABLE
-        }
-        Err(Failure::Database(error)) => {
-            tell(&error.to_string());
-            UNREADABLE
-        }
-        Err(Failure::Incomplete(reason)) => {
-            tell(&reason);
-            UNREADABLE
-        }
-        Err(Failure::Usage(reason)) => {
-            tell(&reason);
-            USAGE
+        Err(failure) => {
+            tell(&failure.told());
+            if matches!(failure, Failure::Usage(_)) { USAGE } else { UNREADABLE }
         }
     }
 }

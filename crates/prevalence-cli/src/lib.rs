@@ -11,7 +11,7 @@
 //! - `failure`: why a command ends, and with which exit code
 //! - `progress`: how far a long command is, on a terminal
 //! - `commands`: which stored commands are wanted, and the way through them
-//! - `condition`: the conditions of `log --where`
+//! - `condition`: the conditions of `log --where`; `decimal`: numbers with all their digits
 //! - `json_stream`: a long JSON text, piece by piece
 //! - `info`, `du`, `log`, `export`, `show`, `diff`, `verify`, `repair`, `backup`, `restore`,
 //!   `compact`, `import`: one command each

@@ -44,6 +44,10 @@ impl<W: Write> Take for Lines<W> {
     fn pause(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
     }
+
+    fn goes_on_behind_damage(&self) -> bool {
+        true
+    }
 }
 
 fn print(

@@ -107,8 +107,67 @@ fn a_journal_that_cannot_be_read_to_its_end_is_an_error_behind_what_can_be() {
     let output = tool("log", &path, &["--json"]);
     assert_eq!((code(&output), text(&output).lines().count()), (3, 8));
     assert!(told(&output).contains("cannot be read to its end"), "{}", told(&output));
+    let gap = "missing: the command with sequence 9 cannot be read";
+    assert!(told(&output).contains(gap), "{}", told(&output));
     assert_eq!(sequences(&path, &["--to", "8"]).len(), 8);
     assert_eq!(sequences(&path, &["--limit", "3"]).len(), 3);
+}
+
+/// Makes a database with several segments, and returns the paths of these.
+fn with_segments(path: &std::path::Path) -> Vec<std::path::PathBuf> {
+    for run in 0..4 {
+        let bank = open(path);
+        for number in 0..5 {
+            bank.execute(Note(format!("{run} {number} {}", "z".repeat(9000)))).unwrap();
+        }
+        bank.close().unwrap();
+    }
+    let entries = std::fs::read_dir(path.join("journal")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.retain(|path| path.extension().is_some_and(|it| it == "journal"));
+    assert!(paths.len() > 3, "{paths:?}");
+    paths
+}
+
+fn first_of(segment: &std::path::Path) -> u64 {
+    segment.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn commands_behind_damage_and_behind_a_missing_file_are_printed() {
+    let (_directory, path) = temporary();
+    let segments = with_segments(&path);
+    let all = sequences(&path, &[]);
+    assert_eq!(all, (1..=20).collect::<Vec<_>>());
+    let (gone, behind) = (first_of(&segments[1]), first_of(&segments[2]));
+    std::fs::remove_file(&segments[1]).unwrap();
+    // One batch in the third segment is damaged.
+    let mut bytes = std::fs::read(&segments[2]).unwrap();
+    let batch = bytes.windows(4).position(|it| it == b"PVFR").unwrap();
+    bytes[batch + 40] ^= 1;
+    std::fs::write(&segments[2], bytes).unwrap();
+    let output = tool("log", &path, &["--json"]);
+    let found: Vec<u64> = text(&output)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["sequence"].as_u64().unwrap())
+        .collect();
+    let first_found = *found.iter().find(|&&it| it >= behind).unwrap();
+    let expected: Vec<u64> = (1..gone).chain(first_found..=20).collect();
+    assert_eq!(found, expected);
+    assert!(first_found > behind && first_found < 20);
+    let told = told(&output);
+    assert_eq!(code(&output), 3);
+    let gap = format!("missing: commands {gone} to {} cannot be read", first_found - 1);
+    assert!(told.contains(&gap) && told.contains("prevalence repair"), "{told}");
+    assert!(told.contains(&segments[2].display().to_string()), "{told}");
+    // What is asked for before the damage is whole, and so is what is behind it.
+    assert_eq!(sequences(&path, &["--to", "2"]), [1, 2]);
+    assert_eq!(sequences(&path, &["--from", "20"]), [20]);
+    // The same from inside of the gap.
+    let output = tool("log", &path, &["--json", "--from", &gone.to_string()]);
+    assert_eq!(text(&output).lines().count(), expected.iter().filter(|&&it| it > gone).count());
+    assert_eq!(code(&output), 3);
 }
 
 #[test]
