@@ -195,7 +195,7 @@ impl Salvage<'_> {
         let (found, next) = (&mut self.found, &mut self.next);
         frame.each_record(&path.path, |sequence, record| {
             if (*next..=*last).contains(&sequence) {
-                found.push_back(match origin.record(sequence, &record) {
+                found.push_back(match origin.record(sequence, record) {
                     Ok(record) => Salvaged::Command(Box::new(record)),
                     Err(_) => Salvaged::Missing(sequence..=sequence),
                 });

@@ -158,13 +158,13 @@ impl Check<'_> {
             chain: file.footer.chain,
             source: path.to_path_buf(),
         });
-        if file.header.is_change() {
-            if let Some((base, found)) = self.broken_base(&file)? {
-                let expected = format!("a base that is whole: {}", base.display());
-                let advice = format!("Restore {} from a backup of this database.", base.display());
-                let finding = Finding::new(path, 0..0, &expected, &found);
-                self.findings.push(finding.meaning(meaning, advice));
-            }
+        if file.header.is_change()
+            && let Some((base, found)) = self.broken_base(&file)?
+        {
+            let expected = format!("a base that is whole: {}", base.display());
+            let advice = format!("Restore {} from a backup of this database.", base.display());
+            let finding = Finding::new(path, 0..0, &expected, &found);
+            self.findings.push(finding.meaning(meaning, advice));
         }
         if self.is_deep() {
             let damaged = self.check_parts(&file)?;
