@@ -12,8 +12,8 @@ use super::directory::{Directory, kind};
 use super::store_error::StoreError;
 use crate::storage::{EntryKind, Lock, Storage, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_temporary};
 
-/// The file that is locked while a new directory is written. An open of the directory removes it, as
-/// every temporary file.
+/// The file that is locked while a new directory is written. An open of the directory removes it,
+/// as every temporary file.
 const LOCK_NAME: &str = ".prevalence-copying.tmp";
 
 /// How many temporary names are tried.
@@ -103,8 +103,8 @@ fn is_lock_there(storage: &dyn Storage, path: &Path) -> bool {
     matches!(storage.kind(path), Ok(Some(EntryKind::File)))
 }
 
-/// Removes new directories in `parent` whose writers were killed. What cannot be examined or removed
-/// stays: it is in nobody's way.
+/// Removes new directories in `parent` whose writers were killed. What cannot be examined or
+/// removed stays: it is in nobody's way.
 pub(crate) fn remove_abandoned(storage: &dyn Storage, parent: &Path) {
     let Ok(names) = storage.list(parent) else { return };
     for name in names.iter().filter(|name| is_temporary(name)) {

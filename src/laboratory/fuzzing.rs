@@ -343,8 +343,8 @@ pub fn directory_open(data: &[u8]) {
     laboratory::open_forged(data);
 }
 
-/// Looks at a whole directory that was spoiled, and saves what can be read: by a repair, restores and
-/// backups.
+/// Looks at a whole directory that was spoiled, and saves what can be read: by a repair, restores
+/// and backups.
 pub fn rescue(data: &[u8]) {
     laboratory::rescued::rescue(data);
 }

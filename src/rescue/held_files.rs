@@ -1,9 +1,9 @@
 //! Owns a view of a database in which no file vanishes while it is read. Changes nothing. Knows
 //! nothing of what the files hold.
 //!
-//! A program that has the database open archives and removes segments and snapshots. So their files
-//! are opened when they are listed, and stay open: whoever finds one later reads what it held. Files
-//! in the archive stay where they are.
+//! A program that has the database open archives and removes segments and snapshots. So their
+//! files are opened when they are listed, and stay open: whoever finds one later reads what it
+//! held. Files in the archive stay where they are.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

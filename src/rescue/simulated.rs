@@ -1,5 +1,5 @@
-//! Owns repairs, restores and backups on a disk in memory, for the tests and the fuzz targets of this
-//! crate. Knows nothing of what they should give.
+//! Owns repairs, restores and backups on a disk in memory, for the tests and the fuzz targets of
+//! this crate. Knows nothing of what they should give.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,9 +8,7 @@
 //!             what has dots or blanks itself is in quotes: prices."a.b".cents
 //! VALUE       a number, true, false, null, or a text, in quotes if it is more than one word
 //! ```
-//!
-//! The fields are read as far as a path leads, and not as a whole: then every number keeps all its
-//! digits.
+//! The fields are read as far as a path leads: then every number keeps all its digits.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -180,8 +180,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Returns the snapshot that is damaged or missing among those on which this one rests, and what
-    /// is there. An error is about the snapshot itself.
+    /// Returns the snapshot that is damaged or missing among those on which this one rests, and
+    /// what is there. An error is about the snapshot itself.
     fn broken_base(&self, file: &PackedFile) -> Result<Option<(PathBuf, String)>, Error> {
         let Directory { snapshots, archive, .. } = &self.directory;
         let places = |base| [snapshots, archive].map(|place| snapshot_path(place, base));
