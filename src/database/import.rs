@@ -61,8 +61,8 @@ impl<M: Model> Database<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ExecuteError::NotACommand`] if there is no command of this name, or if the JSON is not one of
-    /// its values. Otherwise those of [`submit`](Self::submit). The [`Pending`] gives
+    /// [`ExecuteError::NotACommand`] if there is no command of this name, or if the JSON is not one
+    /// of its values. Otherwise those of [`submit`](Self::submit). The [`Pending`] gives
     /// [`ExecuteError::Rejected`] with the rejection as a text. An output is not remembered for
     /// later duplicates.
     pub fn submit_json(

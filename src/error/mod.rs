@@ -360,8 +360,8 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
     },
-    /// Directories of the database are exchanged for new ones, by a purge or by a backup into it, and
-    /// that was interrupted after it was decided. The next open, purge or backup finishes it.
+    /// Directories of the database are exchanged for new ones, by a purge or by a backup into it,
+    /// and that was interrupted after it was decided. The next open, purge or backup finishes it.
     #[error(
         "a purge of {} or a backup into it was interrupted while it exchanged directories for new \
          ones. Open the database once, or repeat the backup: that finishes the exchange",

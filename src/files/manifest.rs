@@ -31,8 +31,8 @@ pub(crate) enum State {
     Dirty = 1,
     /// Closed: the journal ends exactly at `sequence`.
     Clean = 2,
-    /// New directories of a purge or a backup stand beside the old ones and replace them (`exchange`). All other fields
-    /// describe the new directories.
+    /// New directories of a purge or a backup stand beside the old ones and replace them
+    /// (`exchange`). All other fields describe the new directories.
     Swapping = 3,
     /// As `Dirty`, and a part of a snapshot could not be read after the open: the next open reads
     /// all of it at once.

@@ -164,8 +164,8 @@ pub struct FollowerFiles {
 pub enum OtherKind {
     /// A temporary file. If nobody has the database open, the next open removes it.
     Temporary,
-    /// A directory of a purge, or of a backup into this one, that did not take effect. The next open
-    /// removes it.
+    /// A directory of a purge, or of a backup into this one, that did not take effect. The next
+    /// open removes it.
     PurgeLeftover,
     /// A half-made backup or copy. Nobody needs it.
     HalfMadeCopy,

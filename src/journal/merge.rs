@@ -156,8 +156,8 @@ impl ArchiveMerge<'_> {
         .map(drop)
     }
 
-    /// Calls `take` with each batch and the chain value after it. Returns the sequence and the chain
-    /// value at the end.
+    /// Calls `take` with each batch and the chain value after it. Returns the sequence and the
+    /// chain value at the end.
     fn each_batch<E: From<StoreError>>(
         &self,
         step: &mut dyn FnMut(u64),

@@ -73,8 +73,8 @@ pub struct PurgeRecord {
 /// # Errors
 /// [`Error::Corrupt`] if a record is damaged. [`Error::Missing`] if a record is missing, or if
 /// there is no database. [`Error::ForeignFile`] if a record belongs to another database.
-/// [`Error::PurgeUnfinished`] if a crash interrupted a purge, or a backup into the directory: open the database once, and its
-/// record counts.
+/// [`Error::PurgeUnfinished`] if a crash interrupted a purge, or a backup into the directory: open
+/// the database once, and its record counts.
 pub fn purge_records(path: impl AsRef<Path>) -> Result<Vec<PurgeRecord>, Error> {
     let path = path.as_ref();
     let database = exchanged_database(path)?;

@@ -120,7 +120,8 @@ impl<M: Model> ReadOnly<M> {
     ///   were read, or an older copy stands in the place of the database. Open it again.
     /// - [`Error::Missing`] if the directory or a file in it is gone, and [`Error::ForeignFile`] if
     ///   another database stands in its place. [`Error::PurgeUnfinished`] while a purge, or a
-    ///   backup into the directory, is interrupted. [`Error::Corrupt`] for damage, and [`Error::Io`] if a file cannot be read.
+    ///   backup into the directory, is interrupted. [`Error::Corrupt`] for damage, and
+    ///   [`Error::Io`] if a file cannot be read.
     /// - [`Error::Poisoned`] if the model's `Clone` or `Drop` panics.
     /// - [`Error::Reentrant`] from within a command's `apply`, and [`Error::Forked`] in the child
     ///   of a fork.

@@ -16,9 +16,9 @@ use crate::journal::FrameStream;
 use crate::model::{CommandTable, Model};
 use crate::storage::{EntryKind, Storage};
 
-/// Checks that this program knows every stored command, with its type, before `replayed_from`. It reads the headers
-/// of archives and segments. It searches the content for an unknown command only if the header
-/// names one.
+/// Checks that this program knows every stored command, with its type, before `replayed_from`. It
+/// reads the headers of archives and segments. It searches the content for an unknown command only
+/// if the header names one.
 pub(crate) fn check_stored_commands<M: Model>(
     storage: &Arc<dyn Storage>,
     directory: &Directory,
@@ -84,9 +84,9 @@ fn check_segment<M: Model>(
     look_for_unreadable(&mut frames, end, table, &changed)
 }
 
-/// Searches for a command that this program lacks or has changed, up to `end`, the end of a batch. A header alone
-/// does not tell: a segment names more commands than it holds, and so does an archive made by an
-/// early version of this crate.
+/// Searches for a command that this program lacks or has changed, up to `end`, the end of a batch.
+/// A header alone does not tell: a segment names more commands than it holds, and so does an
+/// archive made by an early version of this crate.
 fn look_for_unreadable<M: Model>(
     frames: &mut FrameStream,
     end: u64,

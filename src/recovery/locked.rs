@@ -14,7 +14,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// What the caller does with the directory.
 #[derive(Clone, Copy)]
 pub(crate) enum Access {
-    /// Reads. A purge or backup that a crash interrupted in its exchange of directories is an error.
+    /// Reads. A purge or backup that a crash interrupted in its exchange of directories is an
+    /// error.
     Read,
     /// Changes it. An exchange of directories that a crash interrupted is finished first.
     Change,

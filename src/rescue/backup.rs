@@ -69,9 +69,10 @@ pub enum BackupHistory {
 }
 
 /// Copies the database in the directory `path` into the directory `target`: a new one, or one into
-/// which it was copied before. Then only what is new since is copied. It works without the program's
-/// types, on a closed directory, on a backup, and beside a program that has the database open: then
-/// the copy ends with the newest command of which the files state that it is on stable storage.
+/// which it was copied before. Then only what is new since is copied. It works without the
+/// program's types, on a closed directory, on a backup, and beside a program that has the database
+/// open: then the copy ends with the newest command of which the files state that it is on stable
+/// storage.
 ///
 /// Every file is read back and verified after it was copied. The copy is a closed database that can
 /// be opened. But once a program has written into it, or a purge has changed the original, they are
@@ -107,14 +108,14 @@ pub fn backup(
 impl<M: Model> Database<M> {
     /// Copies the files of the database into the directory `target`: the newest snapshot, all
     /// commands behind it, and the history. Into a directory with an earlier backup of this kind
-    /// only what is new is copied. The copy ends with the newest durable command. Commands and reads
-    /// go on meanwhile. See [`rescue::backup`](crate::rescue::backup()), which does the same from
-    /// outside.
+    /// only what is new is copied. The copy ends with the newest durable command. Commands and
+    /// reads go on meanwhile. See [`rescue::backup`](crate::rescue::backup()), which does the same
+    /// from outside.
     ///
     /// # Errors
-    /// Those of [`rescue::backup`](crate::rescue::backup()); [`Error::Poisoned`] if the database has
-    /// [failed](crate::Poisoned); [`Error::Reentrant`] if the call comes from a command's `apply`;
-    /// [`Error::Forked`] in the child of a fork.
+    /// Those of [`rescue::backup`](crate::rescue::backup()); [`Error::Poisoned`] if the database
+    /// has [failed](crate::Poisoned); [`Error::Reentrant`] if the call comes from a command's
+    /// `apply`; [`Error::Forked`] in the child of a fork.
     pub fn backup_with_history(&self, target: impl AsRef<Path>) -> Result<BackupReport, Error> {
         let target = tidy(target.as_ref())?;
         let (source, path) = self.stored_files()?;

@@ -45,8 +45,8 @@ impl Compaction {
         self
     }
 
-    /// The zstd level. Archives are packed once and read seldom, so the default is 15. It is that of
-    /// new files only; the program goes on with [its own](crate::Builder::compression_level).
+    /// The zstd level. Archives are packed once and read seldom, so the default is 15. It is that
+    /// of new files only; the program goes on with [its own](crate::Builder::compression_level).
     #[must_use]
     pub fn compression_level(mut self, level: i32) -> Self {
         self.compression_level = level;
@@ -94,14 +94,14 @@ pub struct CompactionReport {
 /// them better. The commands, their batches and all checksums of the history stay as they are, and
 /// nothing else in the directory changes.
 ///
-/// Archives are merged if the same release of the program wrote them: if they have the same schemas,
-/// the same version of the model, and the same choice for events. An archive whose commands are in
-/// the journal, too, stays as it is until the next open has removed them there.
+/// Archives are merged if the same release of the program wrote them: if they have the same
+/// schemas, the same version of the model, and the same choice for events. An archive whose
+/// commands are in the journal, too, stays as it is until the next open has removed them there.
 ///
-/// All archives to be merged are read and verified first. A new archive is written under a temporary
-/// name and read back before it takes the place of the first one; then the others are removed, one
-/// by one. If this is interrupted, the history can be read all the same, and a later compaction goes
-/// on. The directory needs room for one new archive.
+/// All archives to be merged are read and verified first. A new archive is written under a
+/// temporary name and read back before it takes the place of the first one; then the others are
+/// removed, one by one. If this is interrupted, the history can be read all the same, and a later
+/// compaction goes on. The directory needs room for one new archive.
 ///
 /// ```
 /// # use prevalence::{Command, Context, Database, Model, Retention};
@@ -328,8 +328,8 @@ impl Run {
     }
 
     /// Returns whether an archive can become a part of this run. It may begin inside of the run: an
-    /// interrupted compaction has left it, or the directory is a backup whose original was compacted
-    /// otherwise. The merge compares both.
+    /// interrupted compaction has left it, or the directory is a backup whose original was
+    /// compacted otherwise. The merge compares both.
     fn takes(&self, archive: &Archive, most_bytes: u64) -> bool {
         let (own, other) = (&self.header, &archive.header);
         let is_alike = own.model_name == other.model_name

@@ -4,17 +4,17 @@
 //! Nothing tells a program the fields of a type but its `Deserialize`. So [`Schema::of`] calls that
 //! with a deserializer that makes up values, and notes what it is asked for.
 //!
-//! Owns schemas, how they are found out, and what a type looks like in an encoding. Knows nothing of
-//! files, models and commands.
+//! Owns schemas, how they are found out, and what a type looks like in an encoding. Knows nothing
+//! of files, models and commands.
 //!
 //! - `types`: what a schema is made of; `display`: the same as a short text
 //! - `trace`: finds the schema of a type out
 //! - `shape`: a type as it is in an encoding, without names, and whether two are equal there
 //! - `names`: whether fields or variants have changed places
 //! - `document`: the schemas of one release as one text
-//! - `json`: a stored value as JSON; `leaves`: the simple ones; `entries`: those of collections, also
-//!   out of several snapshots; `select`: only a part of a value;
-//!   `encode`: the way back from JSON
+//! - `json`: a stored value as JSON; `leaves`: the simple ones; `entries`: those of collections,
+//!   also out of several snapshots; `select`: only a part of a value; `encode`: the way back from
+//!   JSON
 
 mod display;
 mod document;

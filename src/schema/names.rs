@@ -1,5 +1,5 @@
-//! Owns whether names have changed places: then what was stored looks as it did, and means something
-//! else. Knows nothing of encodings.
+//! Owns whether names have changed places: then what was stored looks as it did, and means
+//! something else. Knows nothing of encodings.
 //!
 //! A shape has no names, because a field may be renamed: the name that was stored is gone then. A
 //! name that is there in another place is that of a field that was moved, or of one that took the

@@ -32,8 +32,8 @@ pub enum Wanted {
     Log(Log),
     /// Writes the stored commands as a table or as lines of JSON, whole and with their types.
     Export(Export),
-    /// Prints the model of a snapshot as JSON, without the program's types. It reads piece by piece,
-    /// so a large model needs little memory.
+    /// Prints the model of a snapshot as JSON, without the program's types. It reads piece by
+    /// piece, so a large model needs little memory.
     Show(Show),
     /// Says what differs between the models of two snapshots, without the program's types. It reads
     /// piece by piece, so large models need little memory.
@@ -53,10 +53,10 @@ pub enum Wanted {
     /// Sends commands to a running service, which executes them: lines as `log --json` and `export`
     /// write them. Sequences and times are given anew.
     ///
-    /// A request has at most 1,000 lines and 1 MiB, or one longer line, and is sent when the one before
-    /// is answered. No request is sent again: if an answer is lost, the service may have executed its
-    /// lines. Then, and whenever it ends early, the tool says up to which line all is answered.
-    /// Ctrl-C ends it behind the answer that it waits for, a second one at once.
+    /// A request has at most 1,000 lines and 1 MiB, or one longer line, and is sent when the one
+    /// before is answered. No request is sent again: if an answer is lost, the service may have
+    /// executed its lines. Then, and whenever it ends early, the tool says up to which line all is
+    /// answered. Ctrl-C ends it behind the answer that it waits for, a second one at once.
     Import(Import),
     /// Prints a script that completes the arguments of this tool in a shell.
     Completions(Completions),
@@ -207,8 +207,8 @@ pub struct Restore {
     pub path: PathBuf,
     /// The new directory. It must be empty or missing.
     pub target: PathBuf,
-    /// The last command that the copy has: its sequence, or a time, of which it is the last one that
-    /// is not later. Without it, the newest.
+    /// The last command that the copy has: its sequence, or a time, of which it is the last one
+    /// that is not later. Without it, the newest.
     #[arg(long, value_name = "SEQUENCE|TIME", value_parser = at)]
     pub to: Option<At>,
     /// Prints one JSON object.

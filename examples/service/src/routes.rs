@@ -58,8 +58,8 @@ async fn transfer(
 }
 
 /// Executes the lines that `prevalence import` sends. Each says itself who asked for it, so a real
-/// service lets only its operators do this. The body is whole before the first line is executed, and
-/// the import waits for the disk, so it does not run on a worker.
+/// service lets only its operators do this. The body is whole before the first line is executed,
+/// and the import waits for the disk, so it does not run on a worker.
 async fn import(State(bank): State<Database<Bank>>, lines: Bytes) -> Response {
     imported(tokio::task::spawn_blocking(move || bank.import(&lines[..])).await)
 }

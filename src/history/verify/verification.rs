@@ -75,9 +75,9 @@ impl<'a> Verification<'a> {
         Ok(Replica::new(self.files, model, footer.sequence, header.time_ns))
     }
 
-    /// Whether the replayed model is equal to the stored one; `None` if the snapshot is gone. `chain` is the chain value of the
-    /// commands up to the snapshot's sequence; `None` if no batch ends there. `commands` is the
-    /// file that holds the last of these commands.
+    /// Whether the replayed model is equal to the stored one; `None` if the snapshot is gone.
+    /// `chain` is the chain value of the commands up to the snapshot's sequence; `None` if no batch
+    /// ends there. `commands` is the file that holds the last of these commands.
     pub(super) fn is_as_stored<M: Model>(
         &self,
         model: &M,
@@ -149,7 +149,8 @@ impl<'a> Verification<'a> {
     }
 }
 
-/// Opens a snapshot. If `is_live`, it may be in the archive meanwhile, or gone: then this is `None`.
+/// Opens a snapshot. If `is_live`, it may be in the archive meanwhile, or gone: then this is
+/// `None`.
 fn open_snapshot(
     files: &HistoryFiles,
     sequence: u64,

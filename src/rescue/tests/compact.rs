@@ -4,6 +4,7 @@ use super::super::compact::{Compaction, CompactionReport, compact_on};
 use super::*;
 use crate::files::{archive_path, list_archives};
 use crate::inspect::{Depth, StoredRecord, verify_with};
+use crate::rescue::simulated::look;
 
 fn compact(disk: &SimulatedDisk, how: &Compaction) -> Result<CompactionReport, Error> {
     compact_at(disk, PATH, how)
@@ -22,7 +23,7 @@ fn compact_at(
 fn history(disk: &SimulatedDisk, path: &str) -> Vec<StoredRecord> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let nowhere: Arc<Path> = Path::new("").into();
-    let records = look(&storage, path).unwrap().records(1..).unwrap();
+    let records = look(&storage, Path::new(path)).unwrap().records(1..).unwrap();
     records.map(|record| StoredRecord { path: nowhere.clone(), ..record.unwrap() }).collect()
 }
 
@@ -55,7 +56,7 @@ fn pairs(start: &State) -> Compaction {
 fn groups(start: &State, segments: u64) -> Compaction {
     let disk = SimulatedDisk::new(start.clone(), 1, false);
     let storage: Arc<dyn Storage> = Arc::new(disk);
-    let look = look(&storage, PATH).unwrap();
+    let look = look(&storage, Path::new(PATH)).unwrap();
     let largest = look.archives().iter().map(|it| it.content_bytes).max().unwrap();
     Compaction::default().content_bytes(segments * largest)
 }
