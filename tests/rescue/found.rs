@@ -304,3 +304,36 @@ fn whoever_may_not_read_the_original_may_not_read_a_copy() {
         assert_eq!(mode & 0o777, 0o700, "{name}");
     }
 }
+
+#[test]
+fn an_archive_of_a_later_time_is_no_part_of_a_backup() {
+    let (directory, path) = temporary();
+    filled(&path, Retention::Archive);
+    let early = directory.path().join("early");
+    copy_directory(&path, &early);
+    // The program goes on elsewhere, and archives what the early copy does not have.
+    let database = keeping_history::<Ledger>().segment_bytes(64 << 10).open(&path).unwrap();
+    for round in 0..40 {
+        database.execute(Carry(vec![round; 9 << 10])).unwrap();
+        if round % 7 == 6 {
+            database.snapshot().unwrap();
+        }
+    }
+    database.close().unwrap();
+    let later = files(&path, "archive", "archive").pop().unwrap();
+    std::fs::copy(&later, early.join("archive").join(later.file_name().unwrap())).unwrap();
+    let error = Database::<Ledger>::open(&early).unwrap_err();
+    assert!(matches!(error, Error::ArchiveBeyondJournal { .. }), "{error}");
+
+    let target = directory.path().join("with");
+    let error = backup(&early, &target, BackupHistory::With, |_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains(&later.file_name().unwrap().display().to_string()),
+        "{error}"
+    );
+    assert!(!target.join("MANIFEST").exists(), "a copy that cannot be opened was finished");
+    // Without the history, it can be opened.
+    let target = directory.path().join("without");
+    let done = backup(&early, &target, BackupHistory::Without, |_| {}).unwrap();
+    assert_eq!(Database::<Ledger>::open(&target).unwrap().sequence(), done.sequence);
+}
