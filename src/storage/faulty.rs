@@ -30,7 +30,7 @@ type Decide = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
 
 /// The real disk, but a closure sees every operation first and may make it fail.
 pub(crate) struct Faulty {
-    inner: HeldDisk,
+    inner: Arc<dyn Storage>,
     decide: Arc<Mutex<Decide>>,
     /// The number of seconds by which the clock is set back, for tests of time.
     pub(crate) clock_behind_s: Arc<AtomicU64>,
@@ -41,7 +41,8 @@ impl Faulty {
         decide: impl FnMut(&Operation) -> Option<io::Error> + Send + 'static,
     ) -> Arc<Self> {
         let decide = Arc::new(Mutex::new(Box::new(decide) as Decide));
-        Arc::new(Self { inner: HeldDisk::default(), decide, clock_behind_s: Arc::default() })
+        let inner = Arc::new(HeldDisk::default());
+        Arc::new(Self { inner, decide, clock_behind_s: Arc::default() })
     }
 
     /// One that never fails, and what happens on it.
@@ -139,7 +140,10 @@ impl Storage for Faulty {
         self.inner.random()
     }
     fn for_copies(self: Arc<Self>) -> Arc<dyn Storage> {
-        self
+        // As that of an open database does: a copy has locks of its own.
+        let inner = self.inner.clone().for_copies();
+        let (decide, clock_behind_s) = (self.decide.clone(), self.clock_behind_s.clone());
+        Arc::new(Self { inner, decide, clock_behind_s })
     }
 }
 
